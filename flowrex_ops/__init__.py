@@ -1,0 +1,1 @@
+"""Executable incident runbooks for the Flowrex trading platform."""

@@ -1,0 +1,68 @@
+"""The errors of this project: one small tree, each with a one-line text that ends with the next step.
+
+``UsageError`` and its children mean that the caller can put it right (exit code 2); every other
+``FlowrexOpsError`` means that the world is at fault (exit code 1).
+"""
+
+
+class FlowrexOpsError(Exception):
+    """Something this tool was asked to do could not be done; the text says what, to what, and what next."""
+
+    exit_code = 1
+
+
+class UsageError(FlowrexOpsError):
+    """The request itself is wrong."""
+
+    exit_code = 2
+
+
+class UnknownRunbookError(UsageError):
+    """No runbook has this name."""
+
+
+class ParameterError(UsageError):
+    """A parameter is unknown, has the wrong type or an impossible value."""
+
+
+class SettingsError(UsageError):
+    """The settings are missing, malformed or contradict themselves."""
+
+
+class NotebookError(UsageError):
+    """A file is not a runbook: not a notebook, no parameters cell, no metadata."""
+
+
+class SourceUnavailableError(FlowrexOpsError):
+    """A source did not answer, answered too late, or answered what cannot be understood.
+
+    ``code`` is the source's own code where it has one (an SQLSTATE, an HTTP status).
+    """
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StackUnavailableError(SourceUnavailableError):
+    """Docker or supervisord did not answer."""
+
+
+class PreconditionError(FlowrexOpsError):
+    """A mitigation's cause is not confirmed, so there is nothing to mitigate."""
+
+
+class MitigationRefusedError(FlowrexOpsError):
+    """The guard did not let a mitigation act: not approved, too many targets, targets changed."""
+
+
+class VerificationError(FlowrexOpsError):
+    """A mitigation acted, and the reading afterwards does not show the effect."""
+
+
+class RecordError(FlowrexOpsError):
+    """A record could not be written or read (disk full, folder missing, file damaged)."""
+
+
+class SandboxError(FlowrexOpsError):
+    """The sandbox could not be started, stopped or given a fault."""

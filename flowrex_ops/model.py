@@ -1,0 +1,241 @@
+"""The words of this project as plain frozen data; imports nothing of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+OUTCOME_MIME_TYPE = "application/vnd.flowrex-ops.outcome+json"
+"""MIME type of a record's machine-readable outputs; each output carries ``{"kind": ..., ...}``."""
+
+
+class Severity(StrEnum):
+    """The playbook's levels; the lower the number, the worse."""
+
+    P0 = "P0"
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+
+    def at_least(self, other: Severity) -> bool:
+        """Whether this level is as severe as *other*, or worse."""
+        return self.value <= other.value
+
+
+class VerdictKind(StrEnum):
+    """The three answers to a hypothesis; never two."""
+
+    CONFIRMED = "confirmed"
+    RULED_OUT = "ruled out"
+    INCONCLUSIVE = "inconclusive"
+
+
+class MitigationState(StrEnum):
+    """How far a mitigation came."""
+
+    PLANNED = "planned"
+    REFUSED = "refused"
+    APPLIED_UNVERIFIED = "applied-unverified"
+    VERIFIED = "verified"
+    FAILED = "failed"
+
+
+class RunStatus(StrEnum):
+    """What became of a run.
+
+    ``partial``: finished, but something stayed inconclusive for want of a source.
+    ``failed``: a cell raised or timed out, or the kernel died. ``interrupted``: the runner was stopped or killed.
+    """
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """One bounded answer of one source, or the reason why there is none.
+
+    ``value`` is ``None`` exactly when ``error`` is set. ``code`` is the source's own error code (SQLSTATE, HTTP status).
+    ``truncated`` says that the source had more rows than the limit.
+    """
+
+    source: str
+    what: str
+    value: T | None = None
+    error: str | None = None
+    code: str | None = None
+    truncated: bool = False
+    seconds: float = 0.0
+    taken_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def available(self) -> bool:
+        """Whether the source answered."""
+        return self.error is None
+
+    def require(self) -> T:
+        """The value; ``ValueError`` when the source did not answer."""
+        if self.value is None:
+            raise ValueError(f"{self.source} gave no {self.what}: {self.error}")
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One fact behind a verdict: a name, its value as text with its unit, and where it was read."""
+
+    name: str
+    value: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """What to do about a finding: a mitigation's slug, a runbook's slug, or a link."""
+
+    kind: str
+    target: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A check's answer on one cause, always with its reason; a confirmed one is a finding."""
+
+    cause: str
+    kind: VerdictKind
+    reason: str
+    evidence: tuple[Evidence, ...] = ()
+    severity: Severity | None = None
+    title: str = ""
+    next_steps: tuple[NextStep, ...] = ()
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether this verdict is a finding."""
+        return self.kind is VerdictKind.CONFIRMED
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{cause, verdict, reason, evidence, severity}`` as a record and ``run --json`` carry it."""
+        return {
+            "cause": self.cause,
+            "verdict": self.kind.value,
+            "reason": self.reason,
+            "evidence": [{"name": e.name, "value": e.value, "source": e.source} for e in self.evidence],
+            "severity": self.severity.value if self.severity else None,
+        }
+
+    def to_finding(self) -> dict[str, Any]:
+        """``{cause, severity, title, evidence, next_steps}`` as a record and ``run --json`` carry it."""
+        return {
+            "cause": self.cause,
+            "severity": self.severity.value if self.severity else None,
+            "title": self.title or self.reason,
+            "reason": self.reason,
+            "evidence": [{"name": e.name, "value": e.value, "source": e.source} for e in self.evidence],
+            "next_steps": [{"kind": s.kind, "target": s.target, "text": s.text} for s in self.next_steps],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing that a mitigation acts on.
+
+    ``identity`` is what must still be true of it at the moment of acting, such as
+    ``(pid, backend_start)`` of a PostgreSQL backend or a container's id; ``label`` is for people.
+    """
+
+    identity: tuple[str, ...]
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a mitigation will do, to exactly what, at which cost, and how it is undone."""
+
+    slug: str
+    action: str
+    cost: str
+    undo: str
+    targets: tuple[Target, ...] = ()
+    causes: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits over slug, action and targets: the plan that a person approved, and no other."""
+        payload = [self.slug, self.action, [list(t.identity) for t in self.targets]]
+        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far a mitigation came and why, as it lands in the record and on the timeline."""
+
+    slug: str
+    state: MitigationState
+    reason: str
+    plan: Plan | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{slug, state, reason, plan_hash, action, cost, undo, targets}``."""
+        plan = self.plan
+        return {
+            "slug": self.slug,
+            "state": self.state.value,
+            "reason": self.reason,
+            "plan_hash": plan.hash if plan else None,
+            "action": plan.action if plan else None,
+            "cost": plan.cost if plan else None,
+            "undo": plan.undo if plan else None,
+            "targets": [t.label for t in plan.targets] if plan else [],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One running (or not running) instance of a service.
+
+    ``identity`` changes when it is restarted; ``addresses`` are those that other services see it come from.
+    """
+
+    service: str
+    name: str
+    state: str
+    health: str
+    identity: str
+    started_at: datetime | None = None
+    restarts: int = 0
+    exit_code: int | None = None
+    version: str = ""
+    addresses: tuple[str, ...] = ()
+    ports: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+
+    @property
+    def running(self) -> bool:
+        """Whether its process exists."""
+        return self.state == "running"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a service's log. ``at`` is ``None`` where the line carries no time that can be read."""
+
+    service: str
+    replica: str
+    text: str
+    at: datetime | None = None
+
+
+def worst(severities: Sequence[Severity]) -> Severity | None:
+    """The most severe of *severities*, or ``None``."""
+    return min(severities, key=lambda s: s.value, default=None)

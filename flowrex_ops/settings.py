@@ -1,0 +1,189 @@
+"""What the platform is and where; the only reader of the environment and of the settings file.
+
+Order, first found wins: the path given, ``$FLOWREX_OPS_SETTINGS``, ``./flowrex-ops.toml``. Single values can be
+overridden by environment variables (``FLOWREX_OPS_POSTGRES__DSN``), and each value as a file in a secrets folder
+(``$FLOWREX_OPS_SECRETS_DIR/postgres__dsn``), the way Docker and Kubernetes mount secrets.
+What is not configured is discovered later from the running stack (see ``flowrex_ops.sources.endpoints``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from flowrex_ops.errors import SettingsError
+
+DEFAULT_FILE = "flowrex-ops.toml"
+PATH_VARIABLE = "FLOWREX_OPS_SETTINGS"
+SECRETS_VARIABLE = "FLOWREX_OPS_SECRETS_DIR"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StackSettings(_Section):
+    """Which stack runs the platform. ``project`` is the compose project; ``socket`` is supervisord's unix socket."""
+
+    kind: Literal["compose", "supervisor"] = "compose"
+    project: str = ""
+    socket: Path | None = None
+    docker_host: str = ""
+
+
+class PostgresSettings(_Section):
+    """``reserve_dsn`` may use the slots kept for superusers; it is tried only when ``dsn`` is refused with 53300.
+
+    ``application_role`` is the role whose sessions mitigations may touch; empty means the role of ``dsn``.
+    """
+
+    dsn: SecretStr | None = None
+    reserve_dsn: SecretStr | None = None
+    application_role: str = ""
+
+
+class RedisSettings(_Section):
+    """``url`` as redis-py takes it: ``redis://:password@host:port/0``."""
+
+    url: SecretStr | None = None
+
+
+class BackendSettings(_Section):
+    """The backend's service name, the port it listens on, and (where not discovered) its replicas' base URLs."""
+
+    service: str = "backend"
+    port: int = Field(default=8000, ge=1, le=65535)
+    urls: tuple[str, ...] = ()
+    pool_size: int | None = Field(default=None, ge=1)
+
+
+class LimitSettings(_Section):
+    """The bounds of every reading (seconds, rows) and of a run (seconds)."""
+
+    reading_seconds: float = Field(default=5.0, gt=0, le=60)
+    rows: int = Field(default=1000, ge=1, le=1_000_000)
+    log_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    cell_seconds: float = Field(default=120.0, gt=0)
+    run_seconds: float = Field(default=900.0, gt=0)
+    max_targets: int = Field(default=20, ge=1)
+
+
+class RedactionSettings(_Section):
+    """Names of further settings or literal values that must never reach disk."""
+
+    values: tuple[SecretStr, ...] = ()
+
+
+class Settings(BaseSettings):
+    """All settings. Every secret is a ``SecretStr``: printing a Settings object shows none."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLOWREX_OPS_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
+
+    platform: str = "flowrex"
+    outputs: Path = Path("outputs")
+    stack: StackSettings = StackSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    redis: RedisSettings = RedisSettings()
+    backend: BackendSettings = BackendSettings()
+    limits: LimitSettings = LimitSettings()
+    redaction: RedactionSettings = RedactionSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before secret files before the TOML file."""
+        return (init_settings, env_settings, file_secret_settings, TomlConfigSettingsSource(settings_cls))
+
+    def secret_values(self) -> tuple[str, ...]:
+        """Every secret value in these settings, for redaction: whole values and the passwords inside DSNs and URLs."""
+        found: set[str] = set()
+        for section in (self.postgres, self.redis, self.redaction):
+            for value in section.__dict__.values():
+                for secret in value if isinstance(value, tuple) else (value,):
+                    if isinstance(secret, SecretStr):
+                        found.update(_secret_parts(secret.get_secret_value()))
+        return tuple(sorted(found, key=len, reverse=True))
+
+
+def load(path: str | Path | None = None) -> Settings:
+    """Settings from *path*, or from where the module's docstring says; none at all is fine (defaults, discovery).
+
+    Raises SettingsError with one line that names the file, the key and what would be right.
+    """
+    file = find_file(path)
+    if file is not None:
+        _require_readable(file)
+    overrides: dict[str, object] = {"toml_file": file}
+    secrets = os.environ.get(SECRETS_VARIABLE)
+    if secrets:
+        if not Path(secrets).is_dir():
+            raise SettingsError(f"secrets folder '{secrets}' does not exist; correct ${SECRETS_VARIABLE}")
+        overrides["secrets_dir"] = secrets
+    configured = type("Settings", (Settings,), {"model_config": SettingsConfigDict(**overrides)})  # type: ignore[typeddict-item]  # keys are known above
+    try:
+        settings = configured()
+    except ValidationError as error:
+        raise SettingsError(_explain(error, file)) from None
+    return settings if isinstance(settings, Settings) else Settings()
+
+
+def find_file(path: str | Path | None = None) -> Path | None:
+    """The settings file that ``load`` will read, or ``None``."""
+    if path:
+        return Path(path).expanduser().resolve()
+    named = os.environ.get(PATH_VARIABLE)
+    if named:
+        return Path(named).expanduser().resolve()
+    default = Path(DEFAULT_FILE)
+    return default.resolve() if default.is_file() else None
+
+
+def _require_readable(file: Path) -> None:
+    try:
+        tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"settings file '{file}' does not exist; correct --settings or ${PATH_VARIABLE}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file '{file}' cannot be read: {error}; correct its permissions") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings file '{file}' is not valid TOML: {error}; correct that line") from None
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    where = f"settings file '{file}'" if file else "settings from the environment"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: '{key}' is not a setting; 'flowrex-ops doctor --help' names the settings there are"
+    return f"{where}: '{key}' is wrong: {first['msg'].lower()}; correct it or leave it out"
+
+
+def _secret_parts(value: str) -> set[str]:
+    """The value itself and the password inside it; values under 4 characters would redact half the record."""
+    parts = {value}
+    password = re.search(r"://[^:/@]*:([^@]+)@", value) or re.search(r"\bpassword\s*=\s*('[^']*'|\S+)", value)
+    if password:
+        parts.add(password.group(1).strip("'"))
+    return {part for part in parts if len(part) >= 4}

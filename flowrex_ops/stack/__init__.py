@@ -1,0 +1,66 @@
+"""How the platform's services run and are controlled: one protocol, two drivers.
+
+Readings (``get_*``, ``read_logs``) change nothing. ``restart``, ``stop`` and ``start`` act on one replica and are called
+only by ``flowrex_ops.mitigations`` (through its guard) and by the sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from flowrex_ops.errors import SettingsError
+from flowrex_ops.model import LogLine, Replica
+from flowrex_ops.settings import Settings
+
+
+class Stack(Protocol):
+    """What both drivers can do. Every method raises ``StackUnavailableError`` when the engine does not answer in time."""
+
+    kind: str
+
+    def describe(self) -> str:
+        """One line for people: the engine, its version, the project."""
+        ...
+
+    def get_replicas(self, service: str | None = None) -> Sequence[Replica]:
+        """All replicas, or those of one service, ordered by service and number; stopped ones too."""
+        ...
+
+    def get_environment(self, service: str) -> Mapping[str, str]:
+        """The environment that the service was started with; empty where the stack does not tell."""
+        ...
+
+    def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[LogLine]:
+        """The service's log lines (stdout and stderr of all replicas) since a time, streamed, newest *max_bytes* at most."""
+        ...
+
+    def restart(self, replica: Replica, *, timeout_seconds: float) -> None:
+        """Stop and start one replica; returns once it was started, which is not yet healthy."""
+        ...
+
+    def stop(self, replica: Replica, *, timeout_seconds: float) -> None:
+        """Stop one replica."""
+        ...
+
+    def start(self, replica: Replica, *, timeout_seconds: float) -> None:
+        """Start one stopped replica."""
+        ...
+
+
+def open_stack(settings: Settings) -> Stack:
+    """The driver that the settings name; nothing is contacted yet. Raises SettingsError where they do not suffice."""
+    if settings.stack.kind == "supervisor":
+        from flowrex_ops.stack.supervisor import SupervisorStack
+
+        if settings.stack.socket is None:
+            raise SettingsError("stack.kind is 'supervisor' but stack.socket is not set; set it to supervisord's socket")
+        return SupervisorStack(settings.stack.socket, timeout_seconds=settings.limits.reading_seconds)
+    from flowrex_ops.stack.compose import ComposeStack
+
+    return ComposeStack(
+        settings.stack.project,
+        docker_host=settings.stack.docker_host,
+        timeout_seconds=settings.limits.reading_seconds,
+    )
