@@ -1,0 +1,147 @@
+"""Redaction: no secret survives, and ordinary text does."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from urllib.parse import quote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from flowrex_ops.record.redaction import Redactor
+from flowrex_ops.record.shapes import MARKER
+
+SECRET = 'kettle/&"blue+moon'
+PASSWORDS = st.text(
+    st.characters(min_codepoint=33, max_codepoint=0x2FF, exclude_characters="[]:", exclude_categories=["Cc", "Zs"]),
+    min_size=6,
+    max_size=24,
+)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+class TestShapes:
+    """What has the shape of a secret is taken out; what stands around it stays."""
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("postgresql://app:s3cr3t@db:5432/flowrex", "postgresql://app:[redacted:password]@db:5432/flowrex"),
+            ("redis://:pa@ss@cache:6379/0", "redis://:[redacted:password]@cache:6379/0"),
+            ("postgresql://app:averylongpass...", "postgresql://app:[redacted:password]..."),
+            ("host=db password=s3cr3t dbname=x", "host=db password=[redacted:secret] dbname=x"),
+            ("password = 'it is long' user=x", "password = '[redacted:secret]' user=x"),
+            ("POSTGRES_PASSWORD=abc\nPATH=/bin", "POSTGRES_PASSWORD=[redacted:secret]\nPATH=/bin"),
+            ("      BROKER_API_KEY: k-123", "      BROKER_API_KEY: [redacted:secret]"),
+            ('{"password": "x y", "user": "u"}', '{"password": "[redacted:secret]", "user": "u"}'),
+            ("&quot;api_key&quot;: &quot;q1&quot;", "&quot;api_key&quot;: &quot;[redacted:secret]&quot;"),
+            ("Authorization: Bearer abc.def", "Authorization: Bearer [redacted:authorization]"),
+            ("authorization: Basic dXNlcjpwdw==", "authorization: Basic [redacted:authorization]"),
+            ("AKIAIOSFODNN7EXAMPLE", "[redacted:aws-key]"),
+            ("xoxb-1234567890-abcdef", "[redacted:token]"),
+            ("sk_live_4eC39HqLyjWDarjtT1zdp7dc", "[redacted:token]"),
+            ("ghp_" + "a1" * 18, "[redacted:token]"),
+            ("Set-Cookie: session=abc; Path=/\nServer: nginx", "Set-Cookie: [redacted:cookie]\nServer: nginx"),
+            ("card 4111 1111 1111 1111 declined", "card [redacted:card-number] declined"),
+            ("5500-0000-0000-0004", "[redacted:card-number]"),
+            ("378282246310005", "[redacted:card-number]"),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "[redacted:jwt]"),
+        ],
+    )
+    def test_secret_is_replaced(self, text: str, expected: str) -> None:
+        assert expected == Redactor().text(text)
+
+    def test_private_key_goes_even_without_its_end(self) -> None:
+        whole = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAbc=\n-----END RSA PRIVATE KEY-----"
+        assert "a [redacted:private-key] b" == Redactor().text(f"a {whole} b")
+        assert "MIIEow" not in Redactor().text(whole[:45])
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "2026-11-23T17:12:27.123456+00:00 pid=41111 state=idle",
+            "1764000000000 1764000000000000 1764000000000000000",
+            "d41d8cd98f00b204e9800998ecf8427e 41111111-1111-4111-8111-111111111111",
+            "http://127.0.0.1:9090/api/v1/query?query=up see ops@example.com",
+            "SELECT * FROM sessions WHERE token = $1 AND key_count = 3",
+            "password = get_password()",
+            "password=None, token=None",
+            "wrong password: try again; the cookie: a biscuit",
+            "0.4111111111111111 4111111111111112",
+            "tokens=12 monkey=7 compass=north",
+            "https://grafana.example/d/abc?orgId=1&from=now-30m",
+        ],
+    )
+    def test_ordinary_text_is_left_alone(self, text: str) -> None:
+        assert text == Redactor().text(text)
+
+
+class TestLiterals:
+    """A literal secret goes in every spelling."""
+
+    @pytest.mark.parametrize(
+        "spelling",
+        [
+            SECRET,
+            quote(SECRET, safe=""),
+            json.dumps(SECRET),
+            json.dumps(json.dumps(SECRET)),
+            repr(SECRET),
+            SECRET.replace("&", "&amp;").replace('"', "&quot;"),
+            base64.b64encode(SECRET.encode()).decode(),
+            base64.b64encode(f"user:{SECRET}:x".encode()).decode(),
+            base64.urlsafe_b64encode(f"ab{SECRET}".encode()).decode(),
+            SECRET[:12] + "...",
+        ],
+    )
+    def test_spelling_is_replaced(self, spelling: str) -> None:
+        redacted = Redactor([SECRET]).text(f"before {spelling} after")
+        assert "[redacted:secret]" in redacted
+        assert "kettle" not in redacted
+        assert redacted.startswith("before ")
+        assert redacted.endswith(" after")
+
+    def test_keys_numbers_and_split_lines_of_json(self) -> None:
+        redactor = Redactor(["87654321", "two\nlines"])
+        redacted = redactor.json({"87654321": [87654321, 4111111111111111, 7], "lines": ["one two\n", "lines"]})
+        assert {
+            "[redacted:secret]": ["[redacted:secret]", "[redacted:card-number]", 7],
+            "lines": ["one [redacted:secret]"],
+        } == redacted
+
+    def test_images_are_left_alone(self) -> None:
+        bundle = {"image/png": "kettle-kettle", "text/html": '<img src="data:image/png;base64,kettle+kettle">'}
+        assert bundle == Redactor(["kettle"]).json(bundle)
+
+    def test_a_megabyte_takes_less_than_half_a_second(self) -> None:
+        text = "2026-11-23 17:12:27 pid 4321 idle in transaction https://host/path token=None\n" * 13_000
+        started = time.perf_counter()
+        Redactor([f"secret-number-{n}" for n in range(10)]).text(text)
+        assert time.perf_counter() - started < 0.5
+
+
+class TestProperties:
+    """What holds for any input."""
+
+    @given(PASSWORDS, st.text(max_size=40), st.text(max_size=40))
+    @example("redacted", "a ", "")
+    def test_literal_never_survives(self, secret: str, before: str, after: str) -> None:
+        redacted = Redactor([secret]).text(before + secret + after)
+        assert secret not in MARKER.sub("\0", redacted)
+
+    @given(PASSWORDS, JSON_VALUES)
+    def test_redacting_twice_changes_nothing(self, secret: str, value: object) -> None:
+        redactor = Redactor([secret])
+        once = redactor.json({"value": value, "text": f"x {secret} y"})
+        assert once == redactor.json(once)
+
+    @given(st.text(alphabet=st.characters(categories=["L", "N", "Zs"]), max_size=12))
+    def test_words_and_short_numbers_are_left_alone(self, text: str) -> None:
+        assert text == Redactor(["correct-horse"]).text(text)
