@@ -1,0 +1,210 @@
+"""Incident folders and the records in them: made without collisions, found by id, listed.
+
+``outputs/INC-YYYYMMDD-HHMM-xxxx/records/001-<runbook>.ipynb``; a record's id is ``<incident>/001-<runbook>``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flowrex_ops.errors import RecordError
+from flowrex_ops.record import timeline
+from flowrex_ops.record.files import is_locked, locked, record_error, sync_folder, write_atomic
+from flowrex_ops.record.manifest import LOCK_SUFFIX, lock_of
+
+INCIDENT_ID = re.compile(r"INC-(\d{8}-\d{4})-[0-9a-f]{4}")
+INCIDENT_FILE = "incident.json"
+LATEST = "latest"
+_RECORD_NAME = re.compile(r"(\d{3,})-.+\.ipynb")
+_RUNBOOK = re.compile(r"[A-Za-z0-9][\w-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A record's place: nobody else writes there. ``lock`` is held, as an open file descriptor, while it runs."""
+
+    incident: Path
+    name: str
+    lock: int
+
+    @property
+    def id(self) -> str:
+        """``<incident>/<001-runbook>``, what people call this record."""
+        return f"{self.incident.name}/{self.name}"
+
+    @property
+    def notebook(self) -> Path:
+        """The executed notebook."""
+        return self.incident / "records" / f"{self.name}.ipynb"
+
+    @property
+    def html(self) -> Path:
+        """The page."""
+        return self.notebook.with_suffix(".html")
+
+    def release(self) -> None:
+        """Give up the lock: the record is finished."""
+        lock_of(self.notebook).unlink(missing_ok=True)
+        os.close(self.lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as found on disk. ``status`` is ``interrupted`` where it says running but its runner is gone."""
+
+    id: str
+    path: Path
+    status: str
+    metadata: dict[str, Any]
+
+    @property
+    def incident(self) -> Path:
+        """The incident's folder."""
+        return self.path.parent.parent
+
+    @property
+    def html(self) -> Path | None:
+        """The page, where there is one (a run that was killed has none)."""
+        page = self.path.with_suffix(".html")
+        return page if page.is_file() else None
+
+
+def open_incident(outputs: Path, incident_id: str | None, *, title: str = "") -> Path:
+    """The folder of *incident_id*, or of a new incident where that is ``None``; absolute.
+
+    RecordError for an id that does not exist or has another shape, and for a folder that cannot be written.
+    """
+    if incident_id is None:
+        return _new_incident(outputs.absolute(), title)
+    if not INCIDENT_ID.fullmatch(incident_id):
+        raise RecordError(
+            f"'{incident_id}' is not an incident id such as INC-20260102-0304-a1b2; leave it out for a new one"
+        )
+    folder = outputs.absolute() / incident_id
+    if not folder.is_dir():
+        raise RecordError(f"incident '{incident_id}' is not in '{outputs}'; leave it out to open a new one")
+    return folder
+
+
+def allocate(incident: Path, runbook: str) -> Slot:
+    """The next free place for a record of *runbook*, already locked; safe from several processes at once."""
+    if not _RUNBOOK.fullmatch(runbook):
+        raise RecordError(f"'{runbook}' cannot name a record; use letters, digits, '-' and '_'")
+    records = incident / "records"
+    try:
+        with locked(incident / timeline.FILE):
+            records.mkdir(exist_ok=True)
+            number = f"{_highest(records) + 1:03d}"
+            lock = os.open(
+                records / f".{number}{LOCK_SUFFIX}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
+            )
+            fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise record_error(error, records) from error
+    return Slot(incident, f"{number}-{runbook}", lock)
+
+
+def list_records(outputs: Path) -> list[Record]:
+    """All records under *outputs*, newest first; files that are no records are left out."""
+    paths = [p for p in outputs.glob("INC-*/records/*.ipynb") if _RECORD_NAME.fullmatch(p.name)]
+    records = [record for record in map(_try_record, paths) if record is not None]
+    return sorted(records, key=lambda r: (str(r.metadata.get("started", "")), r.id), reverse=True)
+
+
+def load_record(outputs: Path, wanted: str) -> Record:
+    """The record that *wanted* names: an id, the beginning of one, an incident (its last record), or ``latest``.
+
+    RecordError where there is none, or where a beginning fits records of several incidents.
+    """
+    records = list_records(outputs)
+    if not records:
+        raise RecordError(f"there are no records in '{outputs}'; make one with 'flowrex-ops run RUNBOOK'")
+    if wanted == LATEST:
+        return records[0]
+    exact = [record for record in records if record.id == wanted]
+    found = exact or [record for record in records if record.id.startswith(wanted)]
+    if not wanted or not found:
+        raise RecordError(f"no record is called '{wanted}' in '{outputs}'; see 'flowrex-ops records list'")
+    incidents = sorted({record.incident.name for record in found})
+    if len(incidents) > 1:
+        raise RecordError(
+            f"'{wanted}' fits records of {len(incidents)} incidents ({', '.join(incidents[:3])} …); give more of it"
+        )
+    return found[0]
+
+
+def read_incident(incident: Path) -> dict[str, Any]:
+    """What ``incident.json`` says; RecordError where it is missing or damaged."""
+    path = incident / INCIDENT_FILE
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"'{path}' cannot be read: {error}; restore it from a backup") from error
+    return value if isinstance(value, dict) else {}
+
+
+def update_incident(incident: Path, *, runbook: str, title: str, severity: str | None) -> None:
+    """Note in ``incident.json`` that *runbook* ran; the severity only ever gets worse by itself."""
+    with locked(incident / timeline.FILE):
+        value = read_incident(incident)
+        value["runbooks"] = {**value.get("runbooks", {}), runbook: title}
+        known = [level for level in (value.get("severity"), severity) if level]
+        value["severity"] = min(known, default=None)
+        write_atomic(incident / INCIDENT_FILE, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def _new_incident(outputs: Path, title: str) -> Path:
+    started = datetime.now(UTC)
+    stamp = f"{started:%Y%m%d-%H%M}"
+    try:
+        outputs.mkdir(parents=True, exist_ok=True)
+        folder = _exclusive_folder(outputs, stamp)
+    except OSError as error:
+        raise record_error(error, outputs) from error
+    incident: dict[str, Any] = {
+        "id": folder.name,
+        "status": "open",
+        "severity": None,
+        "started": started.isoformat(timespec="seconds"),
+        "channel": f"#incident-{stamp}",
+        "title": title,
+        "runbooks": {},
+    }
+    write_atomic(folder / INCIDENT_FILE, json.dumps(incident, indent=1, ensure_ascii=False) + "\n")
+    timeline.append(folder, {"kind": "incident", "text": f"incident {folder.name} opened"})
+    return folder
+
+
+def _exclusive_folder(outputs: Path, stamp: str) -> Path:
+    while True:
+        folder = outputs / f"INC-{stamp}-{secrets.token_hex(2)}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        sync_folder(outputs)
+        return folder
+
+
+def _highest(records: Path) -> int:
+    names = [path.name.removeprefix(".") for path in records.iterdir()]
+    return max((int(match.group()) for name in names if (match := re.match(r"\d{3,}", name))), default=0)
+
+
+def _try_record(path: Path) -> Record | None:
+    try:
+        metadata = json.loads(path.read_bytes())["metadata"]["flowrex_ops"]["record"]
+        status = str(metadata["status"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if status == "running" and not is_locked(lock_of(path)):
+        status = "interrupted"
+    return Record(f"{path.parent.parent.name}/{path.stem}", path, status, metadata)

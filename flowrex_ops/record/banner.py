@@ -1,0 +1,121 @@
+"""The first cell of a record: what was found, how bad it is, what was done, and whether to trust it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowrex_ops.causes import CAUSES
+from flowrex_ops.model import VerdictKind
+
+TAG = "flowrex-ops-banner"
+_SIGNS = {"confirmed": "🔴", "ruled out": "🟢", "inconclusive": "🟡"}
+_STATUS = {
+    "running": "**This run has not finished.** Where nothing runs any more, it was killed; what stands below is all there is.",
+    "interrupted": "**This run was interrupted.**",
+    "failed": "**This run failed.**",
+    "partial": "Finished, but something stayed unknown: an unknown is not healthy.",
+}
+
+
+def banner_cell(record: dict[str, Any], *, with_id: bool = True) -> dict[str, Any]:
+    """A Markdown cell for *record* (``metadata.flowrex_ops.record``, already redacted)."""
+    cell: dict[str, Any] = {"cell_type": "markdown", "metadata": {"tags": [TAG]}, "source": banner(record)}
+    if with_id:
+        cell["id"] = TAG
+    return cell
+
+
+def banner(record: dict[str, Any]) -> str:
+    """The banner as Markdown that JupyterLab, GitHub and the page render alike."""
+    blocks = [
+        f"# {headline(record)}",
+        _trust(record),
+        _verdicts(record["verdicts"]),
+        _mitigations(record["mitigations"]),
+        facts(record),
+        "---",
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def headline(record: dict[str, Any]) -> str:
+    """One line: severity and diagnosis in words, or why there is none."""
+    if record["diagnosis"]:
+        severity = f"{record['severity']} · " if record["severity"] else ""
+        return f"{severity}{_plain(diagnosis_title(record))}"
+    if record["status"] == "complete":
+        return "Nothing found: every cause ruled out" if record["verdicts"] else "Finished without a verdict"
+    return {
+        "partial": "Nothing confirmed, but not everything could be looked at",
+        "running": "Not finished: no finding yet",
+        "interrupted": "Interrupted before anything was confirmed",
+    }.get(record["status"], "Failed before anything was confirmed")
+
+
+def diagnosis_title(record: dict[str, Any]) -> str:
+    """The diagnosis in words: the first finding's title, the catalogue's, or the slug."""
+    slug = str(record["diagnosis"])
+    titles = [finding.get("title") for finding in record["findings"] if finding.get("cause") == slug]
+    return str(next(filter(None, titles), None) or (CAUSES[slug].title if slug in CAUSES else slug))
+
+
+def counts(verdicts: list[dict[str, Any]]) -> str:
+    """``1 confirmed, 5 ruled out, 1 inconclusive``."""
+    numbers = {kind: sum(v.get("verdict") == kind.value for v in verdicts) for kind in VerdictKind}
+    return ", ".join(f"{number} {kind.value}" for kind, number in numbers.items() if number) or "no verdicts"
+
+
+def trust(record: dict[str, Any]) -> list[str]:
+    """What a reader must know before believing the record; empty for a complete one."""
+    if record["status"] == "complete":
+        return []
+    said = [_STATUS.get(record["status"], "").replace("**", "")]
+    if record.get("reason"):
+        said.append(str(record["reason"])[:1].upper() + str(record["reason"])[1:] + ".")
+    if record["status"] != "partial":
+        said.append(str(record["cells"])[:1].upper() + str(record["cells"])[1:] + ".")
+    return [text for text in said if text]
+
+
+def facts(record: dict[str, Any]) -> str:
+    """Who ran what against what, when, for how long, with what result."""
+    duration = f"{record['seconds']:.1f} s" if record.get("seconds") is not None else "not finished"
+    started = str(record["started"])[:19].replace("T", " ")
+    return _plain(
+        f"{record['runbook']} · {record['id']} · {record['status']} · against {record['platform']} · "
+        f"by {record.get('operator') or 'nobody named'} on {record['host']} · {started} UTC · {duration}"
+    )
+
+
+def _trust(record: dict[str, Any]) -> str:
+    said = trust(record)
+    return "\n".join([f"> ⚠️ **{_plain(said[0])}**", *(f"> {_plain(text)}" for text in said[1:])]) if said else ""
+
+
+def _verdicts(verdicts: list[dict[str, Any]]) -> str:
+    if not verdicts:
+        return ""
+    rank = {"confirmed": 0, "inconclusive": 1, "ruled out": 2}
+    ordered = sorted(verdicts, key=lambda v: rank.get(str(v.get("verdict")), 3))
+    rows = [
+        f"| {_SIGNS.get(str(v.get('verdict')), '')} {_plain(v.get('verdict'))} | `{_plain(v.get('cause'))}` | {_plain(v.get('reason'))} |"
+        for v in ordered
+    ]
+    return "\n".join([f"**{counts(verdicts)}**", "", "| verdict | cause | why |", "|:--|:--|:--|", *rows])
+
+
+def _mitigations(mitigations: list[dict[str, Any]]) -> str:
+    if not mitigations:
+        return ""
+    rows = [
+        f"| {_plain(m.get('state'))} | `{_plain(m.get('slug'))}` | {_plain(m.get('reason'))} |" for m in mitigations
+    ]
+    return "\n".join(["| mitigation | what | why |", "|:--|:--|:--|", *rows])
+
+
+def _plain(value: object) -> str:
+    """*value* as one line of Markdown that means nothing but itself."""
+    text = " ".join(str(value if value is not None else "").split())
+    for character in "\\|<>*_`[]":
+        text = text.replace(character, {"<": "&lt;", ">": "&gt;"}.get(character, "\\" + character))
+    return text

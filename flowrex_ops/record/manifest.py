@@ -1,0 +1,120 @@
+"""What an incident's folder held when its last run ended, and whether it still does.
+
+``manifest.json`` is ``{"version": 1, "written", "files": {path: {"sha256", "bytes"}}}``. The timeline may grow after;
+its beginning must still be the same, and its chain unbroken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flowrex_ops.errors import RecordError
+from flowrex_ops.record import timeline
+from flowrex_ops.record.files import TEMPORARY_PREFIX, is_locked, locked, write_atomic
+
+FILE = "manifest.json"
+LOCK_SUFFIX = ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One way in which a folder is not what its manifest says.
+
+    ``kind`` is ``changed``, ``missing``, ``unexpected``, ``broken-chain``, ``unfinished`` or ``no-manifest``.
+    """
+
+    kind: str
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def write_manifest(folder: Path) -> None:
+    """Rewrite the manifest over every finished file in *folder*; records still running are left out."""
+    with locked(folder / timeline.FILE):
+        files = {name: _entry(folder / name) for name in _finished_files(folder)}
+        manifest = {"version": 1, "written": datetime.now(UTC).isoformat(timespec="seconds"), "files": files}
+        write_atomic(folder / FILE, json.dumps(manifest, indent=1) + "\n")
+
+
+def verify(folder: Path) -> list[Problem]:
+    """Everything in *folder* that is not as it was written, worst first; empty when all is well.
+
+    RecordError where *folder* is no incident folder.
+    """
+    if not folder.is_dir():
+        raise RecordError(f"'{folder}' is not an incident folder; see 'flowrex-ops records list'")
+    try:
+        listed = json.loads((folder / FILE).read_text())["files"]
+    except FileNotFoundError:
+        return [Problem("no-manifest", FILE, f"'{folder.name}' has no {FILE}: no run in it has ended")]
+    except (ValueError, KeyError, TypeError):
+        return [Problem("changed", FILE, f"{FILE} cannot be read: it was changed after it was written")]
+    return [*_changed(folder, listed), *_chain(folder), *_unlisted(folder, listed)]
+
+
+def unfinished(folder: Path) -> set[str]:
+    """Paths (relative to *folder*) of records that hold or left behind a lock: running, or their runner is gone."""
+    names = {lock.name.removeprefix(".").removesuffix(LOCK_SUFFIX) for lock in (folder / "records").glob(".*.lock")}
+    return {
+        str(path.relative_to(folder))
+        for name in names
+        for path in (folder / "records").glob(f"{name}-*")
+        if path.is_file()
+    }
+
+
+def _changed(folder: Path, listed: dict[str, Any]) -> Iterator[Problem]:
+    for name, entry in listed.items():
+        path = folder / name
+        if not path.is_file():
+            yield Problem("missing", name, f"{name} is missing")
+        elif _entry(path, entry["bytes"] if name == timeline.FILE else None) != entry:
+            yield Problem("changed", name, f"{name} was changed after it was written")
+
+
+def _chain(folder: Path) -> Iterator[Problem]:
+    broken = timeline.verify(folder)
+    if broken:
+        yield Problem("broken-chain", timeline.FILE, broken)
+
+
+def _unlisted(folder: Path, listed: dict[str, Any]) -> Iterator[Problem]:
+    open_records = unfinished(folder)
+    for name in _all_files(folder):
+        if name in listed:
+            continue
+        if name not in open_records:
+            yield Problem("unexpected", name, f"{name} is not in the manifest: it was added by other means")
+        elif not is_locked(lock_of(folder / name)):
+            yield Problem("unfinished", name, f"{name} was never finished: its runner is gone")
+
+
+def lock_of(record: Path) -> Path:
+    """The lock that the runner of *record* (``records/001-….ipynb``) holds while it runs."""
+    return record.parent / f".{record.name.partition('-')[0]}{LOCK_SUFFIX}"
+
+
+def _finished_files(folder: Path) -> Iterator[str]:
+    open_records = unfinished(folder)
+    yield from (name for name in _all_files(folder) if name not in open_records)
+
+
+def _all_files(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")):
+        hidden = path.name.startswith(TEMPORARY_PREFIX) or path.name.endswith(LOCK_SUFFIX)
+        if path.is_file() and not hidden and path != folder / FILE:
+            yield path.relative_to(folder).as_posix()
+
+
+def _entry(path: Path, limit: int | None = None) -> dict[str, Any]:
+    raw = path.read_bytes()[:limit]
+    return {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
