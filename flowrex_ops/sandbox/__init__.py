@@ -1,0 +1,74 @@
+"""The stand-in platform: real parts on one machine, so that every runbook can be run, taught and tested by anyone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from flowrex_ops.errors import SandboxError
+from flowrex_ops.sandbox.health import ServiceStatus, get_status
+from flowrex_ops.sandbox.processes import find_marked, kill
+from flowrex_ops.sandbox.sandbox import Sandbox, open_sandbox
+from flowrex_ops.sandbox.state import locked, read_state
+
+__all__ = ["DEFAULT_HOMES", "Sandbox", "ServiceStatus", "down", "open_sandbox", "status", "up"]
+
+DEFAULT_HOMES = {"supervisor": Path(".sandbox/supervisor"), "compose": Path(".sandbox/compose")}
+
+
+def up(
+    stack: str,
+    home: Path,
+    *,
+    replicas: int = 3,
+    project: str | None = None,
+    on_progress: Callable[[str], None],
+) -> Sandbox:
+    """Start the platform at *home*, or what is missing of it, and wait until it is healthy.
+
+    *stack* is ``supervisor`` or ``compose``; *project* names it (by default after its home). A sandbox that exists
+    keeps its name, ports and number of replicas.
+    """
+    home = home.expanduser().resolve()
+    with locked(home):
+        known = read_state(home)
+        if known and known.stack != stack:
+            raise SandboxError(
+                f"the sandbox at '{home}' is of stack '{known.stack}', not '{stack}'; choose another --home"
+            )
+        if stack == "supervisor":
+            from flowrex_ops.sandbox.embedded import lifecycle as embedded
+
+            return embedded.start(home, replicas=replicas, name=project, on_progress=on_progress)
+        if stack == "compose":
+            from flowrex_ops.sandbox.compose import lifecycle as compose
+
+            return compose.start(home, replicas=replicas, name=project, on_progress=on_progress)
+        raise SandboxError(f"there is no stack '{stack}'; take 'supervisor' or 'compose'")
+
+
+def down(home: Path) -> bool:
+    """End the sandbox at *home* and remove all that it left, its home too; whether there was one."""
+    home = home.expanduser().resolve()
+    with locked(home):
+        state = read_state(home)
+        if state is None:
+            return False
+        if state.stack == "supervisor":
+            from flowrex_ops.sandbox.embedded import lifecycle as embedded
+
+            embedded.stop(state)
+        else:
+            from flowrex_ops.sandbox.compose import lifecycle as compose
+
+            compose.stop(state)
+        kill(find_marked(home))
+        shutil.rmtree(home)
+    return True
+
+
+def status(home: Path) -> list[ServiceStatus]:
+    """What runs of the sandbox at *home*; empty when there is none."""
+    state = read_state(home.expanduser().resolve())
+    return get_status(Sandbox(state)) if state else []

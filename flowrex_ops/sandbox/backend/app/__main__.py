@@ -1,0 +1,24 @@
+"""``python -m app``: serve one replica until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import uvicorn
+
+from app import logs
+from app.main import create_app
+
+
+def main() -> None:
+    """Serve, then leave at once: threads that still wait for PostgreSQL must not hold up a restart."""
+    logs.configure()
+    host = os.environ.get("FLOWREX_HOST", "127.0.0.1")
+    port = int(os.environ.get("FLOWREX_PORT", "8000"))
+    uvicorn.run(create_app(), host=host, port=port, log_config=None, access_log=False, lifespan="on")
+    logging.shutdown()
+    os._exit(0)
+
+
+main()

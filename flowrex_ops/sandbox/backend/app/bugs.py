@@ -1,0 +1,80 @@
+"""Bugs that a drill switches on in this replica: each does to the pool what the real bug does."""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from app.database import Database
+from app.logs import log
+
+REPORT = "SELECT t.*, pg_sleep(0.2) FROM trades t"
+"""A report that computes something slow per row: minutes on the seeded table, and hardly any CPU."""
+
+
+class Bugs:
+    """The bugs at work in this replica, and their end."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._healed = threading.Event()
+        self._leaked: list[psycopg.Connection[Any]] = []
+
+    def start(self, kind: str, count: int) -> None:
+        """Start *count* of one kind; ``KeyError`` for a kind that there is not."""
+        kinds: dict[str, Callable[[threading.Event], None]] = {
+            "open-transaction": self._hold_transaction,
+            "leaked-connection": self._leak_connection,
+            "slow-report": self._run_report,
+        }
+        bug = kinds[kind]
+        for _ in range(count):
+            threading.Thread(target=self._guarded, args=(bug, self._healed), name=kind, daemon=True).start()
+
+    def heal(self) -> None:
+        """End all of them and give their connections back."""
+        self._healed.set()
+        self._healed = threading.Event()
+        leaked, self._leaked = self._leaked, []
+        for connection in leaked:
+            self._database.put(connection)
+
+    def _guarded(self, bug: Callable[[threading.Event], None], healed: threading.Event) -> None:
+        while not healed.is_set():
+            try:
+                bug(healed)
+            except PoolTimeout:
+                continue  # the pool is busy: the bug strikes when a connection comes free
+            except psycopg.Error as error:
+                log.error("background task failed: %s", str(error).strip(), exc_info=True)
+            return
+
+    def _hold_transaction(self, healed: threading.Event) -> None:
+        """A handler that asks something outside inside its transaction, and never gets an answer."""
+        with self._database.transaction() as connection:
+            connection.execute("SELECT id, balance FROM accounts WHERE id = 1")
+            while not healed.wait(0.1):
+                if _dropped(connection):
+                    raise psycopg.OperationalError("connection lost inside a transaction")
+
+    def _leak_connection(self, healed: threading.Event) -> None:
+        """A path that forgets to give its connection back."""
+        connection = self._database.take()
+        self._leaked.append(connection)
+        connection.execute("SELECT 1")
+        connection.commit()
+
+    def _run_report(self, healed: threading.Event) -> None:
+        """A report that nobody gave a limit."""
+        with self._database.transaction() as connection:
+            connection.execute(REPORT)
+
+
+def _dropped(connection: psycopg.Connection[Any]) -> bool:
+    """Whether PostgreSQL said something unasked, which to an idle session is only ever goodbye."""
+    return bool(select.select([connection.fileno()], [], [], 0)[0])

@@ -1,0 +1,25 @@
+"""Log lines as the platform writes them: UTC time in milliseconds, level, text; tracebacks follow their line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+
+class _Formatter(logging.Formatter):
+    converter = time.gmtime
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+
+def configure() -> None:
+    """Everything to stdout, from INFO up; the libraries' own chatter from WARNING up."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for name in ("uvicorn.access", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+log = logging.getLogger("flowrex")

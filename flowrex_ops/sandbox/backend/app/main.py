@@ -1,0 +1,189 @@
+"""The API: routes, health, metrics, and one log line per request."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from psycopg_pool import PoolTimeout
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from app import metrics, trading
+from app.bugs import Bugs
+from app.database import Database
+from app.logs import log
+
+T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+
+READY_SECONDS = 3.0
+"""How long ``/health/ready`` may take; a PostgreSQL that hangs must not hang it too."""
+
+VERSION = os.environ.get("FLOWREX_VERSION", "dev")
+REPLICA = os.environ.get("FLOWREX_REPLICA", "1")
+
+
+def create_app() -> Starlette:
+    """The application with its pool; the pool connects once the application starts."""
+    database = Database(
+        os.environ["DATABASE_URL"],
+        size=int(os.environ.get("FLOWREX_POOL_SIZE", "5")),
+        application_name=f"flowrex-backend-{REPLICA}",
+    )
+    metrics.REGISTRY.register(metrics.PoolCollector(database))  # type: ignore[arg-type]  # any object with collect() will do
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        database.open()
+        log.info("backend started version=%s replica=%s pool_size=%d", VERSION, REPLICA, database.size)
+        yield
+        log.info("backend stopping version=%s replica=%s", VERSION, REPLICA)
+
+    app = Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/api/portfolio", observed("/api/portfolio", portfolio)),
+            Route("/api/analytics", observed("/api/analytics", analytics)),
+            Route("/api/prices", observed("/api/prices", prices)),
+            Route("/api/trades", observed("/api/trades", trades), methods=["POST"]),
+            Route("/health/live", live),
+            Route("/health/ready", ready),
+            Route("/metrics", show_metrics),
+            Route("/_sandbox/bugs/{kind}", start_bug, methods=["POST"]),
+            Route("/_sandbox/heal", heal_bugs, methods=["POST"]),
+            WebSocketRoute("/ws", stream_prices),
+        ],
+    )
+    app.state.database = database
+    app.state.bugs = Bugs(database)
+    # Threads and not coroutines: a query that hangs holds its own thread, and the loop still answers /metrics.
+    app.state.threads = ThreadPoolExecutor(128, thread_name_prefix="request")
+    app.state.health_threads = ThreadPoolExecutor(8, thread_name_prefix="health")
+    return app
+
+
+def observed(route: str, handler: Handler) -> Handler:
+    """*handler* with its metrics, its log line, and the database's failures turned into 503."""
+
+    async def observe(request: Request) -> Response:
+        started = time.monotonic()
+        try:
+            response = await handler(request)
+        except PoolTimeout as error:
+            log.error("connection pool exhausted: %s", error, exc_info=True)
+            response = JSONResponse({"error": "connection pool exhausted"}, status_code=503)
+        except psycopg.Error as error:
+            log.error("database error: %s", str(error).strip(), exc_info=True)
+            response = JSONResponse({"error": "database error"}, status_code=503)
+        seconds = time.monotonic() - started
+        metrics.HTTP_REQUESTS.labels(request.method, route, str(response.status_code)).inc()
+        metrics.HTTP_SECONDS.labels(request.method, route).observe(seconds)
+        log.info(
+            "request method=%s route=%s status=%d duration_ms=%d client=%s",
+            request.method,
+            route,
+            response.status_code,
+            seconds * 1000,
+            request.headers.get("x-forwarded-for", request.client.host if request.client else "-"),
+        )
+        return response
+
+    return observe
+
+
+async def in_thread(request: Request, work: Callable[..., T], *arguments: Any) -> T:
+    """*work* in one of the request threads."""
+    return await asyncio.get_running_loop().run_in_executor(request.app.state.threads, work, *arguments)
+
+
+async def portfolio(request: Request) -> Response:
+    """``GET /api/portfolio?account=1``."""
+    account = int(request.query_params.get("account", "1"))
+    return JSONResponse(await in_thread(request, trading.get_portfolio, request.app.state.database, account))
+
+
+async def analytics(request: Request) -> Response:
+    """``GET /api/analytics?account=1``."""
+    account = int(request.query_params.get("account", "1"))
+    return JSONResponse(await in_thread(request, trading.get_analytics, request.app.state.database, account))
+
+
+async def prices(request: Request) -> Response:
+    """``GET /api/prices``."""
+    return JSONResponse(await in_thread(request, trading.get_prices, request.app.state.database))
+
+
+async def trades(request: Request) -> Response:
+    """``POST /api/trades {account, symbol, side, quantity}``."""
+    order = await request.json()
+    arguments = (int(order["account"]), str(order["symbol"]), str(order["side"]), float(order["quantity"]))
+    placed = await in_thread(request, trading.place_trade, request.app.state.database, *arguments)
+    return JSONResponse(placed, status_code=201)
+
+
+async def live(request: Request) -> Response:
+    """The process answers."""
+    return JSONResponse({"status": "alive", "version": VERSION})
+
+
+async def ready(request: Request) -> Response:
+    """The process can serve: it gets a connection and PostgreSQL answers on it."""
+    check = asyncio.get_running_loop().run_in_executor(request.app.state.health_threads, _ping, request.app.state.database)
+    try:
+        await asyncio.wait_for(check, READY_SECONDS)
+    except (PoolTimeout, psycopg.Error, asyncio.TimeoutError) as error:
+        reason = str(error).strip() or f"database did not answer in {READY_SECONDS:g} s"
+        log.error("not ready: %s", reason)
+        return JSONResponse({"status": "unavailable", "reason": reason}, status_code=503)
+    return JSONResponse({"status": "ready", "version": VERSION})
+
+
+def _ping(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.execute("SELECT 1")
+
+
+async def show_metrics(request: Request) -> Response:
+    """Prometheus' text format."""
+    return PlainTextResponse(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+async def start_bug(request: Request) -> Response:
+    """``POST /_sandbox/bugs/<kind>?count=5``: switch a bug on in this replica."""
+    kind, count = request.path_params["kind"], int(request.query_params.get("count", "1"))
+    try:
+        request.app.state.bugs.start(kind, count)
+    except KeyError:
+        return JSONResponse({"error": f"no such bug: {kind}"}, status_code=404)
+    return JSONResponse({"started": count})
+
+
+async def heal_bugs(request: Request) -> Response:
+    """``POST /_sandbox/heal``: switch all bugs off."""
+    request.app.state.bugs.heal()
+    return JSONResponse({"status": "healed"})
+
+
+async def stream_prices(socket: WebSocket) -> None:
+    """``/ws``: a price tick each second."""
+    await socket.accept()
+    metrics.WEBSOCKETS.inc()
+    try:
+        while True:
+            await socket.send_json({"type": "tick", "symbol": trading.SYMBOLS[0], "at": time.time()})
+            await asyncio.sleep(1)
+    except WebSocketDisconnect:
+        log.info("websocket closed by client")
+    finally:
+        metrics.WEBSOCKETS.dec()

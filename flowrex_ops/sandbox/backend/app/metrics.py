@@ -1,0 +1,46 @@
+"""What ``/metrics`` shows: the playbook's metric names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from app.database import Database
+
+REGISTRY = CollectorRegistry()
+HTTP_REQUESTS = Counter(
+    "flowrex_http_requests_total", "Requests answered.", ("method", "route", "status"), registry=REGISTRY
+)
+HTTP_SECONDS = Histogram(
+    "flowrex_http_request_duration_seconds", "Time to answer a request.", ("method", "route"), registry=REGISTRY
+)
+TRADES_FAILED = Counter("flowrex_trades_failed_total", "Trades that failed.", registry=REGISTRY)
+WEBSOCKETS = Gauge("flowrex_websocket_connections", "WebSocket connections open.", registry=REGISTRY)
+
+
+class PoolCollector:
+    """The pool's counts, read at the moment of the scrape."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def collect(self) -> Iterator[Metric]:
+        """Gauges and counters of the pool."""
+        pool = self._database
+        gauges = (
+            ("flowrex_database_connections", "Pooled connections in use.", pool.in_use),
+            ("flowrex_database_connections_max", "Connections that the pool may have.", pool.size),
+            ("flowrex_database_pool_waiting", "Requests waiting for a connection.", pool.waiting),
+        )
+        counters = (
+            ("flowrex_database_pool_requests_total", "Connections asked for.", pool.requests),
+            ("flowrex_database_pool_queued_total", "Requests that found the pool empty.", pool.queued),
+            ("flowrex_database_pool_errors_total", "Requests that got no connection in time.", pool.errors),
+            ("flowrex_database_pool_wait_seconds_total", "Time spent waiting for connections.", pool.wait_seconds),
+        )
+        for name, text, value in gauges:
+            yield GaugeMetricFamily(name, text, value=value)
+        for name, text, value in counters:
+            yield CounterMetricFamily(name, text, value=value)

@@ -1,0 +1,201 @@
+"""The files that the embedded platform runs by: supervisord's, NGINX's, and the stack's inventory."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from flowrex_ops.sandbox.embedded.account import Account
+from flowrex_ops.sandbox.embedded.parts import Parts
+from flowrex_ops.sandbox.embedded.postgres import app_dsn
+from flowrex_ops.sandbox.processes import MARK
+from flowrex_ops.sandbox.state import VERSION, State, write_private
+
+BACKEND = Path(__file__).parent.parent / "backend"
+
+_SUPERVISORD = """[supervisord]
+identifier={name}
+directory={home}
+logfile={home}/log/supervisord.log
+pidfile={run}/supervisord.pid
+childlogdir={home}/log
+{user}
+
+[unix_http_server]
+file={run}/supervisor.sock
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+_PROGRAM = """
+[program:{program}]
+command={command}
+environment={environment}
+autostart=false
+autorestart=unexpected
+startsecs=1
+startretries=3
+stopsignal={stopsignal}
+stopwaitsecs=2
+stdout_logfile={home}/log/{program}.log
+stdout_logfile_maxbytes=32MB
+stdout_logfile_backups=1
+redirect_stderr=true
+"""
+
+_NGINX = """worker_processes 1;
+{user}
+error_log stderr warn;
+pid nginx.pid;
+daemon off;
+events {{ worker_connections 512; }}
+http {{
+    log_format flowrex '$time_iso8601 $remote_addr "$request" $status $body_bytes_sent $request_time "$http_user_agent"';
+    access_log /dev/stdout flowrex;
+    client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp; uwsgi_temp_path temp; scgi_temp_path temp;
+    upstream backend {{
+{servers}
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://backend;
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+        }}
+        location /_sandbox/ {{ return 404; }}
+        location /ws {{
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_read_timeout 3600s;
+        }}
+    }}
+}}
+"""
+
+
+def write_configuration(state: State, parts: Parts, account: Account) -> Path:
+    """Write all files; the path of supervisord's."""
+    home = Path(state.home)
+    (home / "log").mkdir(exist_ok=True)
+    write_private(home / "redis.conf", _redis(state))
+    if parts.nginx:
+        _write_nginx(state)
+    file = home / "supervisord.conf"
+    write_private(file, _supervisord(state, parts, account))
+    _write_inventory(state, parts)
+    return file
+
+
+def programs(state: State, parts: Parts) -> list[str]:
+    """supervisord's names of the programs, in the order in which they are started."""
+    backends = [f"backend:{name}" for name in replica_names(state)]
+    return ["postgres", "redis", *backends, *(["nginx"] if parts.nginx else []), "traffic"]
+
+
+def replica_names(state: State) -> list[str]:
+    """``backend-1``, ``backend-2`` …"""
+    return [f"backend-{number}" for number in range(1, state.replicas + 1)]
+
+
+def _supervisord(state: State, parts: Parts, account: Account) -> str:
+    home = Path(state.home)
+    user = "user=root" if os.geteuid() == 0 else ""
+    text = _SUPERVISORD.format(name=state.name, home=home, run=state.run_dir, user=user)
+    postgres = (*account.prefix, parts.postgres_bin / "postgres", "-D", state.data_dir)
+    text += _program(state, "postgres", postgres, stopsignal="INT")
+    text += _program(state, "redis", (parts.redis_server, home / "redis.conf"))
+    for number, name in enumerate(replica_names(state), start=1):
+        text += _program(state, name, (sys.executable, "-m", "app"), _backend_environment(state, number))
+    text += f"\n[group:backend]\nprograms={','.join(replica_names(state))}\n"
+    if parts.nginx:
+        arguments = ("-p", f"{home}/nginx/", "-c", "nginx.conf", "-e", "stderr")
+        text += _program(state, "nginx", (parts.nginx, *arguments), stopsignal="QUIT")
+    target = state.ports["http"] if parts.nginx else state.ports["backend-1"]
+    traffic = (sys.executable, "-m", "app.traffic", f"http://127.0.0.1:{target}")
+    return text + _program(state, "traffic", traffic, {"PYTHONPATH": str(BACKEND)})
+
+
+def _program(
+    state: State,
+    program: str,
+    command: tuple[object, ...],
+    environment: Mapping[str, str] | None = None,
+    *,
+    stopsignal: str = "TERM",
+) -> str:
+    values = {MARK: state.home, "TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1", **(environment or {})}
+    return _PROGRAM.format(
+        program=program,
+        command=" ".join(_quoted(str(word)) for word in command),
+        environment=",".join(f"{name}={_quoted(value)}" for name, value in values.items()),
+        stopsignal=stopsignal,
+        home=state.home,
+    )
+
+
+def _quoted(text: str) -> str:
+    """*text* for supervisord's configuration, in which ``%`` begins an expansion."""
+    return '"' + text.replace("%", "%%").replace('"', '\\"') + '"'
+
+
+def _backend_environment(state: State, number: int) -> dict[str, str]:
+    return {
+        "PYTHONPATH": str(BACKEND),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "DATABASE_URL": app_dsn(state),
+        "REDIS_URL": f"redis://127.0.0.1:{state.ports['redis']}/0",
+        "FLOWREX_HOST": "127.0.0.1",
+        "FLOWREX_PORT": str(state.ports[f"backend-{number}"]),
+        "FLOWREX_REPLICA": str(number),
+        "FLOWREX_VERSION": VERSION,
+    }
+
+
+def _redis(state: State) -> str:
+    # A proc title with the configuration's path lets 'sandbox down' recognise the process.
+    settings = {
+        "bind": "127.0.0.1",
+        "port": state.ports["redis"],
+        "save": '""',
+        "dir": state.home,
+        "maxmemory": "64mb",
+        "proc-title-template": '"{title} {listen-addr} {config-file}"',
+    }
+    return "".join(f"{name} {value}\n" for name, value in settings.items())
+
+
+def _write_nginx(state: State) -> None:
+    folder = Path(state.home) / "nginx"
+    folder.mkdir(exist_ok=True)
+    servers = "\n".join(
+        f"        server 127.0.0.1:{state.ports[name]} max_fails=0;" for name in replica_names(state)
+    )
+    user = "user root root;" if os.geteuid() == 0 else ""
+    text = _NGINX.format(user=user, servers=servers, port=state.ports["http"])
+    (folder / "nginx.conf").write_text(text, encoding="utf-8")
+
+
+def _write_inventory(state: State, parts: Parts) -> None:
+    ports = [("postgres", "postgres-1", "postgres", 5432, "postgres"), ("redis", "redis-1", "redis", 6379, "redis")]
+    ports += [("backend", name, f"backend:{name}", 8000, name) for name in replica_names(state)]
+    ports += [("nginx", "nginx-1", "nginx", 80, "http")] if parts.nginx else []
+    entries = [
+        {
+            "service": service,
+            "replica": replica,
+            "program": program,
+            "container_port": inner,
+            "port": state.ports[purpose],
+            "version": VERSION if service == "backend" else "",
+        }
+        for service, replica, program, inner, purpose in ports
+    ]
+    write_private(Path(state.run_dir) / "services.json", json.dumps(entries, indent=2) + "\n")

