@@ -50,10 +50,9 @@ class Slot:
         """The page."""
         return self.notebook.with_suffix(".html")
 
-    def release(self) -> None:
-        """Give up the lock: the record is finished."""
+    def remove_lock(self) -> None:
+        """The record is finished; without this it counts as unfinished for good."""
         lock_of(self.notebook).unlink(missing_ok=True)
-        os.close(self.lock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,10 +37,13 @@ class Problem:
         return self.text
 
 
-def write_manifest(folder: Path) -> None:
-    """Rewrite the manifest over every finished file in *folder*; records still running are left out."""
+def write_manifest(folder: Path, *, finished: Path | None = None) -> None:
+    """Rewrite the manifest over every finished file in *folder*; records still running are left out.
+
+    *finished* is a record that still holds its lock and is done nevertheless.
+    """
     with locked(folder / timeline.FILE):
-        files = {name: _entry(folder / name) for name in _finished_files(folder)}
+        files = {name: _entry(folder / name) for name in _finished_files(folder, finished)}
         manifest = {"version": 1, "written": datetime.now(UTC).isoformat(timespec="seconds"), "files": files}
         write_atomic(folder / FILE, json.dumps(manifest, indent=1) + "\n")
 
@@ -103,8 +106,12 @@ def lock_of(record: Path) -> Path:
     return record.parent / f".{record.name.partition('-')[0]}{LOCK_SUFFIX}"
 
 
-def _finished_files(folder: Path) -> Iterator[str]:
+def _finished_files(folder: Path, finished: Path | None) -> Iterator[str]:
     open_records = unfinished(folder)
+    if finished is not None:
+        open_records -= {
+            (finished.relative_to(folder).with_suffix(suffix)).as_posix() for suffix in (".ipynb", ".html")
+        }
     yield from (name for name in _all_files(folder) if name not in open_records)
 
 

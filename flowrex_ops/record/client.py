@@ -1,0 +1,112 @@
+"""Executes the cells of a record one after another, within limits, and says truly what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+from flowrex_ops.model import OUTCOME_MIME_TYPE
+from flowrex_ops.record.cells import CellState
+from flowrex_ops.record.process import KernelProcess
+from flowrex_ops.record.recorder import Recorder
+
+_LOG = logging.getLogger("flowrex_ops.record")
+_LOG.addHandler(logging.NullHandler())
+_LOG.propagate = False
+
+_START_SECONDS = 60
+_ALIVE_POLL_SECONDS = 0.2
+_SHORTEST_TIMEOUT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a cell and the whole run may take, in seconds."""
+
+    cell_seconds: float
+    run_seconds: float
+
+
+class RecordClient(NotebookClient):
+    """Runs code cells in order, reports to the recorder, and stops at the first that does not complete."""
+
+    def __init__(self, nb: NotebookNode, recorder: Recorder, kernel: KernelProcess, limits: Limits) -> None:
+        super().__init__(nb, km=kernel.manager, startup_timeout=_START_SECONDS, log=_LOG)
+        self._recorder = recorder
+        self._kernel = kernel
+        self._limits = limits
+        self._deadline = time.monotonic() + limits.run_seconds
+        self.timeout_func = self._seconds_for  # type: ignore[assignment]  # declared int; floats are compared and slept
+
+    def run(self) -> None:
+        """Execute all code cells; failures land in the recorder and are not raised. KeyboardInterrupt passes."""
+        try:
+            self.start_new_kernel_client()
+        except RuntimeError as error:
+            self._recorder.fail(f"the kernel did not start: {error}; {self._kernel.cause_of_death()}")
+            return
+        for index, cell in enumerate(self.nb.cells):
+            if cell.cell_type == "code" and not self._run_cell(cell, index):
+                return
+
+    def _run_cell(self, cell: NotebookNode, index: int) -> bool:
+        """Whether to go on."""
+        number = self._recorder.cell_started(index)
+        state, reason = CellState.COMPLETED, ""
+        try:
+            self.execute_cell(cell, index)
+        except CellExecutionError as error:
+            state, reason = CellState.FAILED, f"cell {number} raised {error.ename}: {_first_line(error.evalue)}"
+        except CellTimeoutError:
+            state, reason = CellState.TIMED_OUT, self._timeout_reason(number)
+        except DeadKernelError:
+            state, reason = CellState.FAILED, f"{self._kernel.cause_of_death()} while cell {number} ran"
+        except KeyboardInterrupt as error:
+            self._recorder.cell_ended(index, CellState.INTERRUPTED, f"Interrupted while this cell ran: {error}")
+            raise
+        if state is not CellState.COMPLETED:
+            self._recorder.fail(reason)
+        self._recorder.cell_ended(index, state, _note(state, reason))
+        return state is CellState.COMPLETED
+
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
+        """Hand machine-readable outputs to the recorder the moment that they arrive."""
+        data = msg["content"].get("data")
+        if isinstance(data, dict) and OUTCOME_MIME_TYPE in data:
+            self._recorder.take(data[OUTCOME_MIME_TYPE])
+        output: NotebookNode | None = super().process_message(msg, cell, cell_index)
+        return output
+
+    async def _async_poll_kernel_alive(self) -> None:
+        """As the parent's, five times a second: a dead kernel is noticed before a person wonders."""
+        while True:
+            await asyncio.sleep(_ALIVE_POLL_SECONDS)
+            try:
+                await self._async_check_alive()
+            except DeadKernelError:
+                if self.task_poll_for_reply is not None:
+                    self.task_poll_for_reply.cancel()
+                return
+
+    def _seconds_for(self, _cell: NotebookNode) -> float:
+        return max(_SHORTEST_TIMEOUT, min(self._limits.cell_seconds, self._deadline - time.monotonic()))
+
+    def _timeout_reason(self, number: int) -> str:
+        if time.monotonic() >= self._deadline:
+            return f"the run's limit of {self._limits.run_seconds:g} s was reached while cell {number} ran"
+        return f"cell {number} did not end within its limit of {self._limits.cell_seconds:g} s"
+
+
+def _note(state: CellState, reason: str) -> str:
+    return "" if state is CellState.COMPLETED else f"{reason[:1].upper()}{reason[1:]}."
+
+
+def _first_line(text: str) -> str:
+    return str(text).strip().partition("\n")[0][:300]

@@ -1,0 +1,47 @@
+"""Turns the signals that end a run into an exception that the run can write down."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Interrupted(KeyboardInterrupt):
+    """The runner was told to stop; the text names the signal."""
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Guard:
+    """Raises Interrupted on the first signal while armed; later signals, and all once disarmed, are ignored."""
+
+    def __init__(self) -> None:
+        self._armed = True
+
+    def disarm(self) -> None:
+        """From now on nothing interrupts: the record is being finished."""
+        self._armed = False
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        if self._armed:
+            self._armed = False
+            raise Interrupted(f"stopped by {signal.Signals(number).name}")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Guard]:
+    """Within this block SIGINT, SIGTERM and SIGHUP raise Interrupted; outside the main thread nothing changes."""
+    guard = Guard()
+    if threading.current_thread() is not threading.main_thread():
+        yield guard
+        return
+    earlier = {number: signal.signal(number, guard) for number in _SIGNALS}
+    try:
+        yield guard
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -1,0 +1,75 @@
+"""What a run came to, for the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowrex_ops.model import RunStatus, Severity
+
+_FINDING = ("cause", "severity", "title", "evidence", "next_steps")
+_VERDICT = ("cause", "verdict", "reason")
+_MITIGATION = ("slug", "state", "plan_hash", "targets")
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A finished run. ``record`` and ``html`` are absolute paths; everything is redacted.
+
+    ``id`` is what people call the record; ``reason`` says why it failed or was interrupted.
+    """
+
+    id: str
+    record: Path
+    html: Path
+    incident: str
+    runbook: str
+    status: RunStatus
+    reason: str | None
+    severity: Severity | None
+    diagnosis: str | None
+    findings: tuple[dict[str, Any], ...]
+    verdicts: tuple[dict[str, Any], ...]
+    mitigations: tuple[dict[str, Any], ...]
+    seconds: float
+
+    @classmethod
+    def from_metadata(cls, record: dict[str, Any], notebook: Path, html: Path) -> RunResult:
+        """The result as ``metadata.flowrex_ops.record`` of the finished *notebook* tells it."""
+        known = {level.value for level in Severity}
+        return cls(
+            id=record["id"],
+            record=notebook,
+            html=html,
+            incident=record["incident"],
+            runbook=record["runbook"],
+            status=RunStatus(record["status"]),
+            reason=record["reason"],
+            severity=Severity(record["severity"]) if record["severity"] in known else None,
+            diagnosis=record["diagnosis"],
+            findings=tuple(record["findings"]),
+            verdicts=tuple(record["verdicts"]),
+            mitigations=tuple(record["mitigations"]),
+            seconds=record["seconds"],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``flowrex-ops run --json`` prints."""
+        return {
+            "record": str(self.record),
+            "html": str(self.html),
+            "incident": self.incident,
+            "runbook": self.runbook,
+            "status": self.status.value,
+            "severity": self.severity.value if self.severity else None,
+            "diagnosis": self.diagnosis,
+            "findings": [_only(_FINDING, finding) for finding in self.findings],
+            "verdicts": [_only(_VERDICT, verdict) for verdict in self.verdicts],
+            "mitigations": [_only(_MITIGATION, mitigation) for mitigation in self.mitigations],
+            "seconds": self.seconds,
+        }
+
+
+def _only(keys: tuple[str, ...], item: dict[str, Any]) -> dict[str, Any]:
+    return {key: item.get(key) for key in keys}

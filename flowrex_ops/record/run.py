@@ -1,0 +1,207 @@
+"""Runs one runbook headless into one record: allocate, start the kernel, let papermill run it, finish.
+
+Imports are late on purpose. The kernel needs half a second to start; everything slow (papermill, nbconvert) is
+imported while it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import hashlib
+import json
+import os
+import platform
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flowrex_ops.errors import NotebookError, RecordError
+from flowrex_ops.record import timeline
+from flowrex_ops.record.archive import Slot, allocate, open_incident, update_incident
+from flowrex_ops.record.events import OnEvent, RunFinished, ignore
+from flowrex_ops.record.evidence import VARIABLE
+from flowrex_ops.record.files import READ_ONLY, write_atomic
+from flowrex_ops.record.interrupts import Guard, interruptible
+from flowrex_ops.record.manifest import write_manifest
+from flowrex_ops.record.recorder import Recorder, RunFacts
+from flowrex_ops.record.redaction import Redactor
+from flowrex_ops.record.result import RunResult
+from flowrex_ops.settings import Settings
+
+ENGINE = "flowrex"
+_KERNEL = "python3"
+
+
+def run_notebook(
+    notebook_path: Path,
+    parameters: Mapping[str, Any],
+    *,
+    folder: Path,
+    incident_id: str | None,
+    runbook: str,
+    title: str,
+    settings: Settings,
+    redactor: Redactor,
+    on_event: OnEvent = ignore,
+    cell_seconds: float | None = None,
+    run_seconds: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> RunResult:
+    """Execute *notebook_path* with *parameters* (validated, JSON values) into a new record under *folder*.
+
+    Whatever happens to a cell, the kernel, a limit or the runner (signals) is told by the result's ``status`` and by
+    the record. *incident_id* ``None`` opens an incident. Limits default to the settings'; *cwd* (of the kernel) to
+    the present folder; *environment* is added to the kernel's. Blocking; several may run in threads or processes.
+
+    Raises NotebookError for a file that is not a notebook, RecordError where the record cannot be written: what was
+    written before is then intact and says that the run did not finish.
+    """
+    notebook = read_notebook(notebook_path)
+    facts = _facts(runbook, title, parameters, settings)
+    slot = allocate(open_incident(folder, incident_id, title=title), runbook)
+    limits = (cell_seconds or settings.limits.cell_seconds, run_seconds or settings.limits.run_seconds)
+    try:
+        with interruptible() as guard:
+            recorder = Recorder(slot, notebook, facts, redactor, on_event)
+            recorder.open()
+            _note(slot, redactor, "run-started", f"{slot.name} started by {facts.operator}")
+            _execute(recorder, parameters, cwd or Path.cwd(), environment or {}, limits, guard)
+            return _finish(recorder, facts, redactor, on_event)
+    finally:
+        os.close(slot.lock)
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """The notebook at *path* (nbformat 4) as dicts; NotebookError for anything else."""
+    try:
+        notebook = json.loads(path.read_bytes())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise NotebookError(f"notebook '{path}' cannot be read: {reason}; correct the path") from error
+    except ValueError as error:
+        raise NotebookError(f"'{path}' is not a notebook: {error}; restore it from version control") from error
+    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
+        raise NotebookError(f"'{path}' is not a notebook of format 4; open and save it in JupyterLab")
+    return notebook
+
+
+def _execute(
+    recorder: Recorder,
+    parameters: Mapping[str, Any],
+    cwd: Path,
+    environment: Mapping[str, str],
+    limits: tuple[float, float],
+    guard: Guard,
+) -> None:
+    """Run the cells; afterwards no kernel is left and nothing interrupts any more."""
+    from flowrex_ops.record.process import KernelProcess
+
+    about = json.dumps({"incident": str(recorder.slot.incident), "record": recorder.slot.name})
+    kernel = None
+    try:
+        kernel = KernelProcess(cwd=cwd, environment={**environment, VARIABLE: about})
+        _run_with_papermill(recorder, parameters, kernel, limits)
+    except KeyboardInterrupt as error:
+        recorder.interrupt(str(error) or "stopped by the keyboard")
+    finally:
+        guard.disarm()
+        if kernel is not None:
+            kernel.kill()
+
+
+def _run_with_papermill(
+    recorder: Recorder, parameters: Mapping[str, Any], kernel: Any, limits: tuple[float, float]
+) -> None:
+    with _without_slow_validator():
+        import papermill
+        from nbformat import NotebookNode, from_dict
+        from papermill.exceptions import PapermillExecutionError
+
+        from flowrex_ops.record.client import Limits
+    threading.Thread(target=_warm_up, daemon=True).start()
+    nodes: NotebookNode = from_dict(recorder.notebook)  # type: ignore[no-untyped-call]
+    with contextlib.suppress(PapermillExecutionError):  # the recorder knows, and tells it better
+        papermill.execute_notebook(
+            nodes,
+            None,
+            parameters=dict(parameters),
+            engine_name=ENGINE,
+            kernel_name=_KERNEL,
+            progress_bar=False,
+            recorder=recorder,
+            kernel=kernel,
+            limits=Limits(*limits),
+        )
+
+
+def _finish(recorder: Recorder, facts: RunFacts, redactor: Redactor, on_event: OnEvent) -> RunResult:
+    from flowrex_ops.record.page import render_page
+
+    slot = recorder.slot
+    notebook = recorder.finish()
+    record = notebook["metadata"]["flowrex_ops"]["record"]
+    write_atomic(slot.html, render_page(notebook), mode=READ_ONLY)
+    update_incident(slot.incident, runbook=facts.runbook, title=facts.title, severity=record["severity"])
+    _note_end(slot, redactor, record)
+    write_manifest(slot.incident, finished=slot.notebook)
+    slot.remove_lock()
+    on_event(RunFinished(record["status"], record["reason"]))
+    return RunResult.from_metadata(record, slot.notebook, slot.html)
+
+
+def _note_end(slot: Slot, redactor: Redactor, record: dict[str, Any]) -> None:
+    found = record["diagnosis"] or "no diagnosis"
+    said = f"{slot.name} {record['status']}: {found}" + (f" ({record['reason']})" if record["reason"] else "")
+    digest = hashlib.sha256(slot.notebook.read_bytes()).hexdigest()
+    _note(slot, redactor, "run-finished", said, status=record["status"], sha256=digest)
+
+
+def _note(slot: Slot, redactor: Redactor, kind: str, text: str, **more: Any) -> None:
+    timeline.append(slot.incident, {"kind": kind, "text": redactor.text(text), "record": slot.id, **more})
+
+
+def _facts(runbook: str, title: str, parameters: Mapping[str, Any], settings: Settings) -> RunFacts:
+    return RunFacts(
+        runbook=runbook,
+        title=title,
+        parameters=parameters,
+        operator=str(parameters.get("operator") or "") or _login_name(),
+        platform=settings.platform,
+        host=socket.gethostname(),
+        versions={"flowrex_ops": version("flowrex-ops"), "python": platform.python_version()},
+    )
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _warm_up() -> None:
+    """Import what the page needs while the kernel works; if that fails, rendering will say so."""
+    with contextlib.suppress(ImportError, RecordError):
+        from flowrex_ops.record.page import warm_up
+
+        warm_up()
+
+
+@contextlib.contextmanager
+def _without_slow_validator() -> Iterator[None]:
+    """Skip the optional IRI validator of jsonschema: it compiles a grammar for 0.9 s, and notebooks have no IRIs."""
+    name = "rfc3987_syntax"
+    skipped = name not in sys.modules and "jsonschema" not in sys.modules
+    if skipped:
+        sys.modules[name] = None  # type: ignore[assignment]  # the import system's way to say "not there"
+    try:
+        yield
+    finally:
+        if skipped:
+            sys.modules.pop(name, None)
