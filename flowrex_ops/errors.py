@@ -10,6 +10,10 @@ class FlowrexOpsError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the one line (IPython looks for this method: ultratb, custom tracebacks)."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(FlowrexOpsError):
     """The request itself is wrong."""

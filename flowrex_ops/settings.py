@@ -27,6 +27,7 @@ from flowrex_ops.errors import SettingsError
 DEFAULT_FILE = "flowrex-ops.toml"
 PATH_VARIABLE = "FLOWREX_OPS_SETTINGS"
 SECRETS_VARIABLE = "FLOWREX_OPS_SECRETS_DIR"
+SHORTEST_SECRET = 4
 
 
 class _Section(BaseModel):
@@ -49,6 +50,7 @@ class PostgresSettings(_Section):
     """
 
     dsn: SecretStr | None = None
+    service: str = "postgres"
     reserve_dsn: SecretStr | None = None
     application_role: str = ""
 
@@ -56,6 +58,7 @@ class PostgresSettings(_Section):
 class RedisSettings(_Section):
     """``url`` as redis-py takes it: ``redis://:password@host:port/0``."""
 
+    service: str = "redis"
     url: SecretStr | None = None
 
 
@@ -181,9 +184,9 @@ def _explain(error: ValidationError, file: Path | None) -> str:
 
 
 def _secret_parts(value: str) -> set[str]:
-    """The value itself and the password inside it; values under 4 characters would redact half the record."""
+    """The value itself and the password inside it; a value shorter than that would redact half the record."""
     parts = {value}
     password = re.search(r"://[^:/@]*:([^@]+)@", value) or re.search(r"\bpassword\s*=\s*('[^']*'|\S+)", value)
     if password:
         parts.add(password.group(1).strip("'"))
-    return {part for part in parts if len(part) >= 4}
+    return {part for part in parts if len(part) >= SHORTEST_SECRET}

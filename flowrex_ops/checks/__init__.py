@@ -1,0 +1,1 @@
+"""Pure judgement: readings in, verdicts out, no I/O; one module per runbook."""

@@ -1,0 +1,33 @@
+"""The only code that changes the platform, always through ``guard.py``; one class per mitigation, found by its slug."""
+
+from __future__ import annotations
+
+from flowrex_ops.errors import UsageError
+from flowrex_ops.mitigations.guard import Mitigation
+
+KNOWN = {
+    "cancel-long-queries": "flowrex_ops.mitigations.database:CancelLongQueries",
+    "terminate-idle-in-transaction": "flowrex_ops.mitigations.database:TerminateIdleInTransaction",
+    "terminate-root-blocker": "flowrex_ops.mitigations.database:TerminateRootBlocker",
+    "restart-backend": "flowrex_ops.mitigations.backend:RestartBackend",
+}
+"""Slug to class; imported only when used, so that a runbook without mitigations loads none."""
+
+
+def find(slug: str) -> type[Mitigation]:
+    """The mitigation named *slug*; UsageError that names the known ones otherwise."""
+    from importlib import import_module
+
+    if slug not in KNOWN:
+        raise UsageError(f"'{slug}' is not a mitigation; there are: {', '.join(sorted(KNOWN))}")
+    module, _, name = KNOWN[slug].partition(":")
+    found: type[Mitigation] = getattr(import_module(module), name)
+    return found
+
+
+def split_approval(approval: str) -> tuple[str, str | None]:
+    """``slug`` or ``slug@hash`` into its parts; UsageError when the slug is not known."""
+    slug, _, plan_hash = approval.partition("@")
+    if slug not in KNOWN:
+        raise UsageError(f"approve: '{slug}' is not a mitigation; there are: {', '.join(sorted(KNOWN))}")
+    return slug, plan_hash or None

@@ -1,0 +1,163 @@
+"""PostgreSQL's sessions, sorted: whose they are, and which single cause each one is charged to.
+
+A session that waits for a lock is a victim, whatever its age. A session that others wait for is a root blocker, also
+when it sits idle in a transaction. Only what is left is judged as idle or as long-running: one trouble, one finding.
+Backups, replication, maintenance, superusers and this tool are never counted against the application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+CLIENT_BACKEND = "client backend"
+BACKUP_APPLICATIONS = ("pg_dump", "pg_dumpall", "pg_restore", "pg_basebackup", "pgbackrest", "barman", "wal-g")
+IDLE_IN_TRANSACTION = ("idle in transaction", "idle in transaction (aborted)")
+PREPARED_TRANSACTION_PID = 0
+"""pg_blocking_pids() names a prepared transaction as pid 0 (PostgreSQL: Session Information Functions)."""
+
+
+def protected(sessions: pd.DataFrame) -> pd.Series:
+    """True for sessions that are no application's: other backend types, superusers, replication, backups, this tool."""
+    application = sessions["application"].fillna("").str.lower()
+    backup = application.str.startswith(BACKUP_APPLICATIONS) | sessions["query"].fillna("").str.match(
+        r"(?i)\s*VACUUM\b"
+    )
+    return (
+        sessions["backend_type"].ne(CLIENT_BACKEND)
+        | sessions["superuser"].eq(True)
+        | sessions["replication"].eq(True)
+        | sessions["own"].eq(True)
+        | backup
+    )
+
+
+def application_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
+    """The sessions that are not protected."""
+    return sessions[~protected(sessions).astype(bool)]
+
+
+def waiting_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Sessions that wait for a lock which another session or a prepared transaction holds."""
+    return sessions[sessions["blocked_by"].map(_as_pids).map(bool)]
+
+
+def path_to_root(pid: int, blocked_by: Mapping[int, tuple[int, ...]]) -> list[int]:
+    """The chain that *pid* waits in, from *pid* to its root; *pid* alone when it waits for nobody.
+
+    Follows the first blocker that is not yet on the path, so that a deadlock (a cycle) ends too.
+    """
+    path = [pid]
+    while True:
+        following = next((b for b in blocked_by.get(path[-1], ()) if b not in path), None)
+        if following is None:
+            return path
+        path.append(following)
+
+
+def blocking_tree(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Who waits for whom: pid, blocker, root, depth, application, state, wait_seconds, query; roots first.
+
+    ``depth`` 0 is a root. A root that is a prepared transaction has pid 0 and no session.
+    """
+    blocked_by = blockers(sessions)
+    roots = {pid: path_to_root(pid, blocked_by)[-1] for pid in blocked_by}
+    by_pid = sessions.drop_duplicates("pid").set_index("pid")
+    pids = sorted(set(roots.values()) | set(blocked_by))
+    rows = [_tree_row(pid, blocked_by, roots, by_pid) for pid in pids]
+    columns = ["root", "depth", "pid", "blocker", "application", "state", "wait_seconds", "query"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["root", "depth", "pid"], ignore_index=True)
+
+
+def blockers(sessions: pd.DataFrame) -> dict[int, tuple[int, ...]]:
+    """For every waiting pid the pids that it waits for."""
+    waiting = waiting_sessions(sessions)
+    return {int(pid): _as_pids(by) for pid, by in zip(waiting["pid"], waiting["blocked_by"], strict=True)}
+
+
+def root_pids(sessions: pd.DataFrame) -> list[int]:
+    """The roots of all blocking trees, the one that holds up most first; 0 is a prepared transaction."""
+    blocked_by = blockers(sessions)
+    roots = pd.Series([path_to_root(pid, blocked_by)[-1] for pid in sorted(blocked_by)], dtype="int64")
+    counts = roots.value_counts()
+    return [int(pid) for pid in sorted(counts.index, key=lambda pid: (-int(counts[pid]), int(pid)))]
+
+
+def idle_in_transaction(sessions: pd.DataFrame, *, after_seconds: float) -> pd.DataFrame:
+    """Application sessions idle in a transaction for at least *after_seconds* that block nobody."""
+    mine = _neither_waiting_nor_root(sessions)
+    idle = mine["state"].isin(IDLE_IN_TRANSACTION) & mine["state_age_seconds"].ge(after_seconds)
+    return mine[idle]
+
+
+def long_running(sessions: pd.DataFrame, *, after_seconds: float) -> pd.DataFrame:
+    """Application sessions whose statement has run for at least *after_seconds*, and that neither wait nor block."""
+    mine = _neither_waiting_nor_root(sessions)
+    return mine[mine["state"].eq("active") & mine["query_age_seconds"].ge(after_seconds)]
+
+
+def with_replica(sessions: pd.DataFrame, addresses: Mapping[str, str]) -> pd.DataFrame:
+    """*sessions* with a column ``replica``: by client address where that tells, else by the application's name."""
+    by_address = sessions["client"].map(addresses)
+    number = sessions["application"].fillna("").str.extract(r"backend-(\d+)$", expand=False)
+    by_name = ("backend-" + number).where(number.notna())
+    return sessions.assign(replica=by_address.where(by_address.notna(), by_name).fillna(""))
+
+
+def count_holders(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Who holds the server's connections: role, application, client, state, connections, oldest_seconds; most first."""
+    held = sessions[sessions["backend_type"].eq(CLIENT_BACKEND)]
+    keys = ["role", "application", "client", "state"]
+    grouped = held.fillna(dict.fromkeys(keys, "")).groupby(keys)
+    counted = grouped.agg(connections=("pid", "size"), oldest_seconds=("state_age_seconds", "max")).reset_index()
+    return counted.sort_values(["connections", *keys], ascending=[False, True, True, True, True], ignore_index=True)
+
+
+def open_transactions(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Client sessions inside a transaction, longest first: who, for how long, what they wait for, what they run."""
+    client = sessions[sessions["backend_type"].eq(CLIENT_BACKEND) & sessions["xact_age_seconds"].notna()]
+    columns = ["pid", "application", "client", "state", "xact_age_seconds", "query_age_seconds", "wait_event", "query"]
+    if "replica" in client:
+        columns.insert(2, "replica")
+    return client.sort_values("xact_age_seconds", ascending=False)[columns]
+
+
+def count_wait_events(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Wait events of client sessions: state, wait_event_type, wait_event, sessions; the most common first.
+
+    What each event means: PostgreSQL, The Cumulative Statistics System, Wait Events.
+    """
+    client = sessions[sessions["backend_type"].eq(CLIENT_BACKEND)]
+    keys = ["state", "wait_event_type", "wait_event"]
+    counted = client.fillna(dict.fromkeys(keys, "")).groupby(keys).size().rename("sessions").reset_index()
+    return counted.sort_values(["sessions", *keys], ascending=[False, True, True, True], ignore_index=True)
+
+
+def _neither_waiting_nor_root(sessions: pd.DataFrame) -> pd.DataFrame:
+    involved = set(blockers(sessions)) | set(root_pids(sessions))
+    mine = application_sessions(sessions)
+    return mine[~mine["pid"].isin(involved)]
+
+
+def _as_pids(value: object) -> tuple[int, ...]:
+    """``blocked_by`` of one row; a missing value is nobody."""
+    return tuple(int(pid) for pid in value) if isinstance(value, list | tuple) else ()
+
+
+def _tree_row(
+    pid: int, blocked_by: Mapping[int, tuple[int, ...]], roots: Mapping[int, int], by_pid: pd.DataFrame
+) -> dict[str, object]:
+    known = pid in by_pid.index
+    prepared = pid == PREPARED_TRANSACTION_PID
+    direct = blocked_by.get(pid, ())
+    return {
+        "root": roots.get(pid, pid),
+        "depth": len(path_to_root(pid, blocked_by)) - 1,
+        "pid": pid,
+        "blocker": direct[0] if direct else None,
+        "application": "prepared transaction" if prepared else (by_pid["application"][pid] if known else ""),
+        "state": "prepared" if prepared else (by_pid["state"][pid] if known else "gone"),
+        "wait_seconds": by_pid["query_age_seconds"][pid] if known and direct else None,
+        "query": by_pid["query"][pid] if known else "",
+    }

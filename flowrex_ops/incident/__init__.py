@@ -1,0 +1,1 @@
+"""From findings to people: what to say while an incident lasts."""

@@ -1,0 +1,234 @@
+"""What a runbook's notebook holds: it reads sources within limits, collects verdicts, guards mitigations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from flowrex_ops import presentation
+from flowrex_ops.causes import CAUSES, RUNBOOK_CAUSES
+from flowrex_ops.checks.sessions import with_replica
+from flowrex_ops.checks.verdicts import Check
+from flowrex_ops.durations import format_seconds, parse_duration
+from flowrex_ops.ledger import Ledger
+from flowrex_ops.mitigations import split_approval
+from flowrex_ops.mitigations.factory import build
+from flowrex_ops.mitigations.guard import Approval, guard
+from flowrex_ops.model import Outcome, Plan, Reading, Verdict, VerdictKind, worst
+from flowrex_ops.notebook import Notebook
+from flowrex_ops.record.redaction import Redactor
+from flowrex_ops.settings import Settings, load
+from flowrex_ops.sources.backend import BackendSource
+from flowrex_ops.sources.endpoints import Endpoints, discover
+from flowrex_ops.sources.logs import LogSource
+from flowrex_ops.sources.postgres import PostgresSource
+from flowrex_ops.sources.services import ServicesSource
+
+
+class Investigation:
+    """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
+
+    ``database``, ``backend``, ``logs`` and ``services`` are the sources; ``since`` is how far back to look.
+    """
+
+    def __init__(
+        self,
+        runbook: str,
+        settings: Settings,
+        endpoints: Endpoints,
+        *,
+        since: str,
+        approval: Approval,
+        ledger: Ledger,
+        notebook: Notebook,
+    ) -> None:
+        self.runbook = runbook
+        self.settings = settings
+        self.endpoints = endpoints
+        self.since = parse_duration(since)
+        self.approval = approval
+        self.ledger = ledger
+        self._notebook = notebook
+        self._started = time.monotonic()
+        self.readings: list[Reading[Any]] = []
+        self.verdicts: dict[str, Verdict] = {}
+        self.mitigations: dict[str, Outcome] = {}
+        self._open_sources()
+
+    @classmethod
+    def open(
+        cls,
+        runbook: str,
+        *,
+        incident_id: str = "",
+        since: str = "30m",
+        approve: Sequence[str] = (),
+        operator: str = "",
+        settings: str = "",
+    ) -> Investigation:
+        """Load the settings, find the sources, and say against what this runs. Raises UsageError on bad parameters."""
+        loaded = load(settings or None)
+        notebook = Notebook.current(loaded)
+        hashes = dict(split_approval(item) for item in approve)
+        approval = Approval(hashes, operator, ask=_ask if notebook.live else None)
+        ledger = Ledger.find(loaded.outputs, incident_id, runbook, Redactor(loaded.secret_values()))
+        investigation = cls(
+            runbook, loaded, discover(loaded), since=since, approval=approval, ledger=ledger, notebook=notebook
+        )
+        investigation._show_opening()
+        return investigation
+
+    def _open_sources(self) -> None:
+        limits, endpoints = self.settings.limits, self.endpoints
+        bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
+        self.database = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
+        self.backend = BackendSource(
+            endpoints.backends,
+            default_pool_size=self.settings.backend.pool_size,
+            missing=f"backend is {endpoints.origins.get('backend', 'not configured')}",
+            **bounds,
+        )
+        service = self.settings.backend.service
+        self.logs = LogSource(
+            endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=limits.log_bytes
+        )
+        self.services = ServicesSource(endpoints.stack, limit_seconds=limits.reading_seconds)
+        for source in (self.database, self.backend, self.logs, self.services):
+            source.on_reading = self.readings.append
+
+    def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:
+        """*sessions* with the backend replica that each one belongs to, where that can be told."""
+        if not sessions.available:
+            return sessions
+        from dataclasses import replace
+
+        return replace(sessions, value=with_replica(sessions.require(), self.endpoints.replica_addresses))
+
+    def show(
+        self, reading: Reading[Any], view: Callable[[Any], pd.DataFrame] | None = None, columns: Sequence[str] = ()
+    ) -> None:
+        """Show a reading as a table: all of it, some *columns*, or what *view* makes of it; the whole goes to evidence."""
+        if not reading.available:
+            self._notebook.show(presentation.unavailable_html([reading]), f"no {reading.what}: {reading.error}")
+            return
+        frame = view(reading.require()) if view else reading.require()
+        evidence = self.ledger.write_evidence(reading.what, frame)
+        shown = frame[list(columns)] if columns else frame
+        self._notebook.show(presentation.frame_html(shown, evidence=evidence), shown.head(15).to_string(index=False))
+
+    def plot(self, draw: Callable[..., Any], *readings: Reading[Any], **options: Any) -> None:
+        """Draw a chart from readings; where one has no answer, say so in its place."""
+        if any(not reading.available for reading in readings):
+            self._notebook.show(presentation.unavailable_html(readings), "no chart: a source did not answer")
+            return
+        self._notebook.show_figure(draw(*(reading.require() for reading in readings), **options))
+
+    def check(self, check: Check[...], *readings: Reading[Any], **thresholds: Any) -> Verdict:
+        """Judge one hypothesis and show the verdict.
+
+        A check that raises is a defect of ours; in an incident it must not take the other answers with it.
+        """
+        try:
+            verdict = check(*readings, **thresholds)
+        except Exception as error:
+            reason = f"the check itself failed: {type(error).__name__}: {error}; please report it"
+            verdict = Verdict(check.cause, VerdictKind.INCONCLUSIVE, reason)
+        self.verdicts[verdict.cause] = verdict
+        finding = verdict.to_finding() if verdict.confirmed else None
+        data = {"kind": "verdict", **verdict.to_dict(), "finding": finding}
+        self._notebook.show(presentation.verdict_html(verdict), presentation.verdict_text(verdict), data)
+        return verdict
+
+    def mitigate(self, slug: str, **options: Any) -> Outcome:
+        """Plan a mitigation and show the plan; apply it only if approved; show what came of it."""
+        outcome = guard(
+            build(slug, self, options),
+            verdicts=self.verdicts,
+            approval=self.approval,
+            timeline=self.ledger.note,
+            max_targets=self.settings.limits.max_targets,
+            siblings={cause: name for name, causes in RUNBOOK_CAUSES.items() for cause in causes},
+        )
+        self.mitigations[slug] = outcome
+        data = {"kind": "mitigation", **outcome.to_dict()}
+        self._notebook.show(presentation.outcome_html(outcome), presentation.outcome_text(outcome), data)
+        return outcome
+
+    @property
+    def findings(self) -> list[Verdict]:
+        """Confirmed verdicts, the worst and nearest to the root first; the first is the diagnosis."""
+        return sorted((v for v in self.verdicts.values() if v.confirmed), key=_order)
+
+    def show_verdicts(self) -> None:
+        """Every hypothesis in one table, findings first."""
+        order = {VerdictKind.CONFIRMED: 0, VerdictKind.INCONCLUSIVE: 1, VerdictKind.RULED_OUT: 2}
+        ranked = sorted(self.verdicts.values(), key=lambda v: (order[v.kind], *_order(v)))
+        self._notebook.show(presentation.verdicts_html(ranked), "\n".join(presentation.verdict_text(v) for v in ranked))
+
+    def show_text(self, text: str) -> None:
+        """Show a text as it is, such as a message to copy."""
+        self._notebook.show_text(text)
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """What this run found: the closing output of the record, as ``run --json`` prints it."""
+        findings = self.findings
+        severity = worst([f.severity for f in findings if f.severity])
+        return {
+            "kind": "outcome",
+            "runbook": self.runbook,
+            "platform": self.settings.platform,
+            "stack": self.endpoints.stack_line,
+            "operator": self.approval.operator,
+            "severity": severity.value if severity else None,
+            "diagnosis": findings[0].cause if findings else None,
+            "title": findings[0].title if findings else "no cause found",
+            "findings": [finding.to_finding() for finding in findings],
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts.values()],
+            "mitigations": [mitigation.to_dict() for mitigation in self.mitigations.values()],
+            "unavailable": sorted({f"{r.source}: {r.error}" for r in self.readings if not r.available}),
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+
+    def close(self) -> None:
+        """Show the outcome, and leave the machine-readable one in the record."""
+        outcome = self.outcome
+        self.database.close()
+        facts = {
+            "diagnosis": f"{outcome['diagnosis'] or 'none'}: {outcome['title']}",
+            "severity": outcome["severity"] or "none",
+            "confirmed": str(len(self.findings)),
+            "inconclusive": str(sum(v.kind is VerdictKind.INCONCLUSIVE for v in self.verdicts.values())),
+            "mitigations": "; ".join(f"{m.slug} {m.state.value}" for m in self.mitigations.values()) or "none",
+            "took": format_seconds(outcome["seconds"]),
+        }
+        text = "\n".join(f"{name}: {value}" for name, value in facts.items())
+        self._notebook.show(presentation.facts_html(facts), text, outcome)
+
+    def _show_opening(self) -> None:
+        facts = {"platform": self.settings.platform, "stack": self.endpoints.stack_line}
+        facts |= dict(self.endpoints.origins)
+        if self.endpoints.stack_error:
+            facts["stack"] = self.endpoints.stack_error
+        facts["incident"] = self.ledger.incident or "none yet"
+        facts["operator"] = self.approval.operator or "none: plans are shown, nothing is changed"
+        text = "\n".join(f"{name}: {value}" for name, value in facts.items())
+        self._notebook.show(presentation.facts_html(facts), text)
+
+
+def _order(verdict: Verdict) -> tuple[str, int]:
+    severity = verdict.severity.value if verdict.severity else "P9"
+    return severity, CAUSES[verdict.cause].rank if verdict.cause in CAUSES else 10_000
+
+
+def _ask(plan: Plan) -> str:
+    """Ask the engineer at the keyboard; an empty answer, or no keyboard, approves nothing."""
+    try:
+        return input(
+            f"type {plan.slug} to apply this plan to {len(plan.targets)} targets, or press Enter to leave it: "
+        )
+    except (EOFError, KeyboardInterrupt):
+        return ""

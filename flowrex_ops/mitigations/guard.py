@@ -1,0 +1,166 @@
+"""The one guard: nothing is changed unless it is planned, approved, still true, and then verified by reading again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from flowrex_ops.errors import FlowrexOpsError, MitigationRefusedError, SourceUnavailableError
+from flowrex_ops.model import MitigationState, Outcome, Plan, Target, Verdict
+
+Timeline = Callable[[str, Mapping[str, Any]], None]
+"""Writes one event (a kind and its facts) to the incident's timeline, durably, before it returns."""
+
+
+class Mitigation(ABC):
+    """A guarded change. Subclasses say what, to which targets, and how the effect is seen; the guard says whether."""
+
+    slug: ClassVar[str]
+    causes: ClassVar[tuple[str, ...]]
+    """Confirmed causes that call for it; with none of them confirmed, it refuses."""
+    action: ClassVar[str]
+    cost: ClassVar[str]
+    undo: ClassVar[str]
+
+    @abstractmethod
+    def find_targets(self) -> Sequence[Target]:
+        """The exact targets as they are now. Asked for the plan, and again just before acting."""
+
+    @abstractmethod
+    def apply(self, target: Target) -> str:
+        """Act on one target and say what was done; MitigationRefusedError when it is not what was planned any more."""
+
+    @abstractmethod
+    def verify(self, plan: Plan) -> str:
+        """Read the sources again and say what shows the effect; VerificationError when nothing does."""
+
+    def plan(self) -> Plan:
+        """What would be done now."""
+        return Plan(self.slug, self.action, self.cost, self.undo, tuple(self.find_targets()), self.causes)
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who lets which mitigations act. ``hashes`` maps an approved slug to the plan's hash, or None for any plan.
+
+    ``ask`` is set in a live session: it shows the plan and returns what the engineer typed.
+    """
+
+    hashes: Mapping[str, str | None]
+    operator: str = ""
+    ask: Callable[[Plan], str] | None = None
+
+
+def guard(
+    mitigation: Mitigation,
+    *,
+    verdicts: Mapping[str, Verdict],
+    approval: Approval,
+    timeline: Timeline,
+    max_targets: int,
+    siblings: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Plan, approve, apply, verify; every way out is an Outcome, and what was done stands on the timeline.
+
+    *siblings* maps a cause to the runbook that judges it, for the link in a refusal.
+    """
+    try:
+        _require_cause(mitigation, verdicts, siblings or {})
+        plan = mitigation.plan()
+    except (MitigationRefusedError, SourceUnavailableError) as refusal:
+        return Outcome(mitigation.slug, MitigationState.REFUSED, str(refusal))
+    try:
+        _require_targets(plan, max_targets)
+        if not _approved(plan, approval):
+            return Outcome(plan.slug, MitigationState.PLANNED, _how_to_approve(plan, approval), plan)
+        _require_unchanged(plan, mitigation)
+    except (MitigationRefusedError, SourceUnavailableError) as refusal:
+        return Outcome(plan.slug, MitigationState.REFUSED, str(refusal), plan)
+    return _act(mitigation, plan, approval, timeline)
+
+
+def _act(mitigation: Mitigation, plan: Plan, approval: Approval, timeline: Timeline) -> Outcome:
+    """Intent first, on disk; then the deed; then what came of it."""
+    facts = {"slug": plan.slug, "plan_hash": plan.hash, "operator": approval.operator}
+    timeline("mitigation-intent", {**facts, "action": plan.action, "targets": [t.label for t in plan.targets]})
+    done: list[str] = []
+    try:
+        done.extend(map(mitigation.apply, plan.targets))
+    except BaseException as error:
+        # Also Ctrl-C: the timeline must say how far it came, whatever stopped it.
+        outcome = Outcome(plan.slug, MitigationState.FAILED, _how_far(done, plan, error), plan)
+        timeline("mitigation-result", {**facts, "state": outcome.state.value, "reason": outcome.reason})
+        if not isinstance(error, FlowrexOpsError):
+            raise
+        return outcome
+    outcome = _verified(mitigation, plan, done)
+    timeline("mitigation-result", {**facts, "state": outcome.state.value, "reason": outcome.reason})
+    return outcome
+
+
+def _verified(mitigation: Mitigation, plan: Plan, done: Sequence[str]) -> Outcome:
+    try:
+        seen = mitigation.verify(plan)
+    except FlowrexOpsError as error:
+        reason = f"{'; '.join(done)}. Not verified: {error}"
+        return Outcome(plan.slug, MitigationState.APPLIED_UNVERIFIED, reason, plan)
+    return Outcome(plan.slug, MitigationState.VERIFIED, f"{'; '.join(done)}. {seen}", plan)
+
+
+def _require_cause(mitigation: Mitigation, verdicts: Mapping[str, Verdict], siblings: Mapping[str, str]) -> None:
+    """The precondition: a mitigation without its cause does harm and no good."""
+    judged = [verdicts[cause] for cause in mitigation.causes if cause in verdicts]
+    if any(verdict.confirmed for verdict in judged):
+        return
+    said = "; ".join(f"{verdict.cause} is {verdict.kind.value}" for verdict in judged)
+    elsewhere = sorted({siblings[cause] for cause in mitigation.causes if cause in siblings and cause not in verdicts})
+    link = f"; run the runbook {', '.join(elsewhere)}" if elsewhere else ""
+    raise MitigationRefusedError(f"its cause is not confirmed ({said or 'not checked'}){link}")
+
+
+def _require_targets(plan: Plan, max_targets: int) -> None:
+    if not plan.targets:
+        raise MitigationRefusedError("there is nothing to act on: no session or replica fits any more")
+    if len(plan.targets) > max_targets:
+        raise MitigationRefusedError(
+            f"{len(plan.targets)} targets are more than the {max_targets} allowed; raise limits.max_targets if you mean all"
+        )
+
+
+def _approved(plan: Plan, approval: Approval) -> bool:
+    """By slug (and hash) with an operator, or typed by the engineer; a hash of another plan refuses."""
+    if plan.slug in approval.hashes:
+        wanted = approval.hashes[plan.slug]
+        if wanted is not None and wanted != plan.hash:
+            raise MitigationRefusedError(
+                f"the plan has changed: {wanted} was approved, it is {plan.hash} now; look again"
+            )
+        if not approval.operator:
+            raise MitigationRefusedError("it is approved, but by nobody; set the parameter operator to your name")
+        return True
+    if approval.ask is None or not approval.operator:
+        return False
+    return approval.ask(plan).strip() in (plan.slug, f"{plan.slug}@{plan.hash}")
+
+
+def _require_unchanged(plan: Plan, mitigation: Mitigation) -> None:
+    now = mitigation.plan()
+    if now.hash != plan.hash:
+        raise MitigationRefusedError(
+            f"its targets changed between plan and act ({plan.hash} then, {now.hash} now); read again and plan anew"
+        )
+
+
+def _how_to_approve(plan: Plan, approval: Approval) -> str:
+    if approval.ask is not None and approval.operator:
+        return "not approved: the slug was not typed; nothing was changed"
+    return f"not approved, nothing was changed; to apply: approve {plan.slug}@{plan.hash} and name an operator"
+
+
+def _how_far(done: Sequence[str], plan: Plan, error: BaseException) -> str:
+    said = str(error) or type(error).__name__
+    return f"stopped after {len(done)} of {len(plan.targets)} targets: {said}" + (
+        f". Done: {'; '.join(done)}" if done else ""
+    )

@@ -1,0 +1,58 @@
+"""The running kernel, if there is one: how outputs are shown in it, and whether a person sits before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowrex_ops.model import OUTCOME_MIME_TYPE
+from flowrex_ops.record.kernel import install_in_kernel
+from flowrex_ops.record.redaction import Redactor
+from flowrex_ops.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Notebook:
+    """Shows outputs in the running kernel; outside of one they go to the terminal as text."""
+
+    def __init__(self, *, live: bool = False) -> None:
+        self.live = live
+        """Whether an engineer can be asked: the front end takes input, which batch runners do not."""
+
+    @classmethod
+    def current(cls, settings: Settings) -> Notebook:
+        """The kernel that this code runs in, made to redact everything it sends before anything is shown."""
+        install_in_kernel(Redactor(settings.secret_values()))
+        from IPython.core.getipython import get_ipython
+
+        shell = get_ipython()
+        kernel = getattr(shell, "kernel", None)
+        # ipykernel keeps what the execute request said of stdin (Jupyter messaging: execute_request, allow_stdin).
+        return cls(live=bool(getattr(kernel, "_allow_stdin", False)))
+
+    def show(self, html: str, text: str, data: dict[str, Any] | None = None) -> None:
+        """One output: HTML for people, text beside it, and *data* for programs under our own MIME type."""
+        bundle: dict[str, Any] = {"text/html": html, "text/plain": text}
+        if data is not None:
+            bundle[OUTCOME_MIME_TYPE] = data
+        from IPython.display import display
+
+        display(bundle, raw=True)
+
+    def show_text(self, text: str) -> None:
+        """A text in a fixed-width box, to copy."""
+        from html import escape
+
+        self.show(f"<pre>{escape(text)}</pre>", text)
+
+    def show_figure(self, figure: Figure) -> None:
+        """A matplotlib figure, once, as PNG; its title stands beside it as text."""
+        from io import BytesIO
+
+        from IPython.display import Image, display
+
+        picture = BytesIO()
+        figure.savefig(picture, format="png")
+        title = figure.axes[0].get_title() if figure.axes else "chart"
+        display(Image(picture.getvalue(), format="png", alt=title), metadata={"image/png": {"alt": title}})

@@ -1,0 +1,115 @@
+"""Parameters as people give them, held against what a runbook takes, before a kernel starts."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flowrex_ops.catalog import Parameter, Runbook
+from flowrex_ops.durations import parse_duration
+from flowrex_ops.errors import ParameterError
+from flowrex_ops.mitigations import split_approval
+
+INCIDENT = re.compile(r"INC-\d{8}-\d{4}-[0-9a-f]{4}")
+"""An incident's id: ``INC-YYYYMMDD-HHMM-xxxx``."""
+
+
+def validate(runbook: Runbook, given: Mapping[str, Any]) -> dict[str, Any]:
+    """*given* with every value in its parameter's type. ParameterError names the first that is unknown, or wrong."""
+    known = {parameter.name: parameter for parameter in runbook.parameters}
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            raise ParameterError(_unknown(runbook, name, list(known)))
+        values[name] = _converted(known[name], value)
+        _require_possible(name, values[name])
+    return values
+
+
+def _unknown(runbook: Runbook, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"it takes: {', '.join(known)}"
+    return f"'{name}' is not a parameter of {runbook.slug}; {hint}"
+
+
+def _converted(parameter: Parameter, value: Any) -> Any:
+    try:
+        return _CONVERT[parameter.type](value)
+    except (ValueError, TypeError):
+        wanted = _WANTED[parameter.type]
+        raise ParameterError(f"{parameter.name}: '{value}' is not {wanted}; such as {parameter.default!r}") from None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    number = float(value)
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError
+    return number
+
+
+def _whole(value: Any) -> int:
+    number = _number(value)
+    if not number.is_integer():
+        raise ValueError
+    return int(number)
+
+
+def _truth(value: Any) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(value).lower() not in words:
+        raise ValueError
+    return words[str(value).lower()]
+
+
+def _list(value: Any) -> list[str]:
+    if isinstance(value, str):
+        text = value.strip()
+        value = json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ValueError
+    return list(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "str": _text,
+    "float": _number,
+    "int": _whole,
+    "bool": _truth,
+    "list": _list,
+}
+_WANTED = {
+    "str": "a text",
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "list": "a list: a,b or a JSON list",
+}
+
+
+def _require_possible(name: str, value: Any) -> None:
+    """What a type cannot say. The name tells the unit: ``_seconds`` is a span, ``_ratio`` a share."""
+    if name.endswith("_seconds") and value <= 0:
+        raise ParameterError(f"{name}: {value:g} is not a span of time; give more than 0 seconds")
+    if name.endswith("_ratio") and not 0 < value <= 1:
+        raise ParameterError(f"{name}: {value:g} is not a share; give more than 0 and at most 1")
+    if name == "since":
+        parse_duration(value)
+    if name == "incident_id" and value and not INCIDENT.fullmatch(value):
+        raise ParameterError(f"incident_id: '{value}' is not an incident; one looks like INC-20260131-0412-a1b2")
+    if name == "approve":
+        for item in value:
+            split_approval(item)
+    if name == "settings" and value and not Path(value).is_file():
+        raise ParameterError(f"settings: '{value}' does not exist; give the path of a settings file")

@@ -1,0 +1,133 @@
+"""How readings, verdicts and plans look in a notebook: HTML that reads in light and dark, with text beside it.
+
+Nothing here relies on colour alone: every state has its mark and its word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from flowrex_ops.model import Outcome, Reading, Verdict, VerdictKind
+
+SHOWN_ROWS = 15
+MARKS = {VerdictKind.CONFIRMED: "●", VerdictKind.RULED_OUT: "○", VerdictKind.INCONCLUSIVE: "?"}
+COLOURS = {VerdictKind.CONFIRMED: "#D55E00", VerdictKind.RULED_OUT: "#009E73", VerdictKind.INCONCLUSIVE: "#8A7A00"}
+"""Okabe and Ito's vermillion and bluish green, and an ochre: told apart with every kind of colour vision."""
+
+
+def badge(kind: VerdictKind) -> str:
+    """A verdict's mark and word."""
+    return (
+        f'<span style="border:1px solid {COLOURS[kind]};border-left:6px solid {COLOURS[kind]};'
+        f'padding:0 .5em;border-radius:3px;white-space:nowrap"><b>{MARKS[kind]} {kind.value}</b></span>'
+    )
+
+
+def verdict_html(verdict: Verdict) -> str:
+    """One verdict: badge, cause, reason, evidence, next steps."""
+    severity = f" <b>{verdict.severity.value}</b>" if verdict.confirmed and verdict.severity else ""
+    parts = [f"<p>{badge(verdict.kind)}{severity} <code>{escape(verdict.cause)}</code> {escape(verdict.reason)}</p>"]
+    if verdict.evidence:
+        rows = [(e.name, e.value, e.source) for e in verdict.evidence]
+        parts.append(html_table(("evidence", "value", "read from"), rows))
+    if verdict.confirmed and verdict.next_steps:
+        steps = "".join(f"<li><code>{escape(s.target)}</code> {escape(s.text)}</li>" for s in verdict.next_steps)
+        parts.append(f"<p>Next:</p><ul>{steps}</ul>")
+    return "".join(parts)
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """One verdict as a line."""
+    return f"{MARKS[verdict.kind]} {verdict.kind.value}: {verdict.cause}: {verdict.reason}"
+
+
+def verdicts_html(verdicts: Sequence[Verdict]) -> str:
+    """All hypotheses in one table, findings first."""
+    if not verdicts:
+        return "<p>No hypothesis was checked.</p>"
+    rows = "".join(
+        f"<tr><td>{badge(v.kind)}</td><td>{v.severity.value if v.confirmed and v.severity else ''}</td>"
+        f"<td><code>{escape(v.cause)}</code></td><td style='text-align:left'>{escape(v.reason)}</td></tr>"
+        for v in verdicts
+    )
+    head = "<tr><th>verdict</th><th>severity</th><th>cause</th><th style='text-align:left'>reason</th></tr>"
+    return f"<table class='flowrex'><thead>{head}</thead><tbody>{rows}</tbody></table>"
+
+
+def outcome_html(outcome: Outcome) -> str:
+    """One mitigation: its state, what it would do or did, to what, at which cost, and how it is undone."""
+    rows = []
+    if outcome.plan:
+        plan = outcome.plan
+        targets = "<br>".join(escape(target.label) for target in plan.targets) or "none"
+        rows = [
+            ("does", escape(plan.action)),
+            ("to", targets),
+            ("costs users", escape(plan.cost)),
+            ("undo", escape(plan.undo)),
+            ("plan", f"<code>{plan.slug}@{plan.hash}</code>"),
+        ]
+    body = "".join(
+        f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>{v}</td></tr>" for name, v in rows
+    )
+    head = f"<p><b>{escape(outcome.state.value)}</b> <code>{escape(outcome.slug)}</code>: {escape(outcome.reason)}</p>"
+    return head + (f"<table class='flowrex'>{body}</table>" if rows else "")
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """One mitigation as a line."""
+    return f"{outcome.slug}: {outcome.state.value}: {outcome.reason}"
+
+
+def unavailable_html(readings: Iterable[Reading[Any]]) -> str:
+    """What cannot be shown, and why. Unknown is not healthy, and it must not look so."""
+    lines = dict.fromkeys(f"{r.source} gave no {r.what}: {r.error}" for r in readings if not r.available)
+    items = "".join(f"<p>{badge(VerdictKind.INCONCLUSIVE)} {escape(line)}</p>" for line in lines)
+    return items or "<p>Nothing to show.</p>"
+
+
+def frame_html(frame: pd.DataFrame, *, evidence: str = "") -> str:
+    """The first rows of a table; where the rest is, when there is more."""
+    if frame.empty:
+        return "<p>No rows.</p>"
+    rows = [[format_cell(value) for value in row] for row in frame.head(SHOWN_ROWS).itertuples(index=False)]
+    more = (
+        f"<p>{SHOWN_ROWS} of {len(frame)} rows"
+        + (f"; all in <code>{escape(evidence)}</code>" if evidence else "")
+        + "</p>"
+    )
+    return html_table([str(c).replace("_", " ") for c in frame.columns], rows) + (
+        more if len(frame) > SHOWN_ROWS else ""
+    )
+
+
+def facts_html(facts: Mapping[str, str]) -> str:
+    """Names and values, one a row."""
+    return html_table((), list(facts.items()))
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of text, escaped, aligned to the left."""
+    cell = "<td style='text-align:left'>{}</td>".format
+    body = "".join("<tr>" + "".join(cell(escape(value)) for value in row) + "</tr>" for row in rows)
+    names = "".join(f"<th style='text-align:left'>{escape(c)}</th>" for c in columns)
+    head = f"<thead><tr>{names}</tr></thead>" if columns else ""
+    return f"<table class='flowrex'>{head}<tbody>{body}</tbody></table>"
+
+
+def format_cell(value: object) -> str:
+    """One value for people: numbers short, times in UTC, nothing for missing."""
+    if isinstance(value, float):
+        return "" if value != value else f"{value:,.1f}".removesuffix(".0")
+    if value is None or value is pd.NaT:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value)
+    return str(value)

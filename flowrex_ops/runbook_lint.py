@@ -1,0 +1,119 @@
+"""Runbooks held to their own rules, as code is: read from the notebook's text, nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Iterator
+from importlib import import_module
+
+from flowrex_ops.catalog import Runbook, source
+from flowrex_ops.causes import CAUSES, RUNBOOK_CAUSES
+from flowrex_ops.mitigations import KNOWN
+
+MOST_STATEMENTS = 5
+COMMON_PARAMETERS = ("incident_id", "since", "approve", "operator", "settings")
+FORBIDDEN = {
+    ast.FunctionDef: "defines a function",
+    ast.AsyncFunctionDef: "defines a function",
+    ast.ClassDef: "defines a class",
+    ast.For: "loops",
+    ast.While: "loops",
+    ast.Try: "catches errors",
+}
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def lint(runbook: Runbook) -> list[str]:
+    """What is wrong with *runbook*, one line each; empty when nothing is."""
+    problems = [*_structure(runbook), *_links(runbook)]
+    code = [(number, cell) for number, cell in enumerate(runbook.document["cells"]) if cell["cell_type"] == "code"]
+    trees = {}
+    for number, cell in code:
+        try:
+            trees[number] = ast.parse(source(cell))
+        except SyntaxError as error:
+            problems.append(f"cell {number}: is not plain Python: {error.msg}")
+    for number, tree in trees.items():
+        problems += [f"cell {number}: {problem}" for problem in _manners(tree)]
+    whole = ast.Module([node for tree in trees.values() for node in tree.body], [])
+    return problems + list(_names(runbook, whole)) + list(_causes(runbook, whole)) + list(_mitigations(whole))
+
+
+def _structure(runbook: Runbook) -> Iterator[str]:
+    cells = runbook.document["cells"]
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] != "code":
+            continue
+        if cell.get("outputs") or cell.get("execution_count"):
+            yield f"cell {number}: is committed with outputs; run nbstripout"
+        if number == 0 or cells[number - 1]["cell_type"] != "markdown":
+            yield f"cell {number}: has no prose before it"
+    missing = [name for name in COMMON_PARAMETERS if name not in {p.name for p in runbook.parameters}]
+    if missing:
+        yield f"parameters: lacks {', '.join(missing)}, which every runbook takes"
+    for parameter in runbook.parameters:
+        if not parameter.help:
+            yield f"parameters: '{parameter.name}' has no comment"
+
+
+def _manners(tree: ast.Module) -> Iterator[str]:
+    parameters = all(isinstance(node, ast.AnnAssign) for node in tree.body)
+    if len(tree.body) > MOST_STATEMENTS and not parameters:
+        yield f"has {len(tree.body)} statements; tell the story in smaller steps"
+    for node in ast.walk(tree):
+        if type(node) in FORBIDDEN:
+            yield f"{FORBIDDEN[type(node)]}; that belongs in the library"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            yield "prints; let the investigation show it"
+
+
+def _names(runbook: Runbook, whole: ast.Module) -> Iterator[str]:
+    nodes = list(ast.walk(whole))
+    bound = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    bound |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+    bound |= {a.asname or a.name for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}
+    used = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    for name in sorted(used - bound - set(dir(builtins))):
+        yield f"'{name}' is never defined"
+    for parameter in runbook.parameters:
+        if parameter.name not in used:
+            yield f"parameter '{parameter.name}' is never used"
+
+
+def _causes(runbook: Runbook, whole: ast.Module) -> Iterator[str]:
+    """Every cause that the catalogue gives to this runbook is checked in it."""
+    promised = RUNBOOK_CAUSES.get(runbook.slug, ())
+    try:
+        checks = import_module(f"flowrex_ops.checks.{runbook.slug}")
+    except ModuleNotFoundError:
+        checks = None
+    used = {n.attr for n in ast.walk(whole) if isinstance(n, ast.Attribute) and n.attr.startswith("check_")}
+    judged = {getattr(getattr(checks, name, None), "cause", None) for name in used}
+    for cause in promised:
+        if cause not in judged:
+            yield f"cause '{cause}' is never checked"
+    for cause in sorted(c for c in judged if c and c not in CAUSES):
+        yield f"cause '{cause}' is not in the catalogue"
+
+
+def _mitigations(whole: ast.Module) -> Iterator[str]:
+    for node in ast.walk(whole):
+        named = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "mitigate"
+        if (
+            named
+            and isinstance(node, ast.Call)
+            and isinstance(node.args[0], ast.Constant)
+            and node.args[0].value not in KNOWN
+        ):
+            yield f"'{node.args[0].value}' is not a mitigation"
+
+
+def _links(runbook: Runbook) -> Iterator[str]:
+    for number, cell in enumerate(runbook.document["cells"]):
+        if cell["cell_type"] != "markdown":
+            continue
+        for target in LINK.findall(source(cell)):
+            if "://" not in target and not (runbook.path.parent / target).exists():
+                yield f"cell {number}: links to '{target}', which does not exist"

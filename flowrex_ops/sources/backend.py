@@ -1,0 +1,117 @@
+"""The backend's replicas, asked over HTTP: pool gauges from ``/metrics``, readiness from ``/health/ready``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.sources.reading import Source, reads
+
+POOL_METRICS = {
+    "flowrex_database_connections": "in_use",
+    "flowrex_database_connections_max": "maximum",
+    "flowrex_database_pool_waiting": "waiting",
+    "flowrex_database_pool_requests_total": "requests",
+    "flowrex_database_pool_queued_total": "queued",
+    "flowrex_database_pool_errors_total": "errors",
+    "flowrex_database_pool_wait_seconds_total": "wait_seconds",
+}
+POOL_COLUMNS = ["at", "replica", "error", *POOL_METRICS.values()]
+
+
+class BackendSource(Source):
+    """All replicas at once; one that does not answer is a row with its error, all silent is an unavailable reading."""
+
+    name = "backend"
+
+    def __init__(
+        self,
+        replicas: Mapping[str, str],
+        *,
+        limit_seconds: float,
+        limit_rows: int,
+        default_pool_size: int | None = None,
+        missing: str = "",
+    ) -> None:
+        super().__init__(limit_seconds=limit_seconds, limit_rows=limit_rows)
+        self._replicas = dict(replicas)
+        self._default_pool_size = default_pool_size
+        self._missing = missing
+
+    @reads("pool gauges", extra_seconds="window_seconds")
+    def sample_pools(self, *, window_seconds: float = 0.0, every_seconds: float = 0.5) -> pd.DataFrame:
+        """Pool gauges and counters of every replica over a window; columns ``POOL_COLUMNS``, one row a sample.
+
+        Gauges are connections, ``wait_seconds`` is a running total; ``error`` is None where the replica answered.
+        """
+        frames = [self._sample()]
+        until = time.monotonic() + window_seconds
+        while time.monotonic() + every_seconds <= until:
+            time.sleep(every_seconds)
+            frames.append(self._sample())
+        samples = pd.DataFrame([row for frame in frames for row in frame], columns=POOL_COLUMNS)
+        if samples["error"].notna().all():
+            raise SourceUnavailableError(f"no backend replica answered: {samples['error'].iloc[-1]}")
+        return samples
+
+    @reads("readiness")
+    def get_readiness(self) -> pd.DataFrame:
+        """One row a replica: replica, status (HTTP status or None), seconds, error."""
+        rows = self._ask_all("/health/ready", lambda response: {"status": response.status_code})
+        return pd.DataFrame(rows, columns=["replica", "status", "seconds", "error"])
+
+    def _sample(self) -> list[dict[str, Any]]:
+        at = datetime.now(UTC)
+        rows = self._ask_all("/metrics", lambda response: parse_pool_metrics(response.text))
+        for row in rows:
+            row["at"] = at
+            if row["error"] is None and row.get("maximum") is None:
+                row["maximum"] = self._default_pool_size
+        return rows
+
+    def _ask_all(self, path: str, read: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+        if not self._replicas:
+            raise SourceUnavailableError(
+                self._missing
+                or "no backend replica is configured or was discovered; set backend.urls or run 'flowrex-ops doctor'"
+            )
+        with ThreadPoolExecutor(max_workers=min(16, len(self._replicas))) as pool:
+            return list(pool.map(lambda item: self._ask(item[0], item[1] + path, read), self._replicas.items()))
+
+    def _ask(self, replica: str, url: str, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        import httpx
+
+        started = time.monotonic()
+        row: dict[str, Any] = {"replica": replica, "error": None}
+        try:
+            # A little under the reading's own limit: one silent replica must not cost the answers of the others.
+            response = httpx.get(url, timeout=self.limit_seconds * 0.8)
+            row |= read(response)
+        except (httpx.HTTPError, ValueError) as error:
+            row["error"] = f"{url} did not answer: {error or type(error).__name__}"
+        row["seconds"] = time.monotonic() - started
+        return row
+
+
+def parse_pool_metrics(text: str) -> dict[str, Any]:
+    """The pool's gauges and counters out of a Prometheus text page (exposition format 0.0.4), summed over labels.
+
+    Raises ValueError when the page is not in that format or lacks the pool gauge.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    values: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in POOL_METRICS:
+                column = POOL_METRICS[sample.name]
+                values[column] = values.get(column, 0.0) + float(sample.value)
+    if "in_use" not in values:
+        raise ValueError("its /metrics has no flowrex_database_connections")
+    return dict(values)

@@ -1,0 +1,130 @@
+"""Where the sources are: from the settings, and what they leave out from the running stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.model import Replica
+from flowrex_ops.settings import Settings
+from flowrex_ops.sources.reading import call_within
+from flowrex_ops.stack import Stack, open_stack
+
+POSTGRES_PORT = 5432
+REDIS_PORT = 6379
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where to ask. ``origins`` says for each source where its address came from, or why it has none.
+
+    ``replica_addresses`` maps an address that PostgreSQL may see a client come from to the replica's name.
+    """
+
+    stack: Stack
+    stack_line: str
+    stack_error: str | None = None
+    postgres_dsn: str | None = None
+    postgres_reserve_dsn: str | None = None
+    redis_url: str | None = None
+    backends: Mapping[str, str] = field(default_factory=dict)
+    replica_addresses: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+def discover(settings: Settings) -> Endpoints:
+    """Settings first, the running stack for the rest. A dead stack is told in ``stack_error``, not raised."""
+    stack = open_stack(settings)
+    replicas: list[Replica] = []
+    error = None
+    line: str = settings.stack.kind
+    try:
+        line, replicas = call_within(
+            settings.limits.reading_seconds, lambda: (stack.describe(), list(stack.get_replicas())), line
+        )
+    except SourceUnavailableError as failure:
+        error = str(failure)
+    found = _Finder(settings, stack, replicas, error)
+    postgres, redis, backends = found.postgres(), found.redis(), found.backends()
+    reserve = settings.postgres.reserve_dsn
+    return Endpoints(
+        stack=stack,
+        stack_line=line,
+        stack_error=error,
+        postgres_dsn=postgres,
+        postgres_reserve_dsn=reserve.get_secret_value() if reserve else None,
+        redis_url=redis,
+        backends=backends,
+        replica_addresses=_unambiguous_addresses(replicas),
+        origins=found.origins,
+    )
+
+
+class _Finder:
+    """One method a source; each notes in ``origins`` where it looked."""
+
+    def __init__(self, settings: Settings, stack: Stack, replicas: list[Replica], error: str | None) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._replicas = replicas
+        self._error = error
+        self.origins: dict[str, str] = {}
+
+    def postgres(self) -> str | None:
+        configured = self._settings.postgres.dsn
+        if configured:
+            self.origins["postgres"] = "settings: postgres.dsn"
+            return configured.get_secret_value()
+        return self._discover("postgres", self._settings.postgres.service, POSTGRES_PORT, self._postgres_dsn)
+
+    def redis(self) -> str | None:
+        configured = self._settings.redis.url
+        if configured:
+            self.origins["redis"] = "settings: redis.url"
+            return configured.get_secret_value()
+        return self._discover("redis", self._settings.redis.service, REDIS_PORT, self._redis_url)
+
+    def backends(self) -> dict[str, str]:
+        backend = self._settings.backend
+        if backend.urls:
+            self.origins["backend"] = "settings: backend.urls"
+            return {f"{backend.service}-{n}": url.rstrip("/") for n, url in enumerate(backend.urls, start=1)}
+        running = [r for r in self._replicas if r.service == backend.service and r.running and backend.port in r.ports]
+        self.origins["backend"] = self._origin(bool(running), f"service '{backend.service}'")
+        return {r.name: "http://{}:{}".format(*r.ports[backend.port]) for r in running}
+
+    def _discover(self, source: str, service: str, port: int, build: Callable[[str, int], str]) -> str | None:
+        replica = next((r for r in self._replicas if r.service == service and port in r.ports), None)
+        self.origins[source] = self._origin(replica is not None, f"service '{service}'")
+        return build(*replica.ports[port]) if replica else None
+
+    def _origin(self, found: bool, what: str) -> str:
+        if found:
+            return f"discovered: {what} of the running stack"
+        if self._error:
+            return f"not configured, and the stack could not be asked: {self._error}"
+        return f"not configured, and the stack has no running {what}"
+
+    def _postgres_dsn(self, host: str, port: int) -> str:
+        environment = self._stack.get_environment(self._settings.postgres.service)
+        user = environment.get("POSTGRES_USER", "postgres")
+        database = environment.get("POSTGRES_DB", user)
+        password = environment.get("POSTGRES_PASSWORD", "")
+        login = quote(user, safe="") + (":" + quote(password, safe="") if password else "")
+        return f"postgresql://{login}@{host}:{port}/{quote(database, safe='')}"
+
+    def _redis_url(self, host: str, port: int) -> str:
+        password = self._stack.get_environment(self._settings.redis.service).get("REDIS_PASSWORD", "")
+        login = f":{quote(password, safe='')}@" if password else ""
+        return f"redis://{login}{host}:{port}/0"
+
+
+def _unambiguous_addresses(replicas: list[Replica]) -> dict[str, str]:
+    """Address to replica, for addresses that one replica alone has (under supervisord all share 127.0.0.1)."""
+    owners: dict[str, set[str]] = {}
+    for replica in replicas:
+        for address in replica.addresses:
+            owners.setdefault(address, set()).add(replica.name)
+    return {address: names.pop() for address, names in owners.items() if len(names) == 1}

@@ -1,0 +1,124 @@
+"""A service's log, streamed once: what it says about the connection pool, errors and slow requests."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+
+from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.model import LogLine
+from flowrex_ops.sources.reading import Source, reads
+from flowrex_ops.stack import Stack
+
+POOL_ERROR = re.compile(
+    r"connection pool|pool ?timeout|too many clients|remaining connection slots|QueuePool limit", re.IGNORECASE
+)
+DURATION_MS = re.compile(r"""duration_ms["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)""")
+ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
+STATUS = re.compile(r"""status["']?\s*[=:]\s*["']?([1-5]\d\d)\b""")
+KEPT_SLOW_REQUESTS = 200
+
+
+@dataclass(slots=True)
+class LogSummary:
+    """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute."""
+
+    lines: int = 0
+    requests: int = 0
+    server_errors: int = 0
+    pool_errors: int = 0
+    slow_requests: int = 0
+    first_pool_error: datetime | None = None
+    last_pool_error: datetime | None = None
+    example: str = ""
+    per_minute: Counter[datetime] = field(default_factory=Counter)
+    slowest: list[tuple[float, str, str]] = field(default_factory=list)
+
+    def to_frame(self) -> pd.DataFrame:
+        """What was counted, for people: found, lines, from, to (UTC), example."""
+        found = [
+            (
+                "speak of the connection pool",
+                self.pool_errors,
+                self.first_pool_error,
+                self.last_pool_error,
+                self.example,
+            ),
+            ("requests answered with 5xx", self.server_errors, None, None, ""),
+            ("requests slower than the limit", self.slow_requests, None, None, self._slowest()),
+            ("requests in all", self.requests, None, None, ""),
+        ]
+        return pd.DataFrame(found, columns=["found", "lines", "from", "to", "example"])
+
+    def _slowest(self) -> str:
+        if not self.slowest:
+            return ""
+        seconds, route, replica = max(self.slowest)
+        return f"{route} took {seconds:.1f} s on {replica}"
+
+    def slow_frame(self) -> pd.DataFrame:
+        """The slowest requests: seconds, route, replica."""
+        return pd.DataFrame(sorted(self.slowest, reverse=True), columns=["seconds", "route", "replica"])
+
+
+class LogSource(Source):
+    """The log of one service, read through the stack."""
+
+    name = "logs"
+
+    def __init__(self, stack: Stack, service: str, *, limit_seconds: float, max_bytes: int) -> None:
+        super().__init__(limit_seconds=limit_seconds)
+        self._stack = stack
+        self._service = service
+        self._max_bytes = max_bytes
+
+    @reads("backend log")
+    def get_pool_errors(self, *, since: timedelta, slow_seconds: float = 5.0) -> LogSummary:
+        """Pool errors, 5xx answers and requests slower than *slow_seconds* since *since* ago."""
+        lines = self._stack.read_logs(self._service, since=datetime.now(UTC) - since, max_bytes=self._max_bytes)
+        try:
+            return summarise(lines, slow_seconds=slow_seconds)
+        except (OSError, UnicodeError) as error:
+            raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
+
+
+def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
+    """One pass, constant memory: a :class:`LogSummary` of *lines*."""
+    summary = LogSummary()
+    for line in lines:
+        summary.lines += 1
+        _count_request(summary, line, slow_seconds)
+        if POOL_ERROR.search(line.text):
+            _count_pool_error(summary, line)
+    return summary
+
+
+def _count_request(summary: LogSummary, line: LogLine, slow_seconds: float) -> None:
+    duration = DURATION_MS.search(line.text)
+    if not duration:
+        return
+    summary.requests += 1
+    status = STATUS.search(line.text)
+    summary.server_errors += bool(status and status.group(1).startswith("5"))
+    seconds = float(duration.group(1)) / 1000
+    if seconds < slow_seconds:
+        return
+    summary.slow_requests += 1
+    route = ROUTE.search(line.text)
+    summary.slowest.append((seconds, route.group(1) if route else "", line.replica))
+    if len(summary.slowest) > 2 * KEPT_SLOW_REQUESTS:
+        summary.slowest = sorted(summary.slowest, reverse=True)[:KEPT_SLOW_REQUESTS]
+
+
+def _count_pool_error(summary: LogSummary, line: LogLine) -> None:
+    summary.pool_errors += 1
+    summary.example = summary.example or line.text[:300]
+    if line.at is not None:
+        summary.first_pool_error = summary.first_pool_error or line.at
+        summary.last_pool_error = line.at
+        summary.per_minute[line.at.replace(second=0, microsecond=0)] += 1

@@ -1,0 +1,181 @@
+"""PostgreSQL, asked read-only: sessions, locks, prepared transactions, connection limits."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+import psycopg
+from psycopg.rows import dict_row
+
+from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.sources.reading import Source, reads
+
+APPLICATION_NAME = "flowrex-ops"
+TOO_MANY_CONNECTIONS = "53300"
+"""SQLSTATE too_many_connections (PostgreSQL: appendix A, class 53)."""
+
+UNREACHABLE = "unreachable"
+UNREACHABLE_CODES = frozenset({UNREACHABLE, "timeout", "57P01", "57P02", "57P03"})
+"""What is evidence that nobody serves: no connection, no answer in time, shutting down, crashed, starting up."""
+
+SESSION_COLUMNS = ["pid", "backend_start", "backend_type", "role", "superuser", "replication", "application", "database", "client", "state", "wait_event_type", "wait_event", "xact_start", "xact_age_seconds", "query_age_seconds", "state_age_seconds", "blocked_by", "own", "query"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The server's slots. ``through_reserve`` says that only a slot kept for superusers was left to ask through."""
+
+    max_connections: int
+    superuser_reserved: int
+    reserved: int
+    used: int
+    server_version: str
+    asked_as: str
+    sees_all_sessions: bool
+    through_reserve: bool = False
+
+    @property
+    def for_applications(self) -> int:
+        """Slots that an ordinary role can have."""
+        return self.max_connections - self.superuser_reserved - self.reserved
+
+
+def read_sql(name: str) -> str:
+    """The text of ``sql/<name>.sql``."""
+    return resources.files("flowrex_ops.sources").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def connect(dsn: str, *, limit_seconds: float, read_only: bool = True) -> psycopg.Connection[dict[str, Any]]:
+    """A connection that names itself, cannot hang on a lock and (unless a mitigation asks otherwise) cannot write.
+
+    Raises SourceUnavailableError with the SQLSTATE as its code, without the DSN's password.
+    """
+    milliseconds = int(limit_seconds * 1000)
+    options = f"-c statement_timeout={milliseconds} -c lock_timeout={min(milliseconds, 1000)}"
+    if read_only:
+        options += " -c default_transaction_read_only=on"
+    try:
+        return psycopg.connect(
+            dsn,
+            autocommit=True,
+            application_name=APPLICATION_NAME,
+            connect_timeout=max(2, int(limit_seconds)),
+            options=options,
+            row_factory=dict_row,
+        )
+    except psycopg.Error as error:
+        raise _unavailable(error) from None
+
+
+class PostgresSource(Source):
+    """One read-only connection, opened at the first question and again after it was lost.
+
+    When the server refuses *dsn* for want of slots, *reserve_dsn* (a superuser's) is tried: who holds all the
+    connections can then still be read.
+    """
+
+    name = "postgres"
+
+    def __init__(
+        self, dsn: str | None, reserve_dsn: str | None = None, *, limit_seconds: float, limit_rows: int
+    ) -> None:
+        super().__init__(limit_seconds=limit_seconds, limit_rows=limit_rows)
+        self._dsn = dsn
+        self._reserve_dsn = reserve_dsn
+        self._connection: psycopg.Connection[dict[str, Any]] | None = None
+        self._lock = threading.Lock()
+        self.refused: str | None = None
+        """PostgreSQL's own words when it refused the ordinary role for want of slots."""
+
+    @reads("sessions")
+    def get_sessions(self) -> pd.DataFrame:
+        """All backends, longest transaction first; columns ``SESSION_COLUMNS``, ages in seconds."""
+        return self._frame("sessions", SESSION_COLUMNS)
+
+    @reads("locks of blockers")
+    def get_locks(self) -> pd.DataFrame:
+        """What sessions that block others hold: pid, lock_type, relation, mode, waiting (locks that wait for it)."""
+        return self._frame("locks_of_blockers", ["pid", "lock_type", "relation", "mode", "waiting"])
+
+    @reads("prepared transactions")
+    def get_prepared_transactions(self) -> pd.DataFrame:
+        """Prepared transactions, oldest first: gid, role, database, prepared, age_seconds, locks, waiting."""
+        columns = ["gid", "role", "database", "prepared", "age_seconds", "locks", "waiting"]
+        return self._frame("prepared_transactions", columns)
+
+    @reads("connection limits")
+    def get_connection_limits(self) -> ConnectionLimits:
+        """The server's connection slots and how many are taken."""
+        row = self._rows("connection_limits")[0]
+        return ConnectionLimits(**row, through_reserve=self.refused is not None)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _frame(self, name: str, columns: list[str], **values: Any) -> pd.DataFrame:
+        return pd.DataFrame(self._rows(name, **values), columns=columns)
+
+    def _rows(self, name: str, **values: Any) -> list[dict[str, Any]]:
+        with self._lock:
+            try:
+                return self._connected().execute(read_sql(name), {"rows": self.limit_rows, **values}).fetchall()
+            except psycopg.Error as error:
+                self.close()
+                raise _unavailable(error) from None
+
+    def _connected(self) -> psycopg.Connection[dict[str, Any]]:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> psycopg.Connection[dict[str, Any]]:
+        if not self._dsn:
+            raise SourceUnavailableError(
+                "postgres is not configured and was not discovered; set postgres.dsn or run 'flowrex-ops doctor'"
+            )
+        try:
+            connection = connect(self._dsn, limit_seconds=self.limit_seconds)
+            self.refused = None
+            return connection
+        except SourceUnavailableError as error:
+            if error.code != TOO_MANY_CONNECTIONS:
+                raise
+            self.refused = str(error)
+            if not self._reserve_dsn:
+                raise
+            return connect(self._reserve_dsn, limit_seconds=self.limit_seconds)
+
+
+def _unavailable(error: psycopg.Error) -> SourceUnavailableError:
+    """The error of psycopg in one line, with a code."""
+    text = " ".join(str(error).split())
+    return SourceUnavailableError(f"postgres did not answer: {text}; run 'flowrex-ops doctor'", code=_code(error, text))
+
+
+def _code(error: psycopg.Error, text: str) -> str | None:
+    """The SQLSTATE. libpq gives none for a refused connect, so there its text decides."""
+    if error.sqlstate is not None or not isinstance(error, psycopg.OperationalError):
+        return error.sqlstate
+    for part, code in _CONNECT_FAILURES.items():
+        if part in text:
+            return code
+    return UNREACHABLE
+
+
+_CONNECT_FAILURES = {
+    "too many clients": TOO_MANY_CONNECTIONS,
+    "remaining connection slots": TOO_MANY_CONNECTIONS,
+    "too many connections": TOO_MANY_CONNECTIONS,
+    "authentication failed": "28P01",
+    "no password supplied": "28P01",
+    "no pg_hba.conf entry": "28000",
+    "does not exist": "3D000",
+}
+"""What the server says when it does answer, but not with a connection (PostgreSQL: appendix A, error codes)."""
