@@ -8,7 +8,7 @@ from flowrex_ops.causes import CAUSES
 from flowrex_ops.model import VerdictKind
 
 TAG = "flowrex-ops-banner"
-_SIGNS = {"confirmed": "🔴", "ruled out": "🟢", "inconclusive": "🟡"}
+_SIGNS = {"confirmed": "✗", "ruled out": "✓", "inconclusive": "?"}
 _STATUS = {
     "running": "**This run has not finished.** Where nothing runs any more, it was killed; what stands below is all there is.",
     "interrupted": "**This run was interrupted.**",
@@ -65,6 +65,12 @@ def counts(verdicts: list[dict[str, Any]]) -> str:
     return ", ".join(f"{number} {kind.value}" for kind, number in numbers.items() if number) or "no verdicts"
 
 
+def ordered(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """*verdicts* with what matters first: confirmed, inconclusive, ruled out."""
+    rank = {"confirmed": 0, "inconclusive": 1, "ruled out": 2}
+    return sorted(verdicts, key=lambda v: rank.get(str(v.get("verdict")), 3))
+
+
 def trust(record: dict[str, Any]) -> list[str]:
     """What a reader must know before believing the record; empty for a complete one."""
     if record["status"] == "complete":
@@ -89,17 +95,15 @@ def facts(record: dict[str, Any]) -> str:
 
 def _trust(record: dict[str, Any]) -> str:
     said = trust(record)
-    return "\n".join([f"> ⚠️ **{_plain(said[0])}**", *(f"> {_plain(text)}" for text in said[1:])]) if said else ""
+    return "\n".join([f"> ⚠ **{_plain(said[0])}**", *(f"> {_plain(text)}" for text in said[1:])]) if said else ""
 
 
 def _verdicts(verdicts: list[dict[str, Any]]) -> str:
     if not verdicts:
         return ""
-    rank = {"confirmed": 0, "inconclusive": 1, "ruled out": 2}
-    ordered = sorted(verdicts, key=lambda v: rank.get(str(v.get("verdict")), 3))
     rows = [
-        f"| {_SIGNS.get(str(v.get('verdict')), '')} {_plain(v.get('verdict'))} | `{_plain(v.get('cause'))}` | {_plain(v.get('reason'))} |"
-        for v in ordered
+        f"| {_SIGNS.get(str(v.get('verdict')), '')} {_plain(v.get('verdict'))} | {_code(v.get('cause'))} | {_plain(v.get('reason'))} |"
+        for v in ordered(verdicts)
     ]
     return "\n".join([f"**{counts(verdicts)}**", "", "| verdict | cause | why |", "|:--|:--|:--|", *rows])
 
@@ -108,9 +112,15 @@ def _mitigations(mitigations: list[dict[str, Any]]) -> str:
     if not mitigations:
         return ""
     rows = [
-        f"| {_plain(m.get('state'))} | `{_plain(m.get('slug'))}` | {_plain(m.get('reason'))} |" for m in mitigations
+        f"| {_plain(m.get('state'))} | {_code(m.get('slug'))} | {_plain(m.get('reason'))} |" for m in mitigations
     ]
     return "\n".join(["| mitigation | what | why |", "|:--|:--|:--|", *rows])
+
+
+def _code(value: object) -> str:
+    """*value* as a Markdown code span."""
+    text = " ".join(str(value if value is not None else "").split())
+    return f"`{text.replace('`', '').replace('|', '/')}`"
 
 
 def _plain(value: object) -> str:

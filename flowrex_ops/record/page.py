@@ -1,3 +1,83 @@
-def warm_up() -> None: ...
-def render_page(nb: dict) -> str:
-    return "x"
+"""A finished record as one HTML file: the verdict on top, code folded away, no network, no script.
+
+A content security policy in the page forbids scripts and requests, whatever a reading may have put into an output.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from html import unescape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowrex_ops.record.banner import counts, diagnosis_title, headline, ordered, trust
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from nbconvert.exporters import HTMLExporter
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)(?:<a class="anchor-link"[^>]*>.*?</a>)?</h2>', re.DOTALL)
+_TAG = re.compile(r"<[^>]+>")
+_TONES = {"complete": "good", "partial": "unsure", "running": "unsure"}
+
+
+def render_page(notebook: dict[str, Any]) -> str:
+    """The page of *notebook*, a record as JSON (already redacted; ``metadata.flowrex_ops.record`` set)."""
+    from nbformat import NotebookNode, from_dict
+
+    record = notebook["metadata"]["flowrex_ops"]["record"]
+    nodes: NotebookNode = from_dict(notebook)  # type: ignore[no-untyped-call]
+    body, _ = _exporter().from_notebook_node(nodes)
+    return _shell().render(
+        record=record,
+        body=body,
+        contents=_contents(body),
+        css=_css(),
+        headline=headline(record),
+        title=diagnosis_title(record) if record["diagnosis"] else headline(record),
+        tone="bad" if record["diagnosis"] else _TONES.get(record["status"], "bad"),
+        notices=trust(record),
+        finding=next((f for f in record["findings"] if f.get("cause") == record["diagnosis"]), None),
+        verdicts=ordered(record["verdicts"]),
+        counts=counts(record["verdicts"]),
+        started=str(record["started"])[:19].replace("T", " "),
+    )
+
+
+def warm_up() -> None:
+    """Do now what would make the first page slow: imports and compiling templates (about 0.4 s)."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+    cells = [new_markdown_cell("## a"), new_code_cell("a = 1")]  # type: ignore[no-untyped-call]
+    _exporter().from_notebook_node(new_notebook(cells=cells))  # type: ignore[no-untyped-call]
+    _shell()
+
+
+@cache
+def _exporter() -> HTMLExporter:
+    from nbconvert.exporters import HTMLExporter
+
+    return HTMLExporter(template_name="flowrex", extra_template_basedirs=[str(_TEMPLATES)], embed_images=False)
+
+
+@cache
+def _shell() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(_TEMPLATES)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("page.html.j2")
+
+
+def _css() -> Any:
+    from markupsafe import Markup
+
+    return Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))
+
+
+def _contents(body: str) -> list[tuple[str, str]]:
+    """Anchor and text of each second-level heading, for the table of contents; none for a short page."""
+    found = [(unescape(anchor), unescape(_TAG.sub("", text)).strip()) for anchor, text in _HEADING.findall(body)]
+    return found if len(found) > 1 else []
