@@ -19,7 +19,9 @@ def pick_free_ports(count: int) -> list[int]:
             free.append(port)
         if len(free) == count:
             return free
-    raise SandboxError(f"no {count} free ports between {_RANGE.start} and {_RANGE.stop}; stop something that listens there")
+    raise SandboxError(
+        f"no {count} free ports between {_RANGE.start} and {_RANGE.stop}; stop something that listens there"
+    )
 
 
 def is_free(port: int) -> bool:

@@ -127,7 +127,9 @@ def _settings_text(sandbox: Sandbox) -> str:
     backend: dict[str, Any] = {}
     if state.stack == "supervisor":
         stack["socket"] = f"{state.run_dir}/supervisor.sock"
-        backend["urls"] = [f"http://127.0.0.1:{port}" for name, port in state.ports.items() if name.startswith("backend-")]
+        backend["urls"] = [
+            f"http://127.0.0.1:{port}" for name, port in state.ports.items() if name.startswith("backend-")
+        ]
     else:
         # The replicas' ports change when they restart; they are discovered.
         stack["project"] = state.name

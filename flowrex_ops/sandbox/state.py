@@ -56,7 +56,9 @@ def read_state(home: Path) -> State | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise SandboxError(f"'{file}' cannot be read: {error}; run 'flowrex-ops sandbox down' and start again") from None
+        raise SandboxError(
+            f"'{file}' cannot be read: {error}; run 'flowrex-ops sandbox down' and start again"
+        ) from None
 
 
 def write_state(state: State) -> None:

@@ -55,7 +55,9 @@ def open_stack(settings: Settings) -> Stack:
         from flowrex_ops.stack.supervisor import SupervisorStack
 
         if settings.stack.socket is None:
-            raise SettingsError("stack.kind is 'supervisor' but stack.socket is not set; set it to supervisord's socket")
+            raise SettingsError(
+                "stack.kind is 'supervisor' but stack.socket is not set; set it to supervisord's socket"
+            )
         return SupervisorStack(settings.stack.socket, timeout_seconds=settings.limits.reading_seconds)
     from flowrex_ops.stack.compose import ComposeStack
 

@@ -129,6 +129,10 @@ class SupervisorStack:
                 raise
         self._await(program, running=True, timeout_seconds=timeout_seconds)
 
+    def stop_all(self) -> None:
+        """Stop every process and return once they are gone; only the sandbox does this."""
+        self._call("supervisor.stopAllProcesses", True)
+
     def _program(self, replica: Replica) -> str:
         for entry, _ in self._processes():
             if (entry.service, entry.replica) == (replica.service, replica.name):
@@ -145,7 +149,9 @@ class SupervisorStack:
                 raise StackUnavailableError(f"program '{program}' does not start: {info['spawnerr']}; read its log")
             if time.monotonic() > deadline:
                 state = "start" if running else "stop"
-                raise StackUnavailableError(f"program '{program}' did not {state} in {timeout_seconds:g} s; read its log")
+                raise StackUnavailableError(
+                    f"program '{program}' did not {state} in {timeout_seconds:g} s; read its log"
+                )
             time.sleep(_POLL_SECONDS)
 
     def _processes(self) -> list[tuple[_Entry, dict[str, Any]]]:

@@ -175,9 +175,7 @@ def _redis(state: State) -> str:
 def _write_nginx(state: State) -> None:
     folder = Path(state.home) / "nginx"
     folder.mkdir(exist_ok=True)
-    servers = "\n".join(
-        f"        server 127.0.0.1:{state.ports[name]} max_fails=0;" for name in replica_names(state)
-    )
+    servers = "\n".join(f"        server 127.0.0.1:{state.ports[name]} max_fails=0;" for name in replica_names(state))
     user = "user root root;" if os.geteuid() == 0 else ""
     text = _NGINX.format(user=user, servers=servers, port=state.ports["http"])
     (folder / "nginx.conf").write_text(text, encoding="utf-8")

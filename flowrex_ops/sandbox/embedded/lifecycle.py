@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ _SOCKET_PATH_BYTES = 90
 """A unix socket's path may have some 104 bytes; supervisord adds its process number while it starts."""
 
 _START_SECONDS = 30.0
+_STOP_SECONDS = 5.0
 Progress = Callable[[str], None]
 
 
@@ -47,10 +49,23 @@ def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress)
 
 def stop(state: State) -> None:
     """End every process of the sandbox, those of its faults too, and remove the folders outside its home."""
-    processes.kill(processes.find_marked(Path(state.home)))
+    home = Path(state.home)
+    for process in processes.find_marked(home):
+        processes.send(process, signal.SIGCONT)  # a PostgreSQL that a drill has halted could not stop
+    _stop_programs(state)
+    processes.kill(processes.find_marked(home))
     for folder in (state.run_dir, state.data_dir):
         if not Path(folder).is_relative_to(state.home):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop_programs(state: State) -> None:
+    """Let supervisord stop its programs: PostgreSQL then removes its shared memory, and no zombie is left."""
+    stack = SupervisorStack(Path(state.run_dir) / "supervisor.sock", timeout_seconds=_STOP_SECONDS)
+    try:
+        stack.stop_all()
+    except StackUnavailableError:
+        return  # supervisord is gone already, or slow: all is killed next
 
 
 def _new_state(home: Path, replicas: int, name: str, account: Account) -> State:
@@ -97,7 +112,9 @@ def _start_supervisord(state: State, parts: Parts, account: Account, on_progress
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", processes.MARK: state.home}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise SandboxError(f"supervisord did not start: {done.stderr.strip() or done.stdout.strip()}; read '{home}/log'")
+        raise SandboxError(
+            f"supervisord did not start: {done.stderr.strip() or done.stdout.strip()}; read '{home}/log'"
+        )
     await_condition(lambda: _answers(state), "supervisord answered", timeout_seconds=_START_SECONDS)
 
 

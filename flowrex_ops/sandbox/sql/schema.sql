@@ -34,4 +34,4 @@ SELECT n % 5 + 1,
        CASE WHEN n % 200 = 0 THEN 'rejected by broker: market closed' END,
        now() - interval '1 day' * (n / 2000.0)
 FROM generate_series(1, 2000) n;
-ANALYZE;
+ANALYZE accounts, trades, prices;

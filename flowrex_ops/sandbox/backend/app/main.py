@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from app import metrics, trading
 from app.bugs import Bugs
 from app.database import Database
+from app.identity import replica_number
 from app.logs import log
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ READY_SECONDS = 3.0
 """How long ``/health/ready`` may take; a PostgreSQL that hangs must not hang it too."""
 
 VERSION = os.environ.get("FLOWREX_VERSION", "dev")
-REPLICA = os.environ.get("FLOWREX_REPLICA", "1")
+REPLICA = replica_number()
 
 
 def create_app() -> Starlette:
@@ -139,7 +140,9 @@ async def live(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """The process can serve: it gets a connection and PostgreSQL answers on it."""
-    check = asyncio.get_running_loop().run_in_executor(request.app.state.health_threads, _ping, request.app.state.database)
+    check = asyncio.get_running_loop().run_in_executor(
+        request.app.state.health_threads, _ping, request.app.state.database
+    )
     try:
         await asyncio.wait_for(check, READY_SECONDS)
     except (PoolTimeout, psycopg.Error, asyncio.TimeoutError) as error:

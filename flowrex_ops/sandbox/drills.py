@@ -1,0 +1,185 @@
+"""The drills: faults with the causes that the runbook must confirm and must rule out, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowrex_ops.errors import UsageError
+from flowrex_ops.sandbox import faults as f
+from flowrex_ops.sandbox.faults.observe import is_quiet
+from flowrex_ops.sandbox.sandbox import Sandbox
+from flowrex_ops.sandbox.waiting import await_condition
+
+DATABASE_CAUSES = (
+    "db.unreachable",
+    "db.orphaned-prepared-transaction",
+    "db.lock-contention",
+    "db.idle-in-transaction",
+    "db.long-running-query",
+    "db.max-connections",
+    "db.pool-saturated",
+)
+
+FAST: Mapping[str, float] = {
+    "idle_after_seconds": 2,
+    "long_query_seconds": 3,
+    "blocked_after_seconds": 1,
+    "orphan_after_seconds": 2,
+}
+"""Thresholds with which nobody has to wait a minute for a query to count as long."""
+
+BOTH = ("supervisor", "compose")
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """A scenario.
+
+    ``expected``: the causes to confirm, the first is the diagnosis. ``approve``: the mitigations that bring recovery
+    if ``cures``, or a part of it if not.
+    """
+
+    scenario: str
+    title: str
+    faults: tuple[f.Fault, ...] = ()
+    expected: tuple[str, ...] = ()
+    approve: tuple[str, ...] = ()
+    cures: bool = False
+    runbook: str = "database_connections"
+    stacks: tuple[str, ...] = BOTH
+    parameters: Mapping[str, float] = field(default_factory=lambda: dict(FAST))
+
+    @property
+    def forbidden(self) -> tuple[str, ...]:
+        """Causes that would be false: all of the runbook's that are not expected."""
+        return tuple(cause for cause in DATABASE_CAUSES if cause not in self.expected)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{scenario, title, runbook, expected, forbidden, stacks, …}`` as ``drill list --json`` prints it."""
+        return {
+            "scenario": self.scenario,
+            "title": self.title,
+            "runbook": self.runbook,
+            "faults": [fault.name for fault in self.faults],
+            "expected": list(self.expected),
+            "forbidden": list(self.forbidden),
+            "stacks": list(self.stacks),
+            "parameters": dict(self.parameters),
+            "approve": list(self.approve),
+            "cures": self.cures,
+        }
+
+
+DRILLS: tuple[Drill, ...] = (
+    Drill("healthy", "nothing is wrong"),
+    Drill(
+        "idle-in-transaction",
+        "handlers open transactions and never end them",
+        (f.OpenTransactions(),),
+        ("db.idle-in-transaction",),
+        ("terminate-idle-in-transaction",),
+        cures=True,
+    ),
+    Drill(
+        "long-running-query",
+        "reports without a limit hold the pool",
+        (f.SlowReports(),),
+        ("db.long-running-query",),
+        ("cancel-long-queries",),
+        cures=True,
+    ),
+    Drill(
+        "lock-chain",
+        "a migration holds a row, and a chain of sessions waits behind it",
+        (f.LockChain(),),
+        ("db.lock-contention",),
+        ("terminate-root-blocker",),
+        cures=True,
+    ),
+    Drill(
+        "max-connections",
+        "an outside client takes every connection slot",
+        (f.NoSlotsLeft(),),
+        ("db.max-connections",),
+    ),
+    Drill(
+        "pool-saturated",
+        "more users than the pools have connections for; nothing is stuck",
+        (f.Burst(),),
+        ("db.pool-saturated",),
+    ),
+    Drill(
+        "pool-leak",
+        "connections are taken and never given back, their sessions plainly idle",
+        (f.LeakedConnections(),),
+        ("db.pool-saturated",),
+        ("restart-backend",),
+        cures=True,
+    ),
+    Drill(
+        "orphaned-prepared-transaction",
+        "a prepared transaction without an owner keeps a row locked",
+        (f.OrphanedPreparedTransaction(),),
+        ("db.orphaned-prepared-transaction",),
+    ),
+    Drill("postgres-stopped", "PostgreSQL is stopped", (f.PostgresStopped(),), ("db.unreachable",)),
+    Drill(
+        "postgres-hanging",
+        "PostgreSQL accepts connections and never answers",
+        (f.PostgresHanging(),),
+        ("db.unreachable",),
+    ),
+    Drill(
+        "leak-and-slow-report",
+        "two at once: leaked transactions, and reports without a limit",
+        (f.OpenTransactions(per_replica=3), f.SlowReports(per_replica=2)),
+        ("db.idle-in-transaction", "db.long-running-query"),
+        ("terminate-idle-in-transaction", "cancel-long-queries"),
+        cures=True,
+    ),
+    Drill(
+        "prepared-and-lock",
+        "two at once: an orphaned prepared transaction, and a migration that holds another row",
+        (f.OrphanedPreparedTransaction(), f.LockChain()),
+        ("db.orphaned-prepared-transaction", "db.lock-contention"),
+        ("terminate-root-blocker",),
+    ),
+    Drill("backup-running", "red herring: a backup that takes its time", (f.BackupRunning(),)),
+    Drill("old-error-burst", "red herring: pool errors in the log that are over", (f.PastErrors(),)),
+)
+
+_QUIET_SECONDS = 15.0
+
+
+def get_drill(scenario: str) -> Drill:
+    """The drill of that name; UsageError naming those there are."""
+    for drill in DRILLS:
+        if drill.scenario == scenario:
+            return drill
+    names = ", ".join(drill.scenario for drill in DRILLS)
+    raise UsageError(f"there is no drill '{scenario}'; take one of: {names}")
+
+
+def inject(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -> None:
+    """Set the drill's faults off in a healthy sandbox; returns once each is in place and old enough to be noticed."""
+    on_progress("waiting for the platform to be healthy")
+    _await_quiet(sandbox, "the platform was healthy before the drill")
+    for fault in drill.faults:
+        on_progress(f"injecting {fault.name}")
+        fault.inject(sandbox, drill.parameters)
+
+
+def heal(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
+    """Take every fault away and return once the platform is healthy."""
+    f.heal(sandbox, on_progress)
+
+
+def _await_quiet(sandbox: Sandbox, what: str) -> None:
+    await_condition(
+        lambda: is_quiet(sandbox),
+        what,
+        timeout_seconds=_QUIET_SECONDS,
+        details=lambda: "run 'flowrex-ops drill heal' first",
+    )

@@ -1,0 +1,88 @@
+"""The faults, by doing the real thing, and the one way back to health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flowrex_ops.errors import SandboxError
+from flowrex_ops.sandbox.faults.application import Burst, LeakedConnections, OpenTransactions, PastErrors, SlowReports
+from flowrex_ops.sandbox.faults.base import Fault
+from flowrex_ops.sandbox.faults.database import BackupRunning, LockChain, NoSlotsLeft, OrphanedPreparedTransaction
+from flowrex_ops.sandbox.faults.observe import is_quiet
+from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
+from flowrex_ops.sandbox.health import await_backends, unready_replicas
+from flowrex_ops.sandbox.sandbox import Sandbox
+from flowrex_ops.sandbox.waiting import await_condition
+
+__all__ = [
+    "ALL_FAULTS",
+    "BackupRunning",
+    "Burst",
+    "Fault",
+    "LeakedConnections",
+    "LockChain",
+    "NoSlotsLeft",
+    "OpenTransactions",
+    "OrphanedPreparedTransaction",
+    "PastErrors",
+    "PostgresHanging",
+    "PostgresStopped",
+    "SlowReports",
+    "heal",
+]
+
+ALL_FAULTS: tuple[Fault, ...] = (
+    # In the order in which they are healed: PostgreSQL must answer before anything else can be asked of it.
+    PostgresHanging(),
+    PostgresStopped(),
+    NoSlotsLeft(),
+    LockChain(),
+    OrphanedPreparedTransaction(),
+    BackupRunning(),
+    Burst(),
+    OpenTransactions(),
+    LeakedConnections(),
+    SlowReports(),
+)
+
+_BY_ITSELF_SECONDS = 6.0
+_AFTER_RESTART_SECONDS = 40.0
+
+
+def heal(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
+    """Take every fault away, whichever there are, and return once the platform is healthy and quiet.
+
+    A replica that does not recover by itself is restarted.
+    """
+    for fault in ALL_FAULTS:
+        on_progress(f"healing {fault.name}")
+        fault.stop(sandbox)
+    on_progress("waiting for the platform to recover")
+    _start_missing(sandbox)
+    try:
+        await_backends(sandbox, timeout_seconds=_BY_ITSELF_SECONDS)
+    except SandboxError:
+        _restart_unready(sandbox, on_progress)
+        await_backends(sandbox, timeout_seconds=_AFTER_RESTART_SECONDS)
+    await_condition(
+        lambda: is_quiet(sandbox),
+        "the platform became quiet",
+        timeout_seconds=_AFTER_RESTART_SECONDS,
+        details=lambda: "see pg_stat_activity for what is left; 'flowrex-ops sandbox down' and 'up' give a new one",
+    )
+
+
+def _start_missing(sandbox: Sandbox) -> None:
+    stack = sandbox.stack()
+    for replica in stack.get_replicas("backend"):
+        if replica.state == "exited":
+            stack.start(replica, timeout_seconds=20)
+
+
+def _restart_unready(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
+    unready = set(unready_replicas(sandbox))
+    stack = sandbox.stack()
+    for replica in stack.get_replicas("backend"):
+        if replica.name in unready:
+            on_progress(f"restarting {replica.name}, which does not recover")
+            stack.restart(replica, timeout_seconds=20)

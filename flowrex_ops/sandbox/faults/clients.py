@@ -1,0 +1,40 @@
+"""Starting and ending the clients that make trouble: detached processes that outlive the command that started them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from flowrex_ops.sandbox.processes import MARK, find_marked, kill
+from flowrex_ops.sandbox.sandbox import Sandbox
+
+HOLDER = Path(__file__).with_name("holder.py")
+
+
+def start_client(sandbox: Sandbox, kind: str, *, dsn: str = "", urls: tuple[str, ...] = ()) -> None:
+    """Start a client; its DSN goes by environment, for command lines can be read by everybody."""
+    environment = {
+        **os.environ,
+        MARK: str(sandbox.home),
+        "FLOWREX_HOLDER_DSN": dsn,
+        "FLOWREX_HOLDER_URLS": " ".join(urls),
+    }
+    log = sandbox.home / "log" / f"fault-{kind}.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("ab") as output:
+        subprocess.Popen(
+            [sys.executable, str(HOLDER), kind],
+            cwd=sandbox.home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def end_clients(sandbox: Sandbox, kind: str) -> None:
+    """End every client of one kind; PostgreSQL sees their sessions end."""
+    kill(process for process in find_marked(sandbox.home) if f"{HOLDER} {kind}" in process.command)

@@ -1,0 +1,99 @@
+"""A client of the platform that makes trouble, as a process of its own; run by path, so that it starts at once.
+
+``python holder.py KIND``, with ``FLOWREX_HOLDER_DSN`` or ``FLOWREX_HOLDER_URLS`` in the environment. It holds what it
+holds until it is killed, and takes nothing again once PostgreSQL has thrown it out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+import psycopg
+
+BACKUP = "COPY (SELECT t.*, pg_sleep(0.2) FROM trades t) TO STDOUT"
+"""What ``pg_dump`` does with a table, slowed down; minutes on the seeded table."""
+
+CONCURRENCY = 30
+"""Requests under way at once per replica: six times its pool."""
+
+
+def connect(application_name: str) -> psycopg.Connection[Any]:
+    """A session under *application_name*."""
+    return psycopg.connect(os.environ["FLOWREX_HOLDER_DSN"], application_name=application_name)
+
+
+def hold_lock() -> None:
+    """A migration that updates a row and does not commit; a settlement holds another row and waits for that one."""
+    migration = connect("migration")
+    migration.execute("UPDATE accounts SET owner = owner WHERE id = 1")
+    threading.Thread(target=settle, daemon=True).start()
+    wait()
+
+
+def settle() -> None:
+    """Lock account 2, then wait for account 1; commit as soon as that comes free."""
+    with connect("settlement") as settlement:
+        settlement.execute("UPDATE accounts SET balance = balance WHERE id = 2")
+        settlement.execute("UPDATE accounts SET balance = balance WHERE id = 1")
+
+
+def hold_connections() -> None:
+    """Take every slot that an ordinary role can get, and whatever comes free later."""
+    held = []
+    while True:
+        try:
+            connection = connect("reporting")
+            connection.autocommit = True
+            connection.execute("SELECT 1")
+            held.append(connection)
+        except psycopg.OperationalError:
+            time.sleep(0.2)
+
+
+def run_backup() -> None:
+    """A backup: a snapshot, shared locks on all tables, and a long copy."""
+    with connect("pg_dump") as backup:
+        backup.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        backup.execute("LOCK TABLE accounts, trades, prices IN ACCESS SHARE MODE")
+        with backup.cursor().copy(BACKUP) as copy:
+            for _ in copy:
+                pass
+
+
+def send_burst() -> None:
+    """More users than the pools have connections for; each asks again as soon as it was answered."""
+    for url in os.environ["FLOWREX_HOLDER_URLS"].split():
+        for number in range(CONCURRENCY):
+            threading.Thread(
+                target=ask_forever, args=(f"{url}/api/analytics?account={number % 5 + 1}",), daemon=True
+            ).start()
+    wait()
+
+
+def ask_forever(url: str) -> None:
+    """One impatient user."""
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                answer.read()
+        except urllib.error.HTTPError:
+            time.sleep(0.2)
+        except OSError:
+            time.sleep(1)
+
+
+def wait() -> None:
+    """Do nothing until killed."""
+    threading.Event().wait()
+
+
+KINDS = {"lock": hold_lock, "connections": hold_connections, "backup": run_backup, "burst": send_burst}
+
+if __name__ == "__main__":
+    KINDS[sys.argv[1]]()
