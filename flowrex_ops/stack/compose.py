@@ -1,4 +1,225 @@
+"""The stack whose services are containers of one Docker Compose project, found by the labels that compose gives them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flowrex_ops.errors import StackUnavailableError
+from flowrex_ops.model import LogLine, Replica
+from flowrex_ops.stack.logfiles import merge_by_time
+from flowrex_ops.stack.logstream import newest_bytes, split_lines
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+T = TypeVar("T")
+
+PROJECT = "com.docker.compose.project"
+SERVICE = "com.docker.compose.service"
+NUMBER = "com.docker.compose.container-number"
+ONE_OFF = "com.docker.compose.oneoff"
+VERSION = "org.opencontainers.image.version"
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+LANDMARK = "backend"
+"""A running project that has this service is taken for the platform when none is named."""
+
+_STOP_SHARE = 0.8
+"""The part of an action's time limit that a container gets to stop by itself before it is killed."""
+
+
 class ComposeStack:
+    """``Stack`` over the Docker Engine; nothing is contacted before the first reading."""
+
     kind = "compose"
 
-    def __init__(self, project, *, docker_host, timeout_seconds): ...
+    def __init__(self, project: str, *, docker_host: str, timeout_seconds: float) -> None:
+        self._wanted = project
+        self._project: str | None = project or None
+        self._host = docker_host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+        self._timeout_seconds = timeout_seconds
+        self._client: DockerClient | None = None
+
+    def describe(self) -> str:
+        """``Docker Engine 20.10.24, project 'flowrex'``."""
+        version = self._ask(lambda client: client.version()["Version"])
+        return f"Docker Engine {version}, project '{self.get_project()}'"
+
+    def get_project(self) -> str:
+        """The project named, or the only running one with a backend; StackUnavailableError naming the candidates."""
+        if self._project is None:
+            self._project = self._discover_project()
+        return self._project
+
+    def get_replicas(self, service: str | None = None) -> Sequence[Replica]:
+        """Containers of the project by service and number, stopped ones too, without those of ``compose run``."""
+        replicas = [_replica(container.attrs) for container in self._containers(service)]
+        return sorted(replicas, key=lambda replica: (replica.service, int(replica.name.rpartition("-")[2])))
+
+    def get_environment(self, service: str) -> Mapping[str, str]:
+        """The environment of the service's first container, its image's defaults included."""
+        for container in self._containers(service):
+            pairs = (entry.partition("=") for entry in container.attrs["Config"].get("Env") or ())
+            return {name: value for name, _, value in pairs}
+        return {}
+
+    def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[LogLine]:
+        """Lines of all containers merged by the engine's times; *max_bytes* is shared out between the containers."""
+        containers = self._containers(service)
+        share = max(1, max_bytes // max(1, len(containers)))
+        yield from merge_by_time([self._read_log(container, service, since, share) for container in containers])
+
+    def restart(self, replica: Replica, *, timeout_seconds: float) -> None:
+        """Restart the container; it is killed when it does not stop in time."""
+        self._act(replica, "restart", timeout_seconds)
+
+    def stop(self, replica: Replica, *, timeout_seconds: float) -> None:
+        """Stop the container; it is killed when it does not stop in time."""
+        self._act(replica, "stop", timeout_seconds)
+
+    def start(self, replica: Replica, *, timeout_seconds: float) -> None:
+        """Start the container."""
+        self._act(replica, "start", timeout_seconds)
+
+    def _act(self, replica: Replica, verb: str, timeout_seconds: float) -> None:
+        grace = {} if verb == "start" else {"timeout": max(1, int(timeout_seconds * _STOP_SHARE))}
+        container = replica.identity.partition("@")[0]
+        self._ask(lambda client: getattr(client.containers.get(container), verb)(**grace))
+
+    def _containers(self, service: str | None) -> list[Container]:
+        labels = [f"{PROJECT}={self.get_project()}", f"{ONE_OFF}=False"]
+        if service is not None:
+            labels.append(f"{SERVICE}={service}")
+        # A container that goes away between the listing and the look at it is passed over.
+        return self._ask(
+            lambda client: client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+        )
+
+    def _read_log(self, container: Container, service: str, since: datetime, max_bytes: int) -> Iterator[LogLine]:
+        until = datetime.now(UTC).timestamp()
+
+        def chunks() -> Iterator[bytes]:
+            found: Iterator[bytes] = self._ask(
+                lambda _: container.logs(
+                    stream=True, follow=False, timestamps=True, since=since.timestamp(), until=until
+                )
+            )
+            yield from self._guarded(found)
+
+        name = _replica(container.attrs).name
+        for text in split_lines(newest_bytes(chunks, max_bytes)):
+            stamp, _, rest = text.partition(" ")
+            at = _time(stamp)
+            if at is None or at >= since:
+                yield LogLine(service, name, rest if at else text, at)
+
+    def _discover_project(self) -> str:
+        found = self._ask(lambda client: client.containers.list(filters={"label": [f"{SERVICE}={LANDMARK}"]}))
+        names = sorted({container.labels[PROJECT] for container in found if PROJECT in container.labels})
+        if len(names) == 1:
+            return names[0]
+        if names:
+            listed = ", ".join(f"'{name}'" for name in names)
+            raise StackUnavailableError(f"several compose projects have a '{LANDMARK}': {listed}; set stack.project")
+        raise StackUnavailableError(
+            f"no running compose project at '{self._host}' has a service '{LANDMARK}';"
+            " start the platform or set stack.project"
+        )
+
+    def _ask(self, question: Callable[[DockerClient], T]) -> T:
+        import docker
+        import requests
+
+        try:
+            if self._client is None:
+                self._client = docker.DockerClient(base_url=self._host, timeout=self._timeout_seconds, version="auto")
+            return question(self._client)
+        except docker.errors.APIError as error:
+            text = str(error.explanation or error).strip()
+            raise StackUnavailableError(
+                f"docker engine at '{self._host}' refused: {text}; look with 'docker ps -a'",
+                code=str(error.status_code),
+            ) from None
+        except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+            raise self._unreachable(error) from None
+
+    def _guarded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """*chunks*, with what goes wrong on the way told as everything else is."""
+        import requests
+        import urllib3
+
+        try:
+            yield from chunks
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> StackUnavailableError:
+        if "timed out" in str(error).lower():
+            why = f"did not answer in {self._timeout_seconds:g} s; check that it is not overloaded"
+        else:
+            why = f"cannot be reached: {_reason(error)}; start it, or correct stack.docker_host"
+        return StackUnavailableError(f"docker engine at '{self._host}' {why}")
+
+
+def _replica(attributes: Mapping[str, Any]) -> Replica:
+    labels = attributes["Config"].get("Labels") or {}
+    state = attributes["State"]
+    started = _time(state.get("StartedAt", ""))
+    networks = (attributes.get("NetworkSettings") or {}).get("Networks") or {}
+    addresses = tuple(address for network in networks.values() if (address := network.get("IPAddress")))
+    return Replica(
+        service=labels[SERVICE],
+        name=f"{labels[SERVICE]}-{labels.get(NUMBER, '1')}",
+        state=state["Status"],
+        health=(state.get("Health") or {}).get("Status", "none"),
+        identity=f"{attributes['Id'][:12]}@{state.get('StartedAt', '')}",
+        started_at=started,
+        restarts=int(attributes.get("RestartCount", 0)),
+        exit_code=int(state["ExitCode"]) if state["Status"] in ("exited", "dead") else None,
+        version=labels.get(VERSION) or _tag(attributes["Config"].get("Image", "")),
+        addresses=addresses,
+        ports=_ports(attributes, addresses),
+    )
+
+
+def _ports(attributes: Mapping[str, Any], addresses: tuple[str, ...]) -> dict[int, tuple[str, int]]:
+    """Where each of the container's TCP ports can be reached from here: published, or at its own address."""
+    found: dict[int, tuple[str, int]] = {}
+    for key, published in ((attributes.get("NetworkSettings") or {}).get("Ports") or {}).items():
+        number, _, protocol = key.partition("/")
+        if protocol == "tcp" and published:
+            host = published[0]["HostIp"]
+            found[int(number)] = ("127.0.0.1" if host in ("", "0.0.0.0", "::") else host, int(published[0]["HostPort"]))
+        elif protocol == "tcp" and addresses:
+            found[int(number)] = (addresses[0], int(number))
+    return found
+
+
+def _tag(image: str) -> str:
+    """``1.4.2`` of ``registry:5000/flowrex/backend:1.4.2``; empty for an image named by digest or not tagged."""
+    last = image.partition("@")[0].rpartition("/")[2]
+    return last.partition(":")[2]
+
+
+def _time(text: str) -> datetime | None:
+    """Docker's RFC 3339 with nanoseconds; ``None`` for its zero time and for anything else."""
+    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$", text)
+    if match is None or text.startswith("0001-"):
+        return None
+    second, fraction, zone = match.groups()
+    micro = (fraction or "0")[:6].ljust(6, "0")
+    return datetime.fromisoformat(f"{second}.{micro}{zone.replace('Z', '+00:00')}").astimezone(UTC)
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in a few words; the SDK wraps a refused connection four times."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror.lower()
+        inner = inner.__cause__ or inner.__context__
+    return str(error).splitlines()[0].lower()[:200]

@@ -1,0 +1,106 @@
+"""Start and end of the platform under Docker Compose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flowrex_ops.errors import SandboxError
+from flowrex_ops.sandbox.compose.engine import compose, docker
+from flowrex_ops.sandbox.compose.images import build_missing, copy_build_folders
+from flowrex_ops.sandbox.health import await_backends, await_front_door
+from flowrex_ops.sandbox.ports import pick_free_ports, require_free
+from flowrex_ops.sandbox.sandbox import Sandbox
+from flowrex_ops.sandbox.state import VERSION, State, default_name, read_state, write_private, write_state
+from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_ops.stack.compose import PROJECT
+
+_UP_SECONDS = 180.0
+_HEALTH_SECONDS = 60.0
+_SERVICE_OF_PORT = {"postgres": "postgres", "redis": "redis", "http": "nginx", "prometheus": "prometheus"}
+Progress = Callable[[str], None]
+
+
+def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress) -> Sandbox:
+    """Start what does not run yet and wait until every service is healthy."""
+    docker("version", "--format", "{{.Server.Version}}")  # says what is wrong before anything is written
+    state = read_state(home) or _new_state(home, replicas, name or default_name(home))
+    sandbox = Sandbox(state)
+    tags = copy_build_folders(home)
+    write_private(home / ".env", _environment_file(state, tags))
+    build_missing(home, tags, on_progress)
+    _require_free_ports(sandbox)
+    on_progress("starting the containers")
+    compose(home, "up", "-d", "--no-build", timeout_seconds=_UP_SECONDS)
+    on_progress("waiting until every service is healthy")
+    await_backends(sandbox, timeout_seconds=_HEALTH_SECONDS)
+    await_front_door(sandbox, timeout_seconds=_HEALTH_SECONDS)
+    _await_health(sandbox)
+    sandbox.write_settings()
+    return sandbox
+
+
+def stop(state: State) -> None:
+    """Remove the project's containers, networks and volumes, by label: a compose file that was edited does not matter."""
+    label = f"label={PROJECT}={state.name}"
+    for found, remove in (
+        (("ps", "-aq"), ("rm", "-f", "-v")),
+        (("network", "ls", "-q"), ("network", "rm")),
+        (("volume", "ls", "-q"), ("volume", "rm", "-f")),
+    ):
+        names = docker(*found, "--filter", label).split()
+        if names:
+            docker(*remove, *names)
+
+
+def _new_state(home: Path, replicas: int, name: str) -> State:
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state = State(
+        stack="compose",
+        name=name,
+        home=str(home),
+        replicas=replicas,
+        ports=dict(zip(_SERVICE_OF_PORT, pick_free_ports(len(_SERVICE_OF_PORT)), strict=True)),
+        run_dir=str(home),
+        data_dir=str(home),
+    )
+    write_state(state)
+    return state
+
+
+def _environment_file(state: State, tags: dict[str, str]) -> str:
+    values = {
+        "COMPOSE_PROJECT_NAME": state.name,
+        "VERSION": VERSION,
+        "BACKEND_REPLICAS": state.replicas,
+        "POSTGRES_PASSWORD": state.app_password,
+        "SUPERUSER_PASSWORD": state.admin_password,
+        "REPORTING_PASSWORD": state.reporting_password,
+        **{f"{purpose.upper()}_PORT": port for purpose, port in state.ports.items()},
+        **{f"{image.upper()}_TAG": tag for image, tag in tags.items()},
+    }
+    return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def _require_free_ports(sandbox: Sandbox) -> None:
+    running = {replica.service for replica in sandbox.stack().get_replicas() if replica.running}
+    needed = {
+        purpose: port for purpose, port in sandbox.state.ports.items() if _SERVICE_OF_PORT[purpose] not in running
+    }
+    require_free(needed, sandbox.state.home)
+
+
+def _await_health(sandbox: Sandbox) -> None:
+    def ill() -> list[str]:
+        replicas = sandbox.stack().get_replicas()
+        return [r.name for r in replicas if not r.running or r.health not in ("healthy", "none")]
+
+    try:
+        await_condition(
+            lambda: not ill(),
+            "every service was healthy",
+            timeout_seconds=_HEALTH_SECONDS,
+            details=lambda: ", ".join(ill()),
+        )
+    except SandboxError as error:
+        raise SandboxError(f"{error}; read its log with 'docker-compose -f docker-compose.prod.yml logs'") from None

@@ -1,0 +1,43 @@
+"""Chunks of bytes as they come from an engine, as lines, without ever holding more than one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+LINE_BYTES = 64 * 1024
+"""A line longer than this is cut into several."""
+
+
+def newest_bytes(chunks: Callable[[], Iterable[bytes]], max_bytes: int) -> Iterator[bytes]:
+    """The newest *max_bytes* of a stream that can be read twice but only forwards, from the first whole line on.
+
+    The first pass only counts, so that neither pass holds the stream in memory.
+    """
+    excess = sum(len(chunk) for chunk in chunks()) - max_bytes
+    cut = excess > 0
+    for chunk in chunks():
+        piece = chunk[max(0, excess) :]
+        excess -= len(chunk)
+        if cut and piece:
+            _, newline, piece = piece.partition(b"\n")
+            cut = not newline
+        if piece:
+            yield piece
+
+
+def split_lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """The lines in *chunks*, whichever way they are cut, without their ends."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield _text(line)
+        while len(rest) > LINE_BYTES:
+            yield _text(rest[:LINE_BYTES])
+            rest = rest[LINE_BYTES:]
+    if rest:
+        yield _text(rest)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", errors="replace").rstrip("\r")
