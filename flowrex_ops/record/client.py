@@ -10,6 +10,7 @@ from typing import Any
 
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
 
 from flowrex_ops.model import OUTCOME_MIME_TYPE
@@ -52,9 +53,21 @@ class RecordClient(NotebookClient):
         except RuntimeError as error:
             self._recorder.fail(f"the kernel did not start: {error}; {self._kernel.cause_of_death()}")
             return
-        for index, cell in enumerate(self.nb.cells):
-            if cell.cell_type == "code" and not self._run_cell(cell, index):
-                return
+        try:
+            for index, cell in enumerate(self.nb.cells):
+                if cell.cell_type == "code" and not self._run_cell(cell, index):
+                    return
+        finally:
+            run_sync(self._hang_up)()
+
+    async def _hang_up(self) -> None:
+        """Leave no task that waits for the kernel, and no open channel to it."""
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        if self.kc is not None:
+            self.kc.stop_channels()
 
     def _run_cell(self, cell: NotebookNode, index: int) -> bool:
         """Whether to go on."""

@@ -28,7 +28,7 @@ def render_page(notebook: dict[str, Any]) -> str:
     from nbformat import NotebookNode, from_dict
 
     record = notebook["metadata"]["flowrex_ops"]["record"]
-    nodes: NotebookNode = from_dict(notebook)  # type: ignore[no-untyped-call]
+    nodes: NotebookNode = from_dict({**notebook, "cells": [_presentable(cell) for cell in notebook["cells"]]})  # type: ignore[no-untyped-call]
     body, _ = _exporter().from_notebook_node(nodes)
     return _shell().render(
         record=record,
@@ -55,6 +55,20 @@ def warm_up() -> None:
     _shell()
 
 
+def _presentable(cell: dict[str, Any]) -> dict[str, Any]:
+    """*cell* without what is only for programs."""
+    if cell["cell_type"] != "code":
+        return cell
+    outputs = []
+    for output in cell["outputs"]:
+        data = {mime: item for mime, item in output.get("data", {}).items() if mime.startswith(("text/", "image/"))}
+        if "data" not in output:
+            outputs.append(output)
+        elif data:
+            outputs.append({**output, "data": data})
+    return {**cell, "outputs": outputs}
+
+
 @cache
 def _exporter() -> HTMLExporter:
     from nbconvert.exporters import HTMLExporter
@@ -64,10 +78,10 @@ def _exporter() -> HTMLExporter:
 
 @cache
 def _shell() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader
 
     loader = FileSystemLoader(_TEMPLATES)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True)  # lenient: outputs may lack members
     return environment.get_template("page.html.j2")
 
 

@@ -1,0 +1,167 @@
+"""A record is true under failure: it says what ran, what did not, and why."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from flowrex_ops.record.archive import list_records, load_record
+from flowrex_ops.record.manifest import verify
+from flowrex_ops.record.result import RunResult
+
+from record_bench import RUNNER, Bench, confirmed, is_alive, read, shows, states, until
+
+SAY_PID = """
+import os
+display({"application/vnd.flowrex-ops.outcome+json": {"kind": "reading", "source": "test", "what": os.getpid()}}, raw=True)
+"""
+WAIT = "import time; time.sleep(60)"
+
+
+def page_of(result: RunResult) -> str:
+    return result.html.read_text()
+
+
+def assert_told(result: RunResult, reason: str) -> None:
+    """The reason stands in the result, the banner and the page, and the manifest holds."""
+    assert reason in (result.reason or "")
+    assert reason.lower() in read(result.record).cells[0].source.replace("\\", "").lower()
+    assert "did not run" in page_of(result)
+    assert [] == verify(result.record.parent.parent)
+
+
+class TestCell:
+    """A cell raises, hangs or takes the kernel with it."""
+
+    def test_a_cell_that_raises_ends_the_run(self, bench: Bench) -> None:
+        result = bench.run("1", "raise ValueError('no such table')", "3")
+        assert "failed" == result.status
+        assert_told(result, "cell 3 raised ValueError: no such table")
+        assert ["completed", "completed", "failed", "did not run"] == states(result.record)
+
+    def test_a_cell_that_exceeds_its_limit_is_named(self, bench: Bench) -> None:
+        result = bench.run("1", WAIT, "3", cell_seconds=0.5)
+        assert "failed" == result.status
+        assert_told(result, "cell 3 did not end within its limit of 0.5 s")
+        assert ["completed", "completed", "timed-out", "did not run"] == states(result.record)
+        assert result.seconds < 5
+
+    def test_a_run_that_exceeds_its_limit_is_ended(self, bench: Bench) -> None:
+        result = bench.run(WAIT, "2", run_seconds=1.5)
+        assert "failed" == result.status
+        assert_told(result, "the run's limit of 1.5 s was reached while cell 2 ran")
+
+    def test_a_kernel_that_is_killed_is_told(self, bench: Bench) -> None:
+        result = bench.run(
+            shows(confirmed()), "import os; print('last words', flush=True); os.kill(os.getpid(), 9)", "3"
+        )
+        assert "failed" == result.status
+        assert_told(result, "killed by SIGKILL")
+        assert ["completed", "completed", "failed", "did not run"] == states(result.record)
+        assert "db.idle-in-transaction" == result.diagnosis, "what was found before stays"
+
+    def test_a_cell_that_did_not_run_says_so_and_papermill_agrees(self, bench: Bench) -> None:
+        record = read(bench.run("1 / 0", "2").record)
+        last = record.cells[-1]
+        assert "Did not run" in last.outputs[0].data["text/plain"]
+        assert "pending" == last.metadata.papermill.status
+        assert record.metadata.papermill.exception is True
+
+
+class TestRunner:
+    """The runner is stopped or killed."""
+
+    def test_killed_runner_leaves_a_readable_record_and_no_kernel(self, bench: Bench) -> None:
+        runner = bench.runner(SAY_PID, shows(confirmed()), WAIT, "4")
+        pid = int(runner.wait_for("ReadingSeen")["reading"]["what"])
+        runner.wait_for("CellStarted", number=4)
+        assert "running" == load_record(bench.outputs, "latest").status
+        runner.stop(signal.SIGKILL)
+        runner.end()
+
+        record = load_record(bench.outputs, "latest")
+        assert "interrupted" == record.status
+        assert "running" == record.metadata["status"], "nobody was left to change it"
+        assert ["completed", "completed", "completed", "running", "did not run"] == states(record.path)
+        banner = read(record.path).cells[0].source
+        assert "This run has not finished" in banner
+        assert "3 of 5 code cells ran; cell 4 was running; cell 5 did not run" in banner.lower()
+        assert "db.idle-in-transaction it is" in banner
+        assert ["no-manifest"] == [problem.kind for problem in verify(record.incident)]
+        until(lambda: not is_alive(pid))
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+    def test_stopped_runner_finishes_its_record(self, bench: Bench, number: signal.Signals) -> None:
+        runner = bench.runner(SAY_PID, WAIT, "3")
+        pid = int(runner.wait_for("ReadingSeen")["reading"]["what"])
+        runner.wait_for("CellStarted", number=3)
+        runner.stop(number)
+        result = runner.wait_for("result")
+        assert "" == runner.end(), "an interrupted run is quiet"
+
+        record = load_record(bench.outputs, "latest")
+        assert "interrupted" == result["status"] == record.metadata["status"]
+        assert f"stopped by {number.name}" == record.metadata["reason"]
+        assert ["completed", "completed", "interrupted", "did not run"] == states(record.path)
+        assert [] == verify(record.incident)
+        assert not is_alive(pid)
+
+    def test_a_full_disk_is_one_clear_line_and_keeps_what_was_written(self, bench: Bench) -> None:
+        notebook = bench.notebook("'before'", "'x' * 2_000_000", "3")
+        inspect = "find $2/*/records -type f -name '*.ipynb' -exec cat {} +; echo; ls -A $2/*/records"
+        script = f'mkdir "$2" && mount -t tmpfs -o size=1m none "$2" && "$3" -c "$4" "$1" "$2" | tail -n 1; echo ---; {inspect}'
+        unshare = ["unshare", "--map-root-user", "--mount"]
+        if subprocess.run(
+            [*unshare, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+        ).returncode:
+            if os.environ.get("CI") == "true":
+                pytest.fail("a small disk cannot be mounted here")
+            pytest.skip("a small disk cannot be mounted here (no user namespaces)")
+        arguments = [str(notebook), str(bench.outputs), sys.executable, RUNNER]
+        ran = subprocess.run(
+            [*unshare, "sh", "-c", script, "sh", *arguments], capture_output=True, text=True, check=True
+        )
+
+        said, _, rest = ran.stdout.partition("---\n")
+        error = json.loads(said)
+        assert "RecordError" == error["type"]
+        assert "could not be written: no space left on device; free some space" in error["text"]
+        notebook_text, files = rest.rstrip("\n").rsplit("\n", 2)[0], rest.split()[-2:]
+        assert [".001.lock", "001-database_connections.ipynb"] == files
+        left = json.loads(notebook_text)
+        assert "running" == left["metadata"]["flowrex_ops"]["record"]["status"]
+        assert "'before'" in json.dumps(left["cells"])
+
+
+class TestCollisions:
+    """Runs at the same time keep out of each other's way."""
+
+    def test_runs_in_one_incident_get_numbers_of_their_own(self, bench: Bench) -> None:
+        first = bench.run("1")
+        runners = [bench_runner(bench, first.incident) for _ in range(3)]
+        for process in runners:
+            assert 0 == process.wait(timeout=20)
+        names = sorted(record.id.partition("/")[2] for record in list_records(bench.outputs))
+        assert [f"00{n}-database_connections" for n in range(1, 5)] == names
+        assert [] == verify(bench.outputs / first.incident)
+
+    def test_runs_in_one_second_get_incidents_of_their_own(self, bench: Bench) -> None:
+        with ThreadPoolExecutor(3) as pool:
+            results = list(pool.map(lambda _: bench.run("1"), range(3)))
+        assert 3 == len({result.incident for result in results})
+        assert {"complete"} == {str(result.status) for result in results}
+
+
+def bench_runner(bench: Bench, incident: str) -> subprocess.Popen[bytes]:
+    """One more run in *incident*, in a process of its own."""
+    script = RUNNER.replace("incident_id=None", f"incident_id={incident!r}")
+    notebook: Path = bench.notebook("1")
+    command = [sys.executable, "-c", script, str(notebook), str(bench.outputs)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
