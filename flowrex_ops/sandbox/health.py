@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import urllib.request
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.sandbox.sandbox import Sandbox, status_of
+from flowrex_ops.model import Replica
+from flowrex_ops.sandbox.sandbox import Sandbox, get_answer
 from flowrex_ops.sandbox.waiting import await_condition
 
 
@@ -15,7 +16,7 @@ class ServiceStatus:
     """One line of ``sandbox status``."""
 
     service: str
-    replica: str
+    name: str
     state: str
     ready: str
     address: str
@@ -28,7 +29,7 @@ def get_status(sandbox: Sandbox) -> list[ServiceStatus]:
         address = ", ".join(f"{host}:{port}" for host, port in replica.ports.values())
         ready = replica.health
         if replica.service == "backend" and replica.running:
-            ready = "ready" if sandbox.ask(replica, "/health/ready") == 200 else "not ready"
+            ready = "ready" if _is_ready(sandbox, replica) else "not ready"
         found.append(ServiceStatus(replica.service, replica.name, replica.state, ready, address))
     return found
 
@@ -40,8 +41,12 @@ def unready_replicas(sandbox: Sandbox) -> list[str]:
     except StackUnavailableError:
         return ["all"]
     missing = sandbox.state.replicas - len(replicas)
-    unready = [replica.name for replica in replicas if sandbox.ask(replica, "/health/ready") != 200]
+    unready = [replica.name for replica in replicas if not _is_ready(sandbox, replica)]
     return unready + [f"{missing} not running"] * (missing > 0)
+
+
+def _is_ready(sandbox: Sandbox, replica: Replica) -> bool:
+    return sandbox.ask(replica, "/health/ready") == HTTPStatus.OK
 
 
 def await_backends(sandbox: Sandbox, *, timeout_seconds: float) -> None:
@@ -56,9 +61,8 @@ def await_backends(sandbox: Sandbox, *, timeout_seconds: float) -> None:
 
 def await_front_door(sandbox: Sandbox, *, timeout_seconds: float) -> None:
     """Return once the platform answers its users."""
-    request = urllib.request.Request(f"{sandbox.url}/health/ready")
     await_condition(
-        lambda: status_of(request, 5.0) == 200,
+        lambda: get_answer(f"{sandbox.url}/health/ready") == HTTPStatus.OK,
         f"'{sandbox.url}' answered",
         timeout_seconds=timeout_seconds,
         details=lambda: "read the log of nginx",

@@ -35,7 +35,8 @@ def list_processes() -> list[Process]:
     """All processes that ``ps`` or ``/proc`` shows, without zombies."""
     if Path("/proc/self/stat").exists():
         return [p for p in map(_from_proc, Path("/proc").glob("[0-9]*")) if p]
-    listing = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,lstart=,command="], capture_output=True, text=True)
+    command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,lstart=,command="]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True)
     return [_from_ps(line) for line in listing.stdout.splitlines() if line.strip()]
 
 
@@ -88,7 +89,7 @@ def _belongs(process: Process, home: Path) -> bool:
     mark = f"{MARK}={home}".encode()
     try:
         environment = Path(f"/proc/{process.pid}/environ").read_bytes()
-        inside = Path(os.readlink(f"/proc/{process.pid}/cwd")).is_relative_to(home)
+        inside = Path(f"/proc/{process.pid}/cwd").readlink().is_relative_to(home)
     except OSError:
         environment, inside = b"", not Path("/proc").exists()
     return mark in environment.split(b"\0") or (inside and str(home) in process.command)
@@ -107,5 +108,6 @@ def _from_proc(folder: Path) -> Process | None:
 
 
 def _from_ps(line: str) -> Process:
-    pid, parent, *rest = line.split(None, 7)
-    return Process(int(pid), int(parent), " ".join(rest[:5]), rest[5] if len(rest) > 5 else "")
+    # 'lstart' is five words: Mon Nov 23 17:00:00 2026
+    pid, parent, weekday, month, day, clock, year, *command = line.split(None, 7)
+    return Process(int(pid), int(parent), f"{weekday} {month} {day} {clock} {year}", " ".join(command))

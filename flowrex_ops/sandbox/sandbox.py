@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -81,8 +82,7 @@ class Sandbox:
     def ask(self, replica: Replica, path: str, *, method: str = "GET", timeout_seconds: float = 5.0) -> int:
         """The status that a backend replica answers on *path*; 0 when it does not answer."""
         host, port = replica.ports.get(BACKEND_PORT, ("127.0.0.1", 0))
-        request = urllib.request.Request(f"http://{host}:{port}{path}", method=method)
-        return status_of(request, timeout_seconds)
+        return get_answer(f"http://{host}:{port}{path}", method=method, timeout_seconds=timeout_seconds)
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows that the superuser gets for *statement*; its own session shows as ``flowrex-sandbox``."""
@@ -111,13 +111,15 @@ def open_sandbox(home: Path) -> Sandbox:
     return Sandbox(state)
 
 
-def status_of(request: urllib.request.Request, timeout_seconds: float) -> int:
+def get_answer(url: str, *, method: str = "GET", timeout_seconds: float = 5.0) -> int:
+    """The status that *url* answers; 0 when there is no answer in time."""
+    request = urllib.request.Request(url, method=method)  # noqa: S310  # our own http URL
     try:
         with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:  # noqa: S310  # our own http URL
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return 0
 
 

@@ -28,6 +28,7 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 LANDMARK = "backend"
 """A running project that has this service is taken for the platform when none is named."""
 
+_ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 _STOP_SHARE = 0.8
 """The part of an action's time limit that a container gets to stop by itself before it is killed."""
 
@@ -46,7 +47,7 @@ class ComposeStack:
 
     def describe(self) -> str:
         """``Docker Engine 20.10.24, project 'flowrex'``."""
-        version = self._ask(lambda client: client.version()["Version"])
+        version = str(self._ask(lambda client: client.version()["Version"]))
         return f"Docker Engine {version}, project '{self.get_project()}'"
 
     def get_project(self) -> str:
@@ -119,7 +120,7 @@ class ComposeStack:
 
     def _discover_project(self) -> str:
         found = self._ask(lambda client: client.containers.list(filters={"label": [f"{SERVICE}={LANDMARK}"]}))
-        names = sorted({container.labels[PROJECT] for container in found if PROJECT in container.labels})
+        names = sorted({str(container.labels[PROJECT]) for container in found if PROJECT in container.labels})
         if len(names) == 1:
             return names[0]
         if names:
@@ -193,7 +194,7 @@ def _ports(attributes: Mapping[str, Any], addresses: tuple[str, ...]) -> dict[in
         number, _, protocol = key.partition("/")
         if protocol == "tcp" and published:
             host = published[0]["HostIp"]
-            found[int(number)] = ("127.0.0.1" if host in ("", "0.0.0.0", "::") else host, int(published[0]["HostPort"]))
+            found[int(number)] = ("127.0.0.1" if host in _ANY_HOST else host, int(published[0]["HostPort"]))
         elif protocol == "tcp" and addresses:
             found[int(number)] = (addresses[0], int(number))
     return found

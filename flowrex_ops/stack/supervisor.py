@@ -27,6 +27,8 @@ INVENTORY = "services.json"
 LOCAL = "127.0.0.1"
 _STATES = {"RUNNING": "running", "STARTING": "running", "STOPPING": "running", "BACKOFF": "restarting"}
 _POLL_SECONDS = 0.05
+_WAITING, _WITHOUT_WAITING = True, False
+"""supervisord's own waiting takes a second at least, so it is done here, except where all are stopped at once."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -49,7 +51,7 @@ class _UnixTransport(xmlrpc.client.Transport):
         super().__init__()
         self._path, self._timeout_seconds = path, timeout_seconds
 
-    def make_connection(self, host: object) -> http.client.HTTPConnection:
+    def make_connection(self, host: object) -> http.client.HTTPConnection:  # noqa: ARG002  # there is but one
         return _UnixConnection(self._path, self._timeout_seconds)
 
 
@@ -86,7 +88,7 @@ class SupervisorStack:
         chosen = [replica for replica in replicas if service in (None, replica.service)]
         return sorted(chosen, key=lambda replica: (replica.service, _number(replica.name), replica.name))
 
-    def get_environment(self, service: str) -> Mapping[str, str]:
+    def get_environment(self, service: str) -> Mapping[str, str]:  # noqa: ARG002  # the same for all
         """Empty: supervisord does not tell the environment of its programs."""
         return {}
 
@@ -113,8 +115,8 @@ class SupervisorStack:
         """Ask supervisord to stop the process (it kills after ``stopwaitsecs``) and wait until it is gone."""
         program = self._program(replica)
         try:
-            self._call("supervisor.stopProcess", program, False)
-        except _Fault as fault:
+            self._call("supervisor.stopProcess", program, _WITHOUT_WAITING)
+        except _RefusedError as fault:
             if fault.name != "NOT_RUNNING":
                 raise
         self._await(program, running=False, timeout_seconds=timeout_seconds)
@@ -123,15 +125,15 @@ class SupervisorStack:
         """Ask supervisord to start the process and wait until it exists."""
         program = self._program(replica)
         try:
-            self._call("supervisor.startProcess", program, False)
-        except _Fault as fault:
+            self._call("supervisor.startProcess", program, _WITHOUT_WAITING)
+        except _RefusedError as fault:
             if fault.name != "ALREADY_STARTED":
                 raise
         self._await(program, running=True, timeout_seconds=timeout_seconds)
 
     def stop_all(self) -> None:
         """Stop every process and return once they are gone; only the sandbox does this."""
-        self._call("supervisor.stopAllProcesses", True)
+        self._call("supervisor.stopAllProcesses", _WAITING)
 
     def _program(self, replica: Replica) -> str:
         for entry, _ in self._processes():
@@ -179,7 +181,7 @@ class SupervisorStack:
         try:
             return getattr(proxy, method)(*arguments)
         except xmlrpc.client.Fault as fault:
-            raise _Fault(self._socket, fault) from None
+            raise _RefusedError(self._socket, fault) from None
         except TimeoutError:
             raise StackUnavailableError(
                 f"supervisord at '{self._socket}' did not answer in {self._timeout_seconds:g} s; check that it runs"
@@ -192,7 +194,7 @@ class SupervisorStack:
             transport.close()
 
 
-class _Fault(StackUnavailableError):
+class _RefusedError(StackUnavailableError):
     """supervisord answered with an error of its own; ``name`` is its first word, such as ``NOT_RUNNING``."""
 
     def __init__(self, socket_path: Path, fault: xmlrpc.client.Fault) -> None:
@@ -203,7 +205,7 @@ class _Fault(StackUnavailableError):
 
 def _replica(entry: _Entry, info: Mapping[str, Any]) -> Replica:
     alive = info["pid"] != 0
-    started = datetime.fromtimestamp(cast(float, info["start"]), UTC) if info["start"] else None
+    started = datetime.fromtimestamp(cast("float", info["start"]), UTC) if info["start"] else None
     ports = {entry.container_port: (LOCAL, entry.port)} if entry.container_port and entry.port else {}
     return Replica(
         service=entry.service,

@@ -95,13 +95,13 @@ def write_configuration(state: State, parts: Parts, account: Account) -> Path:
 
 
 def programs(state: State, parts: Parts) -> list[str]:
-    """supervisord's names of the programs, in the order in which they are started."""
+    """Names of the programs as supervisord has them, in the order in which they are started."""
     backends = [f"backend:{name}" for name in replica_names(state)]
     return ["postgres", "redis", *backends, *(["nginx"] if parts.nginx else []), "traffic"]
 
 
 def replica_names(state: State) -> list[str]:
-    """``backend-1``, ``backend-2`` …"""
+    """Names of the backend's replicas: ``backend-1`` and so on."""
     return [f"backend-{number}" for number in range(1, state.replicas + 1)]
 
 

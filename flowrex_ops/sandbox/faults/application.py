@@ -92,7 +92,7 @@ class Burst(Fault):
         addresses = [replica.ports[BACKEND_PORT] for replica in sandbox.replicas() if BACKEND_PORT in replica.ports]
         start_client(sandbox, "burst", urls=tuple(f"http://{host}:{port}" for host, port in addresses))
 
-    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         scrapes = [all_pools(sandbox) for _ in range(_SUSTAINED_SCRAPES)]
         return all(pools and all(pool.waiting > 0 for pool in pools) for pools in scrapes)
 
@@ -124,7 +124,7 @@ class PastErrors(Fault):
         now = [pool.errors for pool in all_pools(sandbox)]
         return bool(now) and all(new >= old + self.errors for old, new in zip(before, now, strict=True))
 
-    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         """Whether it is over."""
         return is_quiet(sandbox)
 

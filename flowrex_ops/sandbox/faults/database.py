@@ -17,6 +17,8 @@ SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND NOT
 WHERE a.application_name LIKE '{application}' AND now() - l.waitstart > interval '{seconds} seconds'
 """
 
+_ORPHANS = "SELECT count(*) FROM pg_prepared_xacts WHERE now() - prepared > interval '{seconds} seconds'"
+
 GID = "flowrex-settlement-0001"
 
 
@@ -49,7 +51,7 @@ class NoSlotsLeft(Fault):
     def start(self, sandbox: Sandbox) -> None:
         start_client(sandbox, "connections", dsn=sandbox.reporting_dsn)
 
-    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         try:
             psycopg.connect(sandbox.app_dsn, connect_timeout=5).close()
         except psycopg.OperationalError as error:
@@ -75,7 +77,7 @@ class OrphanedPreparedTransaction(Fault):
             session.execute(sql.SQL("PREPARE TRANSACTION {}").format(sql.Literal(GID)))
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
-        orphans = f"SELECT count(*) FROM pg_prepared_xacts WHERE now() - prepared > interval '{age_seconds} seconds'"
+        orphans = _ORPHANS.format(seconds=age_seconds)
         waiting = _WAITING.format(application="flowrex-backend-%", seconds=0)
         return count(sandbox, orphans) >= 1 and count(sandbox, waiting) >= 1
 

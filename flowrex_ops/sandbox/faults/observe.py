@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from flowrex_ops.sandbox.sandbox import BACKEND_PORT, Sandbox
 
-_SAMPLE = re.compile(r"^flowrex_database_(connections|connections_max|pool_waiting|pool_errors_total) (\S+)$", re.M)
+_SAMPLE = re.compile(
+    r"^flowrex_database_(connections|connections_max|pool_waiting|pool_errors_total) (\S+)$", re.MULTILINE
+)
 
 STUCK = """
 SELECT count(*) FROM pg_stat_activity

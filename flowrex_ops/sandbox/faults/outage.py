@@ -29,7 +29,7 @@ class PostgresStopped(Fault):
     def start(self, sandbox: Sandbox) -> None:
         sandbox.stack().stop(_postgres(sandbox), timeout_seconds=_STOP_SECONDS)
 
-    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         return not _postgres(sandbox).running
 
     def stop(self, sandbox: Sandbox) -> None:
@@ -48,7 +48,7 @@ class PostgresHanging(Fault):
     def start(self, sandbox: Sandbox) -> None:
         _halt(sandbox, halted=True)
 
-    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         return not answers(sandbox)
 
     def stop(self, sandbox: Sandbox) -> None:

@@ -7,8 +7,8 @@ import os
 
 import uvicorn
 
-from app import logs
-from app.main import create_app
+from . import logs
+from .main import create_app
 
 
 def main() -> None:

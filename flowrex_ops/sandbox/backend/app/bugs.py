@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from app.database import Database
-from app.logs import log
+from .database import Database
+from .logs import log
 
 REPORT = "SELECT t.*, pg_sleep(0.2) FROM trades t"
 """A report that computes something slow per row: minutes on the seeded table, and hardly any CPU."""
@@ -62,14 +62,14 @@ class Bugs:
                 if _dropped(connection):
                     raise psycopg.OperationalError("connection lost inside a transaction")
 
-    def _leak_connection(self, healed: threading.Event) -> None:
+    def _leak_connection(self, _healed: threading.Event) -> None:
         """A path that forgets to give its connection back."""
         connection = self._database.take()
         self._leaked.append(connection)
         connection.execute("SELECT 1")
         connection.commit()
 
-    def _run_report(self, healed: threading.Event) -> None:
+    def _run_report(self, _healed: threading.Event) -> None:
         """A report that nobody gave a limit."""
         with self._database.transaction() as connection:
             connection.execute(REPORT)

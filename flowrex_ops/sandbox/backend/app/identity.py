@@ -5,19 +5,36 @@ from __future__ import annotations
 import os
 import re
 import socket
+import struct
+
+DOCKER_NAME_SERVER = ("127.0.0.11", 53)
+_POINTER = 12
+"""The DNS record type that leads from an address to its name."""
 
 
 def replica_number() -> str:
     """``FLOWREX_REPLICA``, or the number in the name that Docker Compose gave this container, or ``1``.
 
-    A container is not told its own name, but Docker's name server knows whose address it is.
+    A container is not told its own name, but Docker's name server knows whose address it is. It is asked directly:
+    the system's resolver would answer from ``/etc/hosts``, with the container's id.
     """
     number = os.environ.get("FLOWREX_REPLICA")
     if number:
         return number
     try:
-        name = socket.gethostbyaddr(socket.gethostbyname(socket.gethostname()))[0]
+        answer = _ask_for_name(socket.gethostbyname(socket.gethostname()))
     except OSError:
         return "1"
-    match = re.search(r"[-_](\d+)(?:\.|$)", name)
-    return match.group(1) if match else "1"
+    match = re.search(rb"[-_](\d+)[\x00-\x1f]", answer)
+    return match.group(1).decode() if match else "1"
+
+
+def _ask_for_name(address: str) -> bytes:
+    """The name server's answer as it came: the container's name is a label in it, and a length byte follows a label."""
+    labels = [*reversed(address.split(".")), "in-addr", "arpa"]
+    name = b"".join(bytes([len(label)]) + label.encode() for label in labels) + b"\0"
+    query = struct.pack(">HHHHHH", 1, 0x0100, 1, 0, 0, 0) + name + struct.pack(">HH", _POINTER, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.sendto(query, DOCKER_NAME_SERVER)
+        return client.recv(512)

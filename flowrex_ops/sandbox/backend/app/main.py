@@ -19,11 +19,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app import metrics, trading
-from app.bugs import Bugs
-from app.database import Database
-from app.identity import replica_number
-from app.logs import log
+from . import metrics, trading
+from .bugs import Bugs
+from .database import Database
+from .identity import replica_number
+from .logs import log
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -42,10 +42,10 @@ def create_app() -> Starlette:
         size=int(os.environ.get("FLOWREX_POOL_SIZE", "5")),
         application_name=f"flowrex-backend-{REPLICA}",
     )
-    metrics.REGISTRY.register(metrics.PoolCollector(database))  # type: ignore[arg-type]  # any object with collect() will do
+    metrics.REGISTRY.register(metrics.PoolCollector(database))
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         database.open()
         log.info("backend started version=%s replica=%s pool_size=%d", VERSION, REPLICA, database.size)
         yield
@@ -133,7 +133,7 @@ async def trades(request: Request) -> Response:
     return JSONResponse(placed, status_code=201)
 
 
-async def live(request: Request) -> Response:
+async def live(_request: Request) -> Response:
     """The process answers."""
     return JSONResponse({"status": "alive", "version": VERSION})
 
@@ -145,7 +145,7 @@ async def ready(request: Request) -> Response:
     )
     try:
         await asyncio.wait_for(check, READY_SECONDS)
-    except (PoolTimeout, psycopg.Error, asyncio.TimeoutError) as error:
+    except (PoolTimeout, psycopg.Error, TimeoutError) as error:
         reason = str(error).strip() or f"database did not answer in {READY_SECONDS:g} s"
         log.error("not ready: %s", reason)
         return JSONResponse({"status": "unavailable", "reason": reason}, status_code=503)
@@ -157,7 +157,7 @@ def _ping(database: Database) -> None:
         connection.execute("SELECT 1")
 
 
-async def show_metrics(request: Request) -> Response:
+async def show_metrics(_request: Request) -> Response:
     """Prometheus' text format."""
     return PlainTextResponse(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from app.database import Database
+from .database import Database
 
 REGISTRY = CollectorRegistry()
 HTTP_REQUESTS = Counter(
@@ -42,5 +42,5 @@ class PoolCollector:
         )
         for name, text, value in gauges:
             yield GaugeMetricFamily(name, text, value=value)
-        for name, text, value in counters:
-            yield CounterMetricFamily(name, text, value=value)
+        for name, text, total in counters:
+            yield CounterMetricFamily(name, text, value=total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.database import Database
+from .database import Database
 
 SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD", "BTCUSD")
 

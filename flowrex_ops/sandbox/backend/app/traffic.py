@@ -12,9 +12,12 @@ import time
 from urllib.parse import urlsplit
 
 ACCOUNTS = 5
+REQUESTS_PER_SECOND = 12.0
 WORKERS = 24
 """Requests under way at once at most; they are slow when the platform is ill, and users do not wait for each other."""
 
+_KINDS = ("trade", "trade", "portfolio", "portfolio", "prices")
+_CHANCE = random.Random()  # noqa: S311  # users need no cryptography
 SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD", "BTCUSD")
 
 
@@ -23,16 +26,19 @@ def send(host: str, port: int, number: int) -> int:
     connection = http.client.HTTPConnection(host, port, timeout=10)
     account = number % ACCOUNTS + 1
     try:
-        if number % 5 < 2:
+        kind = _KINDS[number % len(_KINDS)]
+        if kind == "trade":
             order = {
-                "account": random.randint(1, ACCOUNTS),
-                "symbol": random.choice(SYMBOLS),
-                "side": random.choice(("buy", "sell")),
-                "quantity": random.randint(1, 100),
+                "account": _CHANCE.randint(1, ACCOUNTS),
+                "symbol": _CHANCE.choice(SYMBOLS),
+                "side": _CHANCE.choice(("buy", "sell")),
+                "quantity": _CHANCE.randint(1, 100),
             }
             connection.request("POST", "/api/trades", json.dumps(order), {"Content-Type": "application/json"})
+        elif kind == "prices":
+            connection.request("GET", "/api/prices")
         else:
-            connection.request("GET", f"/api/portfolio?account={account}" if number % 5 < 4 else "/api/prices")
+            connection.request("GET", f"/api/portfolio?account={account}")
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return 0
@@ -43,7 +49,7 @@ def send(host: str, port: int, number: int) -> int:
 def main() -> None:
     """Send requests evenly over time, as many a second as asked, until killed."""
     url = urlsplit(sys.argv[1])
-    rate = float(sys.argv[2]) if len(sys.argv) > 2 else 12.0
+    rate = float(sys.argv[2]) if sys.argv[2:] else REQUESTS_PER_SECOND
     host, port = url.hostname or "127.0.0.1", url.port or 80
     numbers = itertools.count()
     started = time.monotonic()
