@@ -22,7 +22,27 @@ UNREACHABLE = "unreachable"
 UNREACHABLE_CODES = frozenset({UNREACHABLE, "timeout", "57P01", "57P02", "57P03"})
 """What is evidence that nobody serves: no connection, no answer in time, shutting down, crashed, starting up."""
 
-SESSION_COLUMNS = ["pid", "backend_start", "backend_type", "role", "superuser", "replication", "application", "database", "client", "state", "wait_event_type", "wait_event", "xact_start", "xact_age_seconds", "query_age_seconds", "state_age_seconds", "blocked_by", "own", "query"]
+SESSION_COLUMNS = [
+    "pid",
+    "backend_start",
+    "backend_type",
+    "role",
+    "superuser",
+    "replication",
+    "application",
+    "database",
+    "client",
+    "state",
+    "wait_event_type",
+    "wait_event",
+    "xact_start",
+    "xact_age_seconds",
+    "query_age_seconds",
+    "state_age_seconds",
+    "blocked_by",
+    "own",
+    "query",
+]
 
 
 @dataclass(frozen=True, slots=True)

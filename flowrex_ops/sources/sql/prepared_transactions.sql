@@ -6,14 +6,16 @@ SELECT
     p.database::text AS database,
     p.prepared,
     extract(epoch FROM clock_timestamp() - p.prepared)::float8 AS age_seconds,
-    coalesce(string_agg(DISTINCT l.relation::regclass::text, ', ') FILTER (WHERE l.relation IS NOT NULL), '') AS locks,
     (
-        SELECT count(*) FROM pg_catalog.pg_locks AS w
+        SELECT coalesce(string_agg(DISTINCT l.relation::regclass::text, ', '), '')
+        FROM pg_catalog.pg_locks AS l
+        WHERE l.pid IS NULL AND l.virtualtransaction = '-1/' || p.transaction::text AND l.relation IS NOT NULL
+    ) AS locks,
+    (
+        SELECT count(*)
+        FROM pg_catalog.pg_locks AS w
         WHERE NOT w.granted AND w.locktype = 'transactionid' AND w.transactionid = p.transaction
     ) AS waiting
 FROM pg_catalog.pg_prepared_xacts AS p
-LEFT JOIN pg_catalog.pg_locks AS l
-    ON l.pid IS NULL AND l.virtualtransaction = '-1/' || p.transaction::text
-GROUP BY p.gid, p.owner, p.database, p.prepared, p.transaction
 ORDER BY p.prepared
 LIMIT %(rows)s

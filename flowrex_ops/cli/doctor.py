@@ -1,0 +1,121 @@
+"""``flowrex-ops doctor``: what is configured, what can be reached, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+
+if TYPE_CHECKING:
+    from flowrex_ops.settings import Settings
+    from flowrex_ops.sources.endpoints import Endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One source: where its address comes from, whether it answers, and what it said."""
+
+    source: str
+    origin: str
+    state: str
+    detail: str
+
+
+def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
+    """Show every source: where its address was found, and whether it answers.
+
+    Settings come from --settings, $FLOWREX_OPS_SETTINGS or ./flowrex-ops.toml; single values from the environment
+    (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
+    project, socket, docker_host), postgres (dsn, reserve_dsn, service, application_role), redis (url, service), backend
+    (service, port, urls, pool_size), limits (reading_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets),
+    redaction (values). What is left out is discovered from the running compose project.
+
+    Example: flowrex-ops doctor --json
+    """
+    from flowrex_ops.record.redaction import Redactor
+    from flowrex_ops.settings import find_file, load
+    from flowrex_ops.sources.endpoints import discover
+
+    loaded = load(settings or None)
+    endpoints = discover(loaded)
+    rows = _examine(loaded, endpoints)
+    clean = Redactor(loaded.secret_values()).json([asdict(row) for row in rows])
+    file = find_file(settings or None)
+    if as_json:
+        echo_json({"settings": str(file) if file else None, "platform": loaded.platform, "sources": clean})
+        return
+    typer.echo(f"settings: {file or 'none found; defaults and discovery'}")
+    _print(clean)
+
+
+def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
+    """All sources at once; each has its own time limit."""
+    from flowrex_ops.sources.backend import BackendSource
+    from flowrex_ops.sources.logs import LogSource
+    from flowrex_ops.sources.postgres import PostgresSource
+    from flowrex_ops.sources.redis import RedisSource
+
+    limits = settings.limits
+    bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
+    postgres = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
+    backend = BackendSource(endpoints.backends, missing=endpoints.origins.get("backend", ""), **bounds)
+    redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
+    service = settings.backend.service
+    logs = LogSource(endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=100_000)
+    questions: list[Callable[[], Row]] = [
+        lambda: _row("postgres", endpoints.origins.get("postgres", ""), postgres.get_connection_limits(), _postgres),
+        lambda: _row("redis", endpoints.origins.get("redis", ""), redis.get_version(), lambda v: f"Redis {v}"),
+        lambda: _row("backend", endpoints.origins.get("backend", ""), backend.get_readiness(), _backend),
+        lambda: _row("logs", f"stack: service '{service}'", logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
+    ]
+    stack_state = "unreachable" if endpoints.stack_error else "answers"
+    rows = [
+        Row(
+            "stack",
+            f"settings: stack.kind={settings.stack.kind}",
+            stack_state,
+            endpoints.stack_error or endpoints.stack_line,
+        )
+    ]
+    with ThreadPoolExecutor(len(questions)) as pool:
+        rows += pool.map(lambda question: question(), questions)
+    postgres.close()
+    return rows
+
+
+def _row(source: str, origin: str, reading: Any, tell: Callable[[Any], str]) -> Row:
+    if reading.available:
+        return Row(source, origin, "answers", tell(reading.require()))
+    return Row(source, origin, "unreachable", str(reading.error))
+
+
+def _postgres(limits: Any) -> str:
+    sees = "" if limits.sees_all_sessions else "; cannot see other roles' sessions: grant it pg_read_all_stats"
+    return f"PostgreSQL {limits.server_version} as {limits.asked_as}, {limits.used} of {limits.max_connections} connections{sees}"
+
+
+def _backend(readiness: Any) -> str:
+    ready = readiness["status"].eq(200).sum()
+    return f"{ready} of {len(readiness)} replicas ready"
+
+
+def _logs(summary: Any) -> str:
+    return f"{summary.lines} lines in the last minute"
+
+
+def _print(rows: list[dict[str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("source", "state", "found", "detail", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        mark = "●" if row["state"] == "answers" else "✖"
+        style = "green" if row["state"] == "answers" else "red"
+        table.add_row(row["source"], f"[{style}]{mark} {row['state']}[/]", row["origin"], row["detail"])
+    Console(soft_wrap=False).print(table)

@@ -1,0 +1,25 @@
+"""``flowrex-ops notebooks``: JupyterLab on the runbooks."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from flowrex_ops.cli.options import SettingsOption
+
+
+def notebooks(context: typer.Context, settings: SettingsOption = "") -> None:
+    """Open JupyterLab on the runbooks; further options go to JupyterLab.
+
+    Example: flowrex-ops notebooks --no-browser --port 8889
+    """
+    from flowrex_ops.catalog import NOTEBOOKS
+    from flowrex_ops.settings import PATH_VARIABLE, find_file, load
+
+    load(settings or None)  # a mistake in the settings is told here, and not in the first cell
+    file = find_file(settings or None)
+    environment = dict(os.environ) | ({PATH_VARIABLE: str(file)} if file else {})
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS}", *context.args]
+    os.execve(sys.executable, command, environment)  # noqa: S606  (replaces this process, no shell)

@@ -1,0 +1,99 @@
+"""``flowrex-ops records``: list, show and verify what was kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+
+if TYPE_CHECKING:
+    from flowrex_ops.record.archive import Record
+
+app = typer.Typer(no_args_is_help=True, help="What was kept of earlier runs.", rich_markup_mode=None)
+WantedArgument = Annotated[
+    str, typer.Argument(metavar="RECORD", help="A record's id, the beginning of one, or latest.")
+]
+
+
+@app.command("list")
+def list_(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
+    """List all records, newest first.
+
+    Example: flowrex-ops records list --json
+    """
+    from flowrex_ops.record.archive import list_records
+    from flowrex_ops.settings import load
+
+    records = list_records(load(settings or None).outputs)
+    if as_json:
+        echo_json([_facts(record) for record in records])
+        return
+    for record in records:
+        facts = _facts(record)
+        typer.echo(
+            f"{facts['started'] or '':<26} {facts['id']:<48} {facts['status']:<12} {facts['severity'] or '  '} {facts['diagnosis'] or '-'}"
+        )
+    if not records:
+        typer.echo("no records yet; make one with 'flowrex-ops run RUNBOOK'")
+
+
+@app.command()
+def show(record: WantedArgument = "latest", settings: SettingsOption = "", as_json: JsonOption = False) -> None:
+    """Show one record's outcome and where its files are.
+
+    Example: flowrex-ops records show latest
+    """
+    from flowrex_ops.record.archive import load_record
+    from flowrex_ops.settings import load
+
+    found = load_record(load(settings or None).outputs, record)
+    facts = _facts(found)
+    if as_json:
+        echo_json({**facts, "record": found.metadata})
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name:<10} {value if value is not None else '-'}")
+    for verdict in found.metadata.get("verdicts", []):
+        typer.echo(f"  {verdict['verdict']:<12} {verdict['cause']}: {verdict['reason']}")
+    for mitigation in found.metadata.get("mitigations", []):
+        typer.echo(f"  {mitigation['slug']}: {mitigation['state']}: {mitigation['reason']}")
+
+
+@app.command()
+def verify(
+    record: Annotated[str, typer.Argument(metavar="RECORD", help="A record or incident; all when left out.")] = "",
+    settings: SettingsOption = "",
+) -> None:
+    """Check that nothing was changed since it was written: manifest and timeline. Exit 1 names what was.
+
+    Example: flowrex-ops records verify
+    """
+    from flowrex_ops.record.archive import list_records, load_record
+    from flowrex_ops.record.manifest import verify as verify_folder
+    from flowrex_ops.settings import load
+
+    outputs = load(settings or None).outputs
+    records = [load_record(outputs, record)] if record else list_records(outputs)
+    folders = sorted({found.incident for found in records})
+    problems = [f"{folder.name}: {problem}" for folder in folders for problem in verify_folder(folder)]
+    typer.echo("\n".join(problems) or f"{len(folders)} incidents verified, nothing was changed")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    about = record.metadata
+    return {
+        "id": record.id,
+        "runbook": about.get("runbook"),
+        "status": record.status,
+        "severity": about.get("severity"),
+        "diagnosis": about.get("diagnosis"),
+        "started": about.get("started"),
+        "seconds": about.get("seconds"),
+        "operator": about.get("operator"),
+        "notebook": str(record.path),
+        "html": str(record.html) if record.html else None,
+    }

@@ -1,0 +1,92 @@
+"""What a run looks like on a terminal: each verdict as it falls, then the diagnosis and where the record lies."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from flowrex_ops.record.events import CellStarted, Event, MitigationSeen, VerdictSeen
+
+if TYPE_CHECKING:
+    from flowrex_ops.record.result import RunResult
+
+_LOOKS = {"confirmed": ("●", typer.colors.RED), "inconclusive": ("?", typer.colors.YELLOW), "ruled out": ("○", None)}
+
+
+class LiveReport:
+    """Listens to a run. On a terminal it tells all as it happens; in a pipe it keeps silent until the summary."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._tell = not quiet and sys.stdout.isatty()
+
+    def __call__(self, event: Event) -> None:
+        if not self._tell:
+            return
+        if isinstance(event, VerdictSeen):
+            _clear_line()
+            typer.echo(verdict_line(event.verdict, event.finding))
+        elif isinstance(event, MitigationSeen):
+            _clear_line()
+            typer.echo(f"  {event.outcome['slug']}: {event.outcome['state']}: {event.outcome['reason']}")
+        elif isinstance(event, CellStarted):
+            _clear_line()
+            typer.echo(typer.style(f"  … {event.heading}", dim=True), nl=False)
+
+
+def verdict_line(verdict: dict[str, Any], finding: dict[str, Any] | None) -> str:
+    """A verdict as one line; findings stand out by mark and word, and by colour where there is one."""
+    mark, colour = _LOOKS.get(verdict["verdict"], ("?", None))
+    severity = f"{finding['severity']} " if finding and finding.get("severity") else ""
+    text = f"  {mark} {verdict['verdict']:<12} {severity}{verdict['cause']}: {verdict['reason']}"
+    return typer.style(text, fg=colour, bold=bool(finding), dim=verdict["verdict"] == "ruled out")
+
+
+def summary(result: RunResult, *, verdicts_shown: bool) -> str:
+    """The end of a run: diagnosis, findings with their next steps, mitigations, and where the record lies."""
+    lines: list[str] = []
+    if not verdicts_shown:
+        confirmed = {finding["cause"]: finding for finding in result.findings}
+        lines += [verdict_line(verdict, confirmed.get(verdict["cause"])) for verdict in result.verdicts]
+        lines += [f"  {m['slug']}: {m['state']}: {m.get('reason', '')}" for m in result.mitigations]
+    lines += ["", typer.style(f"Diagnosis  {_diagnosis(result)}", bold=True)]
+    for finding in result.findings:
+        lines.append(f"           {finding['severity']} {finding['cause']}: {finding['title']}")
+        lines += [f"             next: {step['target']}: {step['text']}" for step in finding["next_steps"]]
+    if result.reason:
+        lines.append(f"Reason     {result.reason}")
+    lines += [
+        f"Status     {result.status.value} in {result.seconds:.1f} s",
+        f"Record     {_short(result.record)}",
+        f"Page       {_short(result.html)}",
+    ]
+    return "\n".join(lines)
+
+
+def is_terminal() -> bool:
+    """Whether verdicts were already shown as they fell."""
+    return sys.stdout.isatty()
+
+
+def _diagnosis(result: RunResult) -> str:
+    if result.diagnosis:
+        return f"{result.diagnosis} ({result.severity.value if result.severity else 'no severity'})"
+    unknown = sum(verdict["verdict"] == "inconclusive" for verdict in result.verdicts)
+    return (
+        f"none; {unknown} hypotheses are inconclusive: a source did not answer"
+        if unknown
+        else "none: every hypothesis is ruled out"
+    )
+
+
+def _short(path: Path) -> str:
+    """Relative where that is shorter to type."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else str(path)
+
+
+def _clear_line() -> None:
+    typer.echo("\r\x1b[2K", nl=False)

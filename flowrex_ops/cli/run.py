@@ -1,0 +1,109 @@
+"""``flowrex-ops run``: one runbook, headless, into a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.errors import ParameterError
+
+if TYPE_CHECKING:
+    from flowrex_ops.record.events import OnEvent
+    from flowrex_ops.record.result import RunResult
+
+EXIT_FOUND = 3
+
+
+def run(
+    runbook: Annotated[str, typer.Argument(metavar="RUNBOOK", help="A runbook's slug, or the path of its .ipynb.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; may be repeated.")
+    ] = None,
+    incident: Annotated[str, typer.Option("--incident", metavar="ID", help="Add the record to this incident.")] = "",
+    approve: Annotated[
+        list[str] | None,
+        typer.Option("--approve", metavar="SLUG[@HASH]", help="Apply this mitigation; may be repeated."),
+    ] = None,
+    operator: Annotated[str, typer.Option("--operator", metavar="NAME", help="Who approves.")] = "",
+    settings: SettingsOption = "",
+    fail_on: Annotated[
+        str, typer.Option("--fail-on", metavar="P0|P1|P2|P3", help="Exit 3 when a finding is that severe or worse.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Run a runbook and keep its record. Changes nothing unless a mitigation is approved by a named operator.
+
+    Example: flowrex-ops run database_connections -p idle_after_seconds=5
+
+    Example: flowrex-ops run database_connections --approve terminate-root-blocker --operator ada
+    """
+    from flowrex_ops.cli.report import LiveReport, is_terminal, summary
+
+    limit = _severity(fail_on)
+    given = parse_parameters(parameter or ())
+    named = {"incident_id": incident, "approve": list(approve or ()), "operator": operator, "settings": settings}
+    given |= {name: value for name, value in named.items() if value}
+    result = run_runbook(runbook, given, on_event=LiveReport(quiet=as_json))
+    if as_json:
+        echo_json(result.to_json())
+    else:
+        typer.echo(summary(result, verdicts_shown=is_terminal()))
+    if limit and result.severity and result.severity.at_least(limit):
+        raise typer.Exit(EXIT_FOUND)
+    if result.status.value in ("failed", "interrupted"):
+        raise typer.Exit(1)
+
+
+def run_runbook(name: str, given: Mapping[str, Any], *, on_event: OnEvent | None = None) -> RunResult:
+    """Validate everything, then run: nothing is started for a request that cannot be right."""
+    from flowrex_ops.catalog import get_runbook
+    from flowrex_ops.parameters import validate
+    from flowrex_ops.record.events import ignore
+    from flowrex_ops.record.redaction import Redactor
+    from flowrex_ops.record.run import run_notebook
+    from flowrex_ops.settings import find_file, load
+
+    runbook = get_runbook(name)
+    parameters = validate(runbook, given)
+    settings = load(parameters.get("settings") or None)
+    file = find_file(parameters.get("settings") or None)
+    if file and "settings" in {parameter.name for parameter in runbook.parameters}:
+        parameters["settings"] = str(file)
+    return run_notebook(
+        runbook.path,
+        parameters,
+        folder=settings.outputs,
+        incident_id=parameters.get("incident_id") or None,
+        runbook=runbook.slug,
+        title=runbook.title,
+        settings=settings,
+        redactor=Redactor(settings.secret_values()),
+        on_event=on_event or ignore,
+        cwd=Path.cwd(),
+    )
+
+
+def parse_parameters(items: Sequence[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` items as a dict; ParameterError names the one that is not."""
+    parsed: dict[str, Any] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise ParameterError(f"'{item}' is not a parameter; write -p NAME=VALUE")
+        parsed[name.strip()] = value
+    return parsed
+
+
+def _severity(text: str) -> Any:
+    from flowrex_ops.model import Severity
+
+    if not text:
+        return None
+    try:
+        return Severity(text.upper())
+    except ValueError:
+        raise ParameterError(f"--fail-on: '{text}' is not a severity; give P0, P1, P2 or P3") from None

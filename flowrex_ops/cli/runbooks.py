@@ -1,0 +1,44 @@
+"""``flowrex-ops runbooks``: the catalogue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flowrex_ops.cli.options import JsonOption, echo_json
+
+
+def runbooks(
+    as_json: JsonOption = False,
+    lint: Annotated[
+        bool, typer.Option("--lint", help="Hold every runbook to the rules; exit 1 if one breaks any.")
+    ] = False,
+) -> None:
+    """List the runbooks: slug, title, alerts, parameters.
+
+    Example: flowrex-ops runbooks --json
+    """
+    from flowrex_ops.catalog import find_runbooks
+
+    found = find_runbooks()
+    if lint:
+        _lint(list(found))
+    elif as_json:
+        echo_json([runbook.to_dict() for runbook in found.values()])
+    else:
+        for runbook in found.values():
+            typer.echo(f"{runbook.slug}  ({runbook.severity})  {runbook.title}")
+            typer.echo(f"  alerts: {', '.join(runbook.alerts) or 'none'}")
+            for parameter in runbook.parameters:
+                typer.echo(f"  {parameter.name}={parameter.default!r}  {parameter.help}")
+
+
+def _lint(slugs: list[str]) -> None:
+    from flowrex_ops.catalog import get_runbook
+    from flowrex_ops.runbook_lint import lint
+
+    problems = [f"{slug}: {problem}" for slug in slugs for problem in lint(get_runbook(slug))]
+    typer.echo("\n".join(problems) or f"{len(slugs)} runbooks, no problem")
+    if problems:
+        raise typer.Exit(1)

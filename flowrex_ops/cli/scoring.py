@@ -1,0 +1,114 @@
+"""One drill from fault to score: inject, run the runbook, hold its answers against the expected ones, heal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flowrex_ops.cli.run import run_runbook
+from flowrex_ops.errors import SandboxError
+
+if TYPE_CHECKING:
+    from flowrex_ops.record.events import OnEvent
+    from flowrex_ops.record.result import RunResult
+    from flowrex_ops.sandbox import Sandbox
+    from flowrex_ops.sandbox.drills import Drill
+
+RECOVERY_SECONDS = 30.0
+OPERATOR = "drill"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the runbook said of a drill. ``recovery_seconds`` counts from the start of the run to a quiet platform."""
+
+    drill: Drill
+    result: RunResult
+    recovery_seconds: float | None = None
+    approved: bool = False
+
+    @property
+    def found(self) -> list[str]:
+        """The confirmed causes, the diagnosis first."""
+        return [finding["cause"] for finding in self.result.findings]
+
+    @property
+    def false_findings(self) -> list[str]:
+        """Confirmed, though not injected."""
+        return [cause for cause in self.found if cause in self.drill.forbidden]
+
+    @property
+    def failures(self) -> list[str]:
+        """Why the drill did not pass; empty when it did."""
+        expected = list(self.drill.expected)
+        said = [f"did not confirm {cause}" for cause in expected if cause not in self.found]
+        said += [f"confirmed {cause}, which was not injected" for cause in self.false_findings]
+        if self.result.diagnosis != (expected[0] if expected else None):
+            said.append(f"diagnosis {self.result.diagnosis}, expected {expected[0] if expected else 'none'}")
+        if self.result.status.value in ("failed", "interrupted"):
+            said.append(f"the run {self.result.status.value}: {self.result.reason}")
+        if "db.unreachable" not in expected and (unknown := self._inconclusive()):
+            said.append(f"inconclusive though every source answers: {', '.join(unknown)}")
+        if self.approved and self.drill.cures and self.recovery_seconds is None:
+            said.append(f"not healthy {RECOVERY_SECONDS:g} s after the approved mitigations")
+        return said
+
+    def _inconclusive(self) -> list[str]:
+        return [verdict["cause"] for verdict in self.result.verdicts if verdict["verdict"] == "inconclusive"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``drill score --json``: the drill, and what was said of it."""
+        return {
+            **self.drill.to_dict(),
+            "diagnosis": self.result.diagnosis,
+            "findings": self.found,
+            "false_findings": self.false_findings,
+            "passed": not self.failures,
+            "failures": self.failures,
+            "seconds": self.result.seconds,
+            "recovery_seconds": self.recovery_seconds,
+            "record": str(self.result.record),
+        }
+
+
+def play(
+    sandbox: Sandbox,
+    drill: Drill,
+    *,
+    approve: Sequence[str] = (),
+    on_progress: Callable[[str], None],
+    on_event: OnEvent | None = None,
+    heal: bool = True,
+) -> Score:
+    """Inject *drill* into a running sandbox, run its runbook, and heal; the sandbox stays up."""
+    from flowrex_ops.sandbox import drills
+
+    try:
+        drills.inject(sandbox, drill, on_progress)
+        on_progress(f"running {drill.runbook}")
+        started = time.monotonic()
+        result = run_runbook(drill.runbook, _parameters(sandbox, drill, approve), on_event=on_event)
+        recovery = _await_recovery(sandbox, started) if approve else None
+        return Score(drill, result, recovery, approved=bool(approve))
+    finally:
+        if heal:
+            on_progress("healing")
+            drills.heal(sandbox, on_progress)
+
+
+def _parameters(sandbox: Sandbox, drill: Drill, approve: Sequence[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {**drill.parameters, "settings": str(sandbox.settings_file)}
+    return given | ({"approve": list(approve), "operator": OPERATOR} if approve else {})
+
+
+def _await_recovery(sandbox: Sandbox, started: float) -> float | None:
+    from flowrex_ops.sandbox.faults.observe import is_quiet
+    from flowrex_ops.sandbox.waiting import await_condition
+
+    try:
+        await_condition(lambda: is_quiet(sandbox), "the platform recovered", timeout_seconds=RECOVERY_SECONDS)
+    except SandboxError:
+        return None
+    return round(time.monotonic() - started, 1)
