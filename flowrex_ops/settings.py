@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -117,7 +118,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment before secret files before the TOML file."""
-        return (init_settings, env_settings, file_secret_settings, TomlConfigSettingsSource(settings_cls))
+        files = NestedSecretsSettingsSource(
+            file_secret_settings, secrets_dir_missing="ok", secrets_prefix="", secrets_nested_delimiter="__"
+        )
+        return (init_settings, env_settings, files, TomlConfigSettingsSource(settings_cls))
 
     def secret_values(self) -> tuple[str, ...]:
         """Every secret value in these settings, for redaction: whole values and the passwords inside DSNs and URLs."""

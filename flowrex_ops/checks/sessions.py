@@ -40,7 +40,7 @@ def application_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
 
 def waiting_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
     """Sessions that wait for a lock which another session or a prepared transaction holds."""
-    return sessions[sessions["blocked_by"].map(_as_pids).map(bool)]
+    return sessions[sessions["blocked_by"].map(_as_pids).astype(bool)]
 
 
 def path_to_root(pid: int, blocked_by: Mapping[int, tuple[int, ...]]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowrex_ops.errors import UsageError
+from flowrex_ops.errors import ParameterError, UsageError
 from flowrex_ops.mitigations.guard import Mitigation
 
 KNOWN = {
@@ -26,8 +26,8 @@ def find(slug: str) -> type[Mitigation]:
 
 
 def split_approval(approval: str) -> tuple[str, str | None]:
-    """``slug`` or ``slug@hash`` into its parts; UsageError when the slug is not known."""
+    """``slug`` or ``slug@hash`` into its parts; ParameterError when the slug is not known."""
     slug, _, plan_hash = approval.partition("@")
     if slug not in KNOWN:
-        raise UsageError(f"approve: '{slug}' is not a mitigation; there are: {', '.join(sorted(KNOWN))}")
+        raise ParameterError(f"approve: '{slug}' is not a mitigation; there are: {', '.join(sorted(KNOWN))}")
     return slug, plan_hash or None

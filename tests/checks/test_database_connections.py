@@ -1,0 +1,233 @@
+"""Readings on the left, the verdict on the right: what the runbook says of a database whose connections run out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from examples import (
+    idle_in_transaction,
+    limits,
+    locks,
+    pools,
+    prepared,
+    running,
+    session,
+    sessions,
+    silent,
+    waiting,
+)
+
+from flowrex_ops.checks import database_connections as checks
+from flowrex_ops.model import Severity, Verdict, VerdictKind
+
+CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
+HIDDEN = session(9, state=None, backend_type="client backend", query="<insufficient privilege>")
+
+EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
+    "it answers": (lambda: checks.check_unreachable(sessions(), limits(5)), RULED_OUT, "answered"),
+    "it hangs": (lambda: checks.check_unreachable(silent(), silent()), CONFIRMED, "did not answer in 5 s"),
+    "it is starting up": (
+        lambda: checks.check_unreachable(silent(code="57P03"), silent(code="57P03")),
+        CONFIRMED,
+        "did not answer",
+    ),
+    "a refusal for want of slots is an answer": (
+        lambda: checks.check_unreachable(silent(code="53300"), silent(code="53300")),
+        RULED_OUT,
+        "53300",
+    ),
+    "a rejected password is no evidence that it is down": (
+        lambda: checks.check_unreachable(silent(code="28P01"), silent(code="28P01")),
+        INCONCLUSIVE,
+        "no sessions",
+    ),
+    "an address that nobody knows is no evidence either": (
+        lambda: checks.check_unreachable(silent(code=None), silent(code=None)),
+        INCONCLUSIVE,
+        "no sessions",
+    ),
+    "half of the slots are taken": (
+        lambda: checks.check_max_connections(limits(18), sessions()),
+        RULED_OUT,
+        "18 of 37",
+    ),
+    "nearly all slots are taken": (
+        lambda: checks.check_max_connections(limits(36), sessions(*(session(n) for n in range(36)))),
+        CONFIRMED,
+        "36 of 37",
+    ),
+    "ordinary roles are refused, a superuser's slot tells who": (
+        lambda: checks.check_max_connections(limits(37, through_reserve=True), sessions(session(1))),
+        CONFIRMED,
+        "53300",
+    ),
+    "everybody is refused": (
+        lambda: checks.check_max_connections(silent(code="53300"), silent(code="53300")),
+        CONFIRMED,
+        "53300",
+    ),
+    "limits that cannot be read say nothing about slots": (
+        lambda: checks.check_max_connections(silent("connection limits"), silent()),
+        INCONCLUSIVE,
+        "no connection limits",
+    ),
+    "nobody waits": (lambda: checks.check_lock_contention(sessions(running(1, 90)), locks()), RULED_OUT, "no session"),
+    "one waits for an instant": (
+        lambda: checks.check_lock_contention(sessions(running(1, 9), waiting(2, 0.3, 1)), locks()),
+        RULED_OUT,
+        "no session",
+    ),
+    "a chain of two behind one root": (
+        lambda: checks.check_lock_contention(
+            sessions(idle_in_transaction(1, 30), waiting(2, 20, 1), waiting(3, 10, 2)), locks()
+        ),
+        CONFIRMED,
+        "2 sessions wait behind PID 1",
+    ),
+    "all wait for a prepared transaction, which no session holds": (
+        lambda: checks.check_lock_contention(sessions(waiting(2, 20, 0), waiting(3, 10, 2)), locks()),
+        RULED_OUT,
+        "prepared transaction",
+    ),
+    "a root that has ended since": (
+        lambda: checks.check_lock_contention(sessions(waiting(2, 20, 77)), locks()),
+        CONFIRMED,
+        "PID 77",
+    ),
+    "locks that cannot be read cost evidence, not the verdict": (
+        lambda: checks.check_lock_contention(sessions(running(1, 9), waiting(2, 9, 1)), silent("locks")),
+        CONFIRMED,
+        "PID 1",
+    ),
+    "idle in transaction for a moment": (
+        lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 0.2))),
+        RULED_OUT,
+        "no application session",
+    ),
+    "idle in transaction for long": (
+        lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 40), idle_in_transaction(2, 20))),
+        CONFIRMED,
+        "2 sessions are idle in a transaction, the oldest for 40 s",
+    ),
+    "an idle root blocker is charged to lock contention": (
+        lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 40), waiting(2, 20, 1))),
+        RULED_OUT,
+        "no application session",
+    ),
+    "a backup may take its time": (
+        lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 900, application="pg_dump"))),
+        RULED_OUT,
+        "no application session",
+    ),
+    "a superuser's session is not the application's": (
+        lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 900, superuser=True))),
+        RULED_OUT,
+        "no application session",
+    ),
+    "sessions that hide could be anything": (
+        lambda: checks.check_idle_in_transaction(sessions(HIDDEN)),
+        INCONCLUSIVE,
+        "pg_read_all_stats",
+    ),
+    "a query runs for minutes": (
+        lambda: checks.check_long_running_query(sessions(running(1, 200), running(2, 0.1))),
+        CONFIRMED,
+        "1 queries have run for over 60 s, the longest for 200 s",
+    ),
+    "waiting for a lock is not running": (
+        lambda: checks.check_long_running_query(sessions(idle_in_transaction(1, 300), waiting(2, 200, 1))),
+        RULED_OUT,
+        "no application query",
+    ),
+    "replication runs for ever": (
+        lambda: checks.check_long_running_query(sessions(running(1, 9e5, backend_type="walsender", replication=True))),
+        RULED_OUT,
+        "no application query",
+    ),
+    "nothing is prepared": (lambda: checks.check_orphaned_prepared_transaction(prepared()), RULED_OUT, "0 in all"),
+    "prepared a moment ago": (
+        lambda: checks.check_orphaned_prepared_transaction(prepared(("settle-1", 0.5, 0))),
+        RULED_OUT,
+        "1 in all",
+    ),
+    "prepared an hour ago": (
+        lambda: checks.check_orphaned_prepared_transaction(prepared(("settle-1", 3600, 0))),
+        CONFIRMED,
+        "'settle-1' is 3600 s old",
+    ),
+    "prepared a moment ago, and somebody waits": (
+        lambda: checks.check_orphaned_prepared_transaction(prepared(("settle-1", 3, 2))),
+        CONFIRMED,
+        "'settle-1'",
+    ),
+    "pools with room": (lambda: checks.check_pool_saturated(pools(2, 3, 1), sessions()), RULED_OUT, "uses 3 of 5"),
+    "a full pool of short queries": (
+        lambda: checks.check_pool_saturated(pools(5), sessions(*(running(n, 0.2) for n in range(5)))),
+        CONFIRMED,
+        "1 of 1 pools are full of short queries",
+    ),
+    "a full pool of leaked transactions is another cause": (
+        lambda: checks.check_pool_saturated(pools(5), sessions(*(idle_in_transaction(n, 30) for n in range(5)))),
+        RULED_OUT,
+        "5 sessions are stuck",
+    ),
+    "a full pool whose sessions PostgreSQL sees idle": (
+        lambda: checks.check_pool_saturated(
+            pools(5), sessions(*(session(n, state_age_seconds=30.0) for n in range(5)))
+        ),
+        CONFIRMED,
+        "connections leak: the pools count 5 in use, PostgreSQL sees 5 of them idle",
+    ),
+    "a pool that does not tell its size": (
+        lambda: checks.check_pool_saturated(pools(5, maximum=None), sessions()),
+        INCONCLUSIVE,
+        "set backend.pool_size",
+    ),
+    "full pools, and PostgreSQL silent": (
+        lambda: checks.check_pool_saturated(pools(5), silent()),
+        INCONCLUSIVE,
+        "no sessions",
+    ),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_reading_to_verdict(example: str) -> None:
+    """Each example gets its verdict, with a reason that names the number."""
+    ask, kind, words = EXAMPLES[example]
+    verdict = ask()
+    assert (verdict.kind, words in verdict.reason) == (kind, True), verdict.reason
+
+
+class TestFinding:
+    def test_root_blocker_is_named_with_what_it_holds(self) -> None:
+        """The evidence tells who the root is, what it holds, and whom it holds up."""
+        verdict = checks.check_lock_contention(
+            sessions(idle_in_transaction(1, 30, application="migration", query="UPDATE trades"), waiting(2, 9, 1)),
+            locks((1, "relation", "trades", "RowExclusiveLock", 0)),
+        )
+        values = {evidence.name: evidence.value for evidence in verdict.evidence}
+        assert "migration" in values["root blocker PID 1"]
+        assert values["holds"] == "trades (RowExclusiveLock)"
+        assert values["held up"] == "PID 2"
+
+    def test_severity_follows_what_users_feel(self) -> None:
+        """The same leak is P1 when a pool is full, P2 while every pool has room, P1 when nobody can tell."""
+        leak = sessions(idle_in_transaction(1, 40))
+        graded = [
+            checks.check_idle_in_transaction(leak, reading).severity for reading in (pools(5), pools(1), silent())
+        ]
+        assert graded == [Severity.P1, Severity.P2, Severity.P1]
+
+    def test_every_finding_says_what_to_do(self) -> None:
+        """Each confirmed example carries a title and at least one next step."""
+        confirmed = [verdict for ask, kind, _ in EXAMPLES.values() if kind is CONFIRMED and (verdict := ask())]
+        assert all(verdict.title and verdict.next_steps and verdict.severity for verdict in confirmed)
+
+    def test_holders_are_named_largest_first(self) -> None:
+        """Who holds the connections stands in the evidence of a finding about slots."""
+        held = sessions(*(session(n, application="reporting") for n in range(30)), session(99, application="web"))
+        verdict = checks.check_max_connections(limits(36), held)
+        assert verdict.evidence[1].name == "held by reporting"
+        assert verdict.evidence[1].value.startswith("30 idle from 10.0.0.1")

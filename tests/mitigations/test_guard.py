@@ -1,0 +1,240 @@
+"""The guard's rules, over a mitigation whose targets are numbers on a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, VerificationError
+from flowrex_ops.mitigations import KNOWN, find, split_approval
+from flowrex_ops.mitigations.guard import Approval, Mitigation, guard
+from flowrex_ops.model import MitigationState, Outcome, Plan, Target, Verdict, VerdictKind
+
+CONFIRMED = {"db.lock-contention": Verdict("db.lock-contention", VerdictKind.CONFIRMED, "two wait")}
+RULED_OUT = {"db.lock-contention": Verdict("db.lock-contention", VerdictKind.RULED_OUT, "nobody waits")}
+
+
+class Erase(Mitigation):
+    """Takes numbers off a list; every way in which a mitigation can go wrong can be switched on."""
+
+    slug = "erase"
+    causes = ("db.lock-contention",)
+    action = "take the numbers off the list"
+    cost = "they are gone"
+    undo = "write them again"
+
+    def __init__(self, numbers: list[int], *, stuck: bool = False, fail_at: int | None = None) -> None:
+        self.numbers = numbers
+        self.stuck = stuck
+        self.fail_at = fail_at
+        self.later: list[int] | None = None
+
+    def find_targets(self) -> Sequence[Target]:
+        targets = [Target((str(n),), f"number {n}") for n in self.numbers]
+        if self.later is not None:
+            self.numbers = self.later
+        return targets
+
+    def apply(self, target: Target) -> str:
+        number = int(target.identity[0])
+        if number == self.fail_at:
+            raise MitigationRefusedError(f"number {number} will not go")
+        if not self.stuck:
+            self.numbers.remove(number)
+        return f"erased {number}"
+
+    def verify(self, plan: Plan) -> str:
+        if self.numbers:
+            raise VerificationError(f"still there: {self.numbers}")
+        return "the list is empty"
+
+
+class Log:
+    """A timeline in memory."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, kind: str, facts: Any) -> None:
+        self.events.append((kind, dict(facts)))
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.events]
+
+
+def run(mitigation: Mitigation, approval: Approval, *, verdicts: Any = CONFIRMED, most: int = 5) -> tuple[Outcome, Log]:
+    log = Log()
+    return guard(mitigation, verdicts=verdicts, approval=approval, timeline=log, max_targets=most), log
+
+
+BY_ADA = Approval({"erase": None}, operator="ada")
+NOBODY = Approval({})
+
+
+class TestDryRun:
+    def test_default_is_a_plan_and_nothing_else(self) -> None:
+        """Without approval the plan is shown with its hash, nothing is changed, the timeline stays empty."""
+        mitigation = Erase([1, 2])
+        outcome, log = run(mitigation, NOBODY)
+        assert outcome.state is MitigationState.PLANNED
+        assert outcome.plan is not None
+        assert f"erase@{outcome.plan.hash}" in outcome.reason
+        assert (mitigation.numbers, log.events) == ([1, 2], [])
+
+    def test_plan_states_targets_cost_and_undo(self) -> None:
+        """The outcome carries what a person must know before approving."""
+        told = run(Erase([1]), NOBODY)[0].to_dict()
+        assert told["targets"] == ["number 1"]
+        assert told["cost"] and told["undo"] and told["action"]
+
+
+class TestApproval:
+    def test_slug_and_operator_apply_it(self) -> None:
+        """Approved by slug and a name, it acts, verifies by reading, and says both on the timeline."""
+        outcome, log = run(Erase([1, 2]), BY_ADA)
+        assert outcome.state is MitigationState.VERIFIED
+        assert "the list is empty" in outcome.reason
+        assert log.kinds == ["mitigation-intent", "mitigation-result"]
+        assert log.events[0][1]["operator"] == "ada"
+
+    def test_approval_by_nobody_is_refused(self) -> None:
+        """A slug without an operator is no approval."""
+        outcome, _ = run(Erase([1]), Approval({"erase": None}))
+        assert outcome.state is MitigationState.REFUSED
+        assert "set the parameter operator" in outcome.reason
+
+    def test_hash_of_this_plan_applies(self) -> None:
+        """slug@hash approves exactly the plan that was shown."""
+        shown = run(Erase([1]), NOBODY)[0].plan
+        assert shown is not None
+        outcome, _ = run(Erase([1]), Approval({"erase": shown.hash}, "ada"))
+        assert outcome.state is MitigationState.VERIFIED
+
+    def test_hash_of_another_plan_is_refused(self) -> None:
+        """A plan that has changed since it was approved is refused, and both hashes are named."""
+        shown = run(Erase([1]), NOBODY)[0].plan
+        assert shown is not None
+        mitigation = Erase([1, 2])
+        outcome, _ = run(mitigation, Approval({"erase": shown.hash}, "ada"))
+        assert outcome.state is MitigationState.REFUSED
+        assert shown.hash in outcome.reason
+        assert mitigation.numbers == [1, 2]
+
+    @pytest.mark.parametrize(("typed", "state"), [("erase", "verified"), ("", "planned"), ("yes", "planned")])
+    def test_live_engineer_types_the_slug(self, typed: str, state: str) -> None:
+        """In a live session only the slug itself approves."""
+        outcome, _ = run(Erase([1]), Approval({}, "ada", ask=lambda _plan: typed))
+        assert outcome.state.value == state
+
+    def test_live_session_without_operator_is_not_asked(self) -> None:
+        """Run All by accident asks nothing and changes nothing."""
+        outcome, _ = run(Erase([1]), Approval({}, "", ask=lambda _plan: "erase"))
+        assert outcome.state is MitigationState.PLANNED
+
+
+class TestRefusal:
+    def test_cause_not_confirmed(self) -> None:
+        """A mitigation whose cause is ruled out refuses and says what was judged."""
+        outcome, _ = run(Erase([1]), BY_ADA, verdicts=RULED_OUT)
+        assert outcome.state is MitigationState.REFUSED
+        assert "db.lock-contention is ruled out" in outcome.reason
+
+    def test_cause_never_checked_names_the_runbook(self) -> None:
+        """Where another runbook judges the cause, the refusal links it."""
+        outcome = guard(
+            Erase([1]),
+            verdicts={},
+            approval=BY_ADA,
+            timeline=Log(),
+            max_targets=5,
+            siblings={"db.lock-contention": "database_connections"},
+        )
+        assert "run the runbook database_connections" in outcome.reason
+
+    def test_too_many_targets(self) -> None:
+        """Above the limit nothing is done to any of them."""
+        mitigation = Erase([1, 2, 3])
+        outcome, _ = run(mitigation, BY_ADA, most=2)
+        assert outcome.state is MitigationState.REFUSED
+        assert "3 targets are more than the 2 allowed" in outcome.reason
+        assert mitigation.numbers == [1, 2, 3]
+
+    def test_nothing_to_act_on(self) -> None:
+        """An empty plan is refused, not called a success."""
+        assert run(Erase([]), BY_ADA)[0].state is MitigationState.REFUSED
+
+    def test_targets_changed_between_plan_and_act(self) -> None:
+        """What is there at the moment of acting must be what was planned."""
+        mitigation = Erase([1, 2])
+        mitigation.later = [1, 3]
+        outcome, log = run(mitigation, BY_ADA)
+        assert outcome.state is MitigationState.REFUSED
+        assert "changed between plan and act" in outcome.reason
+        assert (mitigation.numbers, log.events) == ([1, 3], [])
+
+    def test_source_is_silent(self) -> None:
+        """Targets that cannot be read are not guessed."""
+
+        class Blind(Erase):
+            def find_targets(self) -> Sequence[Target]:
+                raise SourceUnavailableError("postgres did not answer")
+
+        outcome, _ = run(Blind([1]), BY_ADA)
+        assert (outcome.state, outcome.reason) == (MitigationState.REFUSED, "postgres did not answer")
+
+
+class TestFailure:
+    def test_effect_not_seen_is_not_called_verified(self) -> None:
+        """Applied, but the reading afterwards does not show it."""
+        outcome, log = run(Erase([1], stuck=True), BY_ADA)
+        assert outcome.state is MitigationState.APPLIED_UNVERIFIED
+        assert "still there: [1]" in outcome.reason
+        assert log.events[-1][1]["state"] == "applied-unverified"
+
+    def test_stops_at_the_first_failure_and_says_how_far(self) -> None:
+        """What was done before stays named."""
+        outcome, log = run(Erase([1, 2, 3], fail_at=2), BY_ADA)
+        assert outcome.state is MitigationState.FAILED
+        assert "stopped after 1 of 3 targets" in outcome.reason
+        assert "erased 1" in outcome.reason
+        assert log.kinds[-1] == "mitigation-result"
+
+    def test_keyboard_interrupt_lands_on_the_timeline(self) -> None:
+        """Ctrl-C in the middle is passed on, after the timeline says how far it came."""
+
+        class Interrupted(Erase):
+            def apply(self, target: Target) -> str:
+                raise KeyboardInterrupt
+
+        log = Log()
+        with pytest.raises(KeyboardInterrupt):
+            guard(Interrupted([1]), verdicts=CONFIRMED, approval=BY_ADA, timeline=log, max_targets=5)
+        assert log.events[-1][1]["state"] == "failed"
+
+    def test_timeline_that_cannot_be_written_stops_the_act(self) -> None:
+        """Intent first: when it cannot be written down, nothing is done."""
+
+        def full_disk(kind: str, facts: Any) -> None:
+            raise OSError("no space left on device")
+
+        mitigation = Erase([1])
+        with pytest.raises(OSError, match="no space"):
+            guard(mitigation, verdicts=CONFIRMED, approval=BY_ADA, timeline=full_disk, max_targets=5)
+        assert mitigation.numbers == [1]
+
+
+@pytest.mark.parametrize("slug", KNOWN)
+class TestEveryMitigation:
+    def test_says_what_it_does(self, slug: str) -> None:
+        """Each registered mitigation carries its slug, causes, action, cost and undo."""
+        mitigation = find(slug)
+        assert mitigation.slug == slug
+        assert all([mitigation.causes, mitigation.action, mitigation.cost, mitigation.undo])
+
+    def test_can_be_approved_by_slug_or_by_hash(self, slug: str) -> None:
+        """Both forms of an approval are understood."""
+        assert split_approval(slug) == (slug, None)
+        assert split_approval(f"{slug}@0123456789ab") == (slug, "0123456789ab")

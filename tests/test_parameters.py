@@ -1,0 +1,70 @@
+"""Parameters as people give them: understood, or refused in one line before a kernel starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowrex_ops.catalog import get_runbook
+from flowrex_ops.durations import format_seconds, parse_duration
+from flowrex_ops.errors import ParameterError
+from flowrex_ops.parameters import validate
+
+UNDERSTOOD = {
+    "number": ({"idle_after_seconds": "2.5"}, {"idle_after_seconds": 2.5}),
+    "list by commas": (
+        {"approve": "restart-backend, cancel-long-queries"},
+        {"approve": ["restart-backend", "cancel-long-queries"]},
+    ),
+    "list as JSON": ({"approve": '["restart-backend"]'}, {"approve": ["restart-backend"]}),
+    "approval with hash": ({"approve": ["restart-backend@0123"]}, {"approve": ["restart-backend@0123"]}),
+    "span": ({"since": "2h"}, {"since": "2h"}),
+    "incident": ({"incident_id": "INC-20260131-0412-a1b2"}, {"incident_id": "INC-20260131-0412-a1b2"}),
+    "nothing": ({}, {}),
+}
+REFUSED = {
+    "unknown, with the nearest": ({"idle_after_second": "1"}, "did you mean 'idle_after_seconds'"),
+    "unknown, with all": ({"zzz": "1"}, "it takes: incident_id, since"),
+    "no number": ({"idle_after_seconds": "soon"}, "idle_after_seconds: 'soon' is not a number"),
+    "not a finite number": ({"idle_after_seconds": "nan"}, "is not a number"),
+    "truth is no number": ({"idle_after_seconds": True}, "is not a number"),
+    "no time": ({"idle_after_seconds": "0"}, "give more than 0 seconds"),
+    "negative": ({"long_query_seconds": "-5"}, "give more than 0 seconds"),
+    "more than all": ({"connections_ratio": "1.5"}, "at most 1"),
+    "no span": ({"since": "yesterday"}, "since: 'yesterday' is not a span of time"),
+    "no incident": ({"incident_id": "../../etc"}, "is not an incident"),
+    "no mitigation": ({"approve": "drop-database"}, "approve: 'drop-database' is not a mitigation"),
+    "broken list": ({"approve": "[restart"}, "is not a list"),
+    "no file": ({"settings": "/no/such/file.toml"}, "does not exist"),
+}
+
+
+@pytest.mark.parametrize("example", UNDERSTOOD)
+def test_understood(example: str) -> None:
+    """Text becomes the parameter's type."""
+    given, expected = UNDERSTOOD[example]
+    assert validate(get_runbook("database_connections"), given) == expected
+
+
+@pytest.mark.parametrize("example", REFUSED)
+def test_refused(example: str) -> None:
+    """One line names the parameter and what it takes."""
+    given, words = REFUSED[example]
+    with pytest.raises(ParameterError) as refusal:
+        validate(get_runbook("database_connections"), given)
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert refusal.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86400)])
+def test_span(text: str, seconds: float) -> None:
+    """A number and a unit."""
+    assert parse_duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.44, "0.4 s"), (12.3, "12 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
+)
+def test_span_for_people(seconds: float, text: str) -> None:
+    """Short, with units."""
+    assert format_seconds(seconds) == text

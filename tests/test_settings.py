@@ -1,0 +1,95 @@
+"""Settings from a file, from the environment, from secret files; and what is said of wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flowrex_ops.errors import SettingsError
+from flowrex_ops.settings import load
+
+DSN = "postgresql://flowrex:s3cret-pw@db:5432/flowrex"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without a settings file, and no variable set."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("FLOWREX_OPS_SETTINGS", "FLOWREX_OPS_SECRETS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class TestWhereTheyComeFrom:
+    def test_none_at_all_is_fine(self) -> None:
+        """Defaults, and discovery later."""
+        assert load().stack.kind == "compose"
+
+    def test_file_in_this_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "flowrex-ops.toml").write_text('platform = "staging"')
+        assert load().platform == "staging"
+
+    def test_named_file_before_the_variable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "a.toml").write_text('platform = "a"')
+        (tmp_path / "b.toml").write_text('platform = "b"')
+        monkeypatch.setenv("FLOWREX_OPS_SETTINGS", str(tmp_path / "b.toml"))
+        assert (load().platform, load(tmp_path / "a.toml").platform) == ("b", "a")
+
+    def test_environment_before_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "flowrex-ops.toml").write_text("[limits]\nrows = 5")
+        monkeypatch.setenv("FLOWREX_OPS_LIMITS__ROWS", "7")
+        assert load().limits.rows == 7
+
+    def test_secret_as_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The way Docker and Kubernetes mount secrets."""
+        secrets = tmp_path / "secrets"
+        secrets.mkdir()
+        (secrets / "postgres__dsn").write_text(f"{DSN}\n")
+        monkeypatch.setenv("FLOWREX_OPS_SECRETS_DIR", str(secrets))
+        dsn = load().postgres.dsn
+        assert dsn is not None
+        assert dsn.get_secret_value() == DSN
+
+
+class TestSecrets:
+    def test_printing_shows_none(self, tmp_path: Path) -> None:
+        (tmp_path / "flowrex-ops.toml").write_text(f'[postgres]\ndsn = "{DSN}"')
+        assert "s3cret-pw" not in repr(load())
+
+    def test_password_inside_a_dsn_is_a_secret_of_its_own(self, tmp_path: Path) -> None:
+        (tmp_path / "flowrex-ops.toml").write_text(f'[postgres]\ndsn = "{DSN}"')
+        assert set(load().secret_values()) == {DSN, "s3cret-pw"}
+
+    def test_password_in_a_key_value_dsn(self, tmp_path: Path) -> None:
+        (tmp_path / "flowrex-ops.toml").write_text('[postgres]\ndsn = "host=db password=hunter22 user=x"')
+        assert "hunter22" in load().secret_values()
+
+
+WRONG = {
+    "not TOML": ("platform = ", "is not valid TOML"),
+    "unknown key": ("[postgres]\nurl = 'x'", "'postgres.url' is not a setting"),
+    "wrong type": ("[limits]\nrows = 'many'", "'limits.rows' is wrong"),
+    "impossible value": ("[limits]\nreading_seconds = 0", "'limits.reading_seconds' is wrong"),
+    "unknown stack": ("[stack]\nkind = 'nomad'", "'stack.kind' is wrong"),
+}
+
+
+class TestWrongOnes:
+    @pytest.mark.parametrize("example", WRONG)
+    def test_one_line_names_file_and_key(self, tmp_path: Path, example: str) -> None:
+        text, words = WRONG[example]
+        (tmp_path / "flowrex-ops.toml").write_text(text)
+        with pytest.raises(SettingsError) as refusal:
+            load()
+        assert words in str(refusal.value)
+        assert "flowrex-ops.toml" in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+
+    def test_named_file_that_is_not_there(self) -> None:
+        with pytest.raises(SettingsError, match="does not exist; correct --settings"):
+            load("gone.toml")
+
+    def test_secrets_folder_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FLOWREX_OPS_SECRETS_DIR", "/no/such/folder")
+        with pytest.raises(SettingsError, match="secrets folder"):
+            load()
