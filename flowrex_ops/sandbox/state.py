@@ -38,9 +38,9 @@ class State:
     ports: dict[str, int]
     run_dir: str
     data_dir: str
-    app_password: str = field(default_factory=_secret)
-    admin_password: str = field(default_factory=_secret)
-    reporting_password: str = field(default_factory=_secret)
+    app_password: str = field(default_factory=_secret, repr=False)
+    admin_password: str = field(default_factory=_secret, repr=False)
+    reporting_password: str = field(default_factory=_secret, repr=False)
 
 
 def default_name(home: Path) -> str:

@@ -1,0 +1,65 @@
+"""Sandboxes for the whole session, and what to do on a machine without Docker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowrex_ops import sandbox
+from flowrex_ops.sandbox import Sandbox
+
+
+def missing_part(name: str) -> None:
+    """Skip by name on a laptop; fail in CI, where everything is supposed to be there."""
+    text = f"{name} is missing on this machine"
+    if os.environ.get("CI") == "true":
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+def docker_answers() -> bool:
+    """Whether there is a Docker Engine to talk to."""
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "version"], capture_output=True, check=False, timeout=20).returncode == 0
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> None:
+    """Docker Engine and compose, or no test."""
+    if not docker_answers():
+        missing_part("Docker Engine")
+    if shutil.which("docker-compose") is None:
+        missing_part("docker-compose")
+
+
+@pytest.fixture(scope="session")
+def supervisor_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The embedded platform, running."""
+    yield from _running("supervisor", tmp_path_factory.mktemp("supervisor") / "home")
+
+
+@pytest.fixture(scope="session")
+def compose_sandbox(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The platform under Docker Compose, running."""
+    yield from _running("compose", tmp_path_factory.mktemp("compose") / "home")
+
+
+@pytest.fixture(params=["supervisor", pytest.param("compose", marks=pytest.mark.docker)])
+def any_sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """Each stack's platform in turn."""
+    running: Sandbox = request.getfixturevalue(f"{request.param}_sandbox")
+    return running
+
+
+def _running(stack: str, home: Path) -> Iterator[Sandbox]:
+    started = sandbox.up(stack, home, on_progress=print)
+    try:
+        yield started
+    finally:
+        sandbox.down(home)

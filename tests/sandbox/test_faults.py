@@ -1,0 +1,194 @@
+"""Each fault is real: PostgreSQL itself shows it, and healing takes it away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from flowrex_ops.errors import SandboxError, UsageError
+from flowrex_ops.sandbox import Sandbox, drills
+from flowrex_ops.sandbox.drills import DATABASE_CAUSES, DRILLS, get_drill
+from flowrex_ops.sandbox.faults.observe import get_pools, is_quiet
+from flowrex_ops.sandbox.sandbox import get_answer
+
+pytestmark = pytest.mark.drill
+
+BACKENDS = "application_name LIKE 'flowrex-backend-%'"
+
+
+def quiet(_: str) -> None:
+    """Progress that nobody wants to see."""
+
+
+@pytest.fixture
+def inject(any_sandbox: Sandbox) -> Iterator[Callable[[str], Sandbox]]:
+    """A function that injects a scenario; the platform is healthy, and seen to be, afterwards."""
+
+    def start(scenario: str) -> Sandbox:
+        drills.inject(any_sandbox, get_drill(scenario), quiet)
+        return any_sandbox
+
+    yield start
+    drills.heal(any_sandbox, quiet)
+    assert is_quiet(any_sandbox)
+    assert get_answer(f"{any_sandbox.url}/health/ready") == 200
+
+
+def number(sandbox: Sandbox, statement: str) -> int:
+    return int(sandbox.query(statement)[0][0])
+
+
+def sessions(condition: str) -> str:
+    return f"SELECT count(*) FROM pg_stat_activity WHERE {condition}"
+
+
+Inject = Callable[[str], Sandbox]
+
+
+def test_healthy(inject: Inject) -> None:
+    """Nothing is injected, and nothing is wrong."""
+    assert is_quiet(inject("healthy"))
+
+
+def test_idle_in_transaction(inject: Inject) -> None:
+    """Every pooled session of every replica is idle inside a transaction that is older than the drill's threshold."""
+    old = "state = 'idle in transaction' AND now() - xact_start > interval '2 seconds'"
+
+    assert number(inject("idle-in-transaction"), sessions(f"{BACKENDS} AND {old}")) == 15
+
+
+def test_long_running_query(inject: Inject) -> None:
+    """Every pooled session runs one query for longer than the drill's threshold; nothing waits for a lock."""
+    running = inject("long-running-query")
+
+    old = "state = 'active' AND now() - query_start > interval '3 seconds'"
+    assert number(running, sessions(f"{BACKENDS} AND {old}")) == 15
+    assert number(running, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 0
+
+
+def test_lock_chain(inject: Inject) -> None:
+    """The migration blocks the settlement, which blocks backends in turn; the migration itself waits for nobody."""
+    running = inject("lock-chain")
+
+    depth_two = """
+        SELECT count(*) FROM pg_stat_activity victim, pg_stat_activity middle, pg_stat_activity root
+        WHERE middle.pid = ANY (pg_blocking_pids(victim.pid)) AND root.pid = ANY (pg_blocking_pids(middle.pid))
+          AND root.application_name = 'migration' AND middle.application_name = 'settlement'
+          AND cardinality(pg_blocking_pids(root.pid)) = 0
+    """
+    assert number(running, depth_two) >= 1
+    assert running.query("SELECT usename, state FROM pg_stat_activity WHERE application_name = 'migration'") == [
+        ("flowrex", "idle in transaction")
+    ]
+
+
+def test_max_connections(inject: Inject) -> None:
+    """An ordinary role is refused; the superuser gets in and sees who holds the slots."""
+    running = inject("max-connections")
+
+    with pytest.raises(psycopg.OperationalError, match="connection slots"):
+        psycopg.connect(running.app_dsn, connect_timeout=5)
+    assert number(running, sessions("application_name = 'reporting' AND state = 'idle'")) >= 20
+
+
+def test_pool_saturated(inject: Inject) -> None:
+    """Requests wait in every replica, while no query and no transaction is older than two seconds."""
+    running = inject("pool-saturated")
+
+    assert all(pool.waiting > 0 for pool in get_pools(running))
+    old = "state <> 'idle' AND now() - xact_start > interval '2 seconds'"
+    assert number(running, sessions(f"{BACKENDS} AND {old}")) == 0
+
+
+def test_pool_leak(inject: Inject) -> None:
+    """The pools say that all is in use; PostgreSQL says that nobody does anything."""
+    running = inject("pool-leak")
+
+    assert [pool.in_use for pool in get_pools(running)] == [5, 5, 5]
+    assert number(running, sessions(f"{BACKENDS} AND state = 'idle'")) == 15
+
+
+def test_orphaned_prepared_transaction(inject: Inject) -> None:
+    """The prepared transaction has no session, holds a row lock, and backends wait for it."""
+    running = inject("orphaned-prepared-transaction")
+
+    assert running.query("SELECT gid LIKE 'flowrex-settlement-%', owner::text FROM pg_prepared_xacts") == [(True, "flowrex")]
+    # Process 0 stands for whoever holds a lock without being a session.
+    blocked = "0 = ANY (pg_blocking_pids(pid))"
+    assert number(running, sessions(f"{BACKENDS} AND {blocked}")) >= 1
+
+
+@pytest.mark.parametrize("scenario", ["postgres-stopped", "postgres-hanging"])
+def test_postgres_gone(inject: Inject, scenario: str) -> None:
+    """No connection is answered, and the platform tells its users that it cannot serve."""
+    running = inject(scenario)
+
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(running.app_dsn, connect_timeout=2)
+    assert get_answer(f"{running.url}/health/ready", timeout_seconds=10) == 503
+
+
+def test_leak_and_slow_report(inject: Inject) -> None:
+    """Both at once, sharing the pools."""
+    running = inject("leak-and-slow-report")
+
+    assert number(running, sessions(f"{BACKENDS} AND state = 'idle in transaction'")) == 9
+    assert number(running, sessions(f"{BACKENDS} AND state = 'active' AND query LIKE '%pg_sleep(0.2)%'")) == 6
+
+
+def test_prepared_and_lock(inject: Inject) -> None:
+    """Two roots: one without a session, one with."""
+    running = inject("prepared-and-lock")
+
+    assert number(running, "SELECT count(*) FROM pg_prepared_xacts") == 1
+    assert number(running, sessions("0 = ANY (pg_blocking_pids(pid))")) >= 1
+    root = "SELECT pid FROM pg_stat_activity WHERE application_name = 'migration'"
+    assert number(running, sessions(f"({root}) = ANY (pg_blocking_pids(pid))")) >= 1
+
+
+def test_backup_running(inject: Inject) -> None:
+    """A long query by another role that blocks nobody: the backend serves as ever."""
+    running = inject("backup-running")
+
+    assert running.query("SELECT usename, state FROM pg_stat_activity WHERE application_name = 'pg_dump'") == [
+        ("postgres", "active")
+    ]
+    assert get_answer(f"{running.url}/api/portfolio") == 200
+
+
+def test_old_error_burst(inject: Inject) -> None:
+    """The counters remember the errors, and nothing is wrong any more."""
+    running = inject("old-error-burst")
+
+    assert all(pool.errors >= 2 for pool in get_pools(running))
+    assert is_quiet(running)
+
+
+def test_injecting_into_an_ill_platform(inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drill on top of another would prove nothing; it is refused with the way out."""
+    running = inject("orphaned-prepared-transaction")
+    monkeypatch.setattr(drills, "_QUIET_SECONDS", 0.5)
+
+    with pytest.raises(SandboxError, match="run 'flowrex-ops drill heal' first"):
+        drills.inject(running, get_drill("lock-chain"), quiet)
+
+
+class TestDrills:
+    def test_every_cause_is_drilled(self) -> None:
+        """Each of the runbook's causes is the diagnosis of some drill."""
+        diagnoses = {drill.expected[0] for drill in DRILLS if drill.expected}
+
+        assert diagnoses >= set(DATABASE_CAUSES)
+
+    def test_expected_and_forbidden_share_all_causes(self) -> None:
+        """Every cause is either to be confirmed or to be ruled out."""
+        for drill in DRILLS:
+            assert set(drill.expected) | set(drill.forbidden) == set(DATABASE_CAUSES)
+            assert not set(drill.expected) & set(drill.forbidden)
+
+    def test_unknown_drill(self) -> None:
+        """A scenario that there is not is answered with those that there are."""
+        with pytest.raises(UsageError, match="no drill 'flood'; take one of: healthy, idle-in-transaction"):
+            get_drill("flood")

@@ -1,0 +1,155 @@
+"""What both drivers promise, asked of a running platform of each kind."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from flowrex_ops.model import Replica
+from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.health import await_backends
+from flowrex_ops.sandbox.sandbox import get_answer
+from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_ops.settings import load
+from flowrex_ops.stack import Stack, open_stack
+
+
+@pytest.fixture
+def stack(any_sandbox: Sandbox) -> Stack:
+    """The driver as the sandbox's own settings file names it."""
+    return open_stack(load(any_sandbox.settings_file))
+
+
+def replica_named(stack: Stack, name: str) -> Replica:
+    return next(replica for replica in stack.get_replicas() if replica.name == name)
+
+
+class TestDescribe:
+    def test_names_the_engine_and_the_project(self, stack: Stack, any_sandbox: Sandbox) -> None:
+        """One line tells which engine, of which version, and whose platform."""
+        line = stack.describe()
+
+        assert any_sandbox.name in line
+        assert "\n" not in line
+        assert any(engine in line for engine in ("supervisord 4", "Docker Engine"))
+
+
+class TestReplicas:
+    def test_are_named_by_service_and_number(self, stack: Stack) -> None:
+        """Both stacks name replicas alike, so that a record reads the same whichever it came from."""
+        names = [replica.name for replica in stack.get_replicas("backend")]
+
+        assert names == ["backend-1", "backend-2", "backend-3"]
+
+    def test_come_from_every_service_unless_one_is_asked_for(self, stack: Stack) -> None:
+        """Without a service, everything that the platform runs."""
+        services = {replica.service for replica in stack.get_replicas()}
+
+        assert services >= {"backend", "postgres", "redis", "traffic"}
+
+    def test_know_their_state_version_and_start(self, stack: Stack) -> None:
+        """A running replica has a start in the past, in UTC, and the version that it runs."""
+        replica = replica_named(stack, "backend-1")
+
+        assert (replica.running, replica.version, replica.exit_code) == (True, "1.4.2", None)
+        assert replica.started_at is not None
+        assert replica.started_at.utcoffset() == timedelta(0)
+        assert replica.started_at <= datetime.now(UTC)
+
+    def test_can_be_reached_at_their_ports(self, stack: Stack) -> None:
+        """The port that a container or process is known by leads to where it answers from here."""
+        for replica in stack.get_replicas("backend"):
+            host, port = replica.ports[8000]
+
+            assert get_answer(f"http://{host}:{port}/health/live") == 200
+
+    def test_have_the_addresses_from_which_their_sessions_come(self, stack: Stack, any_sandbox: Sandbox) -> None:
+        """PostgreSQL's ``client_addr`` finds its replica among the addresses."""
+        seen = any_sandbox.query(
+            "SELECT DISTINCT client_addr::text FROM pg_stat_activity WHERE application_name = 'flowrex-backend-1'"
+        )
+        addresses = replica_named(stack, "backend-1").addresses
+
+        assert {row[0].partition("/")[0] for row in seen} <= set(addresses)
+
+    def test_of_an_unknown_service_are_none(self, stack: Stack) -> None:
+        """A service that there is not has no replicas; that is no error."""
+        assert list(stack.get_replicas("no-such-service")) == []
+
+
+class TestLogs:
+    def test_bring_the_lines_since_a_time(self, stack: Stack) -> None:
+        """Lines name their replica and carry a time that is not before the one asked for."""
+        since = datetime.now(UTC) - timedelta(seconds=20)
+        lines = list(stack.read_logs("backend", since=since, max_bytes=1_000_000))
+
+        assert {line.replica for line in lines} == {"backend-1", "backend-2", "backend-3"}
+        assert all(line.at is not None and line.at >= since for line in lines)
+        assert any("route=/api/portfolio" in line.text for line in lines)
+
+    def test_are_in_the_order_of_time(self, stack: Stack) -> None:
+        """The replicas' lines are woven into one stream."""
+        since = datetime.now(UTC) - timedelta(seconds=20)
+        times = [line.at for line in stack.read_logs("backend", since=since, max_bytes=1_000_000) if line.at]
+
+        assert times == sorted(times)
+
+    def test_keep_the_newest_within_the_limit(self, stack: Stack) -> None:
+        """A limit in bytes keeps the end of the log, not its beginning."""
+        since = datetime.now(UTC) - timedelta(hours=1)
+        lines = list(stack.read_logs("backend", since=since, max_bytes=3_000))
+
+        assert 0 < sum(len(line.text) for line in lines) <= 3_000
+        assert max(line.at for line in lines if line.at) > datetime.now(UTC) - timedelta(seconds=20)
+
+    def test_of_the_future_are_none(self, stack: Stack) -> None:
+        """Nothing has been logged after now."""
+        since = datetime.now(UTC) + timedelta(minutes=5)
+
+        assert list(stack.read_logs("backend", since=since, max_bytes=10_000)) == []
+
+
+class TestActions:
+    def test_restart_gives_a_replica_a_new_identity(self, stack: Stack, any_sandbox: Sandbox) -> None:
+        """What was planned against the old identity no longer fits the restarted replica; the others are untouched."""
+        before = {replica.name: replica.identity for replica in stack.get_replicas("backend")}
+
+        stack.restart(replica_named(stack, "backend-2"), timeout_seconds=20)
+        after = {replica.name: replica.identity for replica in stack.get_replicas("backend")}
+
+        changed = {name for name in before if before[name] != after[name]}
+        assert changed == {"backend-2"}
+        await_backends(any_sandbox, timeout_seconds=30)
+
+    def test_a_stopped_replica_is_still_listed(self, stack: Stack, any_sandbox: Sandbox) -> None:
+        """Stopped is a state and not an absence; started again it serves again."""
+        stack.stop(replica_named(stack, "backend-3"), timeout_seconds=20)
+        assert not replica_named(stack, "backend-3").running
+
+        stack.start(replica_named(stack, "backend-3"), timeout_seconds=20)
+        assert replica_named(stack, "backend-3").running
+        await_backends(any_sandbox, timeout_seconds=30)
+
+    def test_stopping_postgres_closes_its_port(self, stack: Stack, any_sandbox: Sandbox) -> None:
+        """A stop returns once the service is gone, so whoever connects next is refused."""
+        stack.stop(replica_named(stack, "postgres-1"), timeout_seconds=20)
+        started = time.monotonic()
+        try:
+            with pytest.raises(psycopg.OperationalError):
+                psycopg.connect(any_sandbox.app_dsn, connect_timeout=5)
+            assert time.monotonic() - started < 5
+        finally:
+            stack.start(replica_named(stack, "postgres-1"), timeout_seconds=20)
+        await_condition(lambda: _accepts(any_sandbox), "PostgreSQL accepted again", timeout_seconds=30)
+        await_backends(any_sandbox, timeout_seconds=30)
+
+
+def _accepts(sandbox: Sandbox) -> bool:
+    try:
+        psycopg.connect(sandbox.app_dsn, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True

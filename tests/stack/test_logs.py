@@ -1,0 +1,85 @@
+"""Log lines out of files and out of an engine's stream."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowrex_ops.stack.logfiles import parse_time, read_log_file
+from flowrex_ops.stack.logstream import newest_bytes, split_lines
+
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("2026-11-23T17:00:00.123Z INFO request", datetime(2026, 11, 23, 17, 0, 0, 123000, UTC)),
+        ("2026-11-23 17:00:00.123 UTC [42] LOG:  ready", datetime(2026, 11, 23, 17, 0, 0, 123000, UTC)),
+        ("2026-11-23 17:00:00,500 INFO spawned", datetime(2026, 11, 23, 17, 0, 0, 500000, UTC)),
+        ('2026-11-23T17:00:00+00:00 10.0.0.1 "GET /"', datetime(2026, 11, 23, 17, tzinfo=UTC)),
+        ("2026/11/23 17:00:00 [warn] 42#42: *1", datetime(2026, 11, 23, 17, tzinfo=UTC)),
+        ("42:M 23 Nov 2026 17:00:00.123 * Ready", datetime(2026, 11, 23, 17, 0, 0, 123000, UTC)),
+        ("2026-13-99T17:00:00Z nonsense", None),
+        ('  File "main.py", line 3', None),
+        ("", None),
+    ],
+)
+def test_time_of_a_line(line: str, expected: datetime | None) -> None:
+    """Each program's own way of writing the time is understood; what is no time is ``None``."""
+    assert parse_time(line) == expected
+
+
+def test_traceback_belongs_to_the_line_before(tmp_path: Path) -> None:
+    """Lines without a time share the fate of the one that they follow."""
+    file = tmp_path / "backend.log"
+    file.write_text("2026-11-23T17:00:00Z ERROR a\n  File x\n2026-11-23T18:00:00Z ERROR b\n  File y\n", encoding="utf-8")
+    since = datetime(2026, 11, 23, 17, 30, tzinfo=UTC)
+
+    lines = read_log_file(file, service="backend", replica="backend-1", since=since, max_bytes=1000)
+
+    assert [line.text for line in lines] == ["2026-11-23T18:00:00Z ERROR b", "  File y"]
+
+
+def test_rotated_file_comes_first(tmp_path: Path) -> None:
+    """What was rotated away is older, and counts against the same limit."""
+    (tmp_path / "a.log.1").write_text("old 1\nold 2\n", encoding="utf-8")
+    (tmp_path / "a.log").write_text("new\n", encoding="utf-8")
+
+    def read(max_bytes: int) -> list[str]:
+        found = read_log_file(tmp_path / "a.log", service="a", replica="a-1", since=BEGINNING, max_bytes=max_bytes)
+        return [line.text for line in found]
+
+    assert read(1000) == ["old 1", "old 2", "new"]
+    assert read(11) == ["old 2", "new"]
+    assert read(4) == ["new"]
+
+
+def test_missing_file_has_no_lines(tmp_path: Path) -> None:
+    """A service that has not logged yet is no error."""
+    found = read_log_file(tmp_path / "none.log", service="a", replica="a-1", since=BEGINNING, max_bytes=10)
+
+    assert list(found) == []
+
+
+@given(st.lists(st.text("ab\n", max_size=12)), st.integers(1, 60))
+def test_newest_bytes_are_whole_lines_of_the_end(pieces: list[str], limit: int) -> None:
+    """However the stream is cut: at most the limit, a suffix of the whole, beginning with a whole line."""
+    chunks = [piece.encode() for piece in pieces]
+    whole = b"".join(chunks)
+
+    kept = b"".join(newest_bytes(lambda: chunks, limit))
+
+    assert len(kept) <= limit
+    assert whole.endswith(kept)
+    assert kept == whole or not kept or whole[: -len(kept)].endswith(b"\n")
+
+
+@given(st.lists(st.binary(max_size=8)))
+def test_lines_do_not_depend_on_how_the_stream_is_cut(chunks: list[bytes]) -> None:
+    """Splitting chunk by chunk gives the same lines as splitting the whole."""
+    assert list(split_lines(chunks)) == list(split_lines([b"".join(chunks)]))
