@@ -1,0 +1,1 @@
+"""The record: an executed runbook, redacted, true under failure, immutable once finished."""

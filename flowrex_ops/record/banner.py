@@ -111,9 +111,7 @@ def _verdicts(verdicts: list[dict[str, Any]]) -> str:
 def _mitigations(mitigations: list[dict[str, Any]]) -> str:
     if not mitigations:
         return ""
-    rows = [
-        f"| {_plain(m.get('state'))} | {_code(m.get('slug'))} | {_plain(m.get('reason'))} |" for m in mitigations
-    ]
+    rows = [f"| {_plain(m.get('state'))} | {_code(m.get('slug'))} | {_plain(m.get('reason'))} |" for m in mitigations]
     return "\n".join(["| mitigation | what | why |", "|:--|:--|:--|", *rows])
 
 

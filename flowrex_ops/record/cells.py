@@ -77,7 +77,7 @@ def mark(text: str, kind: str) -> dict[str, Any]:
 
 
 def summary(runs: list[CellRun]) -> str:
-    """``5 of 9 code cells ran; cell 6 was running; cells 7–9 did not run``."""
+    """``5 of 9 code cells ran; cell 6 was running; cells 7-9 did not run``, with an en dash."""
     done = [run for run in runs if run.state is CellState.COMPLETED]
     parts = [f"{len(done)} of {len(runs)} code cells ran"]
     for state, text in (
@@ -89,7 +89,7 @@ def summary(runs: list[CellRun]) -> str:
     ):
         numbers = [run.number for run in runs if run.state is state]
         if numbers:
-            span = f"{numbers[0]}–{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+            span = f"{numbers[0]}\N{EN DASH}{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
             parts.append(f"cell{'s' if len(numbers) > 1 else ''} {span} {text}")
     return "; ".join(parts)
 

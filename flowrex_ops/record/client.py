@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from jupyter_core.utils import run_sync
 from nbformat import NotebookNode
 
 from flowrex_ops.model import OUTCOME_MIME_TYPE

@@ -14,6 +14,8 @@ from flowrex_ops.record.redaction import Redactor
 _NOT_RUN_YET = "Has not run: the run had not come this far when this was written."
 _NOT_RUN = "Did not run: the run ended before this cell."
 _RUNNING = "Was running when this was written; where nothing runs any more, the run was killed here."
+_CELL_IDS_SINCE = 5
+"""The minor version of notebook format 4 from which each cell must have an id."""
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
 
 
@@ -44,7 +46,7 @@ class Document:
         over = record["status"] != "running"
         cells = [self._cell(cell, runs.get(index), over) for index, cell in enumerate(self._cells)]
         return {
-            "cells": [banner_cell(redacted, with_id=minor >= 5), *cells],
+            "cells": [banner_cell(redacted, with_id=minor >= _CELL_IDS_SINCE), *cells],
             "metadata": self._metadata(redacted, slot),
             "nbformat": self._notebook.get("nbformat", 4),
             "nbformat_minor": minor,

@@ -14,7 +14,7 @@ from flowrex_ops.record.files import write_atomic
 from flowrex_ops.record.redaction import Redactor
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
 VARIABLE = "FLOWREX_OPS_RECORD"
 """Environment variable of a kernel: JSON ``{"incident": <absolute folder>, "record": "001-database_connections"}``."""
@@ -39,7 +39,7 @@ def kernel_record() -> KernelRecord | None:
         return None
 
 
-def write_evidence(folder: Path, name: str, frame: pandas.DataFrame, redactor: Redactor) -> Path:
+def write_evidence(folder: Path, name: str, frame: pd.DataFrame, redactor: Redactor) -> Path:
     """Write *frame* as ``evidence/<name>.csv`` in the incident's *folder*, redacted; return its path.
 
     *name* is lower case letters, digits, ``-`` and ``_``; begin it with the record's name to keep runs apart.

@@ -73,7 +73,10 @@ def _presentable(cell: dict[str, Any]) -> dict[str, Any]:
 def _exporter() -> HTMLExporter:
     from nbconvert.exporters import HTMLExporter
 
-    return HTMLExporter(template_name="flowrex", extra_template_basedirs=[str(_TEMPLATES)], embed_images=False)
+    exporter: HTMLExporter = HTMLExporter(  # type: ignore[no-untyped-call]
+        template_name="flowrex", extra_template_basedirs=[str(_TEMPLATES)], embed_images=False
+    )
+    return exporter
 
 
 @cache
@@ -88,7 +91,7 @@ def _shell() -> Template:
 def _css() -> Any:
     from markupsafe import Markup
 
-    return Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))
+    return Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704  # our own file
 
 
 def _contents(body: str) -> list[tuple[str, str]]:

@@ -28,13 +28,13 @@ class KernelProcess:
 
     def __init__(self, *, cwd: Path, environment: Mapping[str, str]) -> None:
         """Start the kernel and return at once; it answers about half a second later."""
-        from jupyter_client.manager import AsyncKernelManager
         from jupyter_client.kernelspec import KernelSpec
+        from jupyter_client.manager import AsyncKernelManager
         from jupyter_core.utils import run_sync
 
         self._folder = Path(tempfile.mkdtemp(prefix="flowrex-ops-"))
         self.manager: AsyncKernelManager = AsyncKernelManager(connection_file=str(self._folder / "kernel.json"))
-        self.manager._kernel_spec = KernelSpec(
+        self.manager._kernel_spec = KernelSpec(  # noqa: SLF001  # no public way to give one
             argv=[sys.executable, *_ARGUMENTS], display_name="Python 3", language="python"
         )
         if len(str(self._folder)) < _LONGEST_SOCKET_PATH:
@@ -42,7 +42,7 @@ class KernelProcess:
             self.manager.ip = str(self._folder / "socket")
         env = {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", **environment}
         try:
-            run_sync(self.manager._async_start_kernel)(cwd=str(cwd), env=env)
+            run_sync(self.manager.start_kernel)(cwd=str(cwd), env=env)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
@@ -74,6 +74,8 @@ class KernelProcess:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _reap(self) -> None:
+        from jupyter_core.utils import ensure_async
+
         if self.manager.provisioner is not None and self.manager.provisioner.has_process:
             await self.manager.provisioner.wait()
-        await self.manager._async_cleanup_resources()
+        await ensure_async(self.manager.cleanup_resources())

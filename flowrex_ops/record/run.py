@@ -35,6 +35,7 @@ from flowrex_ops.settings import Settings
 
 ENGINE = "flowrex"
 _KERNEL = "python3"
+_FORMAT = 4
 
 
 def run_notebook(
@@ -71,7 +72,7 @@ def run_notebook(
             recorder = Recorder(slot, notebook, facts, redactor, on_event)
             recorder.open()
             _note(slot, redactor, "run-started", f"{slot.name} started by {facts.operator}")
-            _execute(recorder, parameters, cwd or Path.cwd(), environment or {}, limits, guard)
+            _execute(recorder, parameters, limits, guard, cwd=cwd or Path.cwd(), environment=environment or {})
             return _finish(recorder, facts, redactor, on_event)
     finally:
         os.close(slot.lock)
@@ -86,7 +87,11 @@ def read_notebook(path: Path) -> dict[str, Any]:
         raise NotebookError(f"notebook '{path}' cannot be read: {reason}; correct the path") from error
     except ValueError as error:
         raise NotebookError(f"'{path}' is not a notebook: {error}; restore it from version control") from error
-    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
+    if (
+        not isinstance(notebook, dict)
+        or notebook.get("nbformat") != _FORMAT
+        or not isinstance(notebook.get("cells"), list)
+    ):
         raise NotebookError(f"'{path}' is not a notebook of format 4; open and save it in JupyterLab")
     return notebook
 
@@ -94,10 +99,11 @@ def read_notebook(path: Path) -> dict[str, Any]:
 def _execute(
     recorder: Recorder,
     parameters: Mapping[str, Any],
-    cwd: Path,
-    environment: Mapping[str, str],
     limits: tuple[float, float],
     guard: Guard,
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
 ) -> None:
     """Run the cells; afterwards no kernel is left and nothing interrupts any more."""
     from flowrex_ops.record.process import KernelProcess

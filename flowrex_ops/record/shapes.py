@@ -17,7 +17,7 @@ NAMED_SECRET = re.compile(rf"(?i)(?:[\w.-]*[_.-])?{_NAME}|cookie|set-cookie|(?:p
 
 _ANSI = r"(?:\x1b\[[0-9;]*m)*"
 _QUOTE = r"(?:\\*[\"']|&quot;|&\#x27;|&\#39;|&\#34;)"
-_NOT_A_SECRET = r"(?!(?:None|null|nil|True|False|true|false|\*+|\.\.\.)(?![\w-]))"
+_NOT_NOTHING = r"(?!(?:None|null|nil|True|False|true|false|\*+|\.\.\.)(?![\w-]))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,11 @@ def is_card_number(digits: str) -> bool:
     numbers = [int(c) for c in reversed(digits) if c.isdigit()]
     if len(set(numbers)) == 1:
         return False
-    doubled = [n * 2 - 9 if n > 4 else n * 2 for n in numbers[1::2]]
+    doubled = [sum(divmod(n * 2, 10)) for n in numbers[1::2]]
     return (sum(numbers[::2]) + sum(doubled)) % 10 == 0
 
 
+_SHORTEST_CARD = 13
 _CARD = re.compile(
     r"(?<![\w.])(?<![0-9a-fA-F]-)"
     r"(?=4|5[1-5]|2[2-7]|3[04-9]|6)"  # issuers' first digits; times in ms, µs and ns begin with 1
@@ -74,7 +75,7 @@ _CARD = re.compile(
 
 
 def _redact_cards(text: str) -> str:
-    if len(text) < 13:
+    if len(text) < _SHORTEST_CARD:
         return text
     return _CARD.sub(lambda m: marker("card-number") if is_card_number(m.group()) else m.group(), text)
 
@@ -121,7 +122,7 @@ SHAPES = (
     _shape(
         "secret",
         "pass pwd secret token key",
-        rf"(?i)(?<![A-Za-z0-9])(?:[\w-]*[_-])?{_NAME}{_ANSI}={_ANSI}{_NOT_A_SECRET}"
+        rf"(?i)(?<![A-Za-z0-9])(?:[\w-]*[_-])?{_NAME}{_ANSI}={_ANSI}{_NOT_NOTHING}"
         r"(?P<secret>(?:\[redacted:[a-z-]+\]|[^\s'\"<>,;&)\]}\\\x1b=])(?:\[redacted:[a-z-]+\]|[^\s'\"<>,;&)\]}\\\x1b])*)",
     ),
     _shape(

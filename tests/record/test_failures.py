@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from record_bench import RUNNER, Bench, confirmed, is_alive, read, shows, states, until
 
 from flowrex_ops.record.archive import list_records, load_record
 from flowrex_ops.record.manifest import verify
 from flowrex_ops.record.result import RunResult
-
-from record_bench import RUNNER, Bench, confirmed, is_alive, read, shows, states, until
 
 SAY_PID = """
 import os
@@ -34,7 +33,7 @@ def assert_told(result: RunResult, reason: str) -> None:
     assert reason in (result.reason or "")
     assert reason.lower() in read(result.record).cells[0].source.replace("\\", "").lower()
     assert "did not run" in page_of(result)
-    assert [] == verify(result.record.parent.parent)
+    assert verify(result.record.parent.parent) == []
 
 
 class TestCell:
@@ -42,36 +41,36 @@ class TestCell:
 
     def test_a_cell_that_raises_ends_the_run(self, bench: Bench) -> None:
         result = bench.run("1", "raise ValueError('no such table')", "3")
-        assert "failed" == result.status
+        assert result.status == "failed"
         assert_told(result, "cell 3 raised ValueError: no such table")
-        assert ["completed", "completed", "failed", "did not run"] == states(result.record)
+        assert states(result.record) == ["completed", "completed", "failed", "did not run"]
 
     def test_a_cell_that_exceeds_its_limit_is_named(self, bench: Bench) -> None:
         result = bench.run("1", WAIT, "3", cell_seconds=0.5)
-        assert "failed" == result.status
+        assert result.status == "failed"
         assert_told(result, "cell 3 did not end within its limit of 0.5 s")
-        assert ["completed", "completed", "timed-out", "did not run"] == states(result.record)
+        assert states(result.record) == ["completed", "completed", "timed-out", "did not run"]
         assert result.seconds < 5
 
     def test_a_run_that_exceeds_its_limit_is_ended(self, bench: Bench) -> None:
         result = bench.run(WAIT, "2", run_seconds=1.5)
-        assert "failed" == result.status
+        assert result.status == "failed"
         assert_told(result, "the run's limit of 1.5 s was reached while cell 2 ran")
 
     def test_a_kernel_that_is_killed_is_told(self, bench: Bench) -> None:
         result = bench.run(
             shows(confirmed()), "import os; print('last words', flush=True); os.kill(os.getpid(), 9)", "3"
         )
-        assert "failed" == result.status
+        assert result.status == "failed"
         assert_told(result, "killed by SIGKILL")
-        assert ["completed", "completed", "failed", "did not run"] == states(result.record)
-        assert "db.idle-in-transaction" == result.diagnosis, "what was found before stays"
+        assert states(result.record) == ["completed", "completed", "failed", "did not run"]
+        assert result.diagnosis == "db.idle-in-transaction", "what was found before stays"
 
     def test_a_cell_that_did_not_run_says_so_and_papermill_agrees(self, bench: Bench) -> None:
         record = read(bench.run("1 / 0", "2").record)
         last = record.cells[-1]
         assert "Did not run" in last.outputs[0].data["text/plain"]
-        assert "pending" == last.metadata.papermill.status
+        assert last.metadata.papermill.status == "pending"
         assert record.metadata.papermill.exception is True
 
 
@@ -82,19 +81,19 @@ class TestRunner:
         runner = bench.runner(SAY_PID, shows(confirmed()), WAIT, "4")
         pid = int(runner.wait_for("ReadingSeen")["reading"]["what"])
         runner.wait_for("CellStarted", number=4)
-        assert "running" == load_record(bench.outputs, "latest").status
+        assert load_record(bench.outputs, "latest").status == "running"
         runner.stop(signal.SIGKILL)
         runner.end()
 
         record = load_record(bench.outputs, "latest")
-        assert "interrupted" == record.status
-        assert "running" == record.metadata["status"], "nobody was left to change it"
-        assert ["completed", "completed", "completed", "running", "did not run"] == states(record.path)
+        assert record.status == "interrupted"
+        assert record.metadata["status"] == "running", "nobody was left to change it"
+        assert states(record.path) == ["completed", "completed", "completed", "running", "did not run"]
         banner = read(record.path).cells[0].source
         assert "This run has not finished" in banner
         assert "3 of 5 code cells ran; cell 4 was running; cell 5 did not run" in banner.lower()
         assert "db.idle-in-transaction it is" in banner
-        assert ["no-manifest"] == [problem.kind for problem in verify(record.incident)]
+        assert [problem.kind for problem in verify(record.incident)] == ["no-manifest"]
         until(lambda: not is_alive(pid))
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -104,13 +103,13 @@ class TestRunner:
         runner.wait_for("CellStarted", number=3)
         runner.stop(number)
         result = runner.wait_for("result")
-        assert "" == runner.end(), "an interrupted run is quiet"
+        assert runner.end() == "", "an interrupted run is quiet"
 
         record = load_record(bench.outputs, "latest")
         assert "interrupted" == result["status"] == record.metadata["status"]
         assert f"stopped by {number.name}" == record.metadata["reason"]
-        assert ["completed", "completed", "interrupted", "did not run"] == states(record.path)
-        assert [] == verify(record.incident)
+        assert states(record.path) == ["completed", "completed", "interrupted", "did not run"]
+        assert verify(record.incident) == []
         assert not is_alive(pid)
 
     def test_a_full_disk_is_one_clear_line_and_keeps_what_was_written(self, bench: Bench) -> None:
@@ -131,12 +130,12 @@ class TestRunner:
 
         said, _, rest = ran.stdout.partition("---\n")
         error = json.loads(said)
-        assert "RecordError" == error["type"]
+        assert error["type"] == "RecordError"
         assert "could not be written: no space left on device; free some space" in error["text"]
         notebook_text, files = rest.rstrip("\n").rsplit("\n", 2)[0], rest.split()[-2:]
-        assert [".001.lock", "001-database_connections.ipynb"] == files
+        assert files == [".001.lock", "001-database_connections.ipynb"]
         left = json.loads(notebook_text)
-        assert "running" == left["metadata"]["flowrex_ops"]["record"]["status"]
+        assert left["metadata"]["flowrex_ops"]["record"]["status"] == "running"
         assert "'before'" in json.dumps(left["cells"])
 
 
@@ -147,15 +146,15 @@ class TestCollisions:
         first = bench.run("1")
         runners = [bench_runner(bench, first.incident) for _ in range(3)]
         for process in runners:
-            assert 0 == process.wait(timeout=20)
+            assert process.wait(timeout=20) == 0
         names = sorted(record.id.partition("/")[2] for record in list_records(bench.outputs))
         assert [f"00{n}-database_connections" for n in range(1, 5)] == names
-        assert [] == verify(bench.outputs / first.incident)
+        assert verify(bench.outputs / first.incident) == []
 
     def test_runs_in_one_second_get_incidents_of_their_own(self, bench: Bench) -> None:
         with ThreadPoolExecutor(3) as pool:
             results = list(pool.map(lambda _: bench.run("1"), range(3)))
-        assert 3 == len({result.incident for result in results})
+        assert len({result.incident for result in results}) == 3
         assert {"complete"} == {str(result.status) for result in results}
 
 

@@ -60,7 +60,7 @@ class TestShapes:
 
     def test_private_key_goes_even_without_its_end(self) -> None:
         whole = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAbc=\n-----END RSA PRIVATE KEY-----"
-        assert "a [redacted:private-key] b" == Redactor().text(f"a {whole} b")
+        assert Redactor().text(f"a {whole} b") == "a [redacted:private-key] b"
         assert "MIIEow" not in Redactor().text(whole[:45])
 
     @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ class TestLiterals:
     def test_keys_numbers_and_split_lines_of_json(self) -> None:
         redactor = Redactor(["87654321", "two\nlines"])
         redacted = redactor.json({"87654321": [87654321, 4111111111111111, 7], "lines": ["one two\n", "lines"]})
-        assert {
+        assert redacted == {
             "[redacted:secret]": ["[redacted:secret]", "[redacted:card-number]", 7],
             "lines": ["one [redacted:secret]"],
-        } == redacted
+        }
 
     def test_images_are_left_alone(self) -> None:
         bundle = {"image/png": "kettle-kettle", "text/html": '<img src="data:image/png;base64,kettle+kettle">'}

@@ -1,0 +1,178 @@
+"""A run leaves a record that a person and a program can read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from record_bench import Bench, confirmed, read, shows, states, verdict
+
+from flowrex_ops.errors import NotebookError, RecordError
+from flowrex_ops.record import timeline
+from flowrex_ops.record.archive import read_incident
+from flowrex_ops.record.events import CellFinished, CellStarted, Event, RunFinished, RunStarted, VerdictSeen
+from flowrex_ops.record.manifest import verify
+
+PLANNED = {
+    "kind": "mitigation",
+    "slug": "terminate-idle-in-transaction",
+    "state": "planned",
+    "reason": "not approved",
+    "plan_hash": "abc",
+    "targets": ["pid 1"],
+}
+
+
+class TestResult:
+    """What the caller gets is what ``run --json`` prints."""
+
+    def test_everything_ruled_out_is_complete(self, bench: Bench) -> None:
+        result = bench.run(shows(verdict("db.max-connections", "ruled out")))
+        assert result.status == "complete"
+        assert result.diagnosis is None
+
+    def test_an_inconclusive_verdict_is_partial(self, bench: Bench) -> None:
+        result = bench.run(shows(confirmed()), shows(verdict("db.max-connections", "inconclusive")))
+        assert result.status == "partial"
+
+    def test_json_has_exactly_the_promised_members(self, bench: Bench) -> None:
+        result = bench.run(shows(confirmed()), shows(PLANNED)).to_json()
+        assert list(result) == (
+            "record html incident runbook status severity diagnosis findings verdicts mitigations seconds".split()
+        )
+        assert list(result["findings"][0]) == ["cause", "severity", "title", "evidence", "next_steps"]
+        assert list(result["verdicts"][0]) == ["cause", "verdict", "reason"]
+        assert result["mitigations"] == [
+            {"slug": PLANNED["slug"], "state": "planned", "plan_hash": "abc", "targets": ["pid 1"]}
+        ]
+        assert json.loads(json.dumps(result)) == result
+
+    def test_a_finding_is_told_before_its_cell_ends(self, bench: Bench) -> None:
+        events: list[Event] = []
+        bench.run(f"{shows(confirmed())}\nimport time; time.sleep(0.3)", on_event=events.append)
+        seen = next(event for event in events if isinstance(event, VerdictSeen))
+        assert seen.finding is not None
+        assert [type(event) for event in events if not isinstance(event, VerdictSeen)] == [
+            RunStarted,
+            *[CellStarted, CellFinished] * 3,
+            RunFinished,
+        ]
+        before = events[events.index(seen) - 1]
+        assert before == CellStarted(3, "Step 1")
+
+
+class TestRecord:
+    """The executed notebook on disk."""
+
+    def test_finished_record_is_read_only_and_in_the_manifest(self, bench: Bench) -> None:
+        result = bench.run("1")
+        assert result.record.stat().st_mode & 0o777 == 0o444
+        assert result.html.stat().st_mode & 0o777 == 0o444
+        folder = result.record.parent.parent
+        assert verify(folder) == []
+        assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == [
+            "001-database_connections.html",
+            "001-database_connections.ipynb",
+            "incident.json",
+            "manifest.json",
+            "timeline.jsonl",
+        ]
+
+    def test_metadata_tells_who_what_when(self, bench: Bench) -> None:
+        result = bench.run(shows(confirmed()), parameters={"operator": "mira"})
+        metadata = read(result.record).metadata.flowrex_ops
+        assert metadata.runbook == "database_connections"
+        assert metadata.record.operator == "mira"
+        assert metadata.record.id == f"{result.incident}/001-database_connections"
+        assert metadata.record.parameters == {"operator": "mira"}
+        assert metadata.record.platform == "flowrex"
+        assert metadata.record.diagnosis == "db.idle-in-transaction"
+
+    def test_no_path_of_this_machine_in_papermills_metadata(self, bench: Bench) -> None:
+        papermill = read(bench.run("1").record).metadata.get("papermill", {})
+        assert str(bench.folder) not in json.dumps(papermill)
+
+    def test_the_next_run_of_an_incident_gets_the_next_number(self, bench: Bench) -> None:
+        first = bench.run("1")
+        second = bench.run(shows(confirmed()), incident_id=first.incident)
+        assert second.id == f"{first.incident}/002-database_connections"
+        assert verify(bench.outputs / first.incident) == []
+        assert read_incident(bench.outputs / first.incident)["severity"] == "P1"
+        kinds = [line["kind"] for line in timeline.read(bench.outputs / first.incident)]
+        assert kinds == ["incident", "run-started", "run-finished", "run-started", "run-finished"]
+
+    def test_kernel_knows_its_record(self, bench: Bench) -> None:
+        source = "from flowrex_ops.record.evidence import kernel_record; print(kernel_record().record)"
+        record = read(bench.run(source).record)
+        assert record.cells[-1].outputs[0].text == "001-database_connections\n"
+
+    def test_evidence_written_by_the_kernel_is_redacted_and_sealed(self, bench: Bench) -> None:
+        result = bench.run(
+            "import pandas as pd\n"
+            "from flowrex_ops.record.evidence import kernel_record, write_evidence\n"
+            "from flowrex_ops.record.redaction import Redactor\n"
+            "frame = pd.DataFrame({'dsn': ['postgresql://app:' + 'sesame' + '@db/x']})\n"
+            "write_evidence(kernel_record().incident, '001-sessions', frame, Redactor()).name"
+        )
+        written = result.record.parent.parent / "evidence" / "001-sessions.csv"
+        assert written.read_text() == "dsn\npostgresql://app:[redacted:password]@db/x\n"
+        assert verify(written.parent.parent) == []
+
+
+class TestPlainPapermill:
+    """The engine is no condition: papermill runs the same notebook by itself, and with our engine by name."""
+
+    @pytest.mark.parametrize("engine", [[], ["--engine", "flowrex"]], ids=["plain", "engine"])
+    def test_papermill_command_succeeds(self, bench: Bench, engine: list[str]) -> None:
+        output = bench.folder / "out.ipynb"
+        command = [sys.executable, "-m", "papermill", *engine, str(bench.notebook("1 + 1")), str(output)]
+        subprocess.run([*command, "-k", "python3"], check=True, capture_output=True, cwd=bench.folder)
+        assert read(output).cells[-1].outputs[0].data["text/plain"] == "2"
+
+
+class TestBadInput:
+    """One line that says what and what to do; nothing is left behind."""
+
+    def test_a_file_that_is_no_notebook(self, bench: Bench) -> None:
+        bench.notebook("1").write_text("not json")
+        with pytest.raises(NotebookError, match="is not a notebook: .*; restore it"):
+            run_file(bench, next(bench.folder.glob("*.ipynb")))
+        assert not bench.outputs.exists()
+
+    def test_a_file_that_is_missing(self, bench: Bench) -> None:
+        with pytest.raises(NotebookError, match="cannot be read: no such file or directory; correct the path"):
+            run_file(bench, bench.folder / "nothing.ipynb")
+
+    def test_an_incident_that_does_not_exist(self, bench: Bench) -> None:
+        with pytest.raises(RecordError, match="'INC-20260101-0000-beef' is not in .*; leave it out to open a new one"):
+            bench.run("1", incident_id="INC-20260101-0000-beef")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_outputs_that_cannot_be_written(self, bench: Bench) -> None:
+        bench.folder.chmod(0o500)
+        with pytest.raises(RecordError, match="could not be written: permission denied; correct its permissions"):
+            run_file(bench, Path(__file__))
+
+
+def run_file(bench: Bench, path: Path) -> None:
+    """Run the file at *path* as it is."""
+    from flowrex_ops.record.redaction import Redactor
+    from flowrex_ops.record.run import run_notebook
+    from flowrex_ops.settings import Settings
+
+    run_notebook(
+        path, {}, folder=bench.outputs, incident_id=None, runbook="x", title="", settings=Settings(), redactor=Redactor()
+    )
+
+
+def test_cell_states_of_a_complete_run(bench: Bench) -> None:
+    """Every code cell is completed, with its times."""
+    record = bench.run("1", "2").record
+    assert states(record) == ["completed"] * 3
+    fate = read(record).cells[-1].metadata.flowrex_ops
+    assert fate.started <= fate.ended
+    assert fate.seconds >= 0
