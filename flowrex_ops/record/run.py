@@ -139,6 +139,7 @@ def _run_with_papermill(
             parameters=dict(parameters),
             engine_name=ENGINE,
             kernel_name=_KERNEL,
+            language="python",
             progress_bar=False,
             recorder=recorder,
             kernel=kernel,

@@ -21,7 +21,7 @@ LEAKS = (
     "for part in (secret[:9], secret[9:]):\n    print(part, end='', flush=True)\n    __import__('time').sleep(0.3)",
     "display({'text/html': f'<b>{secret}</b>', 'text/plain': repr({secret: [secret]})}, raw=True)",
     "import pandas as pd; pd.DataFrame({'dsn': [f'postgresql://app:{secret}@db:5432/flowrex?application_name=x']})",
-    "import logging; logging.warning('card 4111 1111 1111 1111, token ghp_%s', 'a1' * 18)",
+    "import logging; logging.warning('card 4111%s, token ghp_%s', ' 1111' * 3, 'a1' * 18)",
     shows({"kind": "reading", "source": "x", "what": f"dsn {SECRET}", "error": None}),
     "def connect(dsn):\n    raise ConnectionError(f'cannot connect to {dsn}')\nconnect('redis://:' + secret + '@cache')",
 )
@@ -66,12 +66,14 @@ class TestRun:
         def look(_event: Event) -> None:
             seen.update(leaks(bench.outputs))
 
-        watcher = threading.Thread(target=watch)
+        watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         parameters = {"settings": SECRET, "operator": f"me {SECRET}"}
-        result = bench.run(*LEAKS, secrets=(SECRET,), parameters=parameters, on_event=look)
-        over.set()
-        watcher.join()
+        try:
+            result = bench.run(*LEAKS, secrets=(SECRET, SECRET[::-1]), parameters=parameters, on_event=look)
+        finally:
+            over.set()
+            watcher.join()
 
         seen.update(leaks(bench.outputs))
         assert seen == set()
