@@ -119,7 +119,7 @@ def list_records(outputs: Path) -> list[Record]:
 
 
 def load_record(outputs: Path, wanted: str) -> Record:
-    """The record that *wanted* names: an id, the beginning of one, an incident (its last record), or ``latest``.
+    """The record that *wanted* names: an id or its beginning, an incident (its last record), a path, or ``latest``.
 
     RecordError where there is none, or where a beginning fits records of several incidents.
     """
@@ -128,7 +128,8 @@ def load_record(outputs: Path, wanted: str) -> Record:
         raise RecordError(f"there are no records in '{outputs}'; make one with 'flowrex-ops run RUNBOOK'")
     if wanted == LATEST:
         return records[0]
-    exact = [record for record in records if record.id == wanted]
+    wanted_path = Path(wanted).absolute()
+    exact = [record for record in records if record.id == wanted or record.path.absolute() == wanted_path]
     found = exact or [record for record in records if record.id.startswith(wanted)]
     if not wanted or not found:
         raise RecordError(f"no record is called '{wanted}' in '{outputs}'; see 'flowrex-ops records list'")

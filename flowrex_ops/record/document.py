@@ -16,6 +16,7 @@ _NOT_RUN = "Did not run: the run ended before this cell."
 _RUNNING = "Was running when this was written; where nothing runs any more, the run was killed here."
 _CELL_IDS_SINCE = 5
 """The minor version of notebook format 4 from which each cell must have an id."""
+_STRUCTURE = frozenset({"cell_type", "id", "output_type", "execution_count", "name"})
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
 
 
@@ -53,7 +54,7 @@ class Document:
         }
 
     def _metadata(self, record: dict[str, Any], slot: Slot) -> dict[str, Any]:
-        metadata: dict[str, Any] = self._redactor.json(self._notebook["metadata"])
+        metadata = self._members(self._notebook["metadata"])
         metadata["flowrex_ops"] = {**metadata.get("flowrex_ops", {}), "record": record}
         if "papermill" in metadata:
             metadata["papermill"] |= {
@@ -74,15 +75,16 @@ class Document:
         return {**cell, "metadata": metadata, "outputs": [*cell["outputs"], *_marks(run, over)]}
 
     def _redacted(self, cell: Mapping[str, Any]) -> dict[str, Any]:
-        copied = {key: value for key, value in cell.items() if key not in ("id", "outputs")}
-        redacted: dict[str, Any] = self._redactor.json(copied)
-        redacted["metadata"] = {k: v for k, v in redacted["metadata"].items() if k != "papermill"}
-        if "id" in cell:
-            redacted["id"] = cell["id"]
+        redacted = self._members({key: value for key, value in cell.items() if key not in ("metadata", "outputs")})
+        redacted["metadata"] = self._members({k: v for k, v in cell["metadata"].items() if k != "papermill"})
         if cell["cell_type"] == "code":
-            redacted["outputs"] = [self._redactor.json(output) for output in _merged(cell.get("outputs", []))]
+            redacted["outputs"] = [self._members(output) for output in _merged(cell.get("outputs", []))]
             redacted.setdefault("execution_count", None)
         return redacted
+
+    def _members(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of *part* redacted; the notebook format's own words stay, even where a password equals one."""
+        return {key: value if key in _STRUCTURE else self._redactor.json(value) for key, value in part.items()}
 
 
 def _marks(run: CellRun, over: bool) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ SHORTEST_SECRET = 4
 """Characters; a shorter literal would redact half the record."""
 _SHORTEST_PREFIX = 8
 _DATA_URI = re.compile(r"(data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]*)")
+_MIME_TYPE = re.compile(r"(?:application|image|text)/[\w.+-]+")
 _IMAGE_MARKUP = "image/svg+xml"
 
 
@@ -49,12 +50,16 @@ class Redactor:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {self.text(str(key)): self._member(str(key), item) for key, item in value.items()}
+            return {self._key(str(key)): self._member(str(key), item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return self._list(value)
         if isinstance(value, int) and not isinstance(value, bool):
             return self._number(value)
         return value
+
+    def _key(self, key: str) -> str:
+        """A MIME type is never a secret: without it nobody could read the output any more."""
+        return key if _MIME_TYPE.fullmatch(key) else self.text(key)
 
     def _member(self, key: str, item: Any) -> Any:
         if key.startswith("image/") and key != _IMAGE_MARKUP:

@@ -113,6 +113,8 @@ def _execute(
     try:
         kernel = KernelProcess(cwd=cwd, environment={**environment, VARIABLE: about})
         _run_with_papermill(recorder, parameters, kernel, limits)
+    except (OSError, RuntimeError, ValueError) as error:
+        recorder.fail(f"the run could not go on: {error}")
     except KeyboardInterrupt as error:
         recorder.interrupt(str(error) or "stopped by the keyboard")
     finally:

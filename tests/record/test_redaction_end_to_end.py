@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from urllib.parse import quote
 
-from record_bench import Bench, read, shows
+from record_bench import Bench, confirmed, read, shows
 
 from flowrex_ops.record.events import Event
 
@@ -87,6 +87,16 @@ class TestRun:
         assert "@db:5432/flowrex?application_name=x" in text
         assert "ConnectionError" in text
         assert "card [redacted:card-number], token [redacted:token]" in text
+
+    def test_a_password_that_is_an_ordinary_word_does_not_break_the_record(self, bench: Bench) -> None:
+        install = (
+            "from flowrex_ops.record.kernel import install_in_kernel\n"
+            "from flowrex_ops.record.redaction import Redactor\n"
+            "install_in_kernel(Redactor(['flowrex', 'stdout', 'code']))"
+        )
+        result = bench.run(install, shows(confirmed()), "print('code')", secrets=("flowrex", "stdout", "code"))
+        assert result.diagnosis == "db.idle-in-transaction"
+        assert read(result.record).cells[-1].outputs[0].text == "[redacted:secret]\n"
 
 
 class TestInKernel:

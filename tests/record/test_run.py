@@ -41,9 +41,8 @@ class TestResult:
 
     def test_json_has_exactly_the_promised_members(self, bench: Bench) -> None:
         result = bench.run(shows(confirmed()), shows(PLANNED)).to_json()
-        assert list(result) == (
-            "record html incident runbook status severity diagnosis findings verdicts mitigations seconds".split()
-        )
+        members = "record html incident runbook status severity diagnosis findings verdicts mitigations seconds"
+        assert " ".join(result) == members
         assert list(result["findings"][0]) == ["cause", "severity", "title", "evidence", "next_steps"]
         assert list(result["verdicts"][0]) == ["cause", "verdict", "reason"]
         assert result["mitigations"] == [
@@ -139,22 +138,22 @@ class TestBadInput:
 
     def test_a_file_that_is_no_notebook(self, bench: Bench) -> None:
         bench.notebook("1").write_text("not json")
-        with pytest.raises(NotebookError, match="is not a notebook: .*; restore it"):
+        with pytest.raises(NotebookError, match=r"is not a notebook: .*; restore it"):
             run_file(bench, next(bench.folder.glob("*.ipynb")))
         assert not bench.outputs.exists()
 
     def test_a_file_that_is_missing(self, bench: Bench) -> None:
-        with pytest.raises(NotebookError, match="cannot be read: no such file or directory; correct the path"):
+        with pytest.raises(NotebookError, match=r"cannot be read: no such file or directory; correct the path"):
             run_file(bench, bench.folder / "nothing.ipynb")
 
     def test_an_incident_that_does_not_exist(self, bench: Bench) -> None:
-        with pytest.raises(RecordError, match="'INC-20260101-0000-beef' is not in .*; leave it out to open a new one"):
+        with pytest.raises(RecordError, match=r"'INC-20260101-0000-beef' is not in .*; leave it out to open a new one"):
             bench.run("1", incident_id="INC-20260101-0000-beef")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
     def test_outputs_that_cannot_be_written(self, bench: Bench) -> None:
         bench.folder.chmod(0o500)
-        with pytest.raises(RecordError, match="could not be written: permission denied; correct its permissions"):
+        with pytest.raises(RecordError, match=r"could not be written: permission denied; correct its permissions"):
             run_file(bench, Path(__file__))
 
 
@@ -165,7 +164,14 @@ def run_file(bench: Bench, path: Path) -> None:
     from flowrex_ops.settings import Settings
 
     run_notebook(
-        path, {}, folder=bench.outputs, incident_id=None, runbook="x", title="", settings=Settings(), redactor=Redactor()
+        path,
+        {},
+        folder=bench.outputs,
+        incident_id=None,
+        runbook="x",
+        title="",
+        settings=Settings(),
+        redactor=Redactor(),
     )
 
 

@@ -1,0 +1,65 @@
+"""The page stands alone: nothing is loaded, nothing runs, nothing is taken for markup that is not."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from record_bench import Bench, confirmed, read, shows
+
+from flowrex_ops.record.page import render_page
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture
+def page(bench: Bench) -> str:
+    """The page of a run with a chart, a table, a stream, an error and hostile text."""
+    finding = confirmed()
+    finding["finding"]["title"] = finding["reason"] = HOSTILE
+    result = bench.run(
+        shows(finding),
+        "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()",
+        f"import pandas as pd; display(pd.DataFrame({{'query': [{HOSTILE!r}]}})); print({HOSTILE!r})",
+        f"raise ValueError({HOSTILE!r})",
+    )
+    return result.html.read_text()
+
+
+class TestPage:
+    """One file that any browser shows."""
+
+    def test_it_loads_nothing_and_runs_nothing(self, page: str) -> None:
+        assert "default-src 'none'" in page
+        assert re.findall(r"<script|<link|<iframe|@import|url\(", page) == []
+        assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) == []
+
+    def test_what_came_from_outside_is_escaped(self, page: str) -> None:
+        assert "<img src=x" not in page
+        assert "&lt;script&gt;alert(1)" in page
+
+    def test_verdict_is_on_top_and_code_is_folded_away(self, page: str) -> None:
+        assert page.index('class="severity P1"') < page.index("<main>")
+        assert page.count("<details>") == page.count("<summary>") >= 4
+        assert "data:image/png;base64," in page
+        assert 'href="#Step-1"' in page
+
+    def test_it_takes_less_than_half_a_second(self, bench: Bench) -> None:
+        record = read(bench.run("1").record)
+        started = time.perf_counter()
+        render_page(record)
+        assert time.perf_counter() - started < 0.5
+
+
+class TestBanner:
+    """The record's first cell tells the same to whoever opens the notebook."""
+
+    def test_banner_means_nothing_but_itself(self, bench: Bench) -> None:
+        finding = confirmed()
+        finding["reason"] = "a | b <script> `x` [l](http://y) *z*"
+        banner = read(bench.run(shows(finding)).record).cells[0]
+        assert banner.metadata.tags == ["flowrex-ops-banner"]
+        assert banner.source.startswith("# P1 · db.idle-in-transaction it is")
+        assert r"a \| b &lt;script&gt; \`x\` \[l\](http://y) \*z\*" in banner.source
+        assert "**1 confirmed**" in banner.source
