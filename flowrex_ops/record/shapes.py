@@ -12,7 +12,7 @@ from dataclasses import dataclass
 MARKER = re.compile(r"\[redacted:[a-z-]+\]")
 
 _NAME = r"(?:passwd|password|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key)"
-NAMED_SECRET = re.compile(rf"(?i)(?:[\w.-]*[_.-])?{_NAME}|cookie|set-cookie|(?:proxy-)?authorization")
+NAMED_SECRET = re.compile(rf"(?i)(?:[\w.-]{0, 64}[_.-])?{_NAME}|cookie|set-cookie|(?:proxy-)?authorization")
 """A key under which a secret stands, as a whole."""
 
 _ANSI = r"(?:\x1b\[[0-9;]*m)*"
@@ -110,19 +110,19 @@ SHAPES = (
     _shape(
         "secret",
         "pass pwd secret token key authorization cookie",
-        rf"(?i)(?P<q>{_QUOTE})(?:[\w.-]*[_.-])?(?:{_NAME}|cookie|authorization)(?P=q){_ANSI}\s*:{_ANSI}\s*{_ANSI}"
+        rf"(?i)(?P<q>{_QUOTE})(?:[\w.-]{0, 64}[_.-])?(?:{_NAME}|cookie|authorization)(?P=q){_ANSI}\s*:{_ANSI}\s*{_ANSI}"
         rf"(?P<v>{_QUOTE})(?P<secret>(?:(?!(?P=v)|[\r\n]).)+)(?P=v)",
     ),
     _shape(
         "secret",
         "pass pwd secret token key",
-        rf"(?i)(?<![A-Za-z0-9])(?:[\w-]*[_-])?{_NAME}{_ANSI}\s*={_ANSI}\s*{_ANSI}"
+        rf"(?i)(?<![A-Za-z0-9])(?:[\w-]{0, 64}[_-])?{_NAME}{_ANSI}\s*={_ANSI}\s*{_ANSI}"
         rf"(?P<q>{_QUOTE})(?P<secret>(?:(?!(?P=q)|[\r\n]).)+)(?P=q)",
     ),
     _shape(
         "secret",
         "pass pwd secret token key",
-        rf"(?i)(?<![A-Za-z0-9])(?:[\w-]*[_-])?{_NAME}{_ANSI}={_ANSI}{_NOT_NOTHING}"
+        rf"(?i)(?<![A-Za-z0-9])(?:[\w-]{0, 64}[_-])?{_NAME}{_ANSI}={_ANSI}{_NOT_NOTHING}"
         r"(?P<secret>(?:\[redacted:[a-z-]+\]|[^\s'\"<>,;&)\]}\\\x1b=])(?:\[redacted:[a-z-]+\]|[^\s'\"<>,;&)\]}\\\x1b])*)",
     ),
     _shape(

@@ -13,12 +13,12 @@ from flowrex_ops.record.page import render_page
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
-@pytest.fixture
-def page(bench: Bench) -> str:
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a run with a chart, a table, a stream, an error and hostile text."""
     finding = confirmed()
     finding["finding"]["title"] = finding["reason"] = HOSTILE
-    result = bench.run(
+    result = Bench(tmp_path_factory.mktemp("page")).run(
         shows(finding),
         "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()",
         f"import pandas as pd; display(pd.DataFrame({{'query': [{HOSTILE!r}]}})); print({HOSTILE!r})",
@@ -45,11 +45,11 @@ class TestPage:
         assert "data:image/png;base64," in page
         assert 'href="#Step-1"' in page
 
-    def test_it_takes_less_than_half_a_second(self, bench: Bench) -> None:
+    def test_it_takes_less_than_half_a_second_of_cpu(self, bench: Bench) -> None:
         record = read(bench.run("1").record)
-        started = time.perf_counter()
+        started = time.process_time()
         render_page(record)
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5
 
 
 class TestBanner:

@@ -120,11 +120,12 @@ class TestLiterals:
         bundle = {"image/png": "kettle-kettle", "text/html": '<img src="data:image/png;base64,kettle+kettle">'}
         assert bundle == Redactor(["kettle"]).json(bundle)
 
-    def test_a_megabyte_takes_less_than_half_a_second(self) -> None:
-        text = "2026-11-23 17:12:27 pid 4321 idle in transaction https://host/path token=None\n" * 13_000
-        started = time.perf_counter()
+    @pytest.mark.parametrize("piece", ["17:12:27 pid 4321 idle https://host/path token=None\n", "-", "a1", "_", "eyJ"])
+    def test_a_megabyte_takes_less_than_a_second_of_cpu(self, piece: str) -> None:
+        text = piece * (1_000_000 // len(piece)) + " password"
+        started = time.process_time()
         Redactor([f"secret-number-{n}" for n in range(10)]).text(text)
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 1.0
 
 
 class TestProperties:
