@@ -27,8 +27,8 @@ INVENTORY = "services.json"
 LOCAL = "127.0.0.1"
 _STATES = {"RUNNING": "running", "STARTING": "running", "STOPPING": "running", "BACKOFF": "restarting"}
 _POLL_SECONDS = 0.05
-_WAITING, _WITHOUT_WAITING = True, False
-"""supervisord's own waiting takes a second at least, so it is done here, except where all are stopped at once."""
+_WITHOUT_WAITING = False
+"""supervisord's own waiting takes a second at least, so it is done here."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -131,9 +131,12 @@ class SupervisorStack:
                 raise
         self._await(program, running=True, timeout_seconds=timeout_seconds)
 
-    def stop_all(self) -> None:
-        """Stop every process and return once they are gone; only the sandbox does this."""
-        self._call("supervisor.stopAllProcesses", _WAITING)
+    def stop_all(self, *, timeout_seconds: float) -> None:
+        """Stop every process and return once they are gone, or time is up; only the sandbox does this."""
+        deadline = time.monotonic() + timeout_seconds
+        self._call("supervisor.stopAllProcesses", _WITHOUT_WAITING)
+        while time.monotonic() < deadline and any(info["pid"] for _, info in self._processes()):
+            time.sleep(_POLL_SECONDS)
 
     def _program(self, replica: Replica) -> str:
         for entry, _ in self._processes():

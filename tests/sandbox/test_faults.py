@@ -114,7 +114,9 @@ def test_orphaned_prepared_transaction(inject: Inject) -> None:
     """The prepared transaction has no session, holds a row lock, and backends wait for it."""
     running = inject("orphaned-prepared-transaction")
 
-    assert running.query("SELECT gid LIKE 'flowrex-settlement-%', owner::text FROM pg_prepared_xacts") == [(True, "flowrex")]
+    assert running.query("SELECT gid LIKE 'flowrex-settlement-%', owner::text FROM pg_prepared_xacts") == [
+        (True, "flowrex")
+    ]
     # Process 0 stands for whoever holds a lock without being a session.
     blocked = "0 = ANY (pg_blocking_pids(pid))"
     assert number(running, sessions(f"{BACKENDS} AND {blocked}")) >= 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +16,9 @@ import redis
 from flowrex_ops import sandbox
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.embedded import parts
+from flowrex_ops.sandbox.embedded import account, lifecycle, parts
 from flowrex_ops.sandbox.faults import NoSlotsLeft
-from flowrex_ops.sandbox.processes import find_marked
+from flowrex_ops.sandbox.processes import find_marked, kill
 from flowrex_ops.sandbox.sandbox import get_answer
 from flowrex_ops.sandbox.state import read_state
 from flowrex_ops.settings import load
@@ -56,7 +58,9 @@ class TestUp:
         settings = load(any_sandbox.settings_file)
         assert settings.postgres.reserve_dsn is not None
 
-        roles = dict(any_sandbox.query("SELECT rolname, rolsuper FROM pg_roles WHERE rolname IN ('flowrex', 'postgres')"))
+        roles = dict(
+            any_sandbox.query("SELECT rolname, rolsuper FROM pg_roles WHERE rolname IN ('flowrex', 'postgres')")
+        )
         with psycopg.connect(settings.postgres.reserve_dsn.get_secret_value()) as connection:
             assert connection.execute("SELECT current_user").fetchone() == ("postgres",)
         assert roles == {"flowrex": False, "postgres": True}
@@ -137,8 +141,7 @@ class TestEmbedded:
     def test_taken_port(self, home: Path) -> None:
         """A remembered port that another program has taken meanwhile is named, with what it is for."""
         state = sandbox.up("supervisor", home, replicas=1, on_progress=quiet).state
-        supervisord = int((home / "supervisord.pid").read_text(encoding="utf-8"))
-        subprocess.run(["kill", "-9", str(supervisord), *(str(p.pid) for p in find_marked(home))], check=False)
+        kill(find_marked(home))
         with socket.socket() as other:
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             other.bind(("127.0.0.1", state.ports["redis"]))
@@ -160,6 +163,25 @@ class TestEmbedded:
         finally:
             sandbox.down(home)
         assert not sockets.exists()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs PostgreSQL as himself")
+    def test_root_without_user_namespaces(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where root may make no user namespace, PostgreSQL runs as ``nobody``, with data where that user can go."""
+        real = account._works
+        monkeypatch.setattr(account, "_works", lambda command: command[0] != "unshare" and real(command))
+        monkeypatch.setattr(lifecycle, "database_account", account.database_account.__wrapped__)
+        home = tmp_path / "private" / "home"
+        home.parent.mkdir(mode=0o700)
+        if not account.can_reach(account.database_account.__wrapped__(), Path(sys.prefix)):
+            pytest.skip("this environment is in a folder that 'nobody' may not enter")
+
+        running = sandbox.up("supervisor", home, replicas=1, on_progress=quiet)
+        data = Path(running.state.data_dir)
+        owner = data.owner()
+        sandbox.down(home)
+
+        assert owner == "nobody"
+        assert not data.exists()
 
     def test_without_nginx_users_go_to_a_replica(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """NGINX is the one part that can be done without; it is said, and everything else works."""
@@ -208,7 +230,10 @@ class TestCompose:
 
         sandbox.down(home)
 
-        left = [listed(*what, project=other.name) for what in (("ps", "-aq"), ("network", "ls", "-q"), ("volume", "ls", "-q"))]
+        left = [
+            listed(*what, project=other.name)
+            for what in (("ps", "-aq"), ("network", "ls", "-q"), ("volume", "ls", "-q"))
+        ]
         assert left == [[], [], []]
         assert not home.exists()
         assert get_answer(f"{compose_sandbox.url}/api/prices") == 200
@@ -216,7 +241,9 @@ class TestCompose:
     def test_taken_port(self, home: Path) -> None:
         """A port that another program took while the platform was stopped is named before any container is started."""
         running = sandbox.up("compose", home, replicas=1, on_progress=quiet)
-        subprocess.run(["docker", "rm", "-f", *listed("ps", "-aq", project=running.name)], check=True, capture_output=True)
+        subprocess.run(
+            ["docker", "rm", "-f", *listed("ps", "-aq", project=running.name)], check=True, capture_output=True
+        )
         with socket.socket() as other:
             other.bind(("127.0.0.1", running.state.ports["redis"]))
             other.listen()

@@ -37,7 +37,9 @@ def test_time_of_a_line(line: str, expected: datetime | None) -> None:
 def test_traceback_belongs_to_the_line_before(tmp_path: Path) -> None:
     """Lines without a time share the fate of the one that they follow."""
     file = tmp_path / "backend.log"
-    file.write_text("2026-11-23T17:00:00Z ERROR a\n  File x\n2026-11-23T18:00:00Z ERROR b\n  File y\n", encoding="utf-8")
+    file.write_text(
+        "2026-11-23T17:00:00Z ERROR a\n  File x\n2026-11-23T18:00:00Z ERROR b\n  File y\n", encoding="utf-8"
+    )
     since = datetime(2026, 11, 23, 17, 30, tzinfo=UTC)
 
     lines = read_log_file(file, service="backend", replica="backend-1", since=since, max_bytes=1000)

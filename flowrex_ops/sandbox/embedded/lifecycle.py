@@ -38,7 +38,7 @@ def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress)
     parts, account = find_parts(), database_account()
     known = read_state(home)
     running = known is not None and _answers(known)
-    state = known or _new_state(home, replicas, name or default_name(home), account)
+    state = known or _new_state(home, replicas, name or default_name(home), parts, account)
     sandbox = Sandbox(state)
     if not running:
         _start_supervisord(state, parts, account, on_progress)
@@ -63,21 +63,20 @@ def _stop_programs(state: State) -> None:
     """Let supervisord stop its programs: PostgreSQL then removes its shared memory, and no zombie is left."""
     stack = SupervisorStack(Path(state.run_dir) / "supervisor.sock", timeout_seconds=_STOP_SECONDS)
     try:
-        stack.stop_all()
+        stack.stop_all(timeout_seconds=_STOP_SECONDS)
     except StackUnavailableError:
         return  # supervisord is gone already, or slow: all is killed next
 
 
-def _new_state(home: Path, replicas: int, name: str, account: Account) -> State:
+def _new_state(home: Path, replicas: int, name: str, parts: Parts, account: Account) -> State:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    purposes = ["postgres", "redis", "http", *(f"backend-{number}" for number in range(1, replicas + 1))]
+    purposes = ["postgres", "redis", *(f"backend-{number}" for number in range(1, replicas + 1))]
+    purposes += ["http"] if parts.nginx else []
     run_dir, data_dir = home, home / "data"
     if len(str(home / "supervisor.sock").encode()) > _SOCKET_PATH_BYTES:
         run_dir = Path(tempfile.mkdtemp(prefix="flowrex-"))
     if account.uid is not None and not can_reach(account, home):
         data_dir = Path(tempfile.mkdtemp(prefix="flowrex-data-"))
-        data_dir.chmod(0o755)
-        data_dir = data_dir / "data"
     state = State(
         stack="supervisor",
         name=name,
