@@ -1,0 +1,34 @@
+"""The table of commands: each has help with an example, and the page in docs/ says the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+sys.path.insert(0, str(DOCS))
+
+from generate_cli import find_commands, get_help, render  # noqa: E402  (it lives beside the page that it makes)
+
+COMMANDS = [path for path in find_commands() if path]
+GROUPS = {path[:-1] for path in COMMANDS}
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path not in GROUPS], ids=" ".join)
+def test_help_has_an_example(path: tuple[str, ...]) -> None:
+    """Whoever asks for help sees how the command is called."""
+    assert f"Example: flowrex-ops {' '.join(path)}" in get_help(path)
+
+
+def test_page_in_docs_is_what_the_command_says() -> None:
+    """docs/cli.md is generated; run docs/generate_cli.py when this fails."""
+    assert (DOCS / "cli.md").read_text(encoding="utf-8") == render()
+
+
+def test_every_command_of_the_design_is_there() -> None:
+    """The verbs that the first runbook needs."""
+    expected = "doctor,runbooks,run,notebooks,records list,records show,records verify"
+    expected += ",sandbox up,sandbox down,sandbox status,drill list,drill run,drill inject,drill heal,drill score"
+    assert set(expected.split(",")) <= {" ".join(path) for path in COMMANDS}
