@@ -30,7 +30,7 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
 
 def record_error(error: OSError, path: Path) -> RecordError:
     """*error* as one line that says what could not be written, why, and what to do."""
-    advice = "correct its permissions"
+    advice = "correct the path or its permissions"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         advice = "free some space; what was written before is intact"
     reason = (error.strerror or str(error)).lower()

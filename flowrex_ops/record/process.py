@@ -67,9 +67,11 @@ class KernelProcess:
         """End the kernel and its children now; nothing in it is worth a polite shutdown. Safe to call twice."""
         from jupyter_core.utils import run_sync
 
-        if self.pid:
+        process = getattr(self.manager.provisioner, "process", None)
+        if self.pid and process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
+            process.wait()  # the provisioner's own waiting looks only every 0.1 s
         run_sync(self._reap)()
         shutil.rmtree(self._folder, ignore_errors=True)
 
