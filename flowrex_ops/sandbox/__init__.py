@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flowrex_ops.errors import SandboxError
+from flowrex_ops.sandbox.compose.engine import COMPOSE_FILE
 from flowrex_ops.sandbox.health import ServiceStatus, get_status
 from flowrex_ops.sandbox.processes import find_marked, kill
 from flowrex_ops.sandbox.sandbox import Sandbox, open_sandbox
-from flowrex_ops.sandbox.state import locked, read_state
+from flowrex_ops.sandbox.state import STATE_FILE, locked, read_state
 
 __all__ = ["DEFAULT_HOMES", "Sandbox", "ServiceStatus", "down", "open_sandbox", "status", "up"]
 
@@ -33,6 +34,9 @@ def up(
     home = home.expanduser().resolve()
     with locked(home):
         known = read_state(home)
+        if known is None and home.exists() and any(home.iterdir()):
+            # 'down' removes the home with all that is in it.
+            raise SandboxError(f"'{home}' is not empty and holds no sandbox; choose another --home")
         if known and known.stack != stack:
             raise SandboxError(
                 f"the sandbox at '{home}' is of stack '{known.stack}', not '{stack}'; choose another --home"
@@ -52,17 +56,16 @@ def down(home: Path) -> bool:
     """End the sandbox at *home* and remove all that it left, its home too; whether there was one."""
     home = home.expanduser().resolve()
     with locked(home):
-        state = read_state(home)
-        if state is None:
+        if not (home / STATE_FILE).exists():
             return False
-        if state.stack == "supervisor":
-            from flowrex_ops.sandbox.embedded import lifecycle as embedded
-
-            embedded.stop(state)
-        else:
+        if (home / COMPOSE_FILE).exists():
             from flowrex_ops.sandbox.compose import lifecycle as compose
 
-            compose.stop(state)
+            compose.stop(home)
+        else:
+            from flowrex_ops.sandbox.embedded import lifecycle as embedded
+
+            embedded.stop(home)
         kill(find_marked(home))
         shutil.rmtree(home)
     return True

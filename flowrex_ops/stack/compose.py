@@ -137,7 +137,9 @@ class ComposeStack:
 
         try:
             if self._client is None:
-                self._client = docker.DockerClient(base_url=self._host, timeout=self._timeout_seconds, version="auto")
+                # from_env also follows DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.
+                environment = {**os.environ, "DOCKER_HOST": self._host}
+                self._client = docker.from_env(timeout=self._timeout_seconds, version="auto", environment=environment)
             return question(self._client)
         except docker.errors.APIError as error:
             text = str(error.explanation or error).strip()

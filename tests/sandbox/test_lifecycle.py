@@ -151,6 +151,18 @@ class TestEmbedded:
             with pytest.raises(SandboxError, match=expected):
                 sandbox.up("supervisor", home, on_progress=quiet)
 
+    def test_home_with_odd_characters(self, tmp_path: Path) -> None:
+        """A path with spaces and letters beyond ASCII is a path like any other; only ``%`` is too much for supervisord."""
+        with pytest.raises(SandboxError, match="for the '%' in its path; choose another --home"):
+            sandbox.up("supervisor", tmp_path / "100%", on_progress=quiet)
+        home = tmp_path / "Ärger & Ruhe"
+        try:
+            running = sandbox.up("supervisor", home, replicas=1, on_progress=quiet)
+            assert get_answer(f"{running.url}/api/prices") == 200
+        finally:
+            sandbox.down(home)
+        assert find_marked(home) == []
+
     def test_long_home(self, tmp_path: Path) -> None:
         """A home whose path is too long for a socket works, and its socket's folder goes with it."""
         home = tmp_path / ("long-" * 20) / "home"
@@ -207,6 +219,22 @@ class TestEmbedded:
 
 
 class TestState:
+    def test_home_with_other_files(self, tmp_path: Path) -> None:
+        """A folder with something else in it becomes no home: ``down`` would remove it all."""
+        (tmp_path / "thesis.txt").touch()
+
+        with pytest.raises(SandboxError, match="is not empty and holds no sandbox; choose another --home"):
+            sandbox.up("supervisor", tmp_path, on_progress=quiet)
+
+    def test_damaged_state_does_not_stop_down(self, home: Path) -> None:
+        """What the error about a damaged state advises works."""
+        sandbox.up("supervisor", home, replicas=1, on_progress=quiet)
+        (home / "state.json").write_text("{", encoding="utf-8")
+
+        assert sandbox.down(home)
+        assert find_marked(home) == []
+        assert not home.exists()
+
     def test_unreadable(self, tmp_path: Path) -> None:
         """A state file that was damaged is named, with the way out."""
         (tmp_path / "state.json").write_text("{", encoding="utf-8")

@@ -40,9 +40,14 @@ def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress)
     return sandbox
 
 
-def stop(state: State) -> None:
-    """Remove the project's containers, networks and volumes, by label: a compose file that was edited does not matter."""
-    label = f"label={PROJECT}={state.name}"
+def stop(home: Path) -> None:
+    """Remove the containers, networks and volumes of the project that ``.env`` names.
+
+    By label, and without ``state.json``: neither an edited compose file nor a damaged state keeps anything alive.
+    """
+    variables = (home / ".env").read_text(encoding="utf-8").splitlines() if (home / ".env").exists() else []
+    named = [line.partition("=")[2] for line in variables if line.startswith("COMPOSE_PROJECT_NAME=")]
+    label = f"label={PROJECT}={named[0] if named else default_name(home)}"
     for found, remove in (
         (("ps", "-aq"), ("rm", "-f", "-v")),
         (("network", "ls", "-q"), ("network", "rm")),

@@ -108,7 +108,8 @@ def replica_names(state: State) -> list[str]:
 def _supervisord(state: State, parts: Parts, account: Account) -> str:
     home = Path(state.home)
     user = "user=root" if os.geteuid() == 0 else ""
-    text = _SUPERVISORD.format(name=state.name, home=home, run=state.run_dir, user=user)
+    run = _escaped(state.run_dir)
+    text = _SUPERVISORD.format(name=state.name, home=_escaped(str(home)), run=run, user=user)
     postgres = (*account.prefix, parts.postgres_bin / "postgres", "-D", state.data_dir)
     text += _program(state, "postgres", postgres, stopsignal="INT")
     text += _program(state, "redis", (parts.redis_server, home / "redis.conf"))
@@ -137,13 +138,18 @@ def _program(
         command=" ".join(_quoted(str(word)) for word in command),
         environment=",".join(f"{name}={_quoted(value)}" for name, value in values.items()),
         stopsignal=stopsignal,
-        home=state.home,
+        home=_escaped(state.home),
     )
 
 
-def _quoted(text: str) -> str:
+def _escaped(text: str) -> str:
     """*text* for supervisord's configuration, in which ``%`` begins an expansion."""
-    return '"' + text.replace("%", "%%").replace('"', '\\"') + '"'
+    return text.replace("%", "%%")
+
+
+def _quoted(text: str) -> str:
+    """*text* as one word of a command line in supervisord's configuration."""
+    return '"' + _escaped(text).replace('"', '\\"') + '"'
 
 
 def _backend_environment(state: State, number: int) -> dict[str, str]:
@@ -165,7 +171,7 @@ def _redis(state: State) -> str:
         "bind": "127.0.0.1",
         "port": state.ports["redis"],
         "save": '""',
-        "dir": state.home,
+        "dir": json.dumps(state.home),
         "maxmemory": "64mb",
         "proc-title-template": '"{title} {listen-addr} {config-file}"',
     }

@@ -35,6 +35,8 @@ Progress = Callable[[str], None]
 
 def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress) -> Sandbox:
     """Start what does not run yet and wait until the platform answers its users."""
+    if "%" in str(home):
+        raise SandboxError(f"supervisord cannot work in '{home}', for the '%' in its path; choose another --home")
     parts, account = find_parts(), database_account()
     known = read_state(home)
     running = known is not None and _answers(known)
@@ -47,15 +49,22 @@ def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress)
     return sandbox
 
 
-def stop(state: State) -> None:
-    """End every process of the sandbox, those of its faults too, and remove the folders outside its home."""
-    home = Path(state.home)
+def stop(home: Path) -> None:
+    """End every process of the sandbox, those of its faults too, and remove the folders outside its home.
+
+    A damaged ``state.json`` keeps no process alive: they are known by their mark.
+    """
     for process in processes.find_marked(home):
         processes.send(process, signal.SIGCONT)  # a PostgreSQL that a drill has halted could not stop
-    _stop_programs(state)
+    try:
+        state = read_state(home)
+    except SandboxError:
+        state = None
+    if state:
+        _stop_programs(state)
     processes.kill(processes.find_marked(home))
-    for folder in (state.run_dir, state.data_dir):
-        if not Path(folder).is_relative_to(state.home):
+    for folder in (state.run_dir, state.data_dir) if state else ():
+        if not Path(folder).is_relative_to(home):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -111,9 +120,8 @@ def _start_supervisord(state: State, parts: Parts, account: Account, on_progress
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", processes.MARK: state.home}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise SandboxError(
-            f"supervisord did not start: {done.stderr.strip() or done.stdout.strip()}; read '{home}/log'"
-        )
+        reason = (done.stderr.strip() or done.stdout.strip())[:200]
+        raise SandboxError(f"supervisord did not start: {reason}; read '{home}/log'")
     await_condition(lambda: _answers(state), "supervisord answered", timeout_seconds=_START_SECONDS)
 
 
@@ -123,7 +131,12 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     if parts.nginx is None:
         on_progress("no NGINX on this machine: users go straight to the first replica")
     _start(sandbox, ["postgres", "redis"], on_progress)
-    await_condition(lambda: _accepts(state), "PostgreSQL accepted a connection", timeout_seconds=_START_SECONDS)
+    await_condition(
+        lambda: _accepts(state),
+        "PostgreSQL accepted a connection",
+        timeout_seconds=_START_SECONDS,
+        details=lambda: _last_line(sandbox.home / "log" / "postgres.log"),
+    )
     create_database(state)
     _start(sandbox, [name for name in programs(state, parts) if name.startswith("backend:")], on_progress)
     await_backends(sandbox, timeout_seconds=_START_SECONDS)
@@ -139,6 +152,11 @@ def _start(sandbox: Sandbox, names: list[str], on_progress: Progress) -> None:
         if program in names and not replica.running:
             on_progress(f"starting {replica.name}")
             stack.start(replica, timeout_seconds=_START_SECONDS)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    return f"{lines[-1] if lines else 'nothing logged'}; read '{log}'"
 
 
 def _accepts(state: State) -> bool:
