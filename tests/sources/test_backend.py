@@ -1,0 +1,103 @@
+"""The backend source over real sockets: what is said of replicas that are down, slow, or talk nonsense."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+from flowrex_ops.sources.backend import BackendSource, parse_pool_metrics
+
+METRICS = """\
+# TYPE flowrex_database_connections gauge
+flowrex_database_connections 4
+# TYPE flowrex_database_connections_max gauge
+flowrex_database_connections_max 5
+"""
+
+
+@contextmanager
+def replica(body: str, status: int = 200) -> Iterator[str]:
+    """A server that answers everything with *body*."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing on the terminal."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def ask(**replicas: str) -> BackendSource:
+    return BackendSource(replicas, limit_seconds=1.0, limit_rows=100)
+
+
+def test_gauges_of_every_replica() -> None:
+    """One row a replica, with its gauges."""
+    with replica(METRICS) as one, replica(METRICS) as two:
+        samples = ask(a=one, b=two).sample_pools().require()
+    assert samples[["replica", "in_use", "maximum"]].values.tolist() == [["a", 4.0, 5.0], ["b", 4.0, 5.0]]
+
+
+def test_window_gives_several_samples() -> None:
+    """A window lengthens the reading's limit, not only its table."""
+    with replica(METRICS) as one:
+        samples = ask(a=one).sample_pools(window_seconds=1.2, every_seconds=0.4).require()
+    assert len(samples) >= 3
+
+
+def test_dead_replica_beside_a_live_one_is_a_row_with_its_error() -> None:
+    """One that is down does not hide the others."""
+    with replica(METRICS) as one:
+        samples = ask(a=one, b="http://127.0.0.1:1").sample_pools().require().set_index("replica")
+    assert samples.loc["a", "in_use"] == 4
+    assert "did not answer" in samples.loc["b", "error"]
+
+
+def test_silent_replica_costs_one_limit() -> None:
+    """Accepts and never answers: bounded, and the others are still read."""
+    with socket.create_server(("127.0.0.1", 0)) as server, replica(METRICS) as one:
+        started = time.monotonic()
+        samples = ask(a=one, b=f"http://127.0.0.1:{server.getsockname()[1]}").sample_pools().require()
+    assert time.monotonic() - started < 2
+    assert samples.set_index("replica")["error"].notna().to_dict() == {"a": False, "b": True}
+
+
+def test_nonsense_is_not_a_pool_with_room() -> None:
+    """A page without the gauge makes the reading unavailable, not zero."""
+    with replica("<html>it works</html>") as one:
+        reading = ask(a=one).sample_pools()
+    assert not reading.available
+
+
+def test_all_silent_is_unavailable() -> None:
+    reading = ask(a="http://127.0.0.1:1").sample_pools()
+    assert "no backend replica answered" in str(reading.error)
+
+
+def test_nobody_known_says_what_to_set() -> None:
+    assert "set backend.urls" in str(ask().sample_pools().error)
+
+
+def test_gauges_are_summed_over_labels() -> None:
+    """Several pools in one process are one pool to the runbook."""
+    page = 'flowrex_database_connections{pool="a"} 2\nflowrex_database_connections{pool="b"} 3\n'
+    assert parse_pool_metrics(page)["in_use"] == 5
+
+
+def test_readiness_carries_the_status() -> None:
+    with replica("no", status=503) as one:
+        assert ask(a=one).get_readiness().require()["status"].tolist() == [503]

@@ -1,0 +1,47 @@
+"""What one pass over a log finds, in both of the formats that backends write."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flowrex_ops.model import LogLine
+from flowrex_ops.sources.logs import KEPT_SLOW_REQUESTS, LogSummary, summarise
+
+AT = datetime(2026, 1, 31, 4, 12, 30, tzinfo=UTC)
+
+
+def read(*lines: str, slow_seconds: float = 5.0) -> LogSummary:
+    return summarise((LogLine("backend", "backend-1", line, AT) for line in lines), slow_seconds=slow_seconds)
+
+
+def test_pool_errors_are_counted_with_their_time() -> None:
+    """The words that drivers and pools use when there is no connection to be had."""
+    summary = read(
+        "ERROR connection pool exhausted: couldn't get a connection after 2.00 sec",
+        "sqlalchemy.exc.TimeoutError: QueuePool limit of size 5 overflow 10 reached",
+        "FATAL: remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        "INFO all is well",
+    )
+    assert (summary.pool_errors, summary.lines, summary.first_pool_error) == (3, 4, AT)
+    assert summary.per_minute == {AT.replace(second=0): 3}
+    assert summary.example.startswith("ERROR connection pool exhausted")
+
+
+def test_requests_in_key_value_and_in_json() -> None:
+    """Status and duration are understood either way."""
+    summary = read(
+        "INFO request method=GET route=/api/portfolio status=200 duration_ms=12",
+        '{"route": "/api/trades", "status": 503, "duration_ms": 6100.5}',
+    )
+    assert (summary.requests, summary.server_errors, summary.slow_requests) == (2, 1, 1)
+    assert summary.slow_frame().values.tolist() == [[6.1005, "/api/trades", "backend-1"]]
+
+
+def test_memory_stays_flat() -> None:
+    """Of a million slow requests only the slowest are kept."""
+    summary = summarise(
+        (LogLine("backend", "b", f"status=500 duration_ms={9000 + n}") for n in range(20_000)), slow_seconds=5
+    )
+    assert summary.slow_requests == 20_000
+    assert len(summary.slowest) <= 2 * KEPT_SLOW_REQUESTS
+    assert max(summary.slowest)[0] == 28.999

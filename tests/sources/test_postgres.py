@@ -1,0 +1,111 @@
+"""The PostgreSQL source: read-only by construction, bounded when nobody answers, honest about refusals."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from threading import Thread
+
+import psycopg
+import pytest
+
+from flowrex_ops.checks.sessions import root_pids
+from flowrex_ops.mitigations.waiting import wait_until
+from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sources.postgres import PostgresSource, connect
+
+
+@pytest.fixture
+def source(supervisor_sandbox: Sandbox) -> Iterator[PostgresSource]:
+    with closing(PostgresSource(supervisor_sandbox.app_dsn, limit_seconds=5, limit_rows=500)) as found:
+        yield found
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A server that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+class TestReadOnly:
+    def test_writing_is_refused_by_the_server(self, supervisor_sandbox: Sandbox) -> None:
+        """Not a promise of ours: the session itself is read-only."""
+        with closing(connect(supervisor_sandbox.app_dsn, limit_seconds=5)) as connection:
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                connection.execute("CREATE TABLE scratch (id int)")
+
+    def test_session_names_itself_and_cannot_hang(self, supervisor_sandbox: Sandbox) -> None:
+        """Whoever looks at pg_stat_activity sees who asks; every statement and every lock has its limit."""
+        with closing(connect(supervisor_sandbox.app_dsn, limit_seconds=5)) as connection:
+            names = ("application_name", "statement_timeout", "lock_timeout", "default_transaction_read_only")
+            shown = [connection.execute(f"SHOW {name}").fetchone() for name in names]
+        assert [next(iter(row.values())) for row in shown if row] == ["flowrex-ops", "5s", "1s", "on"]
+
+
+class TestReadings:
+    def test_sessions_tell_state_and_age(self, source: PostgresSource, supervisor_sandbox: Sandbox) -> None:
+        """A session idle in a transaction is seen as one, with the age of its transaction in seconds."""
+        with closing(psycopg.connect(supervisor_sandbox.app_dsn, application_name="forgotten")) as connection:
+            connection.execute("SELECT 1")
+            seen = source.get_sessions().require().set_index("application").loc["forgotten"]
+        assert seen["state"] == "idle in transaction"
+        assert 0 <= seen["xact_age_seconds"] < 5
+
+    def test_blocking_pid_is_the_real_one(self, source: PostgresSource, supervisor_sandbox: Sandbox) -> None:
+        """One session holds an advisory lock, another waits for it: the root is the holder."""
+        with ExitStack() as stack:
+            holder, waiter = (
+                stack.enter_context(closing(psycopg.connect(supervisor_sandbox.app_dsn))) for _ in range(2)
+            )
+            holder.execute("SELECT pg_advisory_xact_lock(815)")
+            thread = Thread(target=lambda: waiter.execute("SELECT pg_advisory_xact_lock(815)"), daemon=True)
+            thread.start()
+            pid = holder.info.backend_pid
+            assert wait_until(lambda: root_pids(source.get_sessions().require()) == [pid], seconds=5)
+            held = source.get_locks().require()
+            assert {"advisory"} <= set(held[held["pid"].eq(pid)]["lock_type"])
+            holder.rollback()
+            thread.join(5)
+
+    def test_limits_count_the_slots(self, source: PostgresSource) -> None:
+        """What an ordinary role can have is what is configured less what is kept back."""
+        limits = source.get_connection_limits().require()
+        assert limits.for_applications == limits.max_connections - limits.superuser_reserved - limits.reserved
+        assert 0 < limits.used <= limits.max_connections
+
+
+class TestNobodyAnswers:
+    def test_refused_connection_is_unreachable(self) -> None:
+        """Nobody listens: the reading says so at once, with a code, and without the password."""
+        reading = PostgresSource("postgresql://x:hush-hush@127.0.0.1:1/x", limit_seconds=5, limit_rows=1).get_sessions()
+        assert (reading.available, reading.code) == (False, "unreachable")
+        assert "hush-hush" not in str(reading.error)
+
+    def test_silent_server_costs_one_limit_not_three(self, silent_port: int) -> None:
+        """Accepts and never answers: the first reading takes the limit, the next ones nothing."""
+        source = PostgresSource(f"postgresql://x@127.0.0.1:{silent_port}/x", limit_seconds=0.5, limit_rows=1)
+        started = time.monotonic()
+        readings = [source.get_sessions(), source.get_connection_limits(), source.get_prepared_transactions()]
+        assert [reading.code for reading in readings] == ["timeout"] * 3
+        assert time.monotonic() - started < 1.4
+
+    def test_not_configured_says_what_to_set(self) -> None:
+        """No address at all is another thing than a dead one."""
+        reading = PostgresSource(None, limit_seconds=1, limit_rows=1).get_sessions()
+        assert "set postgres.dsn" in str(reading.error)
+        assert reading.code is None
+
+    def test_wrong_password_is_told_apart(self, supervisor_sandbox: Sandbox) -> None:
+        """The server answers, and does not let us in."""
+        dsn = psycopg.conninfo.make_conninfo(supervisor_sandbox.app_dsn, password="wrong")
+        reading = PostgresSource(dsn, limit_seconds=5, limit_rows=1).get_sessions()
+        assert reading.code in ("28P01", "28000"), reading
+
+    def test_comes_back_when_the_server_does(self, supervisor_sandbox: Sandbox, source: PostgresSource) -> None:
+        """A connection that was cut is opened again by the next question."""
+        pid = next(iter(source.get_sessions().require().query("own")["pid"]))
+        supervisor_sandbox.execute(f"SELECT pg_terminate_backend({pid})")
+        assert wait_until(lambda: source.get_sessions().available, seconds=5)
