@@ -50,13 +50,11 @@ class RecordClient(NotebookClient):
         """Execute all code cells; failures land in the recorder and are not raised. KeyboardInterrupt passes."""
         try:
             self.start_new_kernel_client()
-        except RuntimeError as error:
-            self._recorder.fail(f"the kernel did not start: {error}; {self._kernel.cause_of_death()}")
-            return
-        try:
             for index, cell in enumerate(self.nb.cells):
                 if cell.cell_type == "code" and not self._run_cell(cell, index):
                     return
+        except RuntimeError as error:
+            self._recorder.fail(f"the kernel did not answer: {error}; {self._kernel.cause_of_death()}")
         finally:
             run_sync(self._hang_up)()
 

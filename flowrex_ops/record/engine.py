@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
     from flowrex_ops.record.client import Limits
+    from flowrex_ops.record.interrupts import Guard
     from flowrex_ops.record.process import KernelProcess
     from flowrex_ops.record.recorder import Recorder
 
@@ -27,10 +28,11 @@ class RecordEngine:
         recorder: Recorder | None = None,
         kernel: KernelProcess | None = None,
         limits: Limits | None = None,
+        guard: Guard | None = None,
         **options: Any,
     ) -> NotebookNode:
         """Execute *nb*; with a recorder no failure of a cell, the kernel or a limit is raised: the record tells."""
-        if recorder is None or kernel is None or limits is None:
+        if recorder is None or kernel is None or limits is None or guard is None:
             from papermill.engines import NBClientEngine
 
             executed: NotebookNode = NBClientEngine.execute_notebook(nb, kernel_name, **options)
@@ -38,7 +40,9 @@ class RecordEngine:
         from flowrex_ops.record.client import RecordClient
 
         recorder.adopt(nb)
-        RecordClient(nb, recorder, kernel, limits).run()
+        client = RecordClient(nb, recorder, kernel, limits)
+        guard.arm()
+        client.run()
         return nb
 
     @classmethod

@@ -17,10 +17,20 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Guard:
-    """Raises Interrupted on the first signal while armed; later signals, and all once disarmed, are ignored."""
+    """Raises Interrupted on the first signal while armed; later signals, and all once disarmed, are ignored.
+
+    A signal that comes earlier waits until the guard is armed: an import cut in half could not be finished later.
+    """
 
     def __init__(self) -> None:
+        self._armed = False
+        self._waiting: signal.Signals | None = None
+
+    def arm(self) -> None:
+        """From now on a signal interrupts; at once, where one has already come."""
         self._armed = True
+        if self._waiting is not None:
+            self._raise(self._waiting)
 
     def disarm(self) -> None:
         """From now on nothing interrupts: the record is being finished."""
@@ -28,13 +38,17 @@ class Guard:
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         if self._armed:
-            self._armed = False
-            raise Interrupted(f"stopped by {signal.Signals(number).name}")
+            self._raise(signal.Signals(number))
+        self._waiting = self._waiting or signal.Signals(number)
+
+    def _raise(self, number: signal.Signals) -> None:
+        self._armed = False
+        raise Interrupted(f"stopped by {number.name}")
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Guard]:
-    """Within this block SIGINT, SIGTERM and SIGHUP raise Interrupted; outside the main thread nothing changes."""
+    """Within this block SIGINT, SIGTERM and SIGHUP go to the guard; outside the main thread nothing changes."""
     guard = Guard()
     if threading.current_thread() is not threading.main_thread():
         yield guard

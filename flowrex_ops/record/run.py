@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.errors import NotebookError, RecordError
 from flowrex_ops.record import timeline
@@ -32,6 +32,9 @@ from flowrex_ops.record.recorder import Recorder, RunFacts
 from flowrex_ops.record.redaction import Redactor
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.settings import Settings
+
+if TYPE_CHECKING:
+    from flowrex_ops.record.process import KernelProcess
 
 ENGINE = "flowrex"
 _KERNEL = "python3"
@@ -112,7 +115,7 @@ def _execute(
     kernel = None
     try:
         kernel = KernelProcess(cwd=cwd, environment={**environment, VARIABLE: about})
-        _run_with_papermill(recorder, parameters, kernel, limits)
+        _run_with_papermill(recorder, parameters, kernel, limits, guard)
     except (OSError, RuntimeError, ValueError) as error:
         recorder.fail(f"the run could not go on: {error}")
     except KeyboardInterrupt as error:
@@ -124,7 +127,7 @@ def _execute(
 
 
 def _run_with_papermill(
-    recorder: Recorder, parameters: Mapping[str, Any], kernel: Any, limits: tuple[float, float]
+    recorder: Recorder, parameters: Mapping[str, Any], kernel: KernelProcess, limits: tuple[float, float], guard: Guard
 ) -> None:
     with _without_slow_validator():
         import papermill
@@ -146,6 +149,7 @@ def _run_with_papermill(
             recorder=recorder,
             kernel=kernel,
             limits=Limits(*limits),
+            guard=guard,
         )
 
 

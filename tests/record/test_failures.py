@@ -112,6 +112,16 @@ class TestRunner:
         assert verify(record.incident) == []
         assert not is_alive(pid)
 
+    def test_a_runner_stopped_before_its_kernel_answers_finishes_its_record(self, bench: Bench) -> None:
+        runner = bench.runner("1")
+        runner.wait_for("RunStarted")
+        runner.stop(signal.SIGTERM)
+        assert runner.wait_for("result")["status"] == "interrupted"
+        assert runner.end() == ""
+        record = load_record(bench.outputs, "latest")
+        assert states(record.path) == ["did not run"] * 2
+        assert record.html is not None
+
     def test_a_full_disk_is_one_clear_line_and_keeps_what_was_written(self, bench: Bench) -> None:
         notebook = bench.notebook("'before'", "'x' * 2_000_000", "3")
         inspect = "find $2/*/records -type f -name '*.ipynb' -exec cat {} +; echo; ls -A $2/*/records"
