@@ -30,7 +30,7 @@ class Pasted:
 
 
 QUICK_DIAGNOSTICS = (
-    Pasted("service status", "docker-compose -f docker-compose.prod.yml ps", ("backend", "postgres", "Up (healthy)")),
+    Pasted("service status", "docker-compose -f docker-compose.prod.yml ps", ("backend", "postgres", "(healthy)")),
     Pasted(
         "recent backend log",
         "docker-compose -f docker-compose.prod.yml logs --tail=100 backend",
@@ -85,7 +85,7 @@ DATABASE = (
 CHEAT_SHEET = (
     Pasted(
         "redis info",
-        "docker-compose -f docker-compose.prod.yml exec redis redis-cli INFO | head -n 3",
+        "docker-compose -f docker-compose.prod.yml exec redis redis-cli INFO",
         ("redis_version",),
     ),
     Pasted(
