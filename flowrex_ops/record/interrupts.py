@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from types import FrameType
 
@@ -43,6 +44,8 @@ class Guard:
 
     def _raise(self, number: signal.Signals) -> None:
         self._armed = False
+        # The signal may strike between making a coroutine and awaiting it; that is no news to the person at Ctrl-C.
+        warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
         raise Interrupted(f"stopped by {number.name}")
 
 
