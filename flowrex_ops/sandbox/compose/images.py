@@ -24,9 +24,10 @@ def copy_build_folders(home: Path) -> dict[str, str]:
     """Copy the compose file and what the images are made of to *home*; the tag of each image."""
     shutil.copy(FOLDER / "docker-compose.prod.yml", home)
     for image in IMAGES:
-        shutil.copytree(FOLDER / image, home / image, dirs_exist_ok=True)
+        shutil.rmtree(home / image, ignore_errors=True)  # of an earlier version of this project
+        shutil.copytree(FOLDER / image, home / image)
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(FOLDER.parent / "backend" / "app", home / "backend" / "app", dirs_exist_ok=True, ignore=ignore)
+    shutil.copytree(FOLDER.parent / "backend" / "app", home / "backend" / "app", ignore=ignore)
     shutil.copy(FOLDER.parent / "sql" / "schema.sql", home / "infra")
     return {image: _content_hash(home / image) for image in IMAGES}
 

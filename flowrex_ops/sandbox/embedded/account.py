@@ -24,20 +24,32 @@ class Account:
 
 @cache
 def database_account() -> Account:
-    """Ourselves; as root, a user namespace in which we are nobody special; where that is forbidden, ``nobody``."""
-    if os.geteuid() != 0:
+    """Ourselves; as root, ``nobody`` in a user namespace of our own; where that is forbidden, the real ``nobody``.
+
+    The namespace maps only the number: files stay ours, so that a home that is closed to others will do. It takes a
+    number that has a name, because ``initdb`` asks for the name; a user without one gets the same treatment as root.
+    """
+    if os.geteuid() != 0 and _has_name(os.geteuid()):
         return Account()
-    namespace = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
+    nobody = pwd.getpwnam("nobody")
+    namespace = ("unshare", "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}", "--")
     if _works((*namespace, "true")):
         return Account(namespace)
-    nobody = pwd.getpwnam("nobody")
     drop = ("setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups", "--")
     if _works((*drop, "true")):
         return Account(drop, nobody.pw_uid, nobody.pw_gid)
     raise SandboxError(
-        "PostgreSQL does not run as root, and neither 'unshare --user' nor 'setpriv' works here;"
+        f"PostgreSQL does not run as user {os.geteuid()}, and neither 'unshare --user' nor 'setpriv' works here;"
         " start the sandbox as an ordinary user"
     )
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def can_reach(account: Account, path: Path) -> bool:

@@ -121,7 +121,7 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
         text += _program(state, "nginx", (parts.nginx, *arguments), stopsignal="QUIT")
     target = state.ports["http"] if parts.nginx else state.ports["backend-1"]
     traffic = (sys.executable, "-m", "app.traffic", f"http://127.0.0.1:{target}")
-    return text + _program(state, "traffic", traffic, {"PYTHONPATH": str(BACKEND)})
+    return text + _program(state, "traffic", traffic, {"PYTHONPATH": _python_path()})
 
 
 def _program(
@@ -154,7 +154,7 @@ def _quoted(text: str) -> str:
 
 def _backend_environment(state: State, number: int) -> dict[str, str]:
     return {
-        "PYTHONPATH": str(BACKEND),
+        "PYTHONPATH": _python_path(),
         "PYTHONDONTWRITEBYTECODE": "1",
         "DATABASE_URL": app_dsn(state),
         "REDIS_URL": f"redis://127.0.0.1:{state.ports['redis']}/0",
@@ -163,6 +163,12 @@ def _backend_environment(state: State, number: int) -> dict[str, str]:
         "FLOWREX_REPLICA": str(number),
         "FLOWREX_VERSION": VERSION,
     }
+
+
+def _python_path() -> str:
+    """The folder with package ``app`` before whatever the caller's own path is."""
+    inherited = os.environ.get("PYTHONPATH", "")
+    return f"{BACKEND}{os.pathsep}{inherited}" if inherited else str(BACKEND)
 
 
 def _redis(state: State) -> str:

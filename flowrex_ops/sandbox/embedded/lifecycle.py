@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -117,7 +118,11 @@ def _start_supervisord(state: State, parts: Parts, account: Account, on_progress
     configuration = write_configuration(state, parts, account)
     on_progress("starting supervisord")
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)]
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", processes.MARK: state.home}
+    environment = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        processes.MARK: state.home,
+    }
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = (done.stderr.strip() or done.stdout.strip())[:200]

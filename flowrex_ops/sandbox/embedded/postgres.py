@@ -91,7 +91,8 @@ def _initdb(state: State, postgres_bin: Path, account: Account) -> None:
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=data)
     if done.returncode != 0:
-        raise SandboxError(f"initdb failed: {done.stderr.strip().splitlines()[-1]}; check the space left in '{data}'")
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise SandboxError(f"initdb failed: {reason}; put that right, in '{data}' or by another --home")
 
 
 def _hand_over(path: Path, account: Account) -> None:
