@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from flowrex_ops.errors import ParameterError
 
+TENTHS_BELOW = 10
 LONGEST = 100_000
 """The largest number that a span takes: a typing slip, not a span, beyond it."""
 
@@ -23,7 +24,7 @@ def parse_duration(text: str, *, name: str = "since") -> timedelta:
 
 def format_seconds(seconds: float) -> str:
     """A span for people: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    if seconds < 10:
+    if seconds < TENTHS_BELOW:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -13,13 +13,13 @@ from flowrex_ops.causes import CAUSES, RUNBOOK_CAUSES
 from flowrex_ops.checks.sessions import with_replica
 from flowrex_ops.checks.verdicts import Check
 from flowrex_ops.durations import format_seconds, parse_duration
-from flowrex_ops.ledger import Ledger
+from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.ledger.writer import Ledger
 from flowrex_ops.mitigations import split_approval
 from flowrex_ops.mitigations.factory import build
 from flowrex_ops.mitigations.guard import Approval, guard
 from flowrex_ops.model import Outcome, Plan, Reading, Verdict, VerdictKind, worst
 from flowrex_ops.notebook import Notebook
-from flowrex_ops.record.redaction import Redactor
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.sources.backend import BackendSource
 from flowrex_ops.sources.endpoints import Endpoints, discover
@@ -133,7 +133,7 @@ class Investigation:
         """
         try:
             verdict = check(*readings, **thresholds)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (the one place that turns a failure into inconclusive)
             reason = f"the check itself failed: {type(error).__name__}: {error}; please report it"
             verdict = Verdict(check.cause, VerdictKind.INCONCLUSIVE, reason)
         self.verdicts[verdict.cause] = verdict

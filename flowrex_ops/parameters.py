@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,8 @@ from typing import Any
 from flowrex_ops.catalog import Parameter, Runbook
 from flowrex_ops.durations import parse_duration
 from flowrex_ops.errors import ParameterError
+from flowrex_ops.ledger.incidents import INCIDENT_ID
 from flowrex_ops.mitigations import split_approval
-
-INCIDENT = re.compile(r"INC-\d{8}-\d{4}-[0-9a-f]{4}")
-"""An incident's id: ``INC-YYYYMMDD-HHMM-xxxx``."""
 
 
 def validate(runbook: Runbook, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def _number(value: Any) -> float:
     if isinstance(value, bool):
         raise TypeError
     number = float(value)
-    if number != number or number in (float("inf"), float("-inf")):
+    if not math.isfinite(number):
         raise ValueError
     return number
 
@@ -106,7 +104,7 @@ def _require_possible(name: str, value: Any) -> None:
         raise ParameterError(f"{name}: {value:g} is not a share; give more than 0 and at most 1")
     if name == "since":
         parse_duration(value)
-    if name == "incident_id" and value and not INCIDENT.fullmatch(value):
+    if name == "incident_id" and value and not INCIDENT_ID.fullmatch(value):
         raise ParameterError(f"incident_id: '{value}' is not an incident; one looks like INC-20260131-0412-a1b2")
     if name == "approve":
         for item in value:

@@ -5,6 +5,7 @@ Nothing here relies on colour alone: every state has its mark and its word.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -123,7 +124,7 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def format_cell(value: object) -> str:
     """One value for people: numbers short, times in UTC, nothing for missing."""
     if isinstance(value, float):
-        return "" if value != value else f"{value:,.1f}".removesuffix(".0")
+        return "" if math.isnan(value) else f"{value:,.1f}".removesuffix(".0")
     if value is None or value is pd.NaT:
         return ""
     if isinstance(value, datetime):

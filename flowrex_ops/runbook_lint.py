@@ -107,7 +107,7 @@ def _mitigations(whole: ast.Module) -> Iterator[str]:
             and isinstance(node.args[0], ast.Constant)
             and node.args[0].value not in KNOWN
         ):
-            yield f"'{node.args[0].value}' is not a mitigation"
+            yield f"'{node.args[0].value!s}' is not a mitigation"
 
 
 def _links(runbook: Runbook) -> Iterator[str]:

@@ -90,7 +90,7 @@ class TestNotARunbook:
 
     def test_no_metadata(self, tmp_path: Path) -> None:
         path = write(tmp_path / "x.ipynb", ("code", PARAMETERS), runbook="")
-        with pytest.raises(NotebookError, match="metadata.flowrex_ops needs"):
+        with pytest.raises(NotebookError, match=r"metadata\.flowrex_ops needs"):
             read_runbook(path)
 
     @pytest.mark.parametrize(

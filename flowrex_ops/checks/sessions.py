@@ -26,9 +26,9 @@ def protected(sessions: pd.DataFrame) -> pd.Series:
     )
     return (
         sessions["backend_type"].ne(CLIENT_BACKEND)
-        | sessions["superuser"].eq(True)
-        | sessions["replication"].eq(True)
-        | sessions["own"].eq(True)
+        | sessions["superuser"].fillna(value=False).astype(bool)
+        | sessions["replication"].fillna(value=False).astype(bool)
+        | sessions["own"].fillna(value=False).astype(bool)
         | backup
     )
 

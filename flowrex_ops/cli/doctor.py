@@ -38,7 +38,7 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
 
     Example: flowrex-ops doctor --json
     """
-    from flowrex_ops.record.redaction import Redactor
+    from flowrex_ops.ledger.redaction import Redactor
     from flowrex_ops.settings import find_file, load
     from flowrex_ops.sources.endpoints import discover
 

@@ -70,8 +70,8 @@ def verify(
 
     Example: flowrex-ops records verify
     """
+    from flowrex_ops.ledger.manifest import verify as verify_folder
     from flowrex_ops.record.archive import list_records, load_record
-    from flowrex_ops.record.manifest import verify as verify_folder
     from flowrex_ops.settings import load
 
     outputs = load(settings or None).outputs

@@ -61,9 +61,9 @@ def run(
 def run_runbook(name: str, given: Mapping[str, Any], *, on_event: OnEvent | None = None) -> RunResult:
     """Validate everything, then run: nothing is started for a request that cannot be right."""
     from flowrex_ops.catalog import get_runbook
+    from flowrex_ops.ledger.redaction import Redactor
     from flowrex_ops.parameters import validate
     from flowrex_ops.record.events import ignore
-    from flowrex_ops.record.redaction import Redactor
     from flowrex_ops.record.run import run_notebook
     from flowrex_ops.settings import find_file, load
 

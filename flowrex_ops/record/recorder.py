@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from flowrex_ops.ledger.files import READ_ONLY, write_atomic
+from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.model import RunStatus
 from flowrex_ops.record.archive import Slot
 from flowrex_ops.record.cells import CellRun, CellState, summary
 from flowrex_ops.record.document import Document
 from flowrex_ops.record.events import CellFinished, CellStarted, OnEvent, RunStarted
-from flowrex_ops.record.files import READ_ONLY, write_atomic
 from flowrex_ops.record.outcome import Findings
-from flowrex_ops.record.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)

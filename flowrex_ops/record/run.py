@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.errors import NotebookError, RecordError
-from flowrex_ops.record import timeline
-from flowrex_ops.record.archive import Slot, allocate, open_incident, update_incident
+from flowrex_ops.ledger import timeline
+from flowrex_ops.ledger.evidence import VARIABLE
+from flowrex_ops.ledger.files import READ_ONLY, write_atomic
+from flowrex_ops.ledger.incidents import open_incident, update_incident
+from flowrex_ops.ledger.manifest import write_manifest
+from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.record.archive import Slot, allocate
 from flowrex_ops.record.events import OnEvent, RunFinished, ignore
-from flowrex_ops.record.evidence import VARIABLE
-from flowrex_ops.record.files import READ_ONLY, write_atomic
 from flowrex_ops.record.interrupts import Guard, interruptible
-from flowrex_ops.record.manifest import write_manifest
 from flowrex_ops.record.recorder import Recorder, RunFacts
-from flowrex_ops.record.redaction import Redactor
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.settings import Settings
 

@@ -86,8 +86,7 @@ class _Call(threading.Thread, Generic[T]):
     def run(self) -> None:
         try:
             self.result = self._function()
-        except BaseException as error:
-            # carried to the caller's thread and raised there
+        except BaseException as error:  # noqa: BLE001  (carried to the caller's thread and raised there)
             self.error = error
 
 

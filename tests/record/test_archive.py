@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from flowrex_ops.errors import RecordError
-from flowrex_ops.record import timeline
-from flowrex_ops.record.archive import allocate, list_records, load_record, open_incident, read_incident
-from flowrex_ops.record.manifest import verify, write_manifest
+from flowrex_ops.ledger import timeline
+from flowrex_ops.ledger.incidents import open_incident, read_incident
+from flowrex_ops.ledger.manifest import verify, write_manifest
+from flowrex_ops.record.archive import allocate, list_records, load_record
 
 
 def finished_record(incident: Path, runbook: str, started: str) -> str:

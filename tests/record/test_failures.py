@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from record_bench import RUNNER, Bench, confirmed, is_alive, read, shows, states, until
 
+from flowrex_ops.ledger.manifest import verify
 from flowrex_ops.record.archive import list_records, load_record
-from flowrex_ops.record.manifest import verify
 from flowrex_ops.record.result import RunResult
 
 SAY_PID = """

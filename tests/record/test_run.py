@@ -11,10 +11,10 @@ import pytest
 from record_bench import Bench, confirmed, read, shows, states, verdict
 
 from flowrex_ops.errors import NotebookError, RecordError
-from flowrex_ops.record import timeline
-from flowrex_ops.record.archive import read_incident
+from flowrex_ops.ledger import timeline
+from flowrex_ops.ledger.incidents import read_incident
+from flowrex_ops.ledger.manifest import verify
 from flowrex_ops.record.events import CellFinished, CellStarted, Event, RunFinished, RunStarted, VerdictSeen
-from flowrex_ops.record.manifest import verify
 
 PLANNED = {
     "kind": "mitigation",
@@ -104,15 +104,15 @@ class TestRecord:
         assert kinds == ["incident", "run-started", "run-finished", "run-started", "run-finished"]
 
     def test_kernel_knows_its_record(self, bench: Bench) -> None:
-        source = "from flowrex_ops.record.evidence import kernel_record; print(kernel_record().record)"
+        source = "from flowrex_ops.ledger.evidence import kernel_record; print(kernel_record().record)"
         record = read(bench.run(source).record)
         assert record.cells[-1].outputs[0].text == "001-database_connections\n"
 
     def test_evidence_written_by_the_kernel_is_redacted_and_sealed(self, bench: Bench) -> None:
         result = bench.run(
             "import pandas as pd\n"
-            "from flowrex_ops.record.evidence import kernel_record, write_evidence\n"
-            "from flowrex_ops.record.redaction import Redactor\n"
+            "from flowrex_ops.ledger.evidence import kernel_record, write_evidence\n"
+            "from flowrex_ops.ledger.redaction import Redactor\n"
             "frame = pd.DataFrame({'dsn': ['postgresql://app:' + 'sesame' + '@db/x']})\n"
             "write_evidence(kernel_record().incident, '001-sessions', frame, Redactor()).name"
         )
@@ -157,7 +157,7 @@ class TestBadInput:
 
 def run_file(bench: Bench, path: Path) -> None:
     """Run the file at *path* as it is."""
-    from flowrex_ops.record.redaction import Redactor
+    from flowrex_ops.ledger.redaction import Redactor
     from flowrex_ops.record.run import run_notebook
     from flowrex_ops.settings import Settings
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowrex_ops.record.redaction import Redactor
-from flowrex_ops.record.shapes import MARKER
+from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.ledger.shapes import MARKER
 
 SECRET = 'kettle/&"blue+moon'
 PASSWORDS = st.text(

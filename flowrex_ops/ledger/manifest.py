@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from flowrex_ops.errors import RecordError
-from flowrex_ops.record import timeline
-from flowrex_ops.record.files import TEMPORARY_PREFIX, is_locked, locked, write_atomic
+from flowrex_ops.ledger import timeline
+from flowrex_ops.ledger.files import TEMPORARY_PREFIX, is_locked, locked, write_atomic
 
 FILE = "manifest.json"
 LOCK_SUFFIX = ".lock"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from flowrex_ops.record.redaction import Redactor
+from flowrex_ops.ledger.redaction import Redactor
 
 _PUBLISHED = frozenset(
     {

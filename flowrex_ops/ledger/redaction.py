@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from flowrex_ops.record.shapes import MARKER, NAMED_SECRET, marker, redact_shapes
+from flowrex_ops.ledger.shapes import MARKER, NAMED_SECRET, marker, redact_shapes
 
 SHORTEST_SECRET = 4
 """Characters; a shorter literal would redact half the record."""

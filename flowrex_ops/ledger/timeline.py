@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flowrex_ops.errors import RecordError
-from flowrex_ops.record.files import locked, record_error
+from flowrex_ops.ledger.files import locked, record_error
 
 FILE = "timeline.jsonl"
 _FIRST = "0" * 64

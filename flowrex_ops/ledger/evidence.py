@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowrex_ops.errors import RecordError
-from flowrex_ops.record.files import write_atomic
-from flowrex_ops.record.redaction import Redactor
+from flowrex_ops.ledger.files import write_atomic
+from flowrex_ops.ledger.redaction import Redactor
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,118 @@
+"""An engineer opens the runbook in JupyterLab, runs all cells, and has the diagnosis on the screen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import missing_part
+
+from flowrex_ops.mitigations.waiting import wait_until
+from flowrex_ops.sandbox import Sandbox, drills
+
+pytestmark = pytest.mark.browser
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """A Chromium of this machine, or no test."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        missing_part("Chromium")
+    return str(found)
+
+
+@pytest.fixture(scope="module")
+def locked_up(supervisor_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """A platform in which a chain of sessions waits behind one."""
+    drills.inject(supervisor_sandbox, drills.get_drill("lock-chain"), print)
+    yield supervisor_sandbox
+    drills.heal(supervisor_sandbox, print)
+
+
+@pytest.fixture
+def lab(locked_up: Sandbox, tmp_path: Path) -> Iterator[str]:
+    """JupyterLab on the runbooks, as `flowrex-ops notebooks` starts it; yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    options = [
+        "--no-browser",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        "--allow-root",
+    ]
+    options += ["--LabApp.news_url=", "--ServerApp.disable_check_xsrf=True", "--ServerApp.log_level=ERROR"]
+    folders = {
+        name: str(tmp_path / name)
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
+    command = [
+        sys.executable,
+        "-c",
+        "from flowrex_ops.cli import main; main()",
+        "notebooks",
+        "--settings",
+        str(locked_up.settings_file),
+        *options,
+    ]
+    with (tmp_path / "lab.log").open("w") as log:
+        process = subprocess.Popen(command, env=os.environ | folders, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        assert wait_until(lambda: answers(f"{address}/api"), seconds=60), (tmp_path / "lab.log").read_text()
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def test_run_all_cells_ends_with_the_diagnosis(chromium: str, lab: str, locked_up: Sandbox, tmp_path: Path) -> None:
+    """Run All Cells: the outcome names the root of the chain, and the platform is as it was."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.goto(f"{lab}/lab/tree/incidents/database_connections.ipynb?reset")
+        page.locator(".jp-Notebook").wait_for(timeout=60_000)
+        page.locator(".jp-MarkdownOutput h1").first.wait_for(timeout=60_000)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        outcome = page.locator(".jp-OutputArea-output", has_text="diagnosis").filter(has_text="took").last
+        outcome.wait_for(timeout=90_000)
+        outcome.scroll_into_view_if_needed()
+        text = outcome.inner_text()
+        shot = Path(os.environ.get("FLOWREX_OPS_SCREENSHOTS", tmp_path)) / "jupyterlab.png"
+        page.screenshot(path=shot)
+        browser.close()
+    assert "db.lock-contention" in text
+    assert "terminate-root-blocker planned" in text
+    assert shot.stat().st_size > 20_000
+    assert locked_up.query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'migration'")

@@ -1,0 +1,46 @@
+"""Every drill on both stacks: the fault is real, the runbook names it first, nothing false, and the cure cures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flowrex_ops.causes import CAUSES
+from flowrex_ops.cli.scoring import play
+from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.drills import DRILLS, Drill
+
+pytestmark = pytest.mark.drill
+
+
+@pytest.fixture(autouse=True)
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Records of drills go to the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "outputs"
+
+
+@pytest.mark.parametrize("drill", DRILLS, ids=lambda drill: drill.scenario)
+def test_drill(any_sandbox: Sandbox, drill: Drill, records: Path) -> None:
+    """The expected causes are confirmed, no other is; mitigations that are meant to cure it do, verified."""
+    if any_sandbox.state.stack not in drill.stacks:
+        pytest.skip(f"{drill.scenario} is not for this stack")
+    score = play(any_sandbox, drill, approve=drill.approve, on_progress=print)
+    assert score.failures == []
+    states = {mitigation["slug"]: mitigation["state"] for mitigation in score.result.mitigations}
+    assert {slug: states[slug] for slug in drill.approve} == dict.fromkeys(drill.approve, "verified")
+    assert all(state in ("refused", "planned") for slug, state in states.items() if slug not in drill.approve)
+    page = score.result.html.read_text(encoding="utf-8")
+    assert "Traceback" not in page
+
+
+def test_every_cause_has_a_drill() -> None:
+    """No cause without a drill that shows it, no drill that expects an unknown cause."""
+    assert {cause for drill in DRILLS for cause in drill.expected} == set(CAUSES)
+
+
+def test_mitigations_that_cure_are_shown_by_a_drill() -> None:
+    """Each mitigation that a cause points at is proven by a drill that it cures."""
+    promised = {step.target for cause in CAUSES.values() for step in cause.next_steps if step.kind == "mitigation"}
+    assert {slug for drill in DRILLS if drill.cures for slug in drill.approve} == promised

@@ -1,0 +1,131 @@
+"""One runbook, one broken platform, several ways to run it: the same diagnosis, and nothing changed unasked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrex_ops.catalog import get_runbook
+from flowrex_ops.cli.run import run_runbook
+from flowrex_ops.model import OUTCOME_MIME_TYPE
+from flowrex_ops.sandbox import Sandbox, drills
+
+RUNBOOK = get_runbook("database_connections")
+THRESHOLDS = {"idle_after_seconds": 2.0}
+
+
+@pytest.fixture(scope="module")
+def locked_up(supervisor_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """A platform in which a chain of sessions waits behind one."""
+    drills.inject(supervisor_sandbox, drills.get_drill("lock-chain"), print)
+    yield supervisor_sandbox
+    drills.heal(supervisor_sandbox, print)
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """An environment without settings, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return {name: value for name, value in os.environ.items() if not name.startswith("FLOWREX_OPS")}
+
+
+def outcome_of(path: Path) -> dict[str, Any]:
+    """The last machine-readable outcome in an executed notebook."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    data = [
+        output["data"][OUTCOME_MIME_TYPE]
+        for cell in cells
+        for output in cell.get("outputs", ())
+        if OUTCOME_MIME_TYPE in output.get("data", {})
+    ]
+    (last,) = [item for item in data if item["kind"] == "outcome"]
+    return dict(last)
+
+
+def verdicts(outcome: dict[str, Any]) -> dict[str, str]:
+    return {verdict["cause"]: verdict["verdict"] for verdict in outcome["verdicts"]}
+
+
+def root_is_there(sandbox: Sandbox) -> bool:
+    return bool(sandbox.query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'migration'"))
+
+
+def run_plain_papermill(sandbox: Sandbox, environment: dict[str, str], out: Path) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(RUNBOOK.path),
+        str(out),
+        "-p",
+        "settings",
+        str(sandbox.settings_file),
+    ]
+    command += ["-p", "idle_after_seconds", "2", "--no-progress-bar"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=180)
+
+
+def test_our_command_and_plain_papermill_agree(locked_up: Sandbox, clean: dict[str, str], tmp_path: Path) -> None:
+    """Papermill without our engine needs nothing of ours but the library, and finds the same."""
+    ours = run_runbook("database_connections", {"settings": str(locked_up.settings_file), **THRESHOLDS})
+    done = run_plain_papermill(locked_up, clean, tmp_path / "out.ipynb")
+    assert done.returncode == 0, done.stderr
+    theirs = outcome_of(tmp_path / "out.ipynb")
+    assert (ours.diagnosis, theirs["diagnosis"]) == ("db.lock-contention", "db.lock-contention")
+    assert verdicts(outcome_of(ours.record)) == verdicts(theirs)
+    assert {m["slug"]: m["state"] for m in theirs["mitigations"]}["terminate-root-blocker"] == "planned"
+    assert root_is_there(locked_up), "a run without approval changed the platform"
+
+
+def test_plain_papermill_writes_no_secret(locked_up: Sandbox, clean: dict[str, str], tmp_path: Path) -> None:
+    """Redaction happens in the kernel: also a notebook that papermill itself writes is clean."""
+    run_plain_papermill(locked_up, clean, tmp_path / "out.ipynb")
+    text = (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+    from flowrex_ops.settings import load
+
+    secrets = load(locked_up.settings_file).secret_values()
+    assert secrets
+    assert [secret for secret in secrets if secret in text] == []
+
+
+def test_cell_by_cell_under_nbval(locked_up: Sandbox, clean: dict[str, str]) -> None:
+    """Every cell of the committed notebook executes, one after another, in a kernel that nbval drives."""
+    environment = clean | {"FLOWREX_OPS_SETTINGS": str(locked_up.settings_file)}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        str(RUNBOOK.path),
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_plan_approved_by_its_hash_is_applied_and_another_is_refused(locked_up: Sandbox, clean: dict[str, str]) -> None:
+    """What the first record planned, a later run applies by slug@hash; a hash of yesterday changes nothing."""
+    slug = "terminate-root-blocker"
+    given = {"settings": str(locked_up.settings_file), "operator": "ada"}
+    planned = run_runbook("database_connections", given)
+    (shown,) = [mitigation for mitigation in planned.mitigations if mitigation["slug"] == slug]
+    stale = run_runbook("database_connections", given | {"approve": [f"{slug}@000000000000"]})
+    assert {m["slug"]: m["state"] for m in stale.mitigations}[slug] == "refused"
+    assert root_is_there(locked_up)
+    approval = {"approve": [f"{slug}@{shown['plan_hash']}"], "incident_id": planned.incident}
+    applied = run_runbook("database_connections", given | approval)
+    assert {m["slug"]: m["state"] for m in applied.mitigations}[slug] == "verified"
+    assert not root_is_there(locked_up)
+    events = [json.loads(line) for line in (applied.record.parent.parent / "timeline.jsonl").open()]
+    assert [e["kind"] for e in events if "mitigation" in e["kind"]] == ["mitigation-intent", "mitigation-result"]
