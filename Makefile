@@ -40,7 +40,7 @@ lint: $(READY) ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@$(BIN)/flowrex-ops runbooks --lint
 
 bench: $(READY) ## measure speed and memory
-	@$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=min,median,rounds $(FLAGS)
+	@$(BIN)/python -m pytest tests/benchmarks -o addopts=--strict-markers --benchmark-only --benchmark-columns=min,median,rounds -s $(FLAGS)
 
 check: lint test ## exactly what CI runs
 

@@ -106,12 +106,15 @@ def with_replica(sessions: pd.DataFrame, addresses: Mapping[str, str]) -> pd.Dat
 
 
 def count_holders(sessions: pd.DataFrame) -> pd.DataFrame:
-    """Who holds the server's connections: role, application, client, state, connections, oldest_seconds; most first."""
+    """Who holds the server's connections: role, application, client, state, connections, oldest_seconds; most first.
+
+    With the column ``replica`` (``with_replica``) also which replica.
+    """
     held = sessions[sessions["backend_type"].eq(CLIENT_BACKEND)]
-    keys = ["role", "application", "client", "state"]
+    keys = ["role", "application", *(["replica"] if "replica" in held else []), "client", "state"]
     grouped = held.fillna(dict.fromkeys(keys, "")).groupby(keys)
     counted = grouped.agg(connections=("pid", "size"), oldest_seconds=("state_age_seconds", "max")).reset_index()
-    return counted.sort_values(["connections", *keys], ascending=[False, True, True, True, True], ignore_index=True)
+    return counted.sort_values(["connections", *keys], ascending=[False, *[True] * len(keys)], ignore_index=True)
 
 
 def open_transactions(sessions: pd.DataFrame) -> pd.DataFrame:
