@@ -39,7 +39,7 @@ def plot_connections(sessions: pd.DataFrame, limits: ConnectionLimits) -> Figure
     holder = held["application"].replace("", pd.NA).fillna(held["role"]).fillna("unknown")
     counts = pd.crosstab(holder, state)
     counts = counts.loc[counts.sum(axis=1).sort_values().index].tail(SHOWN_BARS)
-    figure, axes = _figure(1.6 + 0.34 * (len(counts) + 1))
+    figure, axes = _figure(1.9 + 0.34 * (len(counts) + 1))
     _stack(axes, counts)
     free = max(0, limits.for_applications - limits.used)
     used = f"all: {limits.used} of {limits.for_applications}, {free} left"
@@ -77,7 +77,7 @@ def plot_session_ages(sessions: pd.DataFrame, *, threshold_seconds: float) -> Fi
     """How long the oldest open transactions have been open, by state; takes ``PostgresSource.get_sessions``."""
     client = sessions[sessions["backend_type"].eq("client backend") & sessions["xact_age_seconds"].notna()]
     oldest = client.sort_values("xact_age_seconds", ascending=False).head(SHOWN_BARS)
-    figure, axes = _figure(1.4 + 0.32 * max(1, len(oldest)))
+    figure, axes = _figure(1.7 + 0.32 * max(1, len(oldest)))
     for row in oldest.itertuples():
         colour, hatch = STATES.get(str(row.state), STATES["other"])
         label = f"{row.application or row.role} PID {row.pid}"
@@ -182,7 +182,8 @@ def _legend(axes: Axes, states: set[str] | None = None) -> None:
         known = [(state, look) for state, look in STATES.items() if state in states]
         handles = [Patch(facecolor=c, hatch=h, edgecolor=PAPER, label=state) for state, (c, h) in known]
     if handles:
-        axes.legend(handles=handles, loc="lower right", frameon=False, fontsize=9)
+        # Below the axes: inside them it would hide the bars, or the line that matters.
+        axes.figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

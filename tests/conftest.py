@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowrex_ops import sandbox
-from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox import Sandbox, drills
 
 
 def missing_part(name: str) -> None:
@@ -55,6 +55,14 @@ def any_sandbox(request: pytest.FixtureRequest) -> Sandbox:
     """Each stack's platform in turn."""
     running: Sandbox = request.getfixturevalue(f"{request.param}_sandbox")
     return running
+
+
+@pytest.fixture(scope="module")
+def locked_up(supervisor_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """A platform in which a chain of sessions waits behind one."""
+    drills.inject(supervisor_sandbox, drills.get_drill("lock-chain"), print)
+    yield supervisor_sandbox
+    drills.heal(supervisor_sandbox, print)
 
 
 def _running(stack: str, home: Path) -> Iterator[Sandbox]:

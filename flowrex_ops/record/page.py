@@ -28,7 +28,7 @@ def render_page(notebook: dict[str, Any]) -> str:
     from nbformat import NotebookNode, from_dict
 
     record = notebook["metadata"]["flowrex_ops"]["record"]
-    nodes: NotebookNode = from_dict({**notebook, "cells": [_presentable(cell) for cell in notebook["cells"]]})  # type: ignore[no-untyped-call]
+    nodes: NotebookNode = from_dict({**notebook, "cells": [_presentable(cell) for cell in notebook["cells"]]})
     body, _ = _exporter().from_notebook_node(nodes)
     return _shell().render(
         record=record,
@@ -50,8 +50,8 @@ def warm_up() -> None:
     """Do now what would make the first page slow: imports and compiling templates (about 0.4 s)."""
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-    cells = [new_markdown_cell("## a"), new_code_cell("a = 1")]  # type: ignore[no-untyped-call]
-    _exporter().from_notebook_node(new_notebook(cells=cells))  # type: ignore[no-untyped-call]
+    cells = [new_markdown_cell("## a"), new_code_cell("a = 1")]
+    _exporter().from_notebook_node(new_notebook(cells=cells))
     _shell()
 
 
@@ -73,7 +73,7 @@ def _presentable(cell: dict[str, Any]) -> dict[str, Any]:
 def _exporter() -> HTMLExporter:
     from nbconvert.exporters import HTMLExporter
 
-    exporter: HTMLExporter = HTMLExporter(  # type: ignore[no-untyped-call]
+    exporter: HTMLExporter = HTMLExporter(
         template_name="flowrex", extra_template_basedirs=[str(_TEMPLATES)], embed_images=False
     )
     return exporter

@@ -137,7 +137,7 @@ def _run_with_papermill(
 
         from flowrex_ops.record.client import Limits
     threading.Thread(target=_warm_up, daemon=True).start()
-    nodes: NotebookNode = from_dict(recorder.notebook)  # type: ignore[no-untyped-call]
+    nodes: NotebookNode = from_dict(recorder.notebook)
     with contextlib.suppress(PapermillExecutionError):  # the recorder knows, and tells it better
         papermill.execute_notebook(
             nodes,

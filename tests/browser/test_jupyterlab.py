@@ -16,7 +16,7 @@ import pytest
 from conftest import missing_part
 
 from flowrex_ops.mitigations.waiting import wait_until
-from flowrex_ops.sandbox import Sandbox, drills
+from flowrex_ops.sandbox import Sandbox
 
 pytestmark = pytest.mark.browser
 FLAGS = [
@@ -37,14 +37,6 @@ def chromium() -> str:
     if found is None:
         missing_part("Chromium")
     return str(found)
-
-
-@pytest.fixture(scope="module")
-def locked_up(supervisor_sandbox: Sandbox) -> Iterator[Sandbox]:
-    """A platform in which a chain of sessions waits behind one."""
-    drills.inject(supervisor_sandbox, drills.get_drill("lock-chain"), print)
-    yield supervisor_sandbox
-    drills.heal(supervisor_sandbox, print)
 
 
 @pytest.fixture

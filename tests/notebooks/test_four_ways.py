@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,10 @@ import pytest
 from flowrex_ops.catalog import get_runbook
 from flowrex_ops.cli.run import run_runbook
 from flowrex_ops.model import OUTCOME_MIME_TYPE
-from flowrex_ops.sandbox import Sandbox, drills
+from flowrex_ops.sandbox import Sandbox
 
 RUNBOOK = get_runbook("database_connections")
 THRESHOLDS = {"idle_after_seconds": 2.0}
-
-
-@pytest.fixture(scope="module")
-def locked_up(supervisor_sandbox: Sandbox) -> Iterator[Sandbox]:
-    """A platform in which a chain of sessions waits behind one."""
-    drills.inject(supervisor_sandbox, drills.get_drill("lock-chain"), print)
-    yield supervisor_sandbox
-    drills.heal(supervisor_sandbox, print)
 
 
 @pytest.fixture
