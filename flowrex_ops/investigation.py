@@ -114,10 +114,18 @@ class Investigation:
         if not reading.available:
             self._notebook.show(presentation.unavailable_html([reading]), f"no {reading.what}: {reading.error}")
             return
-        frame = view(reading.require()) if view else reading.require()
-        evidence = self.ledger.write_evidence(reading.what, frame)
+        value = reading.require()
+        frame = view(value) if view else value
+        evidence = self._keep(reading.what, value, frame, view)
         shown = frame[list(columns)] if columns else frame
         self._notebook.show(presentation.frame_html(shown, evidence=evidence), shown.head(15).to_string(index=False))
+
+    def _keep(self, what: str, value: Any, frame: pd.DataFrame, view: Callable[[Any], pd.DataFrame] | None) -> str:
+        """Write the reading's whole table as evidence, and the view of it beside it; the path of what is shown."""
+        if view is None or not isinstance(value, pd.DataFrame):
+            return self.ledger.write_evidence(what, frame)
+        self.ledger.write_evidence(what, value)
+        return self.ledger.write_evidence(f"{what} {getattr(view, '__name__', 'view')}", frame)
 
     def plot(self, draw: Callable[..., Any], *readings: Reading[Any], **options: Any) -> None:
         """Draw a chart from readings; where one has no answer, say so in its place."""

@@ -16,6 +16,8 @@ Frame = Reading[pd.DataFrame]
 
 FULL_SHARE = 0.5
 """A pool counts as full when it was so in at least this share of the samples: bursts are not saturation."""
+ROOMY_SHARE = 0.5
+"""A pool with less than this share taken has room: what holds its connections does not hurt users yet."""
 
 
 @judges("db.unreachable")
@@ -186,11 +188,11 @@ def check_pool_saturated(
 
 
 def _grade(pools: Frame | None) -> Severity:
-    """P2 while every pool still has a connection to give; P1 once one is full, or when that cannot be read."""
+    """P2 while every pool still has half of its connections to give; P1 once one has not, or when that cannot be read."""
     if pools is None or missing(pools):
         return Severity.P1
     summary = summarise_pools(pools.require())
-    spare = summary["full_share"].lt(FULL_SHARE) & summary["answered"].astype(bool)
+    spare = summary["in_use"].lt(summary["maximum"] * ROOMY_SHARE) & summary["answered"].astype(bool)
     return Severity.P2 if len(summary) and bool(spare.all()) else Severity.P1
 
 
