@@ -22,7 +22,7 @@ from flowrex_ops.model import Outcome, Plan, Reading, Verdict, VerdictKind, wors
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.sources.backend import BackendSource
-from flowrex_ops.sources.endpoints import Endpoints, discover
+from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.sources.logs import LogSource
 from flowrex_ops.sources.postgres import PostgresSource
 from flowrex_ops.sources.services import ServicesSource
@@ -83,10 +83,11 @@ class Investigation:
 
     def _open_sources(self) -> None:
         limits, endpoints = self.settings.limits, self.endpoints
+        self._finder = ReplicaFinder(self.settings, endpoints.stack, endpoints.replicas)
         bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
         self.database = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
         self.backend = BackendSource(
-            endpoints.backends,
+            self._finder.urls,
             default_pool_size=self.settings.backend.pool_size,
             missing=f"backend is {endpoints.origins.get('backend', 'not configured')}",
             **bounds,
@@ -105,7 +106,7 @@ class Investigation:
             return sessions
         from dataclasses import replace
 
-        return replace(sessions, value=with_replica(sessions.require(), self.endpoints.replica_addresses))
+        return replace(sessions, value=with_replica(sessions.require(), self._finder.addresses()))
 
     def show(
         self, reading: Reading[Any], view: Callable[[Any], pd.DataFrame] | None = None, columns: Sequence[str] = ()

@@ -64,7 +64,7 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
     limits = settings.limits
     bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
     postgres = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
-    backend = BackendSource(endpoints.backends, missing=endpoints.origins.get("backend", ""), **bounds)
+    backend = BackendSource(lambda: endpoints.backends, missing=endpoints.origins.get("backend", ""), **bounds)
     redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
     service = settings.backend.service
     logs = LogSource(endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=100_000)

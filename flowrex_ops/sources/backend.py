@@ -26,13 +26,16 @@ POOL_COLUMNS = ["at", "replica", "error", *POOL_METRICS.values()]
 
 
 class BackendSource(Source):
-    """All replicas at once; one that does not answer is a row with its error, all silent is an unavailable reading."""
+    """All replicas at once; one that does not answer is a row with its error, all silent is an unavailable reading.
+
+    *find_replicas* gives replica to base URL, anew for each question: a restart may move a replica to another port.
+    """
 
     name = "backend"
 
     def __init__(
         self,
-        replicas: Mapping[str, str],
+        find_replicas: Callable[[], Mapping[str, str]],
         *,
         limit_seconds: float,
         limit_rows: int,
@@ -40,7 +43,7 @@ class BackendSource(Source):
         missing: str = "",
     ) -> None:
         super().__init__(limit_seconds=limit_seconds, limit_rows=limit_rows)
-        self._replicas = dict(replicas)
+        self._find_replicas = find_replicas
         self._default_pool_size = default_pool_size
         self._missing = missing
 
@@ -76,13 +79,14 @@ class BackendSource(Source):
         return rows
 
     def _ask_all(self, path: str, read: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
-        if not self._replicas:
+        replicas = self._find_replicas()
+        if not replicas:
             raise SourceUnavailableError(
                 self._missing
                 or "no backend replica is configured or was discovered; set backend.urls or run 'flowrex-ops doctor'"
             )
-        with ThreadPoolExecutor(max_workers=min(16, len(self._replicas))) as pool:
-            return list(pool.map(lambda item: self._ask(item[0], item[1] + path, read), self._replicas.items()))
+        with ThreadPoolExecutor(max_workers=min(16, len(replicas))) as pool:
+            return list(pool.map(lambda item: self._ask(item[0], item[1] + path, read), replicas.items()))
 
     def _ask(self, replica: str, url: str, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         import httpx

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ REDIS_PORT = 6379
 class Endpoints:
     """Where to ask. ``origins`` says for each source where its address came from, or why it has none.
 
-    ``replica_addresses`` maps an address that PostgreSQL may see a client come from to the replica's name.
+    ``replicas`` are those at the time of discovery; ``ReplicaFinder`` follows them from there.
     """
 
     stack: Stack
@@ -30,7 +31,7 @@ class Endpoints:
     postgres_reserve_dsn: str | None = None
     redis_url: str | None = None
     backends: Mapping[str, str] = field(default_factory=dict)
-    replica_addresses: Mapping[str, str] = field(default_factory=dict)
+    replicas: Sequence[Replica] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,7 +58,7 @@ def discover(settings: Settings) -> Endpoints:
         postgres_reserve_dsn=reserve.get_secret_value() if reserve else None,
         redis_url=redis,
         backends=backends,
-        replica_addresses=_unambiguous_addresses(replicas),
+        replicas=tuple(replicas),
         origins=found.origins,
     )
 
@@ -87,13 +88,12 @@ class _Finder:
         return self._discover("redis", self._settings.redis.service, REDIS_PORT, self._redis_url)
 
     def backends(self) -> dict[str, str]:
-        backend = self._settings.backend
-        if backend.urls:
+        found = backend_urls(self._settings, self._replicas)
+        if self._settings.backend.urls:
             self.origins["backend"] = "settings: backend.urls"
-            return {f"{backend.service}-{n}": url.rstrip("/") for n, url in enumerate(backend.urls, start=1)}
-        running = [r for r in self._replicas if r.service == backend.service and r.running and backend.port in r.ports]
-        self.origins["backend"] = self._origin(bool(running), f"service '{backend.service}'")
-        return {r.name: "http://{}:{}".format(*r.ports[backend.port]) for r in running}
+        else:
+            self.origins["backend"] = self._origin(bool(found), f"service '{self._settings.backend.service}'")
+        return found
 
     def _discover(self, source: str, service: str, port: int, build: Callable[[str, int], str]) -> str | None:
         replica = next((r for r in self._replicas if r.service == service and port in r.ports), None)
@@ -121,7 +121,41 @@ class _Finder:
         return f"redis://{login}{host}:{port}/0"
 
 
-def _unambiguous_addresses(replicas: list[Replica]) -> dict[str, str]:
+class ReplicaFinder:
+    """Where the replicas are now: under Compose a restart gives them other ports and addresses.
+
+    While the stack does not answer, what it said last is what is known.
+    """
+
+    def __init__(self, settings: Settings, stack: Stack, known: Sequence[Replica]) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._known = list(known)
+
+    def urls(self) -> dict[str, str]:
+        """Replica to base URL of the backend's replicas."""
+        return backend_urls(self._settings, self._ask())
+
+    def addresses(self) -> dict[str, str]:
+        """Address that PostgreSQL may see a client come from, to the replica that has it."""
+        return unambiguous_addresses(self._ask())
+
+    def _ask(self) -> list[Replica]:
+        with contextlib.suppress(SourceUnavailableError):
+            self._known = list(self._stack.get_replicas())
+        return self._known
+
+
+def backend_urls(settings: Settings, replicas: Sequence[Replica]) -> dict[str, str]:
+    """Base URLs of the backend's replicas: as configured, else of those that run."""
+    backend = settings.backend
+    if backend.urls:
+        return {f"{backend.service}-{n}": url.rstrip("/") for n, url in enumerate(backend.urls, start=1)}
+    running = [r for r in replicas if r.service == backend.service and r.running and backend.port in r.ports]
+    return {replica.name: "http://{}:{}".format(*replica.ports[backend.port]) for replica in running}
+
+
+def unambiguous_addresses(replicas: Sequence[Replica]) -> dict[str, str]:
     """Address to replica, for addresses that one replica alone has (under supervisord all share 127.0.0.1)."""
     owners: dict[str, set[str]] = {}
     for replica in replicas:

@@ -29,7 +29,6 @@ def test_drill(any_sandbox: Sandbox, drill: Drill, records: Path) -> None:
     score = play(any_sandbox, drill, approve=drill.approve, on_progress=print)
     assert score.failures == []
     states = {mitigation["slug"]: mitigation["state"] for mitigation in score.result.mitigations}
-    assert {slug: states[slug] for slug in drill.approve} == dict.fromkeys(drill.approve, "verified")
     assert all(state in ("refused", "planned") for slug, state in states.items() if slug not in drill.approve)
     page = score.result.html.read_text(encoding="utf-8")
     assert "Traceback" not in page

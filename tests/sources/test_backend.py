@@ -42,7 +42,7 @@ def replica(body: str, status: int = 200) -> Iterator[str]:
 
 
 def ask(**replicas: str) -> BackendSource:
-    return BackendSource(replicas, limit_seconds=1.0, limit_rows=100)
+    return BackendSource(lambda: replicas, limit_seconds=1.0, limit_rows=100)
 
 
 def test_gauges_of_every_replica() -> None:

@@ -11,7 +11,7 @@ from flowrex_ops.checks.sessions import with_replica
 from flowrex_ops.cli.run import run_runbook
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.settings import load
-from flowrex_ops.sources.endpoints import discover
+from flowrex_ops.sources.endpoints import discover, unambiguous_addresses
 from flowrex_ops.sources.postgres import PostgresSource
 from flowrex_ops.sources.redis import RedisSource
 
@@ -40,7 +40,7 @@ def test_sessions_are_told_apart_by_replica(no_settings: Sandbox) -> None:
     """Under Compose the client address that PostgreSQL sees is the replica's own."""
     endpoints = discover(load())
     with closing(PostgresSource(endpoints.postgres_dsn, limit_seconds=5, limit_rows=500)) as source:
-        sessions = with_replica(source.get_sessions().require(), endpoints.replica_addresses)
+        sessions = with_replica(source.get_sessions().require(), unambiguous_addresses(endpoints.replicas))
     assert {"backend-1", "backend-2", "backend-3"} <= set(sessions["replica"])
 
 
