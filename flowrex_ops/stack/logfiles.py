@@ -41,19 +41,30 @@ def parse_time(text: str) -> datetime | None:
 def read_log_file(path: Path, *, service: str, replica: str, since: datetime, max_bytes: int) -> Iterator[LogLine]:
     """Lines since a time from the newest *max_bytes* of a file and of its rotated predecessor ``<file>.1``.
 
-    A line without a time of its own (a traceback's) belongs to, and takes the time of, the line before it.
+    A line without a time of its own (a traceback's) belongs to, and takes the time of, the line before it. Where the
+    limit cuts an entry in two, the rest of it is left out; a log without any times is given whole.
     """
     at: datetime | None = None
+    rest: list[str] = []
+    cut = _size(path) > max_bytes
     for text in _tail(path, max_bytes):
         at = parse_time(text) or at
-        if at is None or at >= since:
+        if at is None and cut:
+            rest.append(text)
+        elif at is None or at >= since:
             yield LogLine(service, replica, text, at)
+    if at is None:
+        yield from (LogLine(service, replica, text, None) for text in rest)
 
 
 def merge_by_time(streams: Sequence[Iterator[LogLine]]) -> Iterator[LogLine]:
     """The streams as one, ordered by time; each is read only as far as needed."""
     beginning = datetime.min.replace(tzinfo=UTC)
     yield from heapq.merge(*streams, key=lambda line: line.at or beginning)
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in (path, path.with_name(path.name + ".1")) if file.is_file())
 
 
 def _tail(path: Path, max_bytes: int) -> Iterator[str]:

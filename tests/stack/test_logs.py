@@ -85,3 +85,19 @@ def test_newest_bytes_are_whole_lines_of_the_end(pieces: list[str], limit: int) 
 def test_lines_do_not_depend_on_how_the_stream_is_cut(chunks: list[bytes]) -> None:
     """Splitting chunk by chunk gives the same lines as splitting the whole."""
     assert list(split_lines(chunks)) == list(split_lines([b"".join(chunks)]))
+
+
+def test_entry_that_the_limit_cuts_in_two_is_left_out(tmp_path: Path) -> None:
+    """The end of a traceback whose beginning was cut off has no time, and nobody could tell whose it is."""
+    file = tmp_path / "backend.log"
+    file.write_text("2026-11-23T17:00:00Z ERROR\n  File one\n  File two\n2026-11-23T17:00:01Z INFO after\n")
+    lines = read_log_file(file, service="backend", replica="backend-1", since=BEGINNING, max_bytes=45)
+    assert [line.text for line in lines] == ["2026-11-23T17:00:01Z INFO after"]
+
+
+def test_log_without_any_times_is_given_whole(tmp_path: Path) -> None:
+    """Better lines without a time than none."""
+    file = tmp_path / "backend.log"
+    file.write_text("one\ntwo\nthree\n")
+    lines = read_log_file(file, service="backend", replica="backend-1", since=BEGINNING, max_bytes=10)
+    assert [(line.text, line.at) for line in lines] == [("two", None), ("three", None)]
