@@ -39,7 +39,7 @@ def plot_connections(sessions: pd.DataFrame, limits: ConnectionLimits) -> Figure
     holder = held["application"].replace("", pd.NA).fillna(held["role"]).fillna("unknown")
     counts = pd.crosstab(holder, state)
     counts = counts.loc[counts.sum(axis=1).sort_values().index].tail(SHOWN_BARS)
-    figure, axes = _figure(1.9 + 0.34 * (len(counts) + 1))
+    figure, axes = new_figure(1.9 + 0.34 * (len(counts) + 1))
     _stack(axes, counts)
     free = max(0, limits.for_applications - limits.used)
     used = f"all: {limits.used} of {limits.for_applications}, {free} left"
@@ -57,7 +57,7 @@ def plot_connections(sessions: pd.DataFrame, limits: ConnectionLimits) -> Figure
 def plot_pools(samples: pd.DataFrame) -> Figure:
     """Connections in use against the size of each replica's pool; takes ``BackendSource.sample_pools``."""
     latest = samples[samples["error"].isna()].sort_values("at").groupby("replica").tail(1).sort_values("replica")
-    figure, axes = _figure(1.3 + 0.36 * max(1, len(latest)))
+    figure, axes = new_figure(1.3 + 0.36 * max(1, len(latest)))
     full = latest["in_use"].ge(latest["maximum"])
     axes.barh(latest["replica"], latest["maximum"], color="#e4e4e0", edgecolor=GREY, height=0.6)
     bars = axes.barh(latest["replica"], latest["in_use"], color=[VERMILLION if f else BLUE for f in full], height=0.6)
@@ -77,7 +77,7 @@ def plot_session_ages(sessions: pd.DataFrame, *, threshold_seconds: float) -> Fi
     """How long the oldest open transactions have been open, by state; takes ``PostgresSource.get_sessions``."""
     client = sessions[sessions["backend_type"].eq("client backend") & sessions["xact_age_seconds"].notna()]
     oldest = client.sort_values("xact_age_seconds", ascending=False).head(SHOWN_BARS)
-    figure, axes = _figure(1.7 + 0.32 * max(1, len(oldest)))
+    figure, axes = new_figure(1.7 + 0.32 * max(1, len(oldest)))
     for row in oldest.itertuples():
         colour, hatch = STATES.get(str(row.state), STATES["other"])
         label = f"{row.application or row.role} PID {row.pid}"
@@ -95,7 +95,7 @@ def plot_session_ages(sessions: pd.DataFrame, *, threshold_seconds: float) -> Fi
 def plot_blocking_tree(sessions: pd.DataFrame) -> Figure:
     """Who waits for whom, the roots at the left; takes ``PostgresSource.get_sessions``."""
     tree = blocking_tree(sessions).head(2 * SHOWN_BARS)
-    figure, axes = _figure(1.2 + 0.42 * max(1, len(tree)))
+    figure, axes = new_figure(1.2 + 0.42 * max(1, len(tree)))
     places = {int(row.pid): (int(row.depth), -place) for place, row in enumerate(_in_tree_order(tree))}
     for row in tree.itertuples():
         depth, y = places[int(row.pid)]
@@ -186,7 +186,7 @@ def _legend(axes: Axes, states: set[str] | None = None) -> None:
         axes.figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
+def new_figure(height: float) -> tuple[Figure, Axes]:
     """One figure in the one style, without pyplot: nothing global, nothing to close, and a faster import."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -84,6 +84,7 @@ def run_runbook(name: str, given: Mapping[str, Any], *, on_event: OnEvent | None
         redactor=Redactor(settings.secret_values()),
         on_event=on_event or ignore,
         cwd=Path.cwd(),
+        preload="flowrex_ops.preload",
     )
 
 

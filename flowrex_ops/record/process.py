@@ -26,8 +26,11 @@ _ARGUMENTS = ("-m", "ipykernel_launcher", "-f", "{connection_file}", "--HistoryM
 class KernelProcess:
     """One kernel of one run. It polls its parent and ends within about a second of the runner's death."""
 
-    def __init__(self, *, cwd: Path, environment: Mapping[str, str]) -> None:
-        """Start the kernel and return at once; it answers about half a second later."""
+    def __init__(self, *, cwd: Path, environment: Mapping[str, str], preload: str = "") -> None:
+        """Start the kernel and return at once; it answers about half a second later.
+
+        It imports the module *preload* before it answers: that costs nothing while the runner imports its own.
+        """
         from jupyter_client.kernelspec import KernelSpec
         from jupyter_client.manager import AsyncKernelManager
         from jupyter_core.utils import run_sync
@@ -35,7 +38,7 @@ class KernelProcess:
         self._folder = Path(tempfile.mkdtemp(prefix="flowrex-ops-"))
         self.manager: AsyncKernelManager = AsyncKernelManager(connection_file=str(self._folder / "kernel.json"))
         self.manager._kernel_spec = KernelSpec(  # noqa: SLF001  # no public way to give one
-            argv=[sys.executable, *_ARGUMENTS], display_name="Python 3", language="python"
+            argv=[sys.executable, *_ARGUMENTS, *_preloading(preload)], display_name="Python 3", language="python"
         )
         if len(str(self._folder)) < _LONGEST_SOCKET_PATH:
             self.manager.transport = "ipc"
@@ -81,3 +84,8 @@ class KernelProcess:
         if self.manager.provisioner is not None and self.manager.provisioner.has_process:
             await self.manager.provisioner.wait()
         await ensure_async(self.manager.cleanup_resources())
+
+
+def _preloading(module: str) -> list[str]:
+    """As an expression, so that the notebook's namespace stays empty (ipykernel: IPKernelApp.exec_lines)."""
+    return [f"--IPKernelApp.exec_lines=__import__('{module}')"] if module else []

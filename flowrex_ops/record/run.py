@@ -57,12 +57,13 @@ def run_notebook(
     run_seconds: float | None = None,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    preload: str = "",
 ) -> RunResult:
     """Execute *notebook_path* with *parameters* (validated, JSON values) into a new record under *folder*.
 
     Whatever happens to a cell, the kernel, a limit or the runner (signals) is told by the result's ``status`` and by
     the record. *incident_id* ``None`` opens an incident. Limits default to the settings'; *cwd* (of the kernel) to
-    the present folder; *environment* is added to the kernel's. Blocking; several may run in threads or processes.
+    the present folder; *environment* is added to the kernel's, which imports the module *preload* as it starts. Blocking; several may run in threads or processes.
 
     Raises NotebookError for a file that is not a notebook, RecordError where the record cannot be written: what was
     written before is then intact and says that the run did not finish.
@@ -76,7 +77,8 @@ def run_notebook(
             recorder = Recorder(slot, notebook, facts, redactor, on_event)
             recorder.open()
             _note(slot, redactor, "run-started", f"{slot.name} started by {facts.operator}")
-            _execute(recorder, parameters, limits, guard, cwd=cwd or Path.cwd(), environment=environment or {})
+            where = cwd or Path.cwd()
+            _execute(recorder, parameters, limits, guard, cwd=where, environment=environment or {}, preload=preload)
             return _finish(recorder, facts, redactor, on_event)
     finally:
         os.close(slot.lock)
@@ -108,6 +110,7 @@ def _execute(
     *,
     cwd: Path,
     environment: Mapping[str, str],
+    preload: str,
 ) -> None:
     """Run the cells; afterwards no kernel is left and nothing interrupts any more."""
     from flowrex_ops.record.process import KernelProcess
@@ -115,7 +118,7 @@ def _execute(
     about = json.dumps({"incident": str(recorder.slot.incident), "record": recorder.slot.name})
     kernel = None
     try:
-        kernel = KernelProcess(cwd=cwd, environment={**environment, VARIABLE: about})
+        kernel = KernelProcess(cwd=cwd, environment={**environment, VARIABLE: about}, preload=preload)
         _run_with_papermill(recorder, parameters, kernel, limits, guard)
     except (OSError, RuntimeError, ValueError) as error:
         recorder.fail(f"the run could not go on: {error}")

@@ -15,9 +15,15 @@ from flowrex_ops.model import LogLine
 from flowrex_ops.sources.reading import Source, reads
 from flowrex_ops.stack import Stack
 
-POOL_ERROR = re.compile(
-    r"connection pool|pool ?timeout|too many clients|remaining connection slots|QueuePool limit", re.IGNORECASE
+POOL_ERRORS = (
+    "connection pool",
+    "pool timeout",
+    "pooltimeout",
+    "queuepool limit",
+    "too many clients",
+    "remaining connection slots",
 )
+"""What drivers and pools say, in lower case, when there is no connection to be had."""
 DURATION_MS = re.compile(r"""duration_ms["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)""")
 ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
 STATUS = re.compile(r"""status["']?\s*[=:]\s*["']?([1-5]\d\d)\b""")
@@ -93,13 +99,15 @@ def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
     for line in lines:
         summary.lines += 1
         _count_request(summary, line, slow_seconds)
-        if POOL_ERROR.search(line.text):
+        text = line.text.lower()
+        if any(words in text for words in POOL_ERRORS):
             _count_pool_error(summary, line)
     return summary
 
 
 def _count_request(summary: LogSummary, line: LogLine, slow_seconds: float) -> None:
-    duration = DURATION_MS.search(line.text)
+    # A plain search for the word is twenty times as fast as the expression, and most lines do not have it.
+    duration = DURATION_MS.search(line.text) if "duration_ms" in line.text else None
     if not duration:
         return
     summary.requests += 1

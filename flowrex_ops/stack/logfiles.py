@@ -13,9 +13,10 @@ from flowrex_ops.model import LogLine
 _HEAD = 80
 """Characters at the start of a line in which its time is looked for."""
 
+_ISO = "%Y-%m-%d %H:%M:%S"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # 2026-11-23T17:00:00.123Z (backend), 2026-11-23 17:00:00.123 UTC (PostgreSQL), …+00:00 (NGINX access log)
-    (re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?"), "%Y-%m-%d %H:%M:%S"),
+    (re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?"), _ISO),
     # 2026/11/23 17:00:00 (NGINX error log)
     (re.compile(r"(\d{4}/\d\d/\d\d) (\d\d:\d\d:\d\d)()"), "%Y/%m/%d %H:%M:%S"),
     # 23 Nov 2026 17:00:00.123 (Redis)
@@ -25,17 +26,26 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 def parse_time(text: str) -> datetime | None:
     """The time near the start of a log line, or ``None``. Times without a zone are UTC."""
+    if text[:1].isspace():  # a traceback's line, or a continued one: the most of a log in trouble
+        return None
     head = text[:_HEAD]
     for pattern, form in _PATTERNS:
         match = pattern.search(head)
         if match:
             day, clock, fraction = match.groups()
             try:
-                at = datetime.strptime(f"{day} {clock}", form).replace(tzinfo=UTC)
+                at = _at(f"{day} {clock}", form)
             except ValueError:
                 return None
             return at.replace(microsecond=int((fraction or "0")[:6].ljust(6, "0")))
     return None
+
+
+def _at(text: str, form: str) -> datetime:
+    """The same as strptime, and for ISO 8601 ten times as fast."""
+    if form is _ISO:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return datetime.strptime(text, form).replace(tzinfo=UTC)
 
 
 def read_log_file(path: Path, *, service: str, replica: str, since: datetime, max_bytes: int) -> Iterator[LogLine]:

@@ -1,0 +1,25 @@
+"""Imports what every runbook needs; a headless kernel does this while its runner is still getting ready.
+
+``python -m flowrex_ops.preload`` once after installing also lets matplotlib build its font cache.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import docker  # noqa: F401  (imported for whoever needs it next)
+import httpx  # noqa: F401
+import prometheus_client.parser  # noqa: F401
+
+import flowrex_ops.investigation  # noqa: F401
+from flowrex_ops import charts
+from flowrex_ops.checks import database_connections  # noqa: F401
+
+
+def warm_up_charts() -> None:
+    """Draw an empty chart: fonts are looked up, and the renderer is loaded."""
+    figure, _ = charts.new_figure(1)
+    figure.savefig(BytesIO(), format="png")
+
+
+warm_up_charts()
