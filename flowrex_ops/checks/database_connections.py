@@ -101,9 +101,8 @@ def check_idle_in_transaction(
         return inconclusive(cause, sessions)
     idle = s.idle_in_transaction(sessions.require(), after_seconds=idle_after_seconds)
     if idle.empty:
-        return _nothing_found(
-            cause, sessions, f"no application session is idle in a transaction for {idle_after_seconds:g} s"
-        )
+        reason = f"no application session is idle in a transaction for {idle_after_seconds:g} s or longer"
+        return _nothing_found(cause, sessions, reason + _apart_from_roots(sessions.require()))
     oldest = float(idle["state_age_seconds"].max())
     reason = f"{len(idle)} sessions are idle in a transaction, the oldest for {oldest:.0f} s"
     return confirmed(cause, reason, _session_evidence(idle, "state_age_seconds"), severity=_grade(pools), title=reason)
@@ -203,6 +202,12 @@ def _nothing_found(cause: str, sessions: Frame, reason: str) -> Verdict:
         return ruled_out(cause, reason)
     text = f"{hidden} sessions hide from the role that asked; grant it pg_read_all_stats"
     return inconclusive(cause, Reading("postgres", "full view of the sessions", error=text))
+
+
+def _apart_from_roots(sessions: pd.DataFrame) -> str:
+    """Said where it would otherwise look like a contradiction: an idle root is charged to lock contention."""
+    roots = sessions[sessions["pid"].isin(s.root_pids(sessions)) & sessions["state"].isin(s.IDLE_IN_TRANSACTION)]
+    return f", apart from {len(roots)} that others wait for (lock contention)" if len(roots) else ""
 
 
 def _no_full_pool(cause: str, summary: pd.DataFrame) -> Verdict:

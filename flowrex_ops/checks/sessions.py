@@ -118,12 +118,16 @@ def count_holders(sessions: pd.DataFrame) -> pd.DataFrame:
 
 
 def open_transactions(sessions: pd.DataFrame) -> pd.DataFrame:
-    """Client sessions inside a transaction, longest first: who, for how long, what they wait for, what they run."""
+    """Client sessions inside a transaction, longest first: pid, application, state, open_seconds, query_seconds, wait, query.
+
+    ``open_seconds`` is the transaction's age, ``query_seconds`` the last statement's; queries are cut to 80 characters.
+    """
     client = sessions[sessions["backend_type"].eq(CLIENT_BACKEND) & sessions["xact_age_seconds"].notna()]
-    columns = ["pid", "application", "client", "state", "xact_age_seconds", "query_age_seconds", "wait_event", "query"]
-    if "replica" in client:
-        columns.insert(2, "replica")
-    return client.sort_values("xact_age_seconds", ascending=False)[columns]
+    named = client.sort_values("xact_age_seconds", ascending=False).rename(
+        columns={"xact_age_seconds": "open_seconds", "query_age_seconds": "query_seconds", "wait_event": "wait"}
+    )
+    shown = named[["pid", "application", "state", "open_seconds", "query_seconds", "wait", "query"]]
+    return shown.assign(query=shown["query"].str.slice(0, 80))
 
 
 def count_wait_events(sessions: pd.DataFrame) -> pd.DataFrame:

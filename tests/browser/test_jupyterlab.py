@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 from conftest import missing_part
 
+from flowrex_ops.catalog import get_runbook
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.sandbox import Sandbox
 
 pytestmark = pytest.mark.browser
+RUNBOOK = get_runbook("database_connections").path
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -88,6 +90,7 @@ def test_run_all_cells_ends_with_the_diagnosis(chromium: str, lab: str, locked_u
     """Run All Cells: the outcome names the root of the chain, and the platform is as it was."""
     from playwright.sync_api import sync_playwright
 
+    committed = RUNBOOK.read_bytes()
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
@@ -105,6 +108,7 @@ def test_run_all_cells_ends_with_the_diagnosis(chromium: str, lab: str, locked_u
         page.screenshot(path=shot)
         browser.close()
     assert "db.lock-contention" in text
+    assert RUNBOOK.read_bytes() == committed, "JupyterLab saved the runbook with its outputs"
     assert "terminate-root-blocker planned" in text
     assert shot.stat().st_size > 20_000
     assert locked_up.query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'migration'")
