@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
 import warnings
@@ -46,6 +47,7 @@ class Guard:
         self._armed = False
         # The signal may strike between making a coroutine and awaiting it; that is no news to the person at Ctrl-C.
         warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nor are the tasks that were cut off with it
         raise Interrupted(f"stopped by {number.name}")
 
 

@@ -250,6 +250,7 @@ class TestState:
 
 
 @pytest.mark.docker
+@pytest.mark.usefixtures("docker_engine")
 class TestCompose:
     def test_two_side_by_side_and_down_leaves_nothing(self, compose_sandbox: Sandbox, home: Path) -> None:
         """A second project beside the first; its end takes containers, networks, volumes and files, and only its own."""
