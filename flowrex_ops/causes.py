@@ -105,10 +105,113 @@ _DATABASE = (
     ),
 )
 
-CAUSES: dict[str, Cause] = {cause.slug: cause for cause in _DATABASE}
+_RENEW = "docker-compose -f docker-compose.prod.yml run --rm certbot renew"
+_TEST = "docker-compose -f docker-compose.prod.yml exec nginx nginx -t"
+_RELOAD = "docker-compose -f docker-compose.prod.yml exec nginx nginx -s reload"
+
+
+def _command(target: str, text: str) -> NextStep:
+    return NextStep("command", target, text)
+
+
+_TLS = (
+    Cause(
+        "tls.unreachable",
+        "An endpoint gives no certificate",
+        "Nothing answers there, or what answers does not speak TLS: users cannot connect at all.",
+        Severity.P1,
+        10,
+        (
+            _command("docker-compose -f docker-compose.prod.yml ps nginx", "see whether it runs"),
+            _command("docker-compose -f docker-compose.prod.yml logs --tail=100 nginx", "read why it does not"),
+        ),
+    ),
+    Cause(
+        "tls.not-reloaded",
+        "A renewed certificate lies on disk, and the old one is served",
+        "NGINX reads certificates when it starts or reloads; the renewal went well, the reload did not happen.",
+        Severity.P2,
+        20,
+        (
+            _command(_TEST, "a reload with a broken configuration changes nothing"),
+            _command(_RELOAD, "no connection is lost"),
+            _command("certbot renew --deploy-hook 'nginx -s reload'", "so that the next renewal does it by itself"),
+        ),
+    ),
+    Cause(
+        "tls.expired",
+        "A certificate has expired",
+        "Browsers warn and programs refuse to connect, since the date in the certificate has passed.",
+        Severity.P1,
+        30,
+        (_command(_RENEW, "renew it; read what it says"), _command(_RELOAD, "then serve it")),
+    ),
+    Cause(
+        "tls.not-yet-valid",
+        "A certificate is not valid yet",
+        "It begins in the future: it was put in place too early, or a clock is wrong, its issuer's or this machine's.",
+        Severity.P1,
+        40,
+        (
+            _command("timedatectl", "see whether this machine's clock is right"),
+            _command(_RENEW, "else get one that is valid now"),
+        ),
+    ),
+    Cause(
+        "tls.hostname-mismatch",
+        "A certificate is not for the name that clients ask for",
+        "Another server block answers, or the certificate was issued without this name.",
+        Severity.P1,
+        50,
+        (
+            _command(
+                "docker-compose -f docker-compose.prod.yml exec nginx nginx -T",
+                "see which server block has the name, and which certificate it serves",
+            ),
+            _command("certbot certonly --expand -d NAME …", "issue it again with every name that it needs"),
+        ),
+    ),
+    Cause(
+        "tls.incomplete-chain",
+        "An intermediate certificate is not served",
+        "Browsers that have seen it elsewhere connect; curl, mobile apps and trading clients refuse.",
+        Severity.P1,
+        60,
+        (
+            _command("ssl_certificate …/fullchain.pem;", "serve fullchain.pem, not cert.pem"),
+            _command(_RELOAD, "then reload"),
+        ),
+    ),
+    Cause(
+        "tls.untrusted",
+        "A certificate is signed by nobody that clients trust",
+        "It is self-signed, or its authority is not among the anchors of this machine and of tls.ca_file.",
+        Severity.P1,
+        70,
+        (
+            _command(_RENEW, "put a certificate of a public authority in place"),
+            _command("tls.ca_file", "where a private authority is meant, name its root in the settings"),
+        ),
+    ),
+    Cause(
+        "tls.expiring",
+        "A certificate expires soon",
+        "The renewal that should have happened by now has not.",
+        Severity.P2,
+        80,
+        (
+            _command(_RENEW, "renew it; read what it says"),
+            _command("docker-compose -f docker-compose.prod.yml logs certbot", "find out why it was not renewed"),
+            _command(_RELOAD, "then serve it"),
+        ),
+    ),
+)
+
+CAUSES: dict[str, Cause] = {cause.slug: cause for cause in (*_DATABASE, *_TLS)}
 
 RUNBOOK_CAUSES: dict[str, tuple[str, ...]] = {
     "database_connections": tuple(cause.slug for cause in _DATABASE),
+    "certificate_expiry": tuple(cause.slug for cause in _TLS),
 }
 """The causes that each runbook tells apart; runbook lint holds the notebooks to it."""
 

@@ -26,12 +26,13 @@ from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.sources.logs import LogSource
 from flowrex_ops.sources.postgres import PostgresSource
 from flowrex_ops.sources.services import ServicesSource
+from flowrex_ops.sources.tls import TlsSource
 
 
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    ``database``, ``backend``, ``logs`` and ``services`` are the sources; ``since`` is how far back to look.
+    ``database``, ``backend``, ``logs``, ``services`` and ``tls`` are the sources; ``since`` is how far back to look.
     """
 
     def __init__(
@@ -97,7 +98,13 @@ class Investigation:
             endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=limits.log_bytes
         )
         self.services = ServicesSource(endpoints.stack, limit_seconds=limits.reading_seconds)
-        for source in (self.database, self.backend, self.logs, self.services):
+        self.tls = TlsSource(
+            endpoints.tls,
+            ca_file=self.settings.tls.ca_file,
+            missing=f"tls is {endpoints.origins.get('tls', 'not configured')}; set tls.endpoints",
+            **bounds,
+        )
+        for source in (self.database, self.backend, self.logs, self.services, self.tls):
             source.on_reading = self.readings.append
 
     def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:

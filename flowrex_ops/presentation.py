@@ -6,6 +6,7 @@ Nothing here relies on colour alone: every state has its mark and its word.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -16,6 +17,7 @@ import pandas as pd
 from flowrex_ops.model import Outcome, Reading, Verdict, VerdictKind
 
 SHOWN_ROWS = 15
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?)?")
 MARKS = {VerdictKind.CONFIRMED: "●", VerdictKind.RULED_OUT: "○", VerdictKind.INCONCLUSIVE: "?"}
 COLOURS = {VerdictKind.CONFIRMED: "#D55E00", VerdictKind.RULED_OUT: "#009E73", VerdictKind.INCONCLUSIVE: "#8A7A00"}
 """Okabe and Ito's vermillion and bluish green, and an ochre: told apart with every kind of colour vision."""
@@ -114,11 +116,16 @@ def facts_html(facts: Mapping[str, str]) -> str:
 
 def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of text, escaped, aligned to the left."""
-    cell = "<td style='text-align:left'>{}</td>".format
-    body = "".join("<tr>" + "".join(cell(escape(value)) for value in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     names = "".join(f"<th style='text-align:left'>{escape(c)}</th>" for c in columns)
     head = f"<thead><tr>{names}</tr></thead>" if columns else ""
     return f"<table class='flowrex'>{head}<tbody>{body}</tbody></table>"
+
+
+def _cell(value: str) -> str:
+    """A date is read at a glance only while it stands on one line."""
+    style = "text-align:left" + (";white-space:nowrap" if MOMENT.fullmatch(value) else "")
+    return f"<td style='{style}'>{escape(value)}</td>"
 
 
 def format_cell(value: object) -> str:

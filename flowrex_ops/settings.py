@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -72,6 +72,43 @@ class BackendSettings(_Section):
     pool_size: int | None = Field(default=None, ge=1)
 
 
+class TlsEndpointSettings(_Section):
+    """One endpoint: where to connect, the name that clients use for it, and the PEM file that it should serve.
+
+    ``server_name`` is ``host`` where it is left out; ``certificate`` is read on this machine.
+    """
+
+    host: str = Field(min_length=1)
+    port: int = Field(default=443, ge=1, le=65535)
+    server_name: str = ""
+    certificate: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        """``"flowrex.app"``, ``"flowrex.app:443"`` and ``"[::1]:443"`` are endpoints too."""
+        if not isinstance(value, str):
+            return value
+        address = re.fullmatch(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:/\s]+))(?::(?P<port>\d+))?", value.strip())
+        if address is None:
+            raise ValueError(f"'{value}' is not host:port")
+        port = {"port": int(address["port"])} if address["port"] else {}
+        return {"host": address["six"] or address["host"], **port}
+
+
+class TlsSettings(_Section):
+    """What users reach over TLS. ``ca_file`` holds anchors besides the system's.
+
+    Without ``endpoints``, the published ``port`` of ``service`` is asked, whose names then are not known.
+    """
+
+    endpoints: tuple[TlsEndpointSettings, ...] = ()
+    ca_file: Path | None = None
+    warn_days: float = Field(default=21.0, ge=0)
+    service: str = "nginx"
+    port: int = Field(default=443, ge=1, le=65535)
+
+
 class LimitSettings(_Section):
     """The bounds of every reading (seconds, rows) and of a run (seconds)."""
 
@@ -105,6 +142,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     backend: BackendSettings = BackendSettings()
+    tls: TlsSettings = TlsSettings()
     limits: LimitSettings = LimitSettings()
     redaction: RedactionSettings = RedactionSettings()
 

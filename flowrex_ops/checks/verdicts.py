@@ -65,6 +65,11 @@ def inconclusive(cause: str, *readings: Reading[Any]) -> Verdict:
     return Verdict(cause, VerdictKind.INCONCLUSIVE, reason or "the readings do not suffice")
 
 
+def undecided(cause: str, reason: str) -> Verdict:
+    """No answer, though the readings are there: they leave out what this hypothesis needs."""
+    return Verdict(cause, VerdictKind.INCONCLUSIVE, reason)
+
+
 def missing(*readings: Reading[Any]) -> bool:
     """Whether any of *readings* has no answer."""
     return any(not reading.available for reading in readings)

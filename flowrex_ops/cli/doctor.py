@@ -33,8 +33,9 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     Settings come from --settings, $FLOWREX_OPS_SETTINGS or ./flowrex-ops.toml; single values from the environment
     (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
     project, socket, docker_host), postgres (dsn, reserve_dsn, service, application_role), redis (url, service), backend
-    (service, port, urls, pool_size), limits (reading_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets),
-    redaction (values). What is left out is discovered from the running compose project.
+    (service, port, urls, pool_size), tls (endpoints, ca_file, warn_days, service, port), limits (reading_seconds, rows,
+    log_bytes, cell_seconds, run_seconds, max_targets), redaction (values). What is left out is discovered from the running
+    compose project.
 
     Example: flowrex-ops doctor --json
     """
@@ -60,18 +61,21 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
     from flowrex_ops.sources.logs import LogSource
     from flowrex_ops.sources.postgres import PostgresSource
     from flowrex_ops.sources.redis import RedisSource
+    from flowrex_ops.sources.tls import TlsSource
 
     limits = settings.limits
     bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
     postgres = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
     backend = BackendSource(lambda: endpoints.backends, missing=endpoints.origins.get("backend", ""), **bounds)
     redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
+    tls = TlsSource(endpoints.tls, ca_file=settings.tls.ca_file, missing=endpoints.origins.get("tls", ""), **bounds)
     service = settings.backend.service
     logs = LogSource(endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=100_000)
     questions: list[Callable[[], Row]] = [
         lambda: _row("postgres", endpoints.origins.get("postgres", ""), postgres.get_connection_limits(), _postgres),
         lambda: _row("redis", endpoints.origins.get("redis", ""), redis.get_version(), lambda v: f"Redis {v}"),
         lambda: _row("backend", endpoints.origins.get("backend", ""), backend.get_readiness(), _backend),
+        lambda: _row("tls", endpoints.origins.get("tls", ""), tls.get_certificates(), _tls),
         lambda: _row("logs", f"stack: service '{service}'", logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
     ]
     stack_state = "unreachable" if endpoints.stack_error else "answers"
@@ -103,6 +107,13 @@ def _postgres(limits: Any) -> str:
 def _backend(readiness: Any) -> str:
     ready = readiness["status"].eq(200).sum()
     return f"{ready} of {len(readiness)} replicas ready"
+
+
+def _tls(endpoints: Any) -> str:
+    answering = endpoints[endpoints["error"].isna()]
+    first = min((chain[0].not_after for chain in answering["chain"]), default=None)
+    until = f", the first certificate ends {first:%Y-%m-%d}" if first else ""
+    return f"{len(answering)} of {len(endpoints)} endpoints serve a certificate{until}"
 
 
 def _logs(summary: Any) -> str:

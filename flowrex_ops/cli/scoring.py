@@ -49,7 +49,8 @@ class Score:
             said.append(f"diagnosis {self.result.diagnosis}, expected {expected[0] if expected else 'none'}")
         if self.result.status.value in ("failed", "interrupted"):
             said.append(f"the run {self.result.status.value}: {self.result.reason}")
-        if "db.unreachable" not in expected and (unknown := self._inconclusive()):
+        reachable = not any(cause.endswith(".unreachable") for cause in expected)
+        if reachable and (unknown := self._inconclusive()):
             said.append(f"inconclusive though every source answers: {', '.join(unknown)}")
         if self.approved and self.drill.cures and self.recovery_seconds is None:
             said.append(f"not healthy {RECOVERY_SECONDS:g} s after the approved mitigations")

@@ -6,21 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowrex_ops.causes import RUNBOOK_CAUSES
 from flowrex_ops.errors import UsageError
 from flowrex_ops.sandbox import faults as f
+from flowrex_ops.sandbox.certificates import LIFE_DAYS
+from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
 
-DATABASE_CAUSES = (
-    "db.unreachable",
-    "db.orphaned-prepared-transaction",
-    "db.lock-contention",
-    "db.idle-in-transaction",
-    "db.long-running-query",
-    "db.max-connections",
-    "db.pool-saturated",
-)
+DATABASE_CAUSES = RUNBOOK_CAUSES["database_connections"]
 
 FAST: Mapping[str, float] = {
     "idle_after_seconds": 2,
@@ -54,7 +49,7 @@ class Drill:
     @property
     def forbidden(self) -> tuple[str, ...]:
         """Causes that would be false: all of the runbook's that are not expected."""
-        return tuple(cause for cause in DATABASE_CAUSES if cause not in self.expected)
+        return tuple(cause for cause in RUNBOOK_CAUSES[self.runbook] if cause not in self.expected)
 
     def to_dict(self) -> dict[str, Any]:
         """``{scenario, title, runbook, expected, forbidden, stacks, …}`` as ``drill list --json`` prints it."""
@@ -72,7 +67,7 @@ class Drill:
         }
 
 
-DRILLS: tuple[Drill, ...] = (
+_DATABASE_DRILLS = (
     Drill("healthy", "nothing is wrong"),
     Drill(
         "idle-in-transaction",
@@ -149,6 +144,76 @@ DRILLS: tuple[Drill, ...] = (
     Drill("backup-running", "red herring: a backup that takes its time", (f.BackupRunning(),)),
     Drill("old-error-burst", "red herring: pool errors in the log that are over", (f.PastErrors(),)),
 )
+
+
+def _certificates(scenario: str, title: str, *faults: f.Fault, expected: tuple[str, ...] = ()) -> Drill:
+    return Drill(scenario, title, faults, expected, runbook="certificate_expiry", parameters={})
+
+
+_CERTIFICATE_DRILLS = (
+    _certificates("certificates-healthy", "nothing is wrong with any certificate"),
+    _certificates(
+        "certificate-expired", "the certificate ended two days ago", f.ExpiredCertificate(), expected=("tls.expired",)
+    ),
+    _certificates(
+        "certificate-expiring", "the certificate ends in nine days", f.ExpiringCertificate(), expected=("tls.expiring",)
+    ),
+    _certificates(
+        "certificate-not-yet-valid",
+        "the certificate begins in three days",
+        f.FutureCertificate(),
+        expected=("tls.not-yet-valid",),
+    ),
+    _certificates(
+        "certificate-wrong-name",
+        "staging's certificate is served",
+        f.WrongNameCertificate(),
+        expected=("tls.hostname-mismatch",),
+    ),
+    _certificates(
+        "certificate-chain-incomplete",
+        "the intermediate certificate is not served",
+        f.MissingIntermediate(),
+        expected=("tls.incomplete-chain",),
+    ),
+    _certificates(
+        "certificate-self-signed",
+        "the certificate is signed by itself",
+        f.SelfSignedCertificate(),
+        expected=("tls.untrusted",),
+    ),
+    _certificates(
+        "certificate-unknown-authority",
+        "the certificate comes from an authority that nobody trusts",
+        f.UnknownAuthority(),
+        expected=("tls.untrusted",),
+    ),
+    _certificates(
+        "certificate-not-reloaded",
+        "the certificate was renewed on disk, and NGINX still serves the old one",
+        f.RenewedNotReloaded(),
+        expected=("tls.not-reloaded",),
+    ),
+    _certificates("nginx-stopped", "NGINX is stopped", f.NginxStopped(), expected=("tls.unreachable",)),
+    _certificates(
+        "nginx-hanging", "NGINX accepts connections and never answers", f.NginxHanging(), expected=("tls.unreachable",)
+    ),
+    _certificates(
+        "certificates-expiring-and-wrong-name",
+        "two at once: one site's certificate ends soon, the other serves staging's",
+        f.ExpiringCertificate(),
+        f.WrongNameCertificate(OTHER_SITE),
+        expected=("tls.hostname-mismatch", "tls.expiring"),
+    ),
+    _certificates(
+        "certificates-renewed",
+        "red herring: one certificate with sixty days left, and one that was renewed just now",
+        f.SoundCertificate(),
+        f.SoundCertificate(OTHER_SITE, days_left=LIFE_DAYS),
+    ),
+)
+
+DRILLS: tuple[Drill, ...] = (*_DATABASE_DRILLS, *_CERTIFICATE_DRILLS)
 
 _QUIET_SECONDS = 15.0
 

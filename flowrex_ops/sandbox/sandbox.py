@@ -15,6 +15,7 @@ import psycopg
 
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.model import Replica
+from flowrex_ops.sandbox.certificates import SITES, Authority
 from flowrex_ops.sandbox.state import State, read_state, write_private
 from flowrex_ops.settings import DEFAULT_FILE
 from flowrex_ops.stack import Stack
@@ -50,6 +51,11 @@ class Sandbox:
     def url(self) -> str:
         """Where users reach the platform."""
         return f"http://127.0.0.1:{self.state.ports.get('http', self.state.ports.get('backend-1', 0))}"
+
+    @property
+    def authority(self) -> Authority:
+        """Who issues its certificates."""
+        return Authority(self.home / "tls")
 
     @property
     def app_dsn(self) -> str:
@@ -140,10 +146,29 @@ def _settings_text(sandbox: Sandbox) -> str:
         "postgres": {"dsn": sandbox.app_dsn, "reserve_dsn": sandbox.admin_dsn, "application_role": "flowrex"},
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
         "backend": backend,
+        "tls": _tls(sandbox),
     }
     lines = [f"# Written by 'flowrex-ops sandbox up' for sandbox '{state.name}'.", f'platform = "{state.name}"']
     for section, values in sections.items():
         if values:
-            # JSON's strings and lists of strings are TOML's too.
-            lines += ["", f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+            lines += ["", f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
     return "\n".join(lines) + "\n"
+
+
+def _tls(sandbox: Sandbox) -> dict[str, Any]:
+    """Every site at the proxy's port, with the certificate that it is meant to serve; nothing without a proxy."""
+    if "https" not in sandbox.state.ports:
+        return {}
+    authority = sandbox.authority
+    where = {"host": "127.0.0.1", "port": sandbox.state.ports["https"]}
+    sites = [{**where, "server_name": site, "certificate": str(authority.fullchain(site))} for site in SITES]
+    return {"ca_file": str(authority.anchor), "endpoints": sites}
+
+
+def _toml(value: object) -> str:
+    """*value* in TOML, whose strings and numbers are JSON's."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)

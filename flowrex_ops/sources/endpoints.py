@@ -11,6 +11,7 @@ from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import Replica
 from flowrex_ops.settings import Settings
 from flowrex_ops.sources.reading import call_within
+from flowrex_ops.sources.tls import TlsEndpoint
 from flowrex_ops.stack import Stack, open_stack
 
 POSTGRES_PORT = 5432
@@ -31,6 +32,7 @@ class Endpoints:
     postgres_reserve_dsn: str | None = None
     redis_url: str | None = None
     backends: Mapping[str, str] = field(default_factory=dict)
+    tls: tuple[TlsEndpoint, ...] = ()
     replicas: Sequence[Replica] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -58,6 +60,7 @@ def discover(settings: Settings) -> Endpoints:
         postgres_reserve_dsn=reserve.get_secret_value() if reserve else None,
         redis_url=redis,
         backends=backends,
+        tls=found.tls(),
         replicas=tuple(replicas),
         origins=found.origins,
     )
@@ -94,6 +97,18 @@ class _Finder:
         else:
             self.origins["backend"] = self._origin(bool(found), f"service '{self._settings.backend.service}'")
         return found
+
+    def tls(self) -> tuple[TlsEndpoint, ...]:
+        """The endpoints named, else the proxy's published port, whose names nobody has told."""
+        tls = self._settings.tls
+        if tls.endpoints:
+            self.origins["tls"] = "settings: tls.endpoints"
+            return tuple(
+                TlsEndpoint(one.host, one.port, one.server_name or one.host, one.certificate) for one in tls.endpoints
+            )
+        found = [r.ports[tls.port] for r in self._replicas if r.service == tls.service and tls.port in r.ports]
+        self.origins["tls"] = self._origin(bool(found), f"service '{tls.service}' with port {tls.port}")
+        return tuple(TlsEndpoint(host, port) for host, port in found)
 
     def _discover(self, source: str, service: str, port: int, build: Callable[[str, int], str]) -> str | None:
         replica = next((r for r in self._replicas if r.service == service and port in r.ports), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from flowrex_ops.errors import SandboxError
@@ -17,19 +18,26 @@ from flowrex_ops.stack.compose import PROJECT
 
 _UP_SECONDS = 180.0
 _HEALTH_SECONDS = 60.0
-_SERVICE_OF_PORT = {"postgres": "postgres", "redis": "redis", "http": "nginx", "prometheus": "prometheus"}
+_SERVICE_OF_PORT = {
+    "postgres": "postgres",
+    "redis": "redis",
+    "http": "nginx",
+    "https": "nginx",
+    "prometheus": "prometheus",
+}
 Progress = Callable[[str], None]
 
 
 def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress) -> Sandbox:
     """Start what does not run yet and wait until every service is healthy."""
     docker("version", "--format", "{{.Server.Version}}")  # says what is wrong before anything is written
-    state = read_state(home) or _new_state(home, replicas, name or default_name(home))
+    state = _with_every_port(read_state(home) or _new_state(home, replicas, name or default_name(home)))
     sandbox = Sandbox(state)
     tags = copy_build_folders(home)
     write_private(home / ".env", _environment_file(state, tags))
     build_missing(home, tags, on_progress)
     _require_free_ports(sandbox)
+    sandbox.authority.prepare(afresh="nginx" not in _running_services(sandbox))
     on_progress("starting the containers")
     compose(home, "up", "-d", "--no-build", timeout_seconds=_UP_SECONDS)
     on_progress("waiting until every service is healthy")
@@ -88,11 +96,25 @@ def _environment_file(state: State, tags: dict[str, str]) -> str:
 
 
 def _require_free_ports(sandbox: Sandbox) -> None:
-    running = {replica.service for replica in sandbox.stack().get_replicas() if replica.running}
+    running = _running_services(sandbox)
     needed = {
         purpose: port for purpose, port in sandbox.state.ports.items() if _SERVICE_OF_PORT[purpose] not in running
     }
     require_free(needed, sandbox.state.home)
+
+
+def _running_services(sandbox: Sandbox) -> set[str]:
+    return {replica.service for replica in sandbox.stack().get_replicas() if replica.running}
+
+
+def _with_every_port(state: State) -> State:
+    """*state*, with ports for what the platform did not have when it was made."""
+    missing = [purpose for purpose in _SERVICE_OF_PORT if purpose not in state.ports]
+    if not missing:
+        return state
+    grown = replace(state, ports={**state.ports, **dict(zip(missing, pick_free_ports(len(missing)), strict=True))})
+    write_state(grown)
+    return grown
 
 
 def _await_health(sandbox: Sandbox) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from flowrex_ops.sandbox.certificates import SITES, Authority
 from flowrex_ops.sandbox.embedded.account import Account
 from flowrex_ops.sandbox.embedded.parts import Parts
 from flowrex_ops.sandbox.embedded.postgres import app_dsn
@@ -63,6 +64,7 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{port};
+{tls}
         location / {{
             proxy_pass http://backend;
             proxy_set_header Host $host;
@@ -77,8 +79,29 @@ http {{
             proxy_read_timeout 3600s;
         }}
     }}
+{sites}
 }}
 """
+
+_NGINX_TLS = """        listen 127.0.0.1:{port} ssl default_server;
+        server_name {names};
+        ssl_certificate {folder}/fullchain.pem;
+        ssl_certificate_key {folder}/privkey.pem;"""
+
+_NGINX_SITE = """    server {{
+        listen 127.0.0.1:{port} ssl;
+        server_name {names};
+        ssl_certificate {folder}/fullchain.pem;
+        ssl_certificate_key {folder}/privkey.pem;
+        location / {{
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_read_timeout 3600s;
+        }}
+        location /_sandbox/ {{ return 404; }}
+    }}"""
 
 
 def write_configuration(state: State, parts: Parts, account: Account) -> Path:
@@ -189,8 +212,20 @@ def _write_nginx(state: State) -> None:
     folder.mkdir(exist_ok=True)
     servers = "\n".join(f"        server 127.0.0.1:{state.ports[name]} max_fails=0;" for name in replica_names(state))
     user = "user root root;" if os.geteuid() == 0 else ""
-    text = _NGINX.format(user=user, servers=servers, port=state.ports["http"])
+    tls, *sites = _nginx_sites(state) or [""]
+    text = _NGINX.format(user=user, servers=servers, port=state.ports["http"], tls=tls, sites="\n".join(sites))
     (folder / "nginx.conf").write_text(text, encoding="utf-8")
+
+
+def _nginx_sites(state: State) -> list[str]:
+    """The first site's lines for the server that there is, and a server for each of the others."""
+    if "https" not in state.ports:
+        return []
+    Authority(Path(state.home) / "tls").prepare(afresh=True)
+    return [
+        template.format(port=state.ports["https"], names=" ".join(SITES[site]), folder=f"../tls/live/{site}")
+        for template, site in zip((_NGINX_TLS, *[_NGINX_SITE] * len(SITES)), SITES, strict=False)
+    ]
 
 
 def _write_inventory(state: State, parts: Parts) -> None:

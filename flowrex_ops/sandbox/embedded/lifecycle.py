@@ -81,7 +81,7 @@ def _stop_programs(state: State) -> None:
 def _new_state(home: Path, replicas: int, name: str, parts: Parts, account: Account) -> State:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     purposes = ["postgres", "redis", *(f"backend-{number}" for number in range(1, replicas + 1))]
-    purposes += ["http"] if parts.nginx else []
+    purposes += ["http", "https"] if parts.nginx else []
     run_dir, data_dir = home, home / "data"
     if len(str(home / "supervisor.sock").encode()) > _SOCKET_PATH_BYTES:
         run_dir = Path(tempfile.mkdtemp(prefix="flowrex-"))

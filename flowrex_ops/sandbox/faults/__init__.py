@@ -7,9 +7,21 @@ from collections.abc import Callable
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.sandbox.faults.application import Burst, LeakedConnections, OpenTransactions, PastErrors, SlowReports
 from flowrex_ops.sandbox.faults.base import Fault
+from flowrex_ops.sandbox.faults.certificates import (
+    ExpiredCertificate,
+    ExpiringCertificate,
+    FutureCertificate,
+    MissingIntermediate,
+    RenewedNotReloaded,
+    SelfSignedCertificate,
+    SoundCertificate,
+    UnknownAuthority,
+    WrongNameCertificate,
+)
 from flowrex_ops.sandbox.faults.database import BackupRunning, LockChain, NoSlotsLeft, OrphanedPreparedTransaction
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
+from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped
 from flowrex_ops.sandbox.health import await_backends, unready_replicas
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
@@ -18,16 +30,27 @@ __all__ = [
     "ALL_FAULTS",
     "BackupRunning",
     "Burst",
+    "ExpiredCertificate",
+    "ExpiringCertificate",
     "Fault",
+    "FutureCertificate",
     "LeakedConnections",
     "LockChain",
+    "MissingIntermediate",
+    "NginxHanging",
+    "NginxStopped",
     "NoSlotsLeft",
     "OpenTransactions",
     "OrphanedPreparedTransaction",
     "PastErrors",
     "PostgresHanging",
     "PostgresStopped",
+    "RenewedNotReloaded",
+    "SelfSignedCertificate",
     "SlowReports",
+    "SoundCertificate",
+    "UnknownAuthority",
+    "WrongNameCertificate",
     "heal",
 ]
 
@@ -43,6 +66,17 @@ ALL_FAULTS: tuple[Fault, ...] = (
     OpenTransactions(),
     LeakedConnections(),
     SlowReports(),
+    NginxHanging(),
+    NginxStopped(),
+    ExpiredCertificate(),
+    ExpiringCertificate(),
+    FutureCertificate(),
+    WrongNameCertificate(),
+    MissingIntermediate(),
+    SelfSignedCertificate(),
+    UnknownAuthority(),
+    RenewedNotReloaded(),
+    SoundCertificate(),
 )
 
 _BY_ITSELF_SECONDS = 6.0

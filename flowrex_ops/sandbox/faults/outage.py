@@ -46,13 +46,13 @@ class PostgresHanging(Fault):
     name = "postgres-hanging"
 
     def start(self, sandbox: Sandbox) -> None:
-        _halt(sandbox, halted=True)
+        halt(sandbox, _postgres(sandbox), halted=True)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         return not answers(sandbox)
 
     def stop(self, sandbox: Sandbox) -> None:
-        _halt(sandbox, halted=False)
+        halt(sandbox, _postgres(sandbox), halted=False)
 
 
 def answers(sandbox: Sandbox) -> bool:
@@ -68,8 +68,8 @@ def _postgres(sandbox: Sandbox) -> Replica:
     return sandbox.stack().get_replicas("postgres")[0]
 
 
-def _halt(sandbox: Sandbox, *, halted: bool) -> None:
-    replica = _postgres(sandbox)
+def halt(sandbox: Sandbox, replica: Replica, *, halted: bool) -> None:
+    """Halt every process of *replica* where it is, or let it go on."""
     if sandbox.state.stack == "compose":
         _pause_container(replica, paused=halted)
     elif replica.running:

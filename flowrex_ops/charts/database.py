@@ -1,8 +1,4 @@
-"""Charts for tired eyes: one idea each, labelled axes with units, readable in colour-blind and dark mode.
-
-Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/); what matters also differs by hatch or by label. The
-background is opaque and light, so that a chart keeps its contrast on a dark page.
-"""
+"""Sessions, pools, ages and blocking trees."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from flowrex_ops.charts.style import BLUE, GREY, INK, PAPER, VERMILLION, YELLOW, new_figure
 from flowrex_ops.checks.sessions import blocking_tree
 from flowrex_ops.sources.postgres import ConnectionLimits
 
@@ -17,8 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, VERMILLION, YELLOW, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#F0E442", "#8C8C8C"
-INK, PAPER = "#1b1f24", "#fbfbf9"
 STATES = {
     "active": (BLUE, ""),
     "idle in transaction": (VERMILLION, "//"),
@@ -184,18 +179,3 @@ def _legend(axes: Axes, states: set[str] | None = None) -> None:
     if handles:
         # Below the axes: inside them it would hide the bars, or the line that matters.
         axes.figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
-
-
-def new_figure(height: float) -> tuple[Figure, Axes]:
-    """One figure in the one style, without pyplot: nothing global, nothing to close, and a faster import."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, height), dpi=110, facecolor=PAPER, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_facecolor(PAPER)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=10)
-    axes.title.set(fontsize=12, fontweight="bold", color=INK)
-    return figure, axes

@@ -1,0 +1,80 @@
+"""NGINX itself is gone, or there and silent; and how it is told to reload."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from flowrex_ops.errors import SandboxError
+from flowrex_ops.model import Replica
+from flowrex_ops.sandbox import processes
+from flowrex_ops.sandbox.compose.engine import docker
+from flowrex_ops.sandbox.faults.base import Fault
+from flowrex_ops.sandbox.faults.outage import halt
+from flowrex_ops.sandbox.health import await_front_door
+from flowrex_ops.sandbox.sandbox import Sandbox, get_answer
+
+_STOP_SECONDS = 20.0
+_SILENCE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class NginxStopped(Fault):
+    """NGINX was stopped; its ports refuse."""
+
+    name = "nginx-stopped"
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.stack().stop(nginx(sandbox), timeout_seconds=_STOP_SECONDS)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return not nginx(sandbox).running
+
+    def stop(self, sandbox: Sandbox) -> None:
+        if not has_nginx(sandbox) or (replica := nginx(sandbox)).running:
+            return
+        sandbox.stack().start(replica, timeout_seconds=_STOP_SECONDS)
+        await_front_door(sandbox, timeout_seconds=_STOP_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class NginxHanging(Fault):
+    """Every process of NGINX is halted: its ports accept, and nobody answers."""
+
+    name = "nginx-hanging"
+
+    def start(self, sandbox: Sandbox) -> None:
+        halt(sandbox, nginx(sandbox), halted=True)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return get_answer(f"{sandbox.url}/health/ready", timeout_seconds=_SILENCE_SECONDS) != HTTPStatus.OK
+
+    def stop(self, sandbox: Sandbox) -> None:
+        if has_nginx(sandbox):
+            halt(sandbox, nginx(sandbox), halted=False)
+
+
+def has_nginx(sandbox: Sandbox) -> bool:
+    """Whether NGINX is part of this sandbox; on a machine without it users go straight to the backend."""
+    return "http" in sandbox.state.ports
+
+
+def nginx(sandbox: Sandbox) -> Replica:
+    """The proxy."""
+    found = sandbox.stack().get_replicas("nginx")
+    if not found:
+        raise SandboxError("this sandbox has no NGINX; install it and start a new sandbox")
+    return found[0]
+
+
+def reload_nginx(sandbox: Sandbox) -> None:
+    """Let NGINX read its configuration and certificates again, the way the playbook does."""
+    replica = nginx(sandbox)
+    if sandbox.state.stack == "compose":
+        docker("exec", replica.identity.partition("@")[0], "nginx", "-s", "reload")
+        return
+    pid = int(replica.identity.split(":")[1])
+    for process in processes.list_processes():
+        if process.pid == pid:
+            processes.send(process, signal.SIGHUP)
