@@ -13,7 +13,7 @@ import prometheus_client.parser  # noqa: F401
 
 import flowrex_ops.investigation  # noqa: F401
 from flowrex_ops import charts
-from flowrex_ops.checks import database_connections  # noqa: F401
+from flowrex_ops.checks import certificate_expiry, database_connections  # noqa: F401
 
 
 def warm_up_charts() -> None:

@@ -65,7 +65,37 @@ class TestSecrets:
         assert "hunter22" in load().secret_values()
 
 
+class TestTlsEndpoints:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("flowrex.app:8443", ("flowrex.app", 8443)),
+            ("flowrex.app", ("flowrex.app", 443)),
+            ("[::1]:444", ("::1", 444)),
+            ("10.0.0.5:443", ("10.0.0.5", 443)),
+        ],
+    )
+    def test_as_text(self, tmp_path: Path, text: str, expected: tuple[str, int]) -> None:
+        """The short form, as everybody writes it."""
+        (tmp_path / "flowrex-ops.toml").write_text(f'[tls]\nendpoints = ["{text}"]')
+        endpoint = load().tls.endpoints[0]
+        assert (endpoint.host, endpoint.port) == expected
+
+    def test_as_a_table_and_from_the_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With a name of its own and the file that should be served."""
+        (tmp_path / "flowrex-ops.toml").write_text(
+            '[tls]\nca_file = "ca.crt"\n[[tls.endpoints]]\nhost = "10.0.0.5"\nserver_name = "a.test"\ncertificate = "a.pem"'
+        )
+        endpoint = load().tls.endpoints[0]
+        assert (endpoint.port, endpoint.server_name, endpoint.certificate) == (443, "a.test", Path("a.pem"))
+        monkeypatch.setenv("FLOWREX_OPS_TLS__ENDPOINTS", '["b.test:444"]')
+        assert load().tls.endpoints[0].host == "b.test"
+
+
 WRONG = {
+    "endpoint that is none": ("[tls]\nendpoints = ['https://flowrex.app/']", "is not host:port"),
+    "port that is none": ("[tls]\nendpoints = ['flowrex.app:99999']", "'tls.endpoints.0.port' is wrong"),
+    "endpoint without a host": ("[tls]\nendpoints = [{port = 443}]", "'tls.endpoints.0.host' is wrong"),
     "not TOML": ("platform = ", "is not valid TOML"),
     "unknown key": ("[postgres]\nurl = 'x'", "'postgres.url' is not a setting"),
     "wrong type": ("[limits]\nrows = 'many'", "'limits.rows' is wrong"),

@@ -131,7 +131,7 @@ class TlsSource(Source):
         # thread bounds what a socket's time limit does not: name resolution, and several addresses in turn.
         seconds = self.limit_seconds * 0.8
         try:
-            row |= call_within(seconds, lambda: _examine(endpoint, self._ca_file, seconds), endpoint.label)
+            row |= call_within(seconds, lambda: _examine(endpoint, self._ca_file, seconds * 0.95), endpoint.label)
         except SourceUnavailableError as error:
             row |= {"error": str(error), "code": error.code}
         except ValueError as error:

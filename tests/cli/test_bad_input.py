@@ -39,6 +39,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "unknown parameter": (["run", "database_connections", "-p", "idle_after=3"], "did you mean 'idle_after_seconds'?"),
     "wrong type": (["run", "database_connections", "-p", "idle_after_seconds=soon"], "is not a number"),
     "impossible value": (["run", "database_connections", "-p", "connections_ratio=7"], "at most 1"),
+    "negative days": (["run", "certificate_expiry", "-p", "warn_days=-1"], "give 0 or more"),
     "not NAME=VALUE": (["run", "database_connections", "-p", "since"], "write -p NAME=VALUE"),
     "unknown mitigation": (["run", "database_connections", "--approve", "reboot"], "is not a mitigation"),
     "malformed incident": (["run", "database_connections", "--incident", "../x"], "is not an incident"),

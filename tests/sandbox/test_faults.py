@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
+from flowrex_ops.causes import RUNBOOK_CAUSES
 from flowrex_ops.errors import SandboxError, UsageError
 from flowrex_ops.sandbox import Sandbox, drills
-from flowrex_ops.sandbox.drills import DATABASE_CAUSES, DRILLS, get_drill
+from flowrex_ops.sandbox.drills import DRILLS, get_drill
 from flowrex_ops.sandbox.faults.observe import get_pools, is_quiet
 from flowrex_ops.sandbox.sandbox import get_answer
 
@@ -179,15 +180,15 @@ def test_injecting_into_an_ill_platform(inject: Inject, monkeypatch: pytest.Monk
 
 class TestDrills:
     def test_every_cause_is_drilled(self) -> None:
-        """Each of the runbook's causes is the diagnosis of some drill."""
+        """Each of every runbook's causes is the diagnosis of some drill."""
         diagnoses = {drill.expected[0] for drill in DRILLS if drill.expected}
 
-        assert diagnoses >= set(DATABASE_CAUSES)
+        assert diagnoses == {cause for causes in RUNBOOK_CAUSES.values() for cause in causes}
 
     def test_expected_and_forbidden_share_all_causes(self) -> None:
-        """Every cause is either to be confirmed or to be ruled out."""
+        """Every cause of the drill's runbook is either to be confirmed or to be ruled out."""
         for drill in DRILLS:
-            assert set(drill.expected) | set(drill.forbidden) == set(DATABASE_CAUSES)
+            assert set(drill.expected) | set(drill.forbidden) == set(RUNBOOK_CAUSES[drill.runbook])
             assert not set(drill.expected) & set(drill.forbidden)
 
     def test_unknown_drill(self) -> None:

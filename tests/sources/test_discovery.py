@@ -14,6 +14,7 @@ from flowrex_ops.settings import load
 from flowrex_ops.sources.endpoints import discover, unambiguous_addresses
 from flowrex_ops.sources.postgres import PostgresSource
 from flowrex_ops.sources.redis import RedisSource
+from flowrex_ops.sources.tls import TlsSource
 
 pytestmark = pytest.mark.docker
 
@@ -34,6 +35,14 @@ def test_endpoints_come_from_the_running_project(no_settings: Sandbox) -> None:
     assert set(endpoints.backends) == {replica.name for replica in no_settings.replicas()}
     assert all("discovered" in origin for origin in endpoints.origins.values()), endpoints.origins
     assert RedisSource(endpoints.redis_url, limit_seconds=5).get_version().available
+
+
+def test_proxy_is_asked_though_nobody_told_its_names(no_settings: Sandbox) -> None:
+    """Its published port gives a certificate; for whom it should be, and what lies on disk, is not known."""
+    (endpoint,) = discover(load()).tls
+    row = TlsSource([endpoint], limit_seconds=5).get_certificates().require().iloc[0]
+    assert (endpoint.port, endpoint.server_name) == (no_settings.state.ports["https"], None)
+    assert [one.subject for one in row["chain"]] == ["flowrex.test", "Flowrex Sandbox Intermediate"]
 
 
 def test_sessions_are_told_apart_by_replica(no_settings: Sandbox) -> None:
