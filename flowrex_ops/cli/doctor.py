@@ -75,7 +75,7 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
         lambda: _row("postgres", endpoints.origins.get("postgres", ""), postgres.get_connection_limits(), _postgres),
         lambda: _row("redis", endpoints.origins.get("redis", ""), redis.get_version(), lambda v: f"Redis {v}"),
         lambda: _row("backend", endpoints.origins.get("backend", ""), backend.get_readiness(), _backend),
-        lambda: _row("tls", endpoints.origins.get("tls", ""), tls.get_certificates(), _tls),
+        lambda: _tls_row(endpoints.origins.get("tls", ""), tls.get_certificates()),
         lambda: _row("logs", f"stack: service '{service}'", logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
     ]
     stack_state = "unreachable" if endpoints.stack_error else "answers"
@@ -109,11 +109,17 @@ def _backend(readiness: Any) -> str:
     return f"{ready} of {len(readiness)} replicas ready"
 
 
+def _tls_row(origin: str, reading: Any) -> Row:
+    """Each endpoint has its own error; when none answers, theirs is what to show."""
+    if reading.available and reading.require()["error"].notna().all():
+        return Row("tls", origin, "unreachable", str(reading.require()["error"].iloc[0]))
+    return _row("tls", origin, reading, _tls)
+
+
 def _tls(endpoints: Any) -> str:
     answering = endpoints[endpoints["error"].isna()]
-    first = min((chain[0].not_after for chain in answering["chain"]), default=None)
-    until = f", the first certificate ends {first:%Y-%m-%d}" if first else ""
-    return f"{len(answering)} of {len(endpoints)} endpoints serve a certificate{until}"
+    first = min(chain[0].not_after for chain in answering["chain"])
+    return f"{len(answering)} of {len(endpoints)} endpoints serve a certificate, the first ends {first:%Y-%m-%d}"
 
 
 def _logs(summary: Any) -> str:
