@@ -22,6 +22,7 @@ from flowrex_ops.model import Outcome, Plan, Reading, Verdict, VerdictKind, wors
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.sources.backend import BackendSource
+from flowrex_ops.sources.broker import open_broker
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.sources.logs import LogSource
 from flowrex_ops.sources.postgres import PostgresSource
@@ -31,7 +32,7 @@ from flowrex_ops.sources.services import ServicesSource
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    ``database``, ``backend``, ``logs`` and ``services`` are the sources; ``since`` is how far back to look.
+    ``database``, ``backend``, ``logs``, ``services`` and ``broker`` are the sources; ``since`` is how far back to look.
     """
 
     def __init__(
@@ -97,7 +98,8 @@ class Investigation:
             endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=limits.log_bytes
         )
         self.services = ServicesSource(endpoints.stack, limit_seconds=limits.reading_seconds)
-        for source in (self.database, self.backend, self.logs, self.services):
+        self.broker = open_broker(self.settings, endpoints.stack)
+        for source in (self.database, self.backend, self.logs, self.services, self.broker):
             source.on_reading = self.readings.append
 
     def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:

@@ -100,6 +100,8 @@ def _require_possible(name: str, value: Any) -> None:
     """What a type cannot say. The name tells the unit: ``_seconds`` is a span, ``_ratio`` a share."""
     if name.endswith("_seconds") and value <= 0:
         raise ParameterError(f"{name}: {value:g} is not a span of time; give more than 0 seconds")
+    if name.endswith("_minutes") and value <= 0:
+        raise ParameterError(f"{name}: {value:g} is not a span of time; give more than 0 minutes")
     if name.endswith("_ratio") and not 0 < value <= 1:
         raise ParameterError(f"{name}: {value:g} is not a share; give more than 0 and at most 1")
     if name == "since":

@@ -72,6 +72,14 @@ class BackendSettings(_Section):
     pool_size: int | None = Field(default=None, ge=1)
 
 
+class BrokerSettings(_Section):
+    """The broker's REST API as the backend sees it, to ask it from here too; ``token`` is best a read-only one."""
+
+    url: str = ""
+    token: SecretStr | None = None
+    account: str = ""
+
+
 class LimitSettings(_Section):
     """The bounds of every reading (seconds, rows) and of a run (seconds)."""
 
@@ -105,6 +113,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     backend: BackendSettings = BackendSettings()
+    broker: BrokerSettings = BrokerSettings()
     limits: LimitSettings = LimitSettings()
     redaction: RedactionSettings = RedactionSettings()
 
@@ -126,7 +135,7 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """Every secret value in these settings, for redaction: whole values and the passwords inside DSNs and URLs."""
         found: set[str] = set()
-        for section in (self.postgres, self.redis, self.redaction):
+        for section in (self.postgres, self.redis, self.broker, self.redaction):
             for value in section.__dict__.values():
                 for secret in value if isinstance(value, tuple) else (value,):
                     if isinstance(secret, SecretStr):

@@ -15,7 +15,7 @@ import psycopg
 
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.model import Replica
-from flowrex_ops.sandbox.state import State, read_state, write_private
+from flowrex_ops.sandbox.state import BROKER_ACCOUNT, State, read_state, write_private
 from flowrex_ops.settings import DEFAULT_FILE
 from flowrex_ops.stack import Stack
 from flowrex_ops.stack.compose import ComposeStack
@@ -50,6 +50,11 @@ class Sandbox:
     def url(self) -> str:
         """Where users reach the platform."""
         return f"http://127.0.0.1:{self.state.ports.get('http', self.state.ports.get('backend-1', 0))}"
+
+    @property
+    def outside_url(self) -> str:
+        """Where the stand-in for what is outside (the broker) answers."""
+        return f"http://127.0.0.1:{self.state.ports['outside']}"
 
     @property
     def app_dsn(self) -> str:
@@ -140,6 +145,7 @@ def _settings_text(sandbox: Sandbox) -> str:
         "postgres": {"dsn": sandbox.app_dsn, "reserve_dsn": sandbox.admin_dsn, "application_role": "flowrex"},
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
         "backend": backend,
+        "broker": {"url": sandbox.outside_url, "token": state.broker_token, "account": BROKER_ACCOUNT},
     }
     lines = [f"# Written by 'flowrex-ops sandbox up' for sandbox '{state.name}'.", f'platform = "{state.name}"']
     for section, values in sections.items():
