@@ -157,7 +157,11 @@ _TRADES = (
         "It answers and takes our credentials, but does not fill: market halted, no margin, too many requests.",
         Severity.P2,
         150,
-        (NextStep("person", "trading operations", "the reason is the broker's own word; look it up in its API's list"),),
+        (
+            NextStep(
+                "person", "trading operations", "the reason is the broker's own word; look it up in its API's list"
+            ),
+        ),
     ),
     Cause(
         "trades.risk-limit",

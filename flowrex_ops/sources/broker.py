@@ -34,25 +34,33 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("risk", r"\brisk\b|max_notional|(position|exposure|notional) limit"),
         (
             "database",
-            r"reason=database|^database$|psycopg|connection pool|pool ?timeout|couldn't get a connection|permission denied for"
-            r"|violates .*constraint|sqlstate|deadlock detected|lock timeout|read-only transaction|does not exist"
-            r"|database (error|unavailable)|too many clients|connection slots",
+            (
+                r"reason=database|^database$|psycopg|connection pool|pool ?timeout|couldn't get a connection|permission denied for"
+                r"|violates .*constraint|sqlstate|deadlock detected|lock timeout|read-only transaction|does not exist"
+                r"|database (error|unavailable)|too many clients|connection slots"
+            ),
         ),
         (
             "credentials",
-            r"\b40[13]\b|unauthori[sz]ed|forbidden|insufficient authorization|credential|authenticat"
-            r"|(invalid|expired|revoked) (api )?(key|token)|(key|token) (has |is )?(expired|invalid|revoked)",
+            (
+                r"(http|status|code)\D{0,3}40[13]\b|unauthori[sz]ed|forbidden|insufficient authorization|credential|authenticat"
+                r"|(invalid|expired|revoked) (api )?(key|token)|(key|token) (has |is )?(expired|invalid|revoked)"
+            ),
         ),
         (
             "rejected",
-            r"\b429\b|rate[ _-]?limit|too many requests|reject|cancell?ed|halted|market (is )?closed|not tradeable"
-            r"|insufficient (funds|margin)",
+            (
+                r"(http|status|code)\D{0,3}429\b|rate[ _-]?limit|too many requests|reject|cancell?ed|halted|market (is )?closed|not tradeable"
+                r"|insufficient (funds|margin)"
+            ),
         ),
         ("timeout", r"timed? ?-?out|no answer in|did not answer|deadline exceeded"),
         (
             "unreachable",
-            r"refused|unreachable|unavailable|reset|resol|name or service|no route|network|broken pipe|disconnected"
-            r"|\b50[0234]\b|malformed|not json|remote end closed|eof",
+            (
+                r"refused|unreachable|unavailable|reset|resol|name or service|no route|network|broken pipe|disconnected"
+                r"|(http|status|code)\D{0,3}50[0-9]\b|malformed|not json|remote end closed|eof"
+            ),
         ),
     )
 )
@@ -72,9 +80,7 @@ class BrokerSource(Source):
 
     name = "broker"
 
-    def __init__(
-        self, stack: Stack, service: str, *, url: str, token: str, account: str, limit_seconds: float
-    ) -> None:
+    def __init__(self, stack: Stack, service: str, *, url: str, token: str, account: str, limit_seconds: float) -> None:
         super().__init__(limit_seconds=limit_seconds)
         self._stack = stack
         self._service = service

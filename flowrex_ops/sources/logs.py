@@ -94,12 +94,12 @@ class LogSource(Source):
             raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
 
     @reads("trades in the log")
-    def get_trade_failures(self, *, since: timedelta, recent: timedelta) -> pd.DataFrame:
+    def get_trade_failures(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:
         """What the log says of trades that were not filled, by kind of trouble; columns ``TRADE_LOG_COLUMNS``."""
         now = datetime.now(UTC)
         lines = self._stack.read_logs(self._service, since=now - since, max_bytes=self._max_bytes)
         try:
-            return count_trade_failures(lines, recent_since=now - recent)
+            return count_trade_failures(lines, recent_since=now - timedelta(minutes=recent_minutes))
         except (OSError, UnicodeError) as error:
             raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
 

@@ -144,9 +144,9 @@ class PostgresSource(Source):
         return self._frame("prepared_transactions", columns)
 
     @reads("trades by outcome")
-    def get_trades(self, *, since: timedelta, recent: timedelta) -> pd.DataFrame:
+    def get_trades(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:
         """Trades since *since* ago by status, reason, symbol and side; columns ``TRADE_COLUMNS``, failures first."""
-        window = {"since": since.total_seconds(), "recent": recent.total_seconds()}
+        window = {"since": since.total_seconds(), "recent": 60 * recent_minutes}
         return self._frame("trades_by_outcome", TRADE_COLUMNS, **window)
 
     @reads("failed trades per minute")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Execution, LogLine, Replica
-from flowrex_ops.stack.logfiles import merge_by_time
 from flowrex_ops.stack.execution import shortened
+from flowrex_ops.stack.logfiles import merge_by_time
 from flowrex_ops.stack.logstream import newest_bytes, split_lines
 
 if TYPE_CHECKING:

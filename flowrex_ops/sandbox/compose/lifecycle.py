@@ -11,13 +11,27 @@ from flowrex_ops.sandbox.compose.images import build_missing, copy_build_folders
 from flowrex_ops.sandbox.health import await_backends, await_front_door
 from flowrex_ops.sandbox.ports import pick_free_ports, require_free
 from flowrex_ops.sandbox.sandbox import Sandbox
-from flowrex_ops.sandbox.state import BROKER_ACCOUNT, VERSION, State, default_name, read_state, write_private, write_state
+from flowrex_ops.sandbox.state import (
+    BROKER_ACCOUNT,
+    VERSION,
+    State,
+    default_name,
+    read_state,
+    write_private,
+    write_state,
+)
 from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.stack.compose import PROJECT
 
 _UP_SECONDS = 180.0
 _HEALTH_SECONDS = 60.0
-_SERVICE_OF_PORT = {"postgres": "postgres", "redis": "redis", "http": "nginx", "prometheus": "prometheus", "outside": "outside"}
+_SERVICE_OF_PORT = {
+    "postgres": "postgres",
+    "redis": "redis",
+    "http": "nginx",
+    "prometheus": "prometheus",
+    "outside": "outside",
+}
 Progress = Callable[[str], None]
 
 

@@ -10,6 +10,8 @@ from flowrex_ops.sandbox.faults.base import Fault
 from flowrex_ops.sandbox.faults.database import BackupRunning, LockChain, NoSlotsLeft, OrphanedPreparedTransaction
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
+from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
+from flowrex_ops.sandbox.faults.trading import OrdersAboveRiskLimit, TradesNotWritable
 from flowrex_ops.sandbox.health import await_backends, unready_replicas
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
@@ -43,6 +45,10 @@ ALL_FAULTS: tuple[Fault, ...] = (
     OpenTransactions(),
     LeakedConnections(),
     SlowReports(),
+    BrokerStopped(),
+    BrokerFault(),
+    OrdersAboveRiskLimit(),
+    TradesNotWritable(),
 )
 
 _BY_ITSELF_SECONDS = 6.0
