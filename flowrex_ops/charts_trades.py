@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -22,34 +23,47 @@ LOOKS = {
     "risk": (GREEN, ""),
     "other": (GREY, "++"),
 }
-MOST_MINUTES = 90
+MOST_BARS = 60
 SHOWN_SYMBOLS = 12
 
 
-def plot_failed_per_minute(by_minute: pd.DataFrame) -> Figure:
-    """Trades that were not filled per minute, stacked by what stopped them; takes ``get_failed_trades_by_minute``."""
+def plot_failed_per_minute(by_minute: pd.DataFrame, *, since: timedelta, until: datetime | None = None) -> Figure:
+    """Trades that were not filled over all of the time looked at, stacked by what stopped them.
+
+    Takes ``PostgresSource.get_failed_trades_by_minute``. Up to now also where the last minutes are empty: what reaches the
+    right edge goes on. A long time has several minutes to a bar.
+    """
     found = charged(by_minute)
-    counts = pd.crosstab(found["minute"], found["kind"], values=found["trades"], aggfunc="sum").fillna(0)
+    minutes = max(1, round(since.total_seconds() / 60 / MOST_BARS))
+    width = pd.Timedelta(minutes=minutes)
+    end = pd.Timestamp(until or datetime.now(UTC)).floor("min")
+    bars = pd.date_range(end=end, start=end - since, freq=width)
+    places = bars.searchsorted(pd.DatetimeIndex(pd.to_datetime(found["minute"], utc=True)), side="right") - 1
+    counts = pd.crosstab(places, found["kind"], values=found["trades"], aggfunc="sum")
+    counts = counts.reindex(range(len(bars))).fillna(0)
     figure, axes = _figure(3.0)
-    axes.set_ylabel("trades per minute")
-    if counts.empty:
-        axes.set_axis_off()
-        axes.set_title("No trade failed or was blocked")
-        return figure
-    last = counts.index.max()
-    minutes = pd.date_range(max(counts.index.min(), last - pd.Timedelta(minutes=MOST_MINUTES)), last, freq="min")
-    counts = counts.reindex(minutes, fill_value=0)
     _stack_kinds(axes, counts)
-    step = max(1, len(minutes) // 8)
-    places = list(range(0, len(minutes), step))
-    axes.set_xticks(places, [f"{minutes[place]:%H:%M}" for place in places])
-    axes.set_xlim(-0.8, max(len(minutes), 10) - 0.2)
+    ticks = list(range(len(bars) - 1, -1, -max(1, len(bars) // 6)))
+    axes.set_xticks(ticks, ["now" if place == len(bars) - 1 else f"{bars[place]:%H:%M}" for place in ticks])
+    axes.set_xlim(-0.8, len(bars) - 0.2)
+    axes.set_ylabel("trades per minute" if minutes == 1 else f"trades per {minutes} minutes")
     axes.set_xlabel("UTC")
-    failed = int(counts.drop(columns="risk", errors="ignore").to_numpy().sum())
-    blocked = int(counts["risk"].sum()) if "risk" in counts else 0
-    axes.set_title(f"{failed} trades failed, {blocked} blocked by the risk engine; the last at {last:%H:%M} UTC")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    axes.set_title(_minutes_title(found))
+    if len(found):
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    else:
+        axes.set_ylim(0, 1)
     return figure
+
+
+def _minutes_title(found: pd.DataFrame) -> str:
+    if found.empty:
+        return "No trade failed or was blocked"
+    blocked = int(found.loc[found["kind"].eq("risk"), "trades"].sum())
+    failed = int(found["trades"].sum()) - blocked
+    return (
+        f"{failed} trades failed, {blocked} blocked by the risk engine; the last at {found['minute'].max():%H:%M} UTC"
+    )
 
 
 def plot_broker_latency(inside: pd.DataFrame, *, broker_slow_seconds: float) -> Figure:
