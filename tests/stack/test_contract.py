@@ -112,6 +112,50 @@ class TestLogs:
         assert list(stack.read_logs("backend", since=since, max_bytes=10_000)) == []
 
 
+class TestExecute:
+    """A command that only reads, as the replica itself would run it."""
+
+    def test_has_the_replicas_environment_and_packages(self, stack: Stack) -> None:
+        code = "import os, sys; from app.execution import adapters; print(os.environ['BROKER_URL']); sys.exit(3)"
+        done = stack.execute(replica_named(stack, "backend-2"), ("python", "-c", code), timeout_seconds=20)
+
+        assert (done.exit_code, done.stdout.startswith("http://"), done.stderr) == (3, True, "")
+
+    def test_playbooks_check_of_the_broker(self, stack: Stack) -> None:
+        """The playbook's one-liner, word by word."""
+        code = (
+            "from app.execution.adapters import get_adapter; import asyncio; "
+            "adapter = get_adapter(); print(asyncio.run(adapter.check_connection()))"
+        )
+        done = stack.execute(replica_named(stack, "backend-1"), ("python", "-c", code), timeout_seconds=20)
+
+        assert "'connected': True" in done.stdout
+
+    def test_streams_are_told_apart_and_cut(self, stack: Stack) -> None:
+        """The end is kept, since that is where an error says what it is."""
+        code = "import sys; print('x' * 200_000 + 'end'); print('oops', file=sys.stderr)"
+        done = stack.execute(replica_named(stack, "backend-1"), ("python", "-c", code), timeout_seconds=20)
+
+        assert len(done.stdout) == EXECUTION_BYTES
+        assert done.stdout.endswith("end\n")
+        assert done.stderr == "oops\n"
+
+    def test_has_a_time_limit(self, stack: Stack) -> None:
+        started = time.monotonic()
+        with pytest.raises(StackUnavailableError, match=r"did not end in 1 s"):
+            stack.execute(replica_named(stack, "backend-1"), ("sleep", "30"), timeout_seconds=1)
+        assert time.monotonic() - started < 6
+
+    def test_command_that_is_not_there(self, stack: Stack) -> None:
+        """Whatever the engine says of it: a code that is not 0, or one clear line."""
+        try:
+            done = stack.execute(replica_named(stack, "backend-1"), ("no-such-command",), timeout_seconds=10)
+        except StackUnavailableError as error:
+            assert "no-such-command" in str(error)
+        else:
+            assert done.exit_code != 0
+
+
 class TestActions:
     def test_restart_gives_a_replica_a_new_identity(self, stack: Stack, any_sandbox: Sandbox) -> None:
         """What was planned against the old identity no longer fits the restarted replica; the others are untouched."""
