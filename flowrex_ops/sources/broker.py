@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any
 
 import pandas as pd
@@ -161,7 +162,7 @@ def open_broker(settings: Settings, stack: Stack) -> BrokerSource:
 
 def _judge_answer(status: int, read_json: Callable[[], Any]) -> tuple[str, str]:
     """Kind and error of an answer to a question for the account's summary; ``("ok", "")`` for a good one."""
-    if status != 200:  # noqa: PLR2004  # the one status of a good answer
+    if status >= HTTPStatus.MULTIPLE_CHOICES:
         kind = classify(f"HTTP {status}")
         return ("rejected" if kind == "other" else kind), f"HTTP {status}"
     try:
@@ -170,7 +171,7 @@ def _judge_answer(status: int, read_json: Callable[[], Any]) -> tuple[str, str]:
         body = None
     if isinstance(body, dict) and isinstance(body.get("account"), dict):
         return "ok", ""
-    return "unreachable", "malformed answer: 200, and no account in it"
+    return "unreachable", f"malformed answer: HTTP {status}, and no account in it"
 
 
 def _row(place: str, started: float, kind: str, error: str) -> dict[str, Any]:

@@ -93,12 +93,9 @@ TRADES = (
     ),
     Pasted(
         "broker connectivity",
-        """docker-compose -f docker-compose.prod.yml exec backend \\
-    python -c "from app.execution.adapters import get_adapter; 
-    import asyncio; 
-    adapter = get_adapter(); 
-    print(asyncio.run(adapter.check_connection()))"
-""",  # noqa: W291  # as in the playbook
+        # On one line: the playbook breaks it in four and indents them, which Python takes for an IndentationError.
+        'docker-compose -f docker-compose.prod.yml exec backend python -c "from app.execution.adapters import get_adapter; '
+        'import asyncio; adapter = get_adapter(); print(asyncio.run(adapter.check_connection()))"',
         ("'connected': True", "'error': None"),
     ),
 )

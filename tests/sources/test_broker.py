@@ -68,7 +68,7 @@ def process() -> Iterator[Outside]:
             await_condition(lambda: get_answer(f"{url}/health") == 200, "the stand-in answered", timeout_seconds=30)
             yield Outside(url)
         finally:
-            running.terminate()
+            running.kill()
 
 
 @pytest.fixture

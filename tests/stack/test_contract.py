@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
+from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Replica
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox.health import await_backends
@@ -15,6 +17,7 @@ from flowrex_ops.sandbox.sandbox import get_answer
 from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.settings import load
 from flowrex_ops.stack import Stack, open_stack
+from flowrex_ops.stack.execution import EXECUTION_BYTES
 
 
 @pytest.fixture
@@ -146,14 +149,12 @@ class TestExecute:
             stack.execute(replica_named(stack, "backend-1"), ("sleep", "30"), timeout_seconds=1)
         assert time.monotonic() - started < 6
 
-    def test_command_that_is_not_there(self, stack: Stack) -> None:
-        """Whatever the engine says of it: a code that is not 0, or one clear line."""
-        try:
-            done = stack.execute(replica_named(stack, "backend-1"), ("no-such-command",), timeout_seconds=10)
-        except StackUnavailableError as error:
-            assert "no-such-command" in str(error)
-        else:
-            assert done.exit_code != 0
+    def test_in_a_replica_that_is_gone(self, stack: Stack) -> None:
+        """One clear line; nothing is run elsewhere instead."""
+        ghost = replace(replica_named(stack, "backend-1"), name="backend-9", identity="0123456789ab@never")
+
+        with pytest.raises(StackUnavailableError, match=r"backend-9|No such container"):
+            stack.execute(ghost, ("true",), timeout_seconds=10)
 
 
 class TestActions:

@@ -28,7 +28,7 @@ def guarded(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Reque
     """*answer* behind the fault of the hour, the token and the account."""
 
     async def ask(request: Request) -> Response:
-        instead = await struck(NAME)
+        instead = await struck(NAME, request)
         if instead is not None:
             return instead
         if request.headers.get("authorization") != f"Bearer {os.environ.get('BROKER_TOKEN', '')}":

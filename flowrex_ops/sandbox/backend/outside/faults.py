@@ -14,8 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 KINDS = ("slow", "silent", "unauthorized", "rate-limit", "malformed", "reject")
-_FOR_EVER_SECONDS = 3600.0
-_DELAYS = ("slow", "silent")
+_POLL_SECONDS = 0.2
 
 _active: dict[str, dict[str, Any]] = {}
 
@@ -25,12 +24,16 @@ def fault_of(service: str) -> dict[str, Any]:
     return _active.get(service, {})
 
 
-async def struck(service: str) -> Response | None:
+async def struck(service: str, request: Request) -> Response | None:
     """What *service* answers instead of its own answer, after the time that the fault costs; ``None`` for its own."""
     fault = fault_of(service)
     kind = fault.get("fault")
-    if kind in _DELAYS:
-        await asyncio.sleep(float(fault.get("seconds", 3.0)) if kind == "slow" else _FOR_EVER_SECONDS)
+    if kind == "slow":
+        await asyncio.sleep(float(fault.get("seconds", 3.0)))
+    while kind == "silent" and not await request.is_disconnected():
+        await asyncio.sleep(
+            _POLL_SECONDS
+        )  # until the client gives up: an answer that never comes must not keep us from stopping
     if kind == "unauthorized":
         return JSONResponse({"errorMessage": "Insufficient authorization to perform request."}, status_code=401)
     if kind == "rate-limit":
