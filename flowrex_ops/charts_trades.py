@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from flowrex_ops.charts import BLUE, GREEN, GREY, INK, ORANGE, PAPER, VERMILLION, YELLOW, _figure
+from flowrex_ops.charts import BLUE, GREEN, GREY, INK, ORANGE, PAPER, VERMILLION, YELLOW, new_figure
 from flowrex_ops.checks.trades import KINDS, charged, count_symbols
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def plot_failed_per_minute(by_minute: pd.DataFrame, *, since: timedelta, until: 
     places = bars.searchsorted(pd.DatetimeIndex(pd.to_datetime(found["minute"], utc=True)), side="right") - 1
     counts = pd.crosstab(places, found["kind"], values=found["trades"], aggfunc="sum")
     counts = counts.reindex(range(len(bars))).fillna(0)
-    figure, axes = _figure(3.0)
+    figure, axes = new_figure(3.0)
     _stack_kinds(axes, counts)
     ticks = list(range(len(bars) - 1, -1, -max(1, len(bars) // 6)))
     axes.set_xticks(ticks, ["now" if place == len(bars) - 1 else f"{bars[place]:%H:%M}" for place in ticks])
@@ -69,7 +69,7 @@ def _minutes_title(found: pd.DataFrame) -> str:
 def plot_broker_latency(inside: pd.DataFrame, *, broker_slow_seconds: float) -> Figure:
     """How long the broker took to answer each replica, and what was wrong where it did not; takes a broker check."""
     slowest = inside.sort_values("seconds").groupby("place", as_index=False).tail(1).sort_values("place")
-    figure, axes = _figure(1.3 + 0.36 * max(1, len(slowest)))
+    figure, axes = new_figure(1.3 + 0.36 * max(1, len(slowest)))
     good = slowest["kind"].eq("ok")
     colours = [BLUE if fine else VERMILLION for fine in good]
     bars = axes.barh(slowest["place"], slowest["seconds"], color=colours, edgecolor=PAPER, height=0.6)
@@ -96,7 +96,7 @@ def plot_symbols(trades: pd.DataFrame) -> Figure:
     kinds = kinds.assign(kind=kinds["kind"].astype(object).where(kinds["kind"].notna(), kinds["status"]))
     counts = pd.crosstab(kinds["symbol"], kinds["kind"], values=kinds["recent"], aggfunc="sum").fillna(0)
     counts = counts.reindex(shown, fill_value=0)
-    figure, axes = _figure(1.6 + 0.36 * max(1, len(shown)))
+    figure, axes = new_figure(1.6 + 0.36 * max(1, len(shown)))
     left = pd.Series(0.0, index=counts.index)
     looks = {"filled": ("#d9d9d4", ""), "pending": (PAPER, "||"), **LOOKS}
     for kind, (colour, hatch) in looks.items():

@@ -15,7 +15,7 @@ from flowrex_ops.sources.broker import classify
 TRADE_LOG_COLUMNS = ["kind", "lines", "recent", "first_at", "last_at", "example"]
 
 _ABOUT_TRADES = re.compile(r"\b(trade|order)s?\b.*\b(failed|blocked|rejected|refused)\b|\brisk\b", re.IGNORECASE)
-_REQUEST_LINE = re.compile(r"\bduration_ms\b")
+_WORDS = ("failed", "blocked", "rejected", "refused", "risk")
 _EXAMPLE_CHARACTERS = 300
 
 
@@ -23,7 +23,7 @@ def count_trade_failures(lines: Iterable[LogLine], *, recent_since: datetime) ->
     """One pass, constant memory: lines by kind of trouble (see ``classify``), and how many since *recent_since*."""
     found: dict[str, dict[str, Any]] = {}
     for line in lines:
-        if not _ABOUT_TRADES.search(line.text) or _REQUEST_LINE.search(line.text):
+        if not _is_about_a_trade(line.text):
             continue
         kind = classify(line.text)
         entry = found.setdefault(kind, {"kind": kind, "lines": 0, "recent": 0, "first_at": line.at, "last_at": line.at})
@@ -33,3 +33,12 @@ def count_trade_failures(lines: Iterable[LogLine], *, recent_since: datetime) ->
         entry["example"] = line.text[:_EXAMPLE_CHARACTERS]
     rows = sorted(found.values(), key=lambda entry: (-entry["lines"], entry["kind"]))
     return pd.DataFrame(rows, columns=TRADE_LOG_COLUMNS)
+
+
+def _is_about_a_trade(text: str) -> bool:
+    """Whether a line tells of a trade that was not filled; a line about a request says the same a second time."""
+    # Plain searches first: most lines are about requests, and they are twenty times as fast as the expression.
+    if "duration_ms" in text:
+        return False
+    lowered = text.lower()
+    return any(word in lowered for word in _WORDS) and bool(_ABOUT_TRADES.search(text))

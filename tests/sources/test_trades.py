@@ -122,7 +122,7 @@ class TestCounters:
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         Thread(target=server.serve_forever, daemon=True).start()
         replicas = {"a": f"http://127.0.0.1:{server.server_port}", "b": "http://127.0.0.1:1"}
-        source = BackendSource(replicas, limit_seconds=2, limit_rows=100)
+        source = BackendSource(lambda: replicas, limit_seconds=2, limit_rows=100)
         samples = source.sample_trades(window_seconds=0.6, every_seconds=0.2).require()
         server.shutdown()
         server.server_close()
@@ -132,7 +132,7 @@ class TestCounters:
         assert samples[samples["replica"].eq("b")]["error"].str.contains("did not answer").all()
 
     def test_nobody_answers(self) -> None:
-        source = BackendSource({"b": "http://127.0.0.1:1"}, limit_seconds=1, limit_rows=100)
+        source = BackendSource(lambda: {"b": "http://127.0.0.1:1"}, limit_seconds=1, limit_rows=100)
         assert "no backend replica told its trades" in str(source.sample_trades(window_seconds=0.1).error)
 
     def test_counter_without_a_label(self) -> None:

@@ -30,10 +30,9 @@ async def struck(service: str, request: Request) -> Response | None:
     kind = fault.get("fault")
     if kind == "slow":
         await asyncio.sleep(float(fault.get("seconds", 3.0)))
-    while kind == "silent" and not await request.is_disconnected():
-        await asyncio.sleep(
-            _POLL_SECONDS
-        )  # until the client gives up: an answer that never comes must not keep us from stopping
+    # Until the client gives up, and no longer: an answer that never comes must not keep this process from stopping.
+    while kind == "silent" and not await request.is_disconnected():  # noqa: ASYNC110  # the protocol tells of it only when asked
+        await asyncio.sleep(_POLL_SECONDS)
     if kind == "unauthorized":
         return JSONResponse({"errorMessage": "Insufficient authorization to perform request."}, status_code=401)
     if kind == "rate-limit":
