@@ -49,9 +49,8 @@ def plot_failed_per_minute(by_minute: pd.DataFrame, *, since: timedelta, until: 
     axes.set_ylabel("trades per minute" if minutes == 1 else f"trades per {minutes} minutes")
     axes.set_xlabel("UTC")
     axes.set_title(_minutes_title(found))
-    if len(found):
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
-    else:
+    _legend(axes)
+    if found.empty:
         axes.set_ylim(0, 1)
     return figure
 
@@ -119,8 +118,7 @@ def plot_symbols(trades: pd.DataFrame) -> Figure:
     )
     axes.set_xlabel("recent trades")
     axes.invert_yaxis()
-    if len(left) and left.sum():
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    _legend(axes)
     return figure
 
 
@@ -141,3 +139,10 @@ def _stack_kinds(axes: Axes, counts: pd.DataFrame) -> None:
                 width=0.8,
             )
             bottom = bottom + counts[kind]
+
+
+def _legend(axes: Axes) -> None:
+    """Below the axes, as everywhere: inside them it would hide the bars."""
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        axes.figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
