@@ -84,7 +84,7 @@ def check_rejected_by_broker(
     ]
     evidence += _reasons(rejected[rejected["symbol"].isin(hit.index)]) + _places(throttled)
     words = _first_reason(rejected[rejected["symbol"].isin(hit.index)]) or _first_error(throttled)
-    title = f"the broker rejects {_symbols(hit.index, by_symbol.index)}: {words}"
+    title = f"The broker rejects {_symbols(hit.index, by_symbol.index)}: {words}"
     reason = f"{title} ({total} of {of} recent trades)"
     return confirmed(cause, reason, evidence, severity=_grade(total / max(1, of)), title=title)
 
@@ -102,7 +102,7 @@ def check_risk_limit(trades: Frame, log: Frame, *, risk_ratio: float = 0.2) -> V
         return ruled_out(cause, f"{number} of {of} recent trades were blocked, below {_percent(risk_ratio)}")
     evidence = [*_reasons(blocked), *_in_log(log, "risk")]
     share = number / max(1, of)
-    title = f"the risk engine blocks {number} of {of} recent trades ({_percent(share)}), working as meant"
+    title = f"The risk engine blocks {number} of {of} recent trades ({_percent(share)}), working as meant"
     return confirmed(cause, f"{title}: {_first_reason(blocked)}", evidence, title=title)
 
 
@@ -127,7 +127,9 @@ def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Fra
         return inconclusive(cause, trades, inside, here)
     text = f"{number} of {of} recent trades failed of it, {_answers(inside, here)}"
     text += f"; from here alone it is: {_first_error(seen_here)}" if not seen_here.empty else ""
-    return _unexplained(cause, trades, failed_ratio, inside) or ruled_out(cause, text, _latencies(inside, here))
+    return _unexplained(cause, trades, failed_ratio, inside) or ruled_out(
+        cause, text, _latencies(inside, here) if kind == "timeout" else ()
+    )
 
 
 def _unexplained(cause: str, trades: Frame, failed_ratio: float, inside: Frame | None = None) -> Verdict | None:

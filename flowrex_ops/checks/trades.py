@@ -92,6 +92,25 @@ def growth(counters: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["counter", "label", "grown"])
 
 
+def grown_only(counters: pd.DataFrame) -> pd.DataFrame:
+    """``growth`` without the kinds of failure that did not happen; what was filled and what failed always stands there."""
+    grown = growth(counters)
+    return grown[grown["grown"].gt(0) | grown["counter"].eq("flowrex_trades_total")]
+
+
+def broker_places(checks: pd.DataFrame) -> pd.DataFrame:
+    """A broker check as people read it: place, connected (yes or no), milliseconds, kind, error."""
+    return pd.DataFrame(
+        {
+            "place": checks["place"],
+            "connected": checks["connected"].map({True: "yes", False: "no"}),
+            "milliseconds": checks["seconds"].mul(1000).round().astype(int),
+            "kind": checks["kind"],
+            "error": checks["error"],
+        }
+    )
+
+
 def failing_now(counters: pd.DataFrame, kind: str) -> int:
     """How many trades failed of that kind while the counters were sampled."""
     grown = growth(counters)

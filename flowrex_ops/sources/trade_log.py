@@ -14,7 +14,9 @@ from flowrex_ops.sources.broker import classify
 
 TRADE_LOG_COLUMNS = ["kind", "lines", "recent", "first_at", "last_at", "example"]
 
-_ABOUT_TRADES = re.compile(r"\b(trade|order)s?\b.*\b(failed|blocked|rejected|refused)\b|\brisk\b", re.IGNORECASE)
+_ABOUT_TRADES = re.compile(
+    r"\b(trade|order)s?\b[^,=()]{0,40}\b(failed|blocked|rejected|refused)\b|\brisk\b", re.IGNORECASE
+)
 _WORDS = ("failed", "blocked", "rejected", "refused", "risk")
 _EXAMPLE_CHARACTERS = 300
 
@@ -38,7 +40,7 @@ def count_trade_failures(lines: Iterable[LogLine], *, recent_since: datetime) ->
 def _is_about_a_trade(text: str) -> bool:
     """Whether a line tells of a trade that was not filled; a line about a request says the same a second time."""
     # Plain searches first: most lines are about requests, and they are twenty times as fast as the expression.
-    if "duration_ms" in text:
+    if "duration_ms" in text or text[:1].isspace():  # a request, or the inside of a traceback
         return False
     lowered = text.lower()
     return any(word in lowered for word in _WORDS) and bool(_ABOUT_TRADES.search(text))

@@ -117,7 +117,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "one symbol is halted": (
         lambda: checks.check_rejected_by_broker(trades(row(4, HALTED, symbol="XAUUSD"), row(20)), FINE),
         CONFIRMED,
-        "the broker rejects XAUUSD: MARKET_HALTED (4 of 24 recent trades)",
+        "The broker rejects XAUUSD: MARKET_HALTED (4 of 24 recent trades)",
     ),
     "one rejection among many": (
         lambda: checks.check_rejected_by_broker(trades(row(1, HALTED), row(40)), FINE),
@@ -130,7 +130,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
             broker("rejected"),
         ),
         CONFIRMED,
-        "the broker rejects all symbols: broker rate limit: HTTP 429",
+        "The broker rejects all symbols: broker rate limit: HTTP 429",
     ),
     "the risk engine holds back every second trade": (
         lambda: checks.check_risk_limit(trades(blocked(10), row(10)), log(risk=10)),

@@ -81,6 +81,8 @@ class TestLog:
             line("WARNING trade blocked id=4 symbol=BTCUSD side=buy: risk limit max_notional: …", 9),
             line("INFO request method=POST route=/api/trades status=422 duration_ms=2 client=risk"),
             line("INFO websocket closed by client"),
+            line("    trade, blocked = _open_trade(database, account, symbol, side, quantity)"),
+            line("    raise Refused('order failed')"),
         ]
         found = count_trade_failures(lines, recent_since=NOW - timedelta(minutes=5)).set_index("kind")
         assert found[["lines", "recent"]].T.to_dict() == {
