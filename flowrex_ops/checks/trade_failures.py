@@ -121,7 +121,8 @@ def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Fra
         evidence = [*_reasons(failed), *_places(seen_inside), *_places(seen_here), *_latencies(inside, here)]
         words = _first_reason(failed) or _first_error(seen_inside) or _first_error(seen_here)
         after = "" if now else "; the broker answers again now" if _connected(inside) else ""
-        reason = f"{number} of {of} recent trades failed of it: {words}{after}"
+        felt = f"{number} of {of} recent trades failed of it" if of else "the broker, asked right now"
+        reason = f"{felt}: {words}{after}"
         return confirmed(cause, reason, evidence, severity=_grade(share))
     if missing(trades) or (missing(inside) and missing(here)):
         return inconclusive(cause, trades, inside, here)
