@@ -10,8 +10,8 @@ from flowrex_ops.sandbox.drill import Drill
 from flowrex_ops.sandbox.faults import outside
 from flowrex_ops.sandbox.faults.trading import OrdersAboveRiskLimit, TradesNotWritable
 
-RECENT: Mapping[str, float] = {"recent_minutes": 0.1}
-"""Six seconds, so that nobody has to wait five minutes until a drill's failures are old."""
+RECENT: Mapping[str, float] = {"recent_minutes": 0.15}
+"""Nine seconds, so that nobody has to wait five minutes until a drill's failures are old."""
 
 
 def _trades(scenario: str, title: str, faults: tuple[f.Fault, ...], *expected: str, **more: Any) -> Drill:
