@@ -207,11 +207,80 @@ _TLS = (
     ),
 )
 
-CAUSES: dict[str, Cause] = {cause.slug: cause for cause in (*_DATABASE, *_TLS)}
+_TRADES = (
+    Cause(
+        "trades.database",
+        "Trades cannot be written to the database",
+        "The order is refused before it reaches the broker, or filled there and not booked here.",
+        Severity.P1,
+        110,
+        (
+            _runbook("database_connections", "tells why the database does not take them"),
+            NextStep("person", "owner of the last migration", "a right or a constraint on table trades has changed"),
+            NextStep("person", "trading operations", "compare the broker's transactions with trades left 'pending'"),
+        ),
+    ),
+    Cause(
+        "trades.broker-credentials",
+        "The broker refuses our credentials",
+        "Token expired, revoked or wrong: every order is answered with 401 or 403.",
+        Severity.P1,
+        120,
+        (
+            NextStep("person", "owner of the broker account", "issue a new token and set BROKER_TOKEN"),
+            NextStep("command", "docker-compose -f docker-compose.prod.yml up -d backend", "afterwards: it reads it"),
+        ),
+    ),
+    Cause(
+        "trades.broker-unreachable",
+        "The broker cannot be reached",
+        "No connection, or no usable answer: refused, reset, name not found, 5xx, nonsense instead of JSON.",
+        Severity.P1,
+        130,
+        (
+            NextStep("link", "the broker's status page", "see whether they know of it"),
+            NextStep("person", "the broker's support", "if their page says that all is well and it persists"),
+        ),
+    ),
+    Cause(
+        "trades.broker-slow",
+        "The broker does not answer in time",
+        "Orders run into the adapter's time limit; whether they were filled is not known here.",
+        Severity.P1,
+        140,
+        (
+            NextStep("person", "trading operations", "look up at the broker which of the failed orders were filled"),
+            NextStep("link", "the broker's status page", "see whether they know of it"),
+        ),
+    ),
+    Cause(
+        "trades.rejected-by-broker",
+        "The broker rejects orders",
+        "It answers and takes our credentials, but does not fill: market halted, no margin, too many requests.",
+        Severity.P2,
+        150,
+        (
+            NextStep(
+                "person", "trading operations", "the reason is the broker's own word; look it up in its API's list"
+            ),
+        ),
+    ),
+    Cause(
+        "trades.risk-limit",
+        "The risk engine blocks trades, working as meant",
+        "Orders above a limit are held back. It is a failure only if the limit is wrong.",
+        Severity.P3,
+        160,
+        (NextStep("person", "risk management", "is the limit hit legitimately? raise it only by their decision"),),
+    ),
+)
+
+CAUSES: dict[str, Cause] = {cause.slug: cause for cause in (*_DATABASE, *_TLS, *_TRADES)}
 
 RUNBOOK_CAUSES: dict[str, tuple[str, ...]] = {
     "database_connections": tuple(cause.slug for cause in _DATABASE),
     "certificate_expiry": tuple(cause.slug for cause in _TLS),
+    "trade_failures": tuple(cause.slug for cause in _TRADES),
 }
 """The causes that each runbook tells apart; runbook lint holds the notebooks to it."""
 

@@ -22,6 +22,7 @@ from flowrex_ops.model import Outcome, Plan, Reading, Verdict, VerdictKind, wors
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.sources.backend import BackendSource
+from flowrex_ops.sources.broker import open_broker
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.sources.logs import LogSource
 from flowrex_ops.sources.postgres import PostgresSource
@@ -32,7 +33,8 @@ from flowrex_ops.sources.tls import TlsSource
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    ``database``, ``backend``, ``logs``, ``services`` and ``tls`` are the sources; ``since`` is how far back to look.
+    ``database``, ``backend``, ``logs``, ``services``, ``tls`` and ``broker`` are the sources; ``since`` is how far back
+    to look.
     """
 
     def __init__(
@@ -104,7 +106,8 @@ class Investigation:
             missing=f"tls is {endpoints.origins.get('tls', 'not configured')}; set tls.endpoints",
             **bounds,
         )
-        for source in (self.database, self.backend, self.logs, self.services, self.tls):
+        self.broker = open_broker(self.settings, endpoints.stack)
+        for source in (self.database, self.backend, self.logs, self.services, self.tls, self.broker):
             source.on_reading = self.readings.append
 
     def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:

@@ -227,6 +227,15 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True)
+class Execution:
+    """What a command that ran inside a replica said; both streams are cut at a limit."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True)
 class LogLine:
     """One line of a service's log. ``at`` is ``None`` where the line carries no time that can be read."""
 

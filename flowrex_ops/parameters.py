@@ -102,6 +102,8 @@ def _require_possible(name: str, value: Any) -> None:
         raise ParameterError(f"{name}: {value:g} is not a span of time; give more than 0 seconds")
     if name.endswith("_days") and value < 0:
         raise ParameterError(f"{name}: {value:g} is not a number of days; give 0 or more")
+    if name.endswith("_minutes") and value <= 0:
+        raise ParameterError(f"{name}: {value:g} is not a span of time; give more than 0 minutes")
     if name.endswith("_ratio") and not 0 < value <= 1:
         raise ParameterError(f"{name}: {value:g} is not a share; give more than 0 and at most 1")
     if name == "since":

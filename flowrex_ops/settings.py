@@ -109,6 +109,14 @@ class TlsSettings(_Section):
     port: int = Field(default=443, ge=1, le=65535)
 
 
+class BrokerSettings(_Section):
+    """The broker's REST API as the backend sees it, to ask it from here too; ``token`` is best a read-only one."""
+
+    url: str = ""
+    token: SecretStr | None = None
+    account: str = ""
+
+
 class LimitSettings(_Section):
     """The bounds of every reading (seconds, rows) and of a run (seconds)."""
 
@@ -143,6 +151,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     backend: BackendSettings = BackendSettings()
     tls: TlsSettings = TlsSettings()
+    broker: BrokerSettings = BrokerSettings()
     limits: LimitSettings = LimitSettings()
     redaction: RedactionSettings = RedactionSettings()
 
@@ -164,7 +173,7 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """Every secret value in these settings, for redaction: whole values and the passwords inside DSNs and URLs."""
         found: set[str] = set()
-        for section in (self.postgres, self.redis, self.redaction):
+        for section in (self.postgres, self.redis, self.broker, self.redaction):
             for value in section.__dict__.values():
                 for secret in value if isinstance(value, tuple) else (value,):
                     if isinstance(secret, SecretStr):

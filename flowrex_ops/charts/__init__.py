@@ -5,5 +5,16 @@ from __future__ import annotations
 from flowrex_ops.charts.certificates import plot_validity
 from flowrex_ops.charts.database import plot_blocking_tree, plot_connections, plot_pools, plot_session_ages
 from flowrex_ops.charts.style import new_figure
+from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
 
-__all__ = ["new_figure", "plot_blocking_tree", "plot_connections", "plot_pools", "plot_session_ages", "plot_validity"]
+__all__ = [
+    "new_figure",
+    "plot_blocking_tree",
+    "plot_broker_latency",
+    "plot_connections",
+    "plot_failed_per_minute",
+    "plot_pools",
+    "plot_session_ages",
+    "plot_symbols",
+    "plot_validity",
+]

@@ -33,9 +33,9 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     Settings come from --settings, $FLOWREX_OPS_SETTINGS or ./flowrex-ops.toml; single values from the environment
     (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
     project, socket, docker_host), postgres (dsn, reserve_dsn, service, application_role), redis (url, service), backend
-    (service, port, urls, pool_size), tls (endpoints, ca_file, warn_days, service, port), limits (reading_seconds, rows,
-    log_bytes, cell_seconds, run_seconds, max_targets), redaction (values). What is left out is discovered from the running
-    compose project.
+    (service, port, urls, pool_size), tls (endpoints, ca_file, warn_days, service, port), broker (url, token, account),
+    limits (reading_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), redaction (values). What is left
+    out is discovered from the running compose project.
 
     Example: flowrex-ops doctor --json
     """
@@ -58,6 +58,7 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
 def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
     """All sources at once; each has its own time limit."""
     from flowrex_ops.sources.backend import BackendSource
+    from flowrex_ops.sources.broker import open_broker
     from flowrex_ops.sources.logs import LogSource
     from flowrex_ops.sources.postgres import PostgresSource
     from flowrex_ops.sources.redis import RedisSource
@@ -78,6 +79,9 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
         lambda: _tls_row(endpoints.origins.get("tls", ""), tls.get_certificates()),
         lambda: _row("logs", f"stack: service '{service}'", logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
     ]
+    if settings.broker.url:
+        broker = open_broker(settings, endpoints.stack)
+        questions.append(lambda: _row("broker", "settings: broker.url", broker.check_from_here(times=1), _broker))
     stack_state = "unreachable" if endpoints.stack_error else "answers"
     rows = [
         Row(
@@ -120,6 +124,11 @@ def _tls(endpoints: Any) -> str:
     answering = endpoints[endpoints["error"].isna()]
     first = min(chain[0].not_after for chain in answering["chain"])
     return f"{len(answering)} of {len(endpoints)} endpoints serve a certificate, the first ends {first:%Y-%m-%d}"
+
+
+def _broker(checks: Any) -> str:
+    check = checks.iloc[0]
+    return f"connected, {check['seconds']:.2f} s" if check["connected"] else f"not connected: {check['error']}"
 
 
 def _logs(summary: Any) -> str:

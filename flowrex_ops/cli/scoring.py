@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flowrex_ops.record.events import OnEvent
     from flowrex_ops.record.result import RunResult
     from flowrex_ops.sandbox import Sandbox
-    from flowrex_ops.sandbox.drills import Drill
+    from flowrex_ops.sandbox.drill import Drill
 
 RECOVERY_SECONDS = 30.0
 OPERATOR = "drill"

@@ -2,72 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
-from flowrex_ops.causes import RUNBOOK_CAUSES
 from flowrex_ops.errors import UsageError
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.certificates import LIFE_DAYS
+from flowrex_ops.sandbox.drill import Drill
+from flowrex_ops.sandbox.drills_trades import TRADES
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
 from flowrex_ops.sandbox.faults.observe import is_quiet
+from flowrex_ops.sandbox.faults.outside import seconds_since_trouble
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
 
-DATABASE_CAUSES = RUNBOOK_CAUSES["database_connections"]
-
-FAST: Mapping[str, float] = {
-    "idle_after_seconds": 2,
-    "long_query_seconds": 3,
-    "blocked_after_seconds": 1,
-    "orphan_after_seconds": 2,
-}
-"""Thresholds with which nobody has to wait a minute for a query to count as long."""
-
-BOTH = ("supervisor", "compose")
-
-
-@dataclass(frozen=True, slots=True)
-class Drill:
-    """A scenario.
-
-    ``expected``: the causes to confirm, the first is the diagnosis. ``approve``: the mitigations that bring recovery
-    if ``cures``, or a part of it if not.
-    """
-
-    scenario: str
-    title: str
-    faults: tuple[f.Fault, ...] = ()
-    expected: tuple[str, ...] = ()
-    approve: tuple[str, ...] = ()
-    cures: bool = False
-    runbook: str = "database_connections"
-    stacks: tuple[str, ...] = BOTH
-    parameters: Mapping[str, float] = field(default_factory=lambda: dict(FAST))
-
-    @property
-    def forbidden(self) -> tuple[str, ...]:
-        """Causes that would be false: all of the runbook's that are not expected."""
-        return tuple(cause for cause in RUNBOOK_CAUSES[self.runbook] if cause not in self.expected)
-
-    def to_dict(self) -> dict[str, Any]:
-        """``{scenario, title, runbook, expected, forbidden, stacks, …}`` as ``drill list --json`` prints it."""
-        return {
-            "scenario": self.scenario,
-            "title": self.title,
-            "runbook": self.runbook,
-            "faults": [fault.name for fault in self.faults],
-            "expected": list(self.expected),
-            "forbidden": list(self.forbidden),
-            "stacks": list(self.stacks),
-            "parameters": dict(self.parameters),
-            "approve": list(self.approve),
-            "cures": self.cures,
-        }
-
-
-_DATABASE_DRILLS = (
+_DATABASE: tuple[Drill, ...] = (
     Drill("healthy", "nothing is wrong"),
     Drill(
         "idle-in-transaction",
@@ -213,7 +161,7 @@ _CERTIFICATE_DRILLS = (
     ),
 )
 
-DRILLS: tuple[Drill, ...] = (*_DATABASE_DRILLS, *_CERTIFICATE_DRILLS)
+DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES)
 
 _QUIET_SECONDS = 15.0
 
@@ -231,6 +179,7 @@ def inject(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -
     """Set the drill's faults off in a healthy sandbox; returns once each is in place and old enough to be noticed."""
     on_progress("waiting for the platform to be healthy")
     _await_quiet(sandbox, "the platform was healthy before the drill")
+    _await_trading(sandbox, drill)
     for fault in drill.faults:
         on_progress(f"injecting {fault.name}")
         fault.inject(sandbox, drill.parameters)
@@ -239,6 +188,19 @@ def inject(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -
 def heal(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
     """Take every fault away and return once the platform is healthy."""
     f.heal(sandbox, on_progress)
+
+
+def _await_trading(sandbox: Sandbox, drill: Drill) -> None:
+    """What failed in an earlier drill must no longer be recent."""
+    recent_seconds = 60 * drill.parameters.get("recent_minutes", 0.0)
+    if recent_seconds:
+        await_condition(
+            lambda: seconds_since_trouble(sandbox) > recent_seconds,
+            "trades were filled again",
+            timeout_seconds=recent_seconds + _QUIET_SECONDS,
+            poll_seconds=0.2,
+            details=lambda: "run 'flowrex-ops drill heal' first",
+        )
 
 
 def _await_quiet(sandbox: Sandbox, what: str) -> None:

@@ -67,3 +67,13 @@ def await_front_door(sandbox: Sandbox, *, timeout_seconds: float) -> None:
         timeout_seconds=timeout_seconds,
         details=lambda: "read the log of nginx",
     )
+
+
+def await_outside(sandbox: Sandbox, *, timeout_seconds: float) -> None:
+    """Return once the stand-in for what is outside answers."""
+    await_condition(
+        lambda: get_answer(f"{sandbox.outside_url}/health", timeout_seconds=1) == HTTPStatus.OK,
+        f"'{sandbox.outside_url}' answered",
+        timeout_seconds=timeout_seconds,
+        details=lambda: "read the log of outside",
+    )

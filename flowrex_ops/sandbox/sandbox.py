@@ -16,7 +16,7 @@ import psycopg
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.model import Replica
 from flowrex_ops.sandbox.certificates import SITES, Authority
-from flowrex_ops.sandbox.state import State, read_state, write_private
+from flowrex_ops.sandbox.state import BROKER_ACCOUNT, State, read_state, write_private
 from flowrex_ops.settings import DEFAULT_FILE
 from flowrex_ops.stack import Stack
 from flowrex_ops.stack.compose import ComposeStack
@@ -56,6 +56,11 @@ class Sandbox:
     def authority(self) -> Authority:
         """Who issues its certificates."""
         return Authority(self.home / "tls")
+
+    @property
+    def outside_url(self) -> str:
+        """Where the stand-in for what is outside (the broker) answers."""
+        return f"http://127.0.0.1:{self.state.ports['outside']}"
 
     @property
     def app_dsn(self) -> str:
@@ -147,6 +152,7 @@ def _settings_text(sandbox: Sandbox) -> str:
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
         "backend": backend,
         "tls": _tls(sandbox),
+        "broker": {"url": sandbox.outside_url, "token": state.broker_token, "account": BROKER_ACCOUNT},
     }
     lines = [f"# Written by 'flowrex-ops sandbox up' for sandbox '{state.name}'.", f'platform = "{state.name}"']
     for section, values in sections.items():

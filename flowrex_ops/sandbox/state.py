@@ -17,6 +17,7 @@ from flowrex_ops.errors import SandboxError
 STATE_FILE = "state.json"
 VERSION = "1.4.2"
 """The release that the stand-in platform runs."""
+BROKER_ACCOUNT = "101-004-1234567-001"
 
 
 def _secret() -> str:
@@ -41,6 +42,7 @@ class State:
     app_password: str = field(default_factory=_secret, repr=False)
     admin_password: str = field(default_factory=_secret, repr=False)
     reporting_password: str = field(default_factory=_secret, repr=False)
+    broker_token: str = field(default_factory=_secret, repr=False)
 
 
 def default_name(home: Path) -> str:

@@ -1,4 +1,4 @@
-"""The backend's replicas, asked over HTTP: pool gauges from ``/metrics``, readiness from ``/health/ready``."""
+"""The backend's replicas, asked over HTTP: pool gauges and trade counters from ``/metrics``, readiness from ``/health/ready``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ POOL_METRICS = {
     "flowrex_database_pool_errors_total": "errors",
     "flowrex_database_pool_wait_seconds_total": "wait_seconds",
 }
+TRADE_METRICS = {"flowrex_trades_failed_total": "reason", "flowrex_trades_total": "status"}
+"""The counters of trades, and the label that tells what was counted; a counter without it counts as ``""``."""
+
+COUNTER_COLUMNS = ["at", "replica", "error", "counter", "label", "value"]
 POOL_COLUMNS = ["at", "replica", "error", *POOL_METRICS.values()]
 
 
@@ -63,11 +67,41 @@ class BackendSource(Source):
             raise SourceUnavailableError(f"no backend replica answered: {samples['error'].iloc[-1]}")
         return samples
 
+    @reads("trade counters", extra_seconds="window_seconds")
+    def sample_trades(self, *, window_seconds: float = 2.0, every_seconds: float = 0.5) -> pd.DataFrame:
+        """Every replica's counters of trades over a window; columns ``COUNTER_COLUMNS``, one row a counter and sample.
+
+        Counters only tell something by their growth. A replica that did not answer is a row with its error.
+        """
+        rows = self._sample_trades()
+        until = time.monotonic() + window_seconds
+        while time.monotonic() + every_seconds <= until:
+            time.sleep(every_seconds)
+            rows += self._sample_trades()
+        samples = pd.DataFrame(rows, columns=COUNTER_COLUMNS)
+        if samples["error"].notna().all():
+            raise SourceUnavailableError(f"no backend replica told its trades: {samples['error'].iloc[-1]}")
+        return samples
+
     @reads("readiness")
     def get_readiness(self) -> pd.DataFrame:
         """One row a replica: replica, status (HTTP status or None), seconds, error."""
         rows = self._ask_all("/health/ready", lambda response: {"status": response.status_code})
         return pd.DataFrame(rows, columns=["replica", "status", "seconds", "error"])
+
+    def _sample_trades(self) -> list[dict[str, Any]]:
+        at = datetime.now(UTC)
+        found = self._ask_all("/metrics", lambda response: {"counters": parse_trade_counters(response.text)})
+        nothing = {"at": at, "counter": None, "label": None, "value": None}
+        return [
+            row
+            for answer in found
+            for row in (
+                [{"at": at, "replica": answer["replica"], "error": None, **counter} for counter in answer["counters"]]
+                if answer["error"] is None
+                else [{**nothing, "replica": answer["replica"], "error": answer["error"]}]
+            )
+        ]
 
     def _sample(self) -> list[dict[str, Any]]:
         at = datetime.now(UTC)
@@ -119,3 +153,21 @@ def parse_pool_metrics(text: str) -> dict[str, Any]:
     if "in_use" not in values:
         raise ValueError("its /metrics has no flowrex_database_connections")
     return dict(values)
+
+
+def parse_trade_counters(text: str) -> list[dict[str, Any]]:
+    """``{counter, label, value}`` of each trade counter on a Prometheus text page.
+
+    Raises ValueError when the page is not in that format or has no counter of failed trades.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    found = [
+        {"counter": sample.name, "label": sample.labels.get(TRADE_METRICS[sample.name], ""), "value": sample.value}
+        for sample in samples
+        if sample.name in TRADE_METRICS
+    ]
+    if not any(counter["counter"] == "flowrex_trades_failed_total" for counter in found):
+        raise ValueError("its /metrics has no flowrex_trades_failed_total")
+    return found

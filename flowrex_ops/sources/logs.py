@@ -13,6 +13,7 @@ import pandas as pd
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import LogLine
 from flowrex_ops.sources.reading import Source, reads
+from flowrex_ops.sources.trade_log import count_trade_failures
 from flowrex_ops.stack import Stack
 
 POOL_ERRORS = (
@@ -89,6 +90,16 @@ class LogSource(Source):
         lines = self._stack.read_logs(self._service, since=datetime.now(UTC) - since, max_bytes=self._max_bytes)
         try:
             return summarise(lines, slow_seconds=slow_seconds)
+        except (OSError, UnicodeError) as error:
+            raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
+
+    @reads("trades in the log")
+    def get_trade_failures(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:
+        """What the log says of trades that were not filled, by kind of trouble; columns ``TRADE_LOG_COLUMNS``."""
+        now = datetime.now(UTC)
+        lines = self._stack.read_logs(self._service, since=now - since, max_bytes=self._max_bytes)
+        try:
+            return count_trade_failures(lines, recent_since=now - timedelta(minutes=recent_minutes))
         except (OSError, UnicodeError) as error:
             raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
 

@@ -1,9 +1,10 @@
-"""PostgreSQL, asked read-only: sessions, locks, prepared transactions, connection limits."""
+"""PostgreSQL, asked read-only: sessions, locks, prepared transactions, connection limits, trades."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import resources
 from typing import Any
 
@@ -42,6 +43,21 @@ SESSION_COLUMNS = [
     "blocked_by",
     "own",
     "query",
+]
+
+
+TRADE_COLUMNS = [
+    "status",
+    "reason",
+    "symbol",
+    "side",
+    "trades",
+    "recent",
+    "first_at",
+    "last_at",
+    "last_age_seconds",
+    "all_trades",
+    "all_recent",
 ]
 
 
@@ -126,6 +142,24 @@ class PostgresSource(Source):
         """Prepared transactions, oldest first: gid, role, database, prepared, age_seconds, locks, waiting."""
         columns = ["gid", "role", "database", "prepared", "age_seconds", "locks", "waiting"]
         return self._frame("prepared_transactions", columns)
+
+    @reads("trades by outcome")
+    def get_trades(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:
+        """Trades since *since* ago by status, reason, symbol and side; columns ``TRADE_COLUMNS``, failures first."""
+        window = {"since": since.total_seconds(), "recent": 60 * recent_minutes}
+        return self._frame("trades_by_outcome", TRADE_COLUMNS, **window)
+
+    @reads("failed trades per minute")
+    def get_failed_trades_by_minute(self, *, since: timedelta) -> pd.DataFrame:
+        """Failed and blocked trades, newest first: minute (UTC), status, reason, trades."""
+        columns = ["minute", "status", "reason", "trades"]
+        return self._frame("failed_trades_by_minute", columns, since=since.total_seconds())
+
+    @reads("failed trades")
+    def get_failed_trades(self, *, since: timedelta) -> pd.DataFrame:
+        """The newest failed, blocked or long pending trades: id, symbol, side, status, error_message, created_at."""
+        columns = ["id", "symbol", "side", "status", "error_message", "created_at"]
+        return self._frame("failed_trades", columns, since=since.total_seconds())
 
     @reads("connection limits")
     def get_connection_limits(self) -> ConnectionLimits:

@@ -1,6 +1,6 @@
 """How the platform's services run and are controlled: one protocol, two drivers.
 
-Readings (``get_*``, ``read_logs``) change nothing. ``restart``, ``stop`` and ``start`` act on one replica and are called
+Readings (``get_*``, ``read_logs``, ``execute`` with a command that only reads) change nothing. ``restart``, ``stop`` and ``start`` act on one replica and are called
 only by ``flowrex_ops.mitigations`` (through its guard) and by the sandbox.
 """
 
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from flowrex_ops.errors import SettingsError
-from flowrex_ops.model import LogLine, Replica
+from flowrex_ops.model import Execution, LogLine, Replica
 from flowrex_ops.settings import Settings
 
 
@@ -34,6 +34,13 @@ class Stack(Protocol):
 
     def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[LogLine]:
         """The service's log lines (stdout and stderr of all replicas) since a time, streamed, newest *max_bytes* at most."""
+        ...
+
+    def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
+        """Run a command that only reads inside a running replica, with its environment and in its working directory.
+
+        No shell in between; at most ``EXECUTION_BYTES`` of each stream are kept. One that does not end in time raises.
+        """
         ...
 
     def restart(self, replica: Replica, *, timeout_seconds: float) -> None:

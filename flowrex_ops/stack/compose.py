@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.model import LogLine, Replica
+from flowrex_ops.model import Execution, LogLine, Replica
+from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time
 from flowrex_ops.stack.logstream import newest_bytes, split_lines
 
@@ -29,6 +30,8 @@ LANDMARK = "backend"
 """A running project that has this service is taken for the platform when none is named."""
 
 _ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
+_TIMED_OUT = 124
+"""The exit code of coreutils' ``timeout`` when it had to end the command."""
 _STOP_SHARE = 0.8
 """The part of an action's time limit that a container gets to stop by itself before it is killed."""
 
@@ -73,6 +76,24 @@ class ComposeStack:
         containers = self._containers(service)
         share = max(1, max_bytes // max(1, len(containers)))
         yield from merge_by_time([self._read_log(container, service, since, share) for container in containers])
+
+    def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
+        """``docker exec``, under coreutils' ``timeout`` so that nothing is left running in the container."""
+        container = replica.identity.partition("@")[0]
+        command = ["timeout", f"{timeout_seconds:g}", *argv]
+
+        def run(client: DockerClient) -> Execution:
+            exec_id = client.api.exec_create(container, command)["Id"]
+            stdout, stderr = client.api.exec_start(exec_id, demux=True)
+            exit_code = client.api.exec_inspect(exec_id)["ExitCode"]
+            return Execution(int(exit_code or 0), shortened(stdout or b""), shortened(stderr or b""))
+
+        done = self._ask(run)
+        if done.exit_code == _TIMED_OUT:
+            raise StackUnavailableError(
+                f"'{argv[0]}' in '{replica.name}' did not end in {timeout_seconds:g} s; try it by hand", code="timeout"
+            )
+        return done
 
     def restart(self, replica: Replica, *, timeout_seconds: float) -> None:
         """Restart the container; it is killed when it does not stop in time."""

@@ -3,14 +3,17 @@
 supervisord knows neither a service's port nor its version, so whoever configures it leaves an inventory beside
 the socket, ``services.json``: a list of ``{"service", "replica", "program", "container_port", "port", "version"}``
 where ``program`` is supervisord's own name (``backend:backend-1``). Programs that are not in it are services of one
-replica named after their group.
+replica named after their group. An entry may also hold ``"directory"`` and ``"environment"``: with these, commands can be
+run as the replica itself would run them (``execute``); the file then holds secrets and is for its owner only.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import socket
+import subprocess
 import time
 import xmlrpc.client
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +23,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.model import LogLine, Replica
+from flowrex_ops.model import Execution, LogLine, Replica
+from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time, read_log_file
 
 INVENTORY = "services.json"
@@ -65,6 +69,8 @@ class _Entry:
     container_port: int | None = None
     port: int | None = None
     version: str = ""
+    directory: str = ""
+    environment: Mapping[str, str] | None = None
 
 
 class SupervisorStack:
@@ -104,6 +110,35 @@ class SupervisorStack:
             if info.get("stdout_logfile")
         ]
         yield from merge_by_time(streams)
+
+    def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
+        """Run *argv* beside the replica's process, with the environment and working directory of the inventory."""
+        entry = next((e for e in self._inventory() if (e.service, e.replica) == (replica.service, replica.name)), None)
+        if entry is None or entry.environment is None:
+            raise StackUnavailableError(
+                f"inventory '{self._socket.parent / INVENTORY}' does not tell the environment of '{replica.name}';"
+                " add 'environment' and 'directory' to its entry"
+            )
+        program = shutil.which(argv[0], path=entry.environment.get("PATH")) or argv[0]
+        try:
+            done = subprocess.run(
+                [program, *argv[1:]],
+                cwd=entry.directory or None,
+                env=dict(entry.environment),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=timeout_seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise StackUnavailableError(
+                f"'{argv[0]}' in '{replica.name}' did not end in {timeout_seconds:g} s; try it by hand", code="timeout"
+            ) from None
+        except OSError as error:
+            raise StackUnavailableError(
+                f"'{argv[0]}' cannot be run for '{replica.name}': {_reason(error)}; correct the inventory"
+            ) from None
+        return Execution(done.returncode, shortened(done.stdout), shortened(done.stderr))
 
     def restart(self, replica: Replica, *, timeout_seconds: float) -> None:
         """Stop the replica's process where it runs, then start it."""

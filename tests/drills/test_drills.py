@@ -9,7 +9,8 @@ import pytest
 from flowrex_ops.causes import CAUSES
 from flowrex_ops.cli.scoring import play
 from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.drills import DRILLS, Drill
+from flowrex_ops.sandbox.drill import Drill
+from flowrex_ops.sandbox.drills import DRILLS
 
 pytestmark = pytest.mark.drill
 

@@ -11,7 +11,7 @@ from flowrex_ops.causes import RUNBOOK_CAUSES
 from flowrex_ops.errors import SandboxError, UsageError
 from flowrex_ops.sandbox import Sandbox, drills
 from flowrex_ops.sandbox.drills import DRILLS, get_drill
-from flowrex_ops.sandbox.faults.observe import get_pools, is_quiet
+from flowrex_ops.sandbox.faults.observe import get_pools, is_quiet, last_failure_age
 from flowrex_ops.sandbox.sandbox import get_answer
 
 pytestmark = pytest.mark.drill
@@ -167,6 +167,65 @@ def test_old_error_burst(inject: Inject) -> None:
 
     assert all(pool.errors >= 2 for pool in get_pools(running))
     assert is_quiet(running)
+
+
+def failures(sandbox: Sandbox, message: str) -> int:
+    recent = "created_at > now() - interval '30 seconds'"
+    return number(sandbox, f"SELECT count(*) FROM trades WHERE error_message LIKE '{message}' AND {recent}")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "message", "answer"),
+    [
+        ("broker-down", "broker unreachable%", 0),
+        ("broker-slow", "broker timeout%", 0),
+        ("broker-credentials", "broker credentials refused: HTTP 401%", 401),
+        ("broker-throttles", "broker rate limit: HTTP 429%", 429),
+    ],
+)
+def test_broker(inject: Inject, scenario: str, message: str, answer: int) -> None:
+    """Trades fail of what the broker really does."""
+    running = inject(scenario)
+
+    assert failures(running, message) >= 4
+    assert get_answer(f"{running.outside_url}/v3/accounts/x/summary", timeout_seconds=2) == answer
+
+
+def test_broker_rejects_one_symbol(inject: Inject) -> None:
+    """The others are filled."""
+    running = inject("broker-rejects-symbol")
+
+    lately = "SELECT DISTINCT symbol FROM trades WHERE created_at > now() - interval '2 seconds' AND status = "
+    assert running.query(lately + "'failed'") in ([], [("XAUUSD",)])
+    assert failures(running, "rejected by broker: MARKET_HALTED") >= 4
+
+
+def test_trades_not_writable(inject: Inject) -> None:
+    """No trade is written any more, and the platform is ready all the same."""
+    running = inject("trades-not-writable")
+
+    before = number(running, "SELECT max(id) FROM trades")
+    assert last_failure_age(running, "database") < 5
+    assert number(running, "SELECT max(id) FROM trades") == before
+    assert get_answer(f"{running.url}/health/ready") == 200
+
+
+def test_risk_limit(inject: Inject) -> None:
+    """Blocked is not failed."""
+    running = inject("risk-limit")
+
+    assert running.query(
+        "SELECT DISTINCT status, error_message LIKE 'risk limit max_notional%' FROM trades WHERE symbol = 'BTCUSD'"
+        " AND quantity = 1000000"
+    ) == [("blocked", True)]
+
+
+def test_old_broker_outage(inject: Inject) -> None:
+    """Its failed trades are there, and nothing fails any more."""
+    running = inject("old-broker-outage")
+
+    assert failures(running, "broker unreachable%") >= 4
+    assert last_failure_age(running) > 5
 
 
 def test_injecting_into_an_ill_platform(inject: Inject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,25 @@ DATABASE = (
     ),
 )
 
+TRADES = (
+    Pasted(
+        "recent failed trades",
+        """docker-compose -f docker-compose.prod.yml exec postgres \\
+    psql -U flowrex -c "SELECT id, symbol, side, status, error_message, created_at 
+    FROM trades WHERE status = 'failed' 
+    ORDER BY created_at DESC LIMIT 20;"
+""",  # noqa: W291  # as in the playbook
+        ("error_message", "rejected by broker: MARKET_HALTED", "rows)"),
+    ),
+    Pasted(
+        "broker connectivity",
+        # On one line: the playbook breaks it in four and indents them, which Python takes for an IndentationError.
+        'docker-compose -f docker-compose.prod.yml exec backend python -c "from app.execution.adapters import get_adapter; '
+        'import asyncio; adapter = get_adapter(); print(asyncio.run(adapter.check_connection()))"',
+        ("'connected': True", "'error': None"),
+    ),
+)
+
 # 'logs --since="1h"' is not among them: docker-compose 1.29 has no such option.
 CHEAT_SHEET = (
     Pasted(
@@ -132,7 +151,9 @@ def troubled(compose_sandbox: Sandbox) -> Sandbox:
     return compose_sandbox
 
 
-@pytest.mark.parametrize("pasted", [*QUICK_DIAGNOSTICS, *DATABASE, *CHEAT_SHEET], ids=lambda pasted: pasted.name)
+@pytest.mark.parametrize(
+    "pasted", [*QUICK_DIAGNOSTICS, *DATABASE, *TRADES, *CHEAT_SHEET], ids=lambda pasted: pasted.name
+)
 def test_pasted(troubled: Sandbox, pasted: Pasted) -> None:
     """The command ends well and shows what the playbook says one looks for."""
     status, shown = paste(troubled, pasted.command)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
+from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Replica
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox.health import await_backends
@@ -15,6 +17,7 @@ from flowrex_ops.sandbox.sandbox import get_answer
 from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.settings import load
 from flowrex_ops.stack import Stack, open_stack
+from flowrex_ops.stack.execution import EXECUTION_BYTES
 
 
 @pytest.fixture
@@ -110,6 +113,48 @@ class TestLogs:
         since = datetime.now(UTC) + timedelta(minutes=5)
 
         assert list(stack.read_logs("backend", since=since, max_bytes=10_000)) == []
+
+
+class TestExecute:
+    """A command that only reads, as the replica itself would run it."""
+
+    def test_has_the_replicas_environment_and_packages(self, stack: Stack) -> None:
+        code = "import os, sys; from app.execution import adapters; print(os.environ['BROKER_URL']); sys.exit(3)"
+        done = stack.execute(replica_named(stack, "backend-2"), ("python", "-c", code), timeout_seconds=20)
+
+        assert (done.exit_code, done.stdout.startswith("http://"), done.stderr) == (3, True, "")
+
+    def test_playbooks_check_of_the_broker(self, stack: Stack) -> None:
+        """The playbook's one-liner, word by word."""
+        code = (
+            "from app.execution.adapters import get_adapter; import asyncio; "
+            "adapter = get_adapter(); print(asyncio.run(adapter.check_connection()))"
+        )
+        done = stack.execute(replica_named(stack, "backend-1"), ("python", "-c", code), timeout_seconds=20)
+
+        assert "'connected': True" in done.stdout
+
+    def test_streams_are_told_apart_and_cut(self, stack: Stack) -> None:
+        """The end is kept, since that is where an error says what it is."""
+        code = "import sys; print('x' * 200_000 + 'end'); print('oops', file=sys.stderr)"
+        done = stack.execute(replica_named(stack, "backend-1"), ("python", "-c", code), timeout_seconds=20)
+
+        assert len(done.stdout) == EXECUTION_BYTES
+        assert done.stdout.endswith("end\n")
+        assert done.stderr == "oops\n"
+
+    def test_has_a_time_limit(self, stack: Stack) -> None:
+        started = time.monotonic()
+        with pytest.raises(StackUnavailableError, match=r"did not end in 1 s"):
+            stack.execute(replica_named(stack, "backend-1"), ("sleep", "30"), timeout_seconds=1)
+        assert time.monotonic() - started < 6
+
+    def test_in_a_replica_that_is_gone(self, stack: Stack) -> None:
+        """One clear line; nothing is run elsewhere instead."""
+        ghost = replace(replica_named(stack, "backend-1"), name="backend-9", identity="0123456789ab@never")
+
+        with pytest.raises(StackUnavailableError, match=r"backend-9|No such container"):
+            stack.execute(ghost, ("true",), timeout_seconds=10)
 
 
 class TestActions:

@@ -27,7 +27,8 @@ def copy_build_folders(home: Path) -> dict[str, str]:
         shutil.rmtree(home / image, ignore_errors=True)  # of an earlier version of this project
         shutil.copytree(FOLDER / image, home / image)
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(FOLDER.parent / "backend" / "app", home / "backend" / "app", ignore=ignore)
+    for package in ("app", "outside"):
+        shutil.copytree(FOLDER.parent / "backend" / package, home / "backend" / package, ignore=ignore)
     shutil.copy(FOLDER.parent / "sql" / "schema.sql", home / "infra")
     return {image: _content_hash(home / image) for image in IMAGES}
 

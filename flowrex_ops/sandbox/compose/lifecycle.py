@@ -12,7 +12,15 @@ from flowrex_ops.sandbox.compose.images import build_missing, copy_build_folders
 from flowrex_ops.sandbox.health import await_backends, await_front_door
 from flowrex_ops.sandbox.ports import pick_free_ports, require_free
 from flowrex_ops.sandbox.sandbox import Sandbox
-from flowrex_ops.sandbox.state import VERSION, State, default_name, read_state, write_private, write_state
+from flowrex_ops.sandbox.state import (
+    BROKER_ACCOUNT,
+    VERSION,
+    State,
+    default_name,
+    read_state,
+    write_private,
+    write_state,
+)
 from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.stack.compose import PROJECT
 
@@ -24,6 +32,7 @@ _SERVICE_OF_PORT = {
     "http": "nginx",
     "https": "nginx",
     "prometheus": "prometheus",
+    "outside": "outside",
 }
 Progress = Callable[[str], None]
 
@@ -89,6 +98,8 @@ def _environment_file(state: State, tags: dict[str, str]) -> str:
         "POSTGRES_PASSWORD": state.app_password,
         "SUPERUSER_PASSWORD": state.admin_password,
         "REPORTING_PASSWORD": state.reporting_password,
+        "BROKER_TOKEN": state.broker_token,
+        "BROKER_ACCOUNT": BROKER_ACCOUNT,
         **{f"{purpose.upper()}_PORT": port for purpose, port in state.ports.items()},
         **{f"{image.upper()}_TAG": tag for image, tag in tags.items()},
     }

@@ -13,7 +13,7 @@ from flowrex_ops.sandbox.embedded.account import Account
 from flowrex_ops.sandbox.embedded.parts import Parts
 from flowrex_ops.sandbox.embedded.postgres import app_dsn
 from flowrex_ops.sandbox.processes import MARK
-from flowrex_ops.sandbox.state import VERSION, State, write_private
+from flowrex_ops.sandbox.state import BROKER_ACCOUNT, VERSION, State, write_private
 
 BACKEND = Path(__file__).parent.parent / "backend"
 
@@ -120,7 +120,7 @@ def write_configuration(state: State, parts: Parts, account: Account) -> Path:
 def programs(state: State, parts: Parts) -> list[str]:
     """Names of the programs as supervisord has them, in the order in which they are started."""
     backends = [f"backend:{name}" for name in replica_names(state)]
-    return ["postgres", "redis", *backends, *(["nginx"] if parts.nginx else []), "traffic"]
+    return ["postgres", "redis", "outside", *backends, *(["nginx"] if parts.nginx else []), "traffic"]
 
 
 def replica_names(state: State) -> list[str]:
@@ -136,6 +136,7 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
     postgres = (*account.prefix, parts.postgres_bin / "postgres", "-D", state.data_dir)
     text += _program(state, "postgres", postgres, stopsignal="INT")
     text += _program(state, "redis", (parts.redis_server, home / "redis.conf"))
+    text += _program(state, "outside", (sys.executable, "-m", "outside"), _outside_environment(state))
     for number, name in enumerate(replica_names(state), start=1):
         text += _program(state, name, (sys.executable, "-m", "app"), _backend_environment(state, number))
     text += f"\n[group:backend]\nprograms={','.join(replica_names(state))}\n"
@@ -155,7 +156,7 @@ def _program(
     *,
     stopsignal: str = "TERM",
 ) -> str:
-    values = {MARK: state.home, "TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1", **(environment or {})}
+    values = {**_common_environment(state), **(environment or {})}
     return _PROGRAM.format(
         program=program,
         command=" ".join(_quoted(str(word)) for word in command),
@@ -185,7 +186,25 @@ def _backend_environment(state: State, number: int) -> dict[str, str]:
         "FLOWREX_PORT": str(state.ports[f"backend-{number}"]),
         "FLOWREX_REPLICA": str(number),
         "FLOWREX_VERSION": VERSION,
+        "BROKER_URL": f"http://127.0.0.1:{state.ports['outside']}",
+        "BROKER_TOKEN": state.broker_token,
+        "BROKER_ACCOUNT": BROKER_ACCOUNT,
     }
+
+
+def _outside_environment(state: State) -> dict[str, str]:
+    return {
+        "PYTHONPATH": _python_path(),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "FLOWREX_HOST": "127.0.0.1",
+        "FLOWREX_PORT": str(state.ports["outside"]),
+        "BROKER_TOKEN": state.broker_token,
+        "BROKER_ACCOUNT": BROKER_ACCOUNT,
+    }
+
+
+def _common_environment(state: State) -> dict[str, str]:
+    return {MARK: state.home, "TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
 
 
 def _python_path() -> str:
@@ -230,6 +249,7 @@ def _nginx_sites(state: State) -> list[str]:
 
 def _write_inventory(state: State, parts: Parts) -> None:
     ports = [("postgres", "postgres-1", "postgres", 5432, "postgres"), ("redis", "redis-1", "redis", 6379, "redis")]
+    ports += [("outside", "outside-1", "outside", 8000, "outside")]
     ports += [("backend", name, f"backend:{name}", 8000, name) for name in replica_names(state)]
     ports += [("nginx", "nginx-1", "nginx", 80, "http")] if parts.nginx else []
     entries = [
@@ -240,7 +260,16 @@ def _write_inventory(state: State, parts: Parts) -> None:
             "container_port": inner,
             "port": state.ports[purpose],
             "version": VERSION if service == "backend" else "",
+            **(_execution(state, replica) if service == "backend" else {}),
         }
         for service, replica, program, inner, purpose in ports
     ]
     write_private(Path(state.run_dir) / "services.json", json.dumps(entries, indent=2) + "\n")
+
+
+def _execution(state: State, replica: str) -> dict[str, object]:
+    """What a command needs to run as the replica would run it; the same file mode as the passwords elsewhere."""
+    number = int(replica.rpartition("-")[2])
+    path = os.pathsep.join((str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"))
+    environment = {"PATH": path, **_common_environment(state), **_backend_environment(state, number)}
+    return {"directory": state.home, "environment": environment}

@@ -19,7 +19,7 @@ from flowrex_ops.sandbox.embedded.account import Account, can_reach, database_ac
 from flowrex_ops.sandbox.embedded.configuration import programs, write_configuration
 from flowrex_ops.sandbox.embedded.parts import Parts, find_parts
 from flowrex_ops.sandbox.embedded.postgres import admin_dsn, create_cluster, create_database
-from flowrex_ops.sandbox.health import await_backends, await_front_door
+from flowrex_ops.sandbox.health import await_backends, await_front_door, await_outside
 from flowrex_ops.sandbox.ports import pick_free_ports, require_free
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.state import State, default_name, read_state, write_state
@@ -80,7 +80,7 @@ def _stop_programs(state: State) -> None:
 
 def _new_state(home: Path, replicas: int, name: str, parts: Parts, account: Account) -> State:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    purposes = ["postgres", "redis", *(f"backend-{number}" for number in range(1, replicas + 1))]
+    purposes = ["postgres", "redis", "outside", *(f"backend-{number}" for number in range(1, replicas + 1))]
     purposes += ["http", "https"] if parts.nginx else []
     run_dir, data_dir = home, home / "data"
     if len(str(home / "supervisor.sock").encode()) > _SOCKET_PATH_BYTES:
@@ -135,7 +135,7 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     state = sandbox.state
     if parts.nginx is None:
         on_progress("no NGINX on this machine: users go straight to the first replica")
-    _start(sandbox, ["postgres", "redis"], on_progress)
+    _start(sandbox, ["postgres", "redis", "outside"], on_progress)
     await_condition(
         lambda: _accepts(state),
         "PostgreSQL accepted a connection",
@@ -147,6 +147,7 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     await_backends(sandbox, timeout_seconds=_START_SECONDS)
     _start(sandbox, ["nginx"] if parts.nginx else [], on_progress)
     await_front_door(sandbox, timeout_seconds=_START_SECONDS)
+    await_outside(sandbox, timeout_seconds=_START_SECONDS)
     _start(sandbox, ["traffic"], on_progress)
 
 

@@ -21,7 +21,9 @@ from flowrex_ops.sandbox.faults.certificates import (
 from flowrex_ops.sandbox.faults.database import BackupRunning, LockChain, NoSlotsLeft, OrphanedPreparedTransaction
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
+from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
 from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped
+from flowrex_ops.sandbox.faults.trading import OrdersAboveRiskLimit, TradesNotWritable
 from flowrex_ops.sandbox.health import await_backends, unready_replicas
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
@@ -77,6 +79,10 @@ ALL_FAULTS: tuple[Fault, ...] = (
     UnknownAuthority(),
     RenewedNotReloaded(),
     SoundCertificate(),
+    BrokerStopped(),
+    BrokerFault(),
+    OrdersAboveRiskLimit(),
+    TradesNotWritable(),
 )
 
 _BY_ITSELF_SECONDS = 6.0

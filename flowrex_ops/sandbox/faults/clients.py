@@ -13,13 +13,14 @@ from flowrex_ops.sandbox.sandbox import Sandbox
 HOLDER = Path(__file__).with_name("holder.py")
 
 
-def start_client(sandbox: Sandbox, kind: str, *, dsn: str = "", urls: tuple[str, ...] = ()) -> None:
+def start_client(sandbox: Sandbox, kind: str, *, dsn: str = "", urls: tuple[str, ...] = (), rate: float = 0.0) -> None:
     """Start a client; its DSN goes by environment, for command lines can be read by everybody."""
     environment = {
         **os.environ,
         MARK: str(sandbox.home),
         "FLOWREX_HOLDER_DSN": dsn,
         "FLOWREX_HOLDER_URLS": " ".join(urls),
+        "FLOWREX_HOLDER_RATE": str(rate),
     }
     log = sandbox.home / "log" / f"fault-{kind}.log"
     log.parent.mkdir(exist_ok=True)

@@ -6,6 +6,8 @@ holds until it is killed, and takes nothing again once PostgreSQL has thrown it 
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import sys
 import threading
@@ -88,12 +90,32 @@ def ask_forever(url: str) -> None:
             time.sleep(1)
 
 
+def send_large_orders() -> None:
+    """A client whose every order is worth billions, at a steady rate, to each replica in turn."""
+    pause_seconds = 1 / float(os.environ["FLOWREX_HOLDER_RATE"])
+    order = json.dumps({"account": 1, "symbol": "BTCUSD", "side": "buy", "quantity": 1_000_000}).encode()
+    for url in itertools.cycle(os.environ["FLOWREX_HOLDER_URLS"].split()):
+        request = urllib.request.Request(f"{url}/api/trades", order, method="POST")  # noqa: S310  # our own http URL
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  # our own http URL
+                answer.read()
+        except OSError:
+            pass  # blocked, which is what this client is for
+        time.sleep(pause_seconds)
+
+
 def wait() -> None:
     """Do nothing until killed."""
     threading.Event().wait()
 
 
-KINDS = {"lock": hold_lock, "connections": hold_connections, "backup": run_backup, "burst": send_burst}
+KINDS = {
+    "lock": hold_lock,
+    "connections": hold_connections,
+    "backup": run_backup,
+    "burst": send_burst,
+    "whale": send_large_orders,
+}
 
 if __name__ == "__main__":
     KINDS[sys.argv[1]]()

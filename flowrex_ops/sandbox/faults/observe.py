@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flowrex_ops.sandbox.sandbox import BACKEND_PORT, Sandbox
@@ -11,6 +13,8 @@ from flowrex_ops.sandbox.sandbox import BACKEND_PORT, Sandbox
 _SAMPLE = re.compile(
     r"^flowrex_database_(connections|connections_max|pool_waiting|pool_errors_total) (\S+)$", re.MULTILINE
 )
+
+_LAST_FAILED = re.compile(r'^flowrex_trades_last_failed_timestamp_seconds\{reason="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 STUCK = """
 SELECT count(*) FROM pg_stat_activity
@@ -32,13 +36,7 @@ class Pool:
 def get_pools(sandbox: Sandbox) -> list[Pool]:
     """One per running replica that answers."""
     pools = []
-    for replica in sandbox.replicas():
-        host, port = replica.ports.get(BACKEND_PORT, ("127.0.0.1", 0))
-        try:
-            with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
-                text = answer.read().decode()
-        except OSError:
-            continue
+    for text in _metrics(sandbox):
         found = {name: int(float(value)) for name, value in _SAMPLE.findall(text)}
         pools.append(
             Pool(
@@ -46,6 +44,24 @@ def get_pools(sandbox: Sandbox) -> list[Pool]:
             )
         )
     return pools
+
+
+def _metrics(sandbox: Sandbox) -> Iterator[str]:
+    """The metrics page of every running replica that answers."""
+    for replica in sandbox.replicas():
+        host, port = replica.ports.get(BACKEND_PORT, ("127.0.0.1", 0))
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
+                yield answer.read().decode()
+        except OSError:
+            continue
+
+
+def last_failure_age(sandbox: Sandbox, reason: str = "") -> float:
+    """Seconds since a trade failed in any replica, for *reason* or any; infinite when none has."""
+    pages = [_LAST_FAILED.findall(text) for text in _metrics(sandbox)]
+    times = [float(value) for page in pages for name, value in page if reason in ("", name)]
+    return time.time() - max(times) if times else float("inf")
 
 
 def all_pools(sandbox: Sandbox) -> list[Pool]:

@@ -30,8 +30,8 @@ SELECT n % 5 + 1,
        (ARRAY['EURUSD', 'GBPUSD', 'USDJPY', 'XAUUSD', 'BTCUSD'])[n % 5 + 1],
        CASE WHEN n % 2 = 0 THEN 'buy' ELSE 'sell' END,
        n % 100 + 1,
-       CASE WHEN n % 200 = 0 THEN 'failed' ELSE 'executed' END,
-       CASE WHEN n % 200 = 0 THEN 'rejected by broker: market closed' END,
+       CASE WHEN n % 200 = 0 THEN 'failed' ELSE 'filled' END,
+       CASE WHEN n % 200 = 0 THEN 'rejected by broker: MARKET_HALTED' END,
        now() - interval '1 day' * (n / 2000.0)
 FROM generate_series(1, 2000) n;
 ANALYZE accounts, trades, prices;

@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from . import metrics, trading
 from .bugs import Bugs
 from .database import Database
+from .execution.adapters import get_adapter
 from .identity import replica_number
 from .logs import log
 
@@ -30,6 +31,8 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 READY_SECONDS = 3.0
 """How long ``/health/ready`` may take; a PostgreSQL that hangs must not hang it too."""
+
+TRADE_STATUS = {"filled": 201, "blocked": 422, "failed": 502}
 
 VERSION = os.environ.get("FLOWREX_VERSION", "dev")
 REPLICA = replica_number()
@@ -67,6 +70,7 @@ def create_app() -> Starlette:
         ],
     )
     app.state.database = database
+    app.state.broker = get_adapter()
     app.state.bugs = Bugs(database)
     # Threads and not coroutines: a query that hangs holds its own thread, and the loop still answers /metrics.
     app.state.threads = ThreadPoolExecutor(128, thread_name_prefix="request")
@@ -129,8 +133,9 @@ async def trades(request: Request) -> Response:
     """``POST /api/trades {account, symbol, side, quantity}``."""
     order = await request.json()
     arguments = (int(order["account"]), str(order["symbol"]), str(order["side"]), float(order["quantity"]))
-    placed = await in_thread(request, trading.place_trade, request.app.state.database, *arguments)
-    return JSONResponse(placed, status_code=201)
+    state = request.app.state
+    placed = await in_thread(request, trading.place_trade, state.database, state.broker, *arguments)
+    return JSONResponse(placed, status_code=TRADE_STATUS[placed["status"]])
 
 
 async def live(_request: Request) -> Response:

@@ -10,13 +10,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from .database import Database
 
 REGISTRY = CollectorRegistry()
+BROKER_REASONS = ("unreachable", "timeout", "credentials", "rate-limit", "malformed", "rejected")
 HTTP_REQUESTS = Counter(
     "flowrex_http_requests_total", "Requests answered.", ("method", "route", "status"), registry=REGISTRY
 )
 HTTP_SECONDS = Histogram(
     "flowrex_http_request_duration_seconds", "Time to answer a request.", ("method", "route"), registry=REGISTRY
 )
-TRADES_FAILED = Counter("flowrex_trades_failed_total", "Trades that failed.", registry=REGISTRY)
+TRADES = Counter("flowrex_trades_total", "Trades by what came of them.", ("status",), registry=REGISTRY)
+TRADES_FAILED = Counter("flowrex_trades_failed_total", "Trades that failed.", ("reason",), registry=REGISTRY)
+TRADES_LAST_FAILED = Gauge(
+    "flowrex_trades_last_failed_timestamp_seconds", "When a trade last failed.", ("reason",), registry=REGISTRY
+)
+BROKER_SECONDS = Histogram("flowrex_broker_request_duration_seconds", "Time to place an order.", registry=REGISTRY)
+for _status in ("filled", "failed", "blocked"):
+    TRADES.labels(_status)
+for _reason in ("database", *(f"broker-{what}" for what in BROKER_REASONS)):
+    TRADES_FAILED.labels(_reason)  # a counter that is there from the start can be seen to grow
 WEBSOCKETS = Gauge("flowrex_websocket_connections", "WebSocket connections open.", registry=REGISTRY)
 
 

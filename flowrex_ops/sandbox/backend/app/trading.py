@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from . import metrics
 from .database import Database
+from .execution.adapters import BrokerError, OandaAdapter
+from .execution.risk import RiskLimitError, require_within_limits
+from .logs import log
 
 SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD", "BTCUSD")
 
@@ -34,16 +42,72 @@ def get_prices(database: Database) -> dict[str, float]:
     return {symbol: float(price) for symbol, price in rows}
 
 
-def place_trade(database: Database, account: int, symbol: str, side: str, quantity: float) -> dict[str, Any]:
-    """Book a trade: the account's row is locked from the update to the commit."""
-    amount = quantity if side == "buy" else -quantity
+def place_trade(
+    database: Database, broker: OandaAdapter, account: int, symbol: str, side: str, quantity: float
+) -> dict[str, Any]:
+    """Write the trade down, place it with the broker, book what came of it: ``{id, status, error}``.
+
+    No connection is held while the broker is asked: a slow broker must not empty the pool.
+    """
+    try:
+        trade, blocked = _open_trade(database, account, symbol, side, quantity)
+        status, reason, error = ("blocked", "", blocked) if blocked else _place(broker, symbol, side, quantity)
+        if not blocked:
+            _close_trade(database, trade, account, quantity if side == "buy" else -quantity, error)
+    except (PoolTimeout, psycopg.Error) as failure:
+        _count(0, symbol, side, "failed", "database", " ".join(str(failure).split()))
+        raise
+    _count(trade, symbol, side, status, reason, error)
+    return {"id": trade, "status": status, "error": error}
+
+
+def _open_trade(database: Database, account: int, symbol: str, side: str, quantity: float) -> tuple[int, str]:
+    """The trade's id, and the risk engine's objection or nothing."""
     with database.transaction() as connection:
+        row = connection.execute("SELECT price FROM prices WHERE symbol = %s", (symbol,)).fetchone()
+        error = ""
+        try:
+            require_within_limits(symbol, quantity, float(row[0]) if row else 0.0)
+        except RiskLimitError as objection:
+            error = str(objection)
+        opened = connection.execute(
+            "INSERT INTO trades (account_id, symbol, side, quantity, status, error_message)"
+            " VALUES (%s, %s, %s, %s, %s, nullif(%s, '')) RETURNING id",
+            (account, symbol, side, quantity, "blocked" if error else "pending", error),
+        ).fetchone()
+    return (int(opened[0]) if opened else 0), error
+
+
+def _place(broker: OandaAdapter, symbol: str, side: str, quantity: float) -> tuple[str, str, str]:
+    started = time.monotonic()
+    try:
+        broker.place_order(symbol, side, quantity)
+    except BrokerError as error:
+        return "failed", error.reason, str(error)
+    finally:
+        metrics.BROKER_SECONDS.observe(time.monotonic() - started)
+    return "filled", "", ""
+
+
+def _close_trade(database: Database, trade: int, account: int, amount: float, error: str) -> None:
+    """Book a filled trade (the account's row is locked from here to the commit) or write down why it failed."""
+    with database.transaction() as connection:
+        if error:
+            statement = "UPDATE trades SET status = 'failed', error_message = %s WHERE id = %s"
+            connection.execute(statement, (error, trade))
+            return
         connection.execute(
             "UPDATE accounts SET balance = balance - %s, updated_at = now() WHERE id = %s", (amount, account)
         )
-        row = connection.execute(
-            "INSERT INTO trades (account_id, symbol, side, quantity, status) VALUES (%s, %s, %s, %s, 'executed')"
-            " RETURNING id",
-            (account, symbol, side, quantity),
-        ).fetchone()
-    return {"id": row[0] if row else None, "status": "executed"}
+        connection.execute("UPDATE trades SET status = 'filled' WHERE id = %s", (trade,))
+
+
+def _count(trade: int, symbol: str, side: str, status: str, reason: str, error: str) -> None:
+    """Every trade is counted once; what was not filled is also logged."""
+    metrics.TRADES.labels(status).inc()
+    if status == "blocked":
+        log.warning("trade blocked id=%d symbol=%s side=%s: %s", trade, symbol, side, error)
+    if status == "failed":
+        metrics.TRADES_FAILED.labels(reason).inc()
+        metrics.TRADES_LAST_FAILED.labels(reason).set_to_current_time()
+        log.error("trade failed id=%d symbol=%s side=%s reason=%s: %s", trade, symbol, side, reason, error)

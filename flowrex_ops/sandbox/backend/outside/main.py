@@ -1,0 +1,23 @@
+"""The application: one list of routes per outside service, and the control of their faults."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from . import broker, faults
+
+SERVICES = (broker,)
+
+
+def create_app() -> Starlette:
+    """All services on one port, told apart by their documented paths."""
+    served = [route for service in SERVICES for route in service.routes()]
+    return Starlette(routes=[*served, *faults.routes(), Route("/health", health)])
+
+
+async def health(_request: Request) -> Response:
+    """The process answers, whatever its services do."""
+    return JSONResponse({"status": "alive"})

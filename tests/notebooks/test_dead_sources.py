@@ -1,0 +1,56 @@
+"""``trade_failures`` where everything that it asks is gone, or accepts and never answers: it finishes, and says so."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowrex_ops.cli.run import run_runbook
+
+SECRETS = ("s3cret-pw", "t0p-s3cret-token")
+SETTINGS = """
+platform = "gone"
+[stack]
+kind = "supervisor"
+socket = "{folder}/none.sock"
+[postgres]
+dsn = "postgresql://x:s3cret-pw@127.0.0.1:{port}/x"
+[backend]
+urls = ["http://127.0.0.1:{port}"]
+[broker]
+url = "http://127.0.0.1:{port}"
+token = "t0p-s3cret-token"
+[limits]
+reading_seconds = 2.0
+"""
+
+
+@pytest.fixture(params=["refuses", "never answers"])
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A port on which nobody listens, or one that accepts and stays silent."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        number = int(server.getsockname()[1])
+        if request.param == "refuses":
+            server.close()
+        yield number
+
+
+def test_it_finishes(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No traceback, no secret, a bounded time; what could not be read is inconclusive, never ruled out."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "gone.toml"
+    file.write_text(SETTINGS.format(folder=tmp_path, port=port), encoding="utf-8")
+    started = time.monotonic()
+
+    result = run_runbook("trade_failures", {"settings": str(file)})
+
+    assert time.monotonic() - started < 60
+    assert result.status.value == "partial"
+    assert result.diagnosis == "trades.database"
+    assert {verdict["verdict"] for verdict in result.verdicts} == {"confirmed", "inconclusive"}
+    text = result.record.read_text(encoding="utf-8") + result.html.read_text(encoding="utf-8")
+    assert [word for word in ("Traceback", *SECRETS) if word in text] == []

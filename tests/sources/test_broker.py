@@ -1,0 +1,237 @@
+"""The broker source against the stand-in broker over real sockets: down, slow, strict, picky, talking nonsense, silent."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrex_ops import sandbox as sandbox_package
+from flowrex_ops.errors import StackUnavailableError
+from flowrex_ops.model import Execution, Replica
+from flowrex_ops.sandbox.ports import pick_free_ports
+from flowrex_ops.sandbox.sandbox import get_answer
+from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_ops.sources.broker import BrokerSource, classify, parse_adapter_answer
+
+BACKEND = Path(sandbox_package.__file__).parent / "backend"
+TOKEN, ACCOUNT = "s3cret-token", "101-001"
+LIMIT_SECONDS = 2.0
+
+
+class Outside:
+    """The stand-in, its address, and a way to give it a fault."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str = TOKEN) -> tuple[int, Any]:
+        data = json.dumps(body).encode() if body is not None else None
+        headers = {"Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def fail(self, **fault: Any) -> None:
+        self.ask("POST", "/_control/broker", fault)
+
+    def order(self, **order: Any) -> tuple[int, Any]:
+        return self.ask("POST", f"/v3/accounts/{ACCOUNT}/orders", {"order": order})
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Outside]:
+    """The stand-in as a process of its own."""
+    port = pick_free_ports(1)[0]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(BACKEND),
+        "FLOWREX_PORT": str(port),
+        "BROKER_TOKEN": TOKEN,
+        "BROKER_ACCOUNT": ACCOUNT,
+    }
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen([sys.executable, "-m", "outside"], env=environment) as running:
+        try:
+            await_condition(lambda: get_answer(f"{url}/health") == 200, "the stand-in answered", timeout_seconds=30)
+            yield Outside(url)
+        finally:
+            running.kill()
+
+
+@pytest.fixture
+def outside(process: Outside) -> Iterator[Outside]:
+    """The stand-in without a fault, before and after."""
+    yield process
+    process.ask("DELETE", "/_control/broker")
+
+
+def source(url: str, *, token: str = TOKEN, stack: Any = None) -> BrokerSource:
+    return BrokerSource(stack, "backend", url=url, token=token, account=ACCOUNT, limit_seconds=LIMIT_SECONDS)
+
+
+def kinds(url: str, **options: Any) -> list[str]:
+    return source(url, **options).check_from_here().require()["kind"].tolist()
+
+
+class TestProtocol:
+    """The stand-in answers as OANDA documents it."""
+
+    def test_order_is_filled(self, outside: Outside) -> None:
+        status, answer = outside.order(type="MARKET", instrument="EUR_USD", units="100")
+        assert status == 201
+        assert answer["orderFillTransaction"]["units"] == "100"
+
+    def test_order_that_cannot_be_filled_is_cancelled(self, outside: Outside) -> None:
+        """201 also then: the order was accepted."""
+        outside.fail(fault="reject", symbol="XAUUSD", reason="MARKET_HALTED")
+        status, answer = outside.order(type="MARKET", instrument="XAU_USD", units="1")
+        assert (status, answer["orderCancelTransaction"]["reason"]) == (201, "MARKET_HALTED")
+        assert "orderFillTransaction" in outside.order(type="MARKET", instrument="EUR_USD", units="1")[1]
+
+    def test_order_that_is_wrong_is_rejected(self, outside: Outside) -> None:
+        status, answer = outside.order(type="MARKET", instrument="DOGE_USD", units="1")
+        assert (status, answer["errorCode"]) == (400, "INSTRUMENT_NOT_TRADEABLE")
+        assert "orderRejectTransaction" in answer
+
+    def test_wrong_token(self, outside: Outside) -> None:
+        status, answer = outside.ask("GET", f"/v3/accounts/{ACCOUNT}/summary", token="wrong")
+        assert (status, answer["errorMessage"]) == (401, "Insufficient authorization to perform request.")
+
+    def test_unknown_fault(self, outside: Outside) -> None:
+        assert outside.ask("POST", "/_control/broker", {"fault": "flood"})[0] == 404
+
+
+class TestFromHere:
+    def test_answers(self, outside: Outside) -> None:
+        """Asked a few times, for the latency."""
+        found = source(outside.url).check_from_here(times=3).require()
+        assert found["kind"].tolist() == ["ok", "ok", "ok"]
+        assert found["connected"].all()
+        assert (found["seconds"] < LIMIT_SECONDS).all()
+
+    @pytest.mark.parametrize(
+        ("fault", "expected"),
+        [("unauthorized", "credentials"), ("rate-limit", "rejected"), ("malformed", "unreachable")],
+    )
+    def test_fault(self, outside: Outside, fault: str, expected: str) -> None:
+        outside.fail(fault=fault)
+        assert kinds(outside.url) == [expected]
+
+    @pytest.mark.parametrize("fault", [{"fault": "slow", "seconds": 4}, {"fault": "silent"}])
+    def test_no_answer_in_time(self, outside: Outside, fault: dict[str, Any]) -> None:
+        """Slow beyond the limit, or accepts and never answers: bounded."""
+        outside.fail(**fault)
+        started = time.monotonic()
+        assert kinds(outside.url) == ["timeout"]
+        assert time.monotonic() - started < LIMIT_SECONDS + 1
+
+    def test_socket_that_accepts_and_says_nothing(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            assert kinds(f"http://127.0.0.1:{server.getsockname()[1]}") == ["timeout"]
+
+    def test_down(self) -> None:
+        assert kinds("http://127.0.0.1:1") == ["unreachable"]
+
+    def test_old_token(self, outside: Outside) -> None:
+        assert kinds(outside.url, token="expired") == ["credentials"]
+
+    @pytest.mark.parametrize("url", ["http://[", "not a url", "http://nowhere.invalid"])
+    def test_address_that_cannot_be(self, url: str) -> None:
+        """A slip in the settings is an answer too, not a traceback."""
+        assert kinds(url) == ["unreachable"]
+
+    def test_not_configured_says_what_to_set(self) -> None:
+        assert "set broker.url" in str(source("").check_from_here().error)
+
+
+class FakeStack:
+    """A stack in which commands answer as told; one entry a replica."""
+
+    def __init__(self, *answers: Execution | StackUnavailableError) -> None:
+        self._answers = dict(enumerate(answers, start=1))
+
+    def get_replicas(self, service: str | None = None) -> Sequence[Replica]:
+        return [Replica("backend", f"backend-{number}", "running", "none", str(number)) for number in self._answers]
+
+    def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
+        answer = self._answers[int(replica.identity)]
+        if isinstance(answer, StackUnavailableError):
+            raise answer
+        return answer
+
+
+OK = Execution(0, '{"connected": true, "latency_ms": 12, "error": null}\n', "")
+
+
+class TestFromTheBackend:
+    def test_in_the_sandbox(self, any_sandbox: sandbox_package.Sandbox) -> None:
+        """The adapter itself, with each replica's own environment."""
+        asked = BrokerSource(any_sandbox.stack(), "backend", url="", token="", account="", limit_seconds=20)
+        found = asked.check_from_backend().require()
+        assert found[["place", "kind"]].values.tolist() == [[f"backend-{n}", "ok"] for n in (1, 2, 3)]
+
+    def test_one_that_cannot_be_asked_does_not_hide_the_others(self) -> None:
+        stack = FakeStack(OK, StackUnavailableError("no such container"))
+        found = source("", stack=stack).check_from_backend().require()
+        assert found["kind"].tolist() == ["ok", "unknown"]
+
+    def test_none_that_can_be_asked_is_unavailable(self) -> None:
+        reading = source("", stack=FakeStack(StackUnavailableError("engine is gone"))).check_from_backend()
+        assert "engine is gone" in str(reading.error)
+
+    def test_no_replica(self) -> None:
+        assert "no running replica" in str(source("", stack=FakeStack()).check_from_backend().error)
+
+    @pytest.mark.parametrize(
+        ("done", "expected"),
+        [
+            (OK, ("ok", 0.012)),
+            (Execution(0, "noise\ntrue\n", ""), ("ok", 9.0)),
+            (Execution(0, "false", ""), ("other", 9.0)),
+            (Execution(0, '{"connected": false, "error": "broker timeout: no answer in 2 s"}', ""), ("timeout", 9.0)),
+            (Execution(0, "[]", ""), ("other", 9.0)),
+            (Execution(1, "", "Traceback …\nConnectionRefusedError: [Errno 111] refused"), ("unreachable", 9.0)),
+            (Execution(1, "", "ModuleNotFoundError: No module named 'app'"), ("unknown", 9.0)),
+            (Execution(127, "", ""), ("unknown", 9.0)),
+            (Execution(0, "", ""), ("unknown", 9.0)),
+        ],
+    )
+    def test_whatever_the_adapter_prints(self, done: Execution, expected: tuple[str, float]) -> None:
+        row = parse_adapter_answer("backend-1", done, 9.0)
+        assert (row["kind"], row["seconds"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (
+            "trade failed id=401 symbol=EURUSD side=buy reason=broker-timeout: broker timeout: no answer in 2 s",
+            "timeout",
+        ),
+        ("broker credentials refused: HTTP 401", "credentials"),
+        ("OAuth token has expired", "credentials"),
+        ("broker unreachable: [Errno -3] Temporary failure in name resolution", "unreachable"),
+        ("broker unavailable: HTTP 503", "unreachable"),
+        ("broker rate limit: HTTP 429 Too many requests.", "rejected"),
+        ("rejected by broker: INSUFFICIENT_MARGIN", "rejected"),
+        ("risk limit max_notional: BTCUSD worth # is above #", "risk"),
+        ("trade failed reason=database: permission denied for table trades", "database"),
+        ("couldn't get a connection after 2.00 sec", "database"),
+        ("", "other"),
+    ],
+)
+def test_kind_of_an_error(text: str, kind: str) -> None:
+    assert classify(text) == kind

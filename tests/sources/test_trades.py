@@ -1,0 +1,148 @@
+"""Trades as the sources tell them: the table, the log, the counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from flowrex_ops.model import LogLine
+from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sources.backend import BackendSource, parse_trade_counters
+from flowrex_ops.sources.postgres import PostgresSource
+from flowrex_ops.sources.trade_log import count_trade_failures
+
+NOW = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def postgres(supervisor_sandbox: Sandbox) -> Iterator[PostgresSource]:
+    """The table with a few failures of its own."""
+    supervisor_sandbox.execute(
+        "INSERT INTO trades (account_id, symbol, side, quantity, status, error_message, created_at) VALUES"
+        " (1, 'TEST', 'buy', 1, 'failed', 'odd error worth 4711.00', now() - interval '20 minutes'),"
+        " (1, 'TEST', 'buy', 1, 'failed', 'odd error worth 815.50', now() - interval '1 second'),"
+        " (1, 'TEST', 'sell', 1, 'failed', NULL, now() - interval '1 second'),"
+        " (1, 'TEST', 'buy', 1, 'pending', NULL, now() - interval '1 minute'),"
+        " (1, 'TEST', 'buy', 1, 'failed', 'ancient', now() - interval '2 days')"
+    )
+    source = PostgresSource(supervisor_sandbox.app_dsn, limit_seconds=5, limit_rows=100)
+    yield source
+    source.close()
+    supervisor_sandbox.execute("DELETE FROM trades WHERE symbol = 'TEST'")
+
+
+class TestTable:
+    def test_reasons_that_differ_in_numbers_are_one(self, postgres: PostgresSource) -> None:
+        found = postgres.get_trades(since=HOUR, recent_minutes=5).require()
+        mine = found[found["symbol"].eq("TEST") & found["reason"].ne("")]
+        assert mine[["reason", "side", "trades", "recent"]].values.tolist() == [["odd error worth #", "buy", 2, 1]]
+
+    def test_totals_are_of_all_trades(self, postgres: PostgresSource) -> None:
+        """Also where the limit cuts rows off; failures come first."""
+        postgres.limit_rows = 1
+        reading = postgres.get_trades(since=HOUR, recent_minutes=60)
+        first = reading.require().iloc[0]
+        assert reading.truncated
+        assert first["status"] in ("failed", "blocked")
+        assert first["all_recent"] > first["recent"]
+
+    def test_per_minute(self, postgres: PostgresSource) -> None:
+        found = postgres.get_failed_trades_by_minute(since=HOUR).require()
+        mine = found[found["reason"].eq("odd error worth #")]
+        assert mine["trades"].tolist() == [1, 1]
+        assert mine["minute"].is_monotonic_decreasing
+
+    def test_list_holds_what_was_never_booked(self, postgres: PostgresSource) -> None:
+        found = postgres.get_failed_trades(since=HOUR).require()
+        mine = found[found["symbol"].eq("TEST")]
+        assert sorted(mine["status"]) == ["failed", "failed", "failed", "pending"]
+
+    def test_silent_database(self) -> None:
+        source = PostgresSource("postgresql://x@127.0.0.1:1/x", limit_seconds=2, limit_rows=10)
+        assert not source.get_trades(since=HOUR, recent_minutes=5).available
+
+
+def line(text: str, minutes_ago: float = 0) -> LogLine:
+    return LogLine("backend", "backend-1", text, NOW - timedelta(minutes=minutes_ago))
+
+
+class TestLog:
+    def test_told_apart(self) -> None:
+        """The playbook's grep throws these together."""
+        lines = [
+            line("ERROR trade failed id=1 symbol=EURUSD side=buy reason=broker-rejected: rejected by broker: X", 9),
+            line("ERROR trade failed id=0 symbol=EURUSD side=buy reason=database: permission denied for table trades"),
+            line("WARNING trade blocked id=3 symbol=BTCUSD side=buy: risk limit max_notional: …"),
+            line("WARNING trade blocked id=4 symbol=BTCUSD side=buy: risk limit max_notional: …", 9),
+            line("INFO request method=POST route=/api/trades status=422 duration_ms=2 client=risk"),
+            line("INFO websocket closed by client"),
+            line("    trade, blocked = _open_trade(database, account, symbol, side, quantity)"),
+            line("    raise Refused('order failed')"),
+        ]
+        found = count_trade_failures(lines, recent_since=NOW - timedelta(minutes=5)).set_index("kind")
+        assert found[["lines", "recent"]].T.to_dict() == {
+            "risk": {"lines": 2, "recent": 1},
+            "rejected": {"lines": 1, "recent": 0},
+            "database": {"lines": 1, "recent": 1},
+        }
+
+    def test_line_without_a_time_is_not_recent(self) -> None:
+        lines = [LogLine("backend", "backend-1", "trade failed: gremlins", None)]
+        assert count_trade_failures(lines, recent_since=NOW)["recent"].tolist() == [0]
+
+    def test_empty(self) -> None:
+        assert count_trade_failures([], recent_since=NOW).empty
+
+
+PAGE = """\
+# TYPE flowrex_trades_failed_total counter
+flowrex_trades_failed_total{reason="database"} %d
+# TYPE flowrex_trades_total counter
+flowrex_trades_total{status="filled"} 7
+"""
+
+
+class TestCounters:
+    def test_sampled_over_a_window(self) -> None:
+        """Each answer counts one more, and so does the table of samples."""
+        numbers = iter(range(100))
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write((PAGE % next(numbers)).encode())
+
+            def log_message(self, *_args: object) -> None:
+                """Say nothing on the terminal."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=server.serve_forever, daemon=True).start()
+        replicas = {"a": f"http://127.0.0.1:{server.server_port}", "b": "http://127.0.0.1:1"}
+        source = BackendSource(lambda: replicas, limit_seconds=2, limit_rows=100)
+        samples = source.sample_trades(window_seconds=0.6, every_seconds=0.2).require()
+        server.shutdown()
+        server.server_close()
+        failed = samples[samples["counter"].eq("flowrex_trades_failed_total")]["value"].tolist()
+        assert failed == [float(number) for number in range(len(failed))]
+        assert len(failed) >= 2
+        assert samples[samples["replica"].eq("b")]["error"].str.contains("did not answer").all()
+
+    def test_nobody_answers(self) -> None:
+        source = BackendSource(lambda: {"b": "http://127.0.0.1:1"}, limit_seconds=1, limit_rows=100)
+        assert "no backend replica told its trades" in str(source.sample_trades(window_seconds=0.1).error)
+
+    def test_counter_without_a_label(self) -> None:
+        """An older backend counts without saying why."""
+        found = parse_trade_counters("flowrex_trades_failed_total 3\n")
+        assert found == [{"counter": "flowrex_trades_failed_total", "label": "", "value": 3.0}]
+
+    def test_page_without_the_counter(self) -> None:
+        """That is no evidence that nothing failed."""
+        with pytest.raises(ValueError, match="has no flowrex_trades_failed_total"):
+            parse_trade_counters("flowrex_database_connections 3\n")
