@@ -255,7 +255,7 @@ class TestCompose:
     def test_two_side_by_side_and_down_leaves_nothing(self, compose_sandbox: Sandbox, home: Path) -> None:
         """A second project beside the first; its end takes containers, networks, volumes and files, and only its own."""
         other = sandbox.up("compose", home, replicas=1, on_progress=quiet)
-        assert len(listed("ps", "-aq", project=other.name)) == 8
+        assert len(listed("ps", "-aq", project=other.name)) == 9
 
         sandbox.down(home)
 
