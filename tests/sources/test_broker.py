@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,19 @@ class TestProtocol:
         assert outside.ask("POST", "/_control/broker", {"fault": "flood"})[0] == 404
 
 
+@contextmanager
+def full_backlog() -> Iterator[str]:
+    """An address at which connections are neither taken nor refused."""
+    with socket.socket() as server, ExitStack() as waiting:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.settimeout(0)
+            client.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
 class TestFromHere:
     def test_answers(self, outside: Outside) -> None:
         """Asked a few times, for the latency."""
@@ -141,6 +155,11 @@ class TestFromHere:
     def test_socket_that_accepts_and_says_nothing(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             assert kinds(f"http://127.0.0.1:{server.getsockname()[1]}") == ["timeout"]
+
+    def test_socket_that_takes_no_connection(self) -> None:
+        """Nobody knows of our orders there: that is unreachable, not slow."""
+        with full_backlog() as url:
+            assert kinds(url) == ["unreachable"]
 
     def test_down(self) -> None:
         assert kinds("http://127.0.0.1:1") == ["unreachable"]
@@ -173,6 +192,26 @@ class FakeStack:
         return answer
 
 
+class LocalStack(FakeStack):
+    """A stack with one replica, in which commands really run: the backend's own code, against *broker*."""
+
+    def __init__(self, broker: str, **environment: str) -> None:
+        super().__init__(OK)
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(BACKEND),
+            "BROKER_URL": broker,
+            "BROKER_TOKEN": TOKEN,
+            "BROKER_ACCOUNT": ACCOUNT,
+            **environment,
+        }
+
+    def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
+        command = [sys.executable, *argv[1:]]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=20, check=False)
+        return Execution(done.returncode, done.stdout, done.stderr)
+
+
 OK = Execution(0, '{"connected": true, "latency_ms": 12, "error": null}\n', "")
 
 
@@ -182,6 +221,28 @@ class TestFromTheBackend:
         asked = BrokerSource(any_sandbox.stack(), "backend", url="", token="", account="", limit_seconds=20)
         found = asked.check_from_backend().require()
         assert found[["place", "kind"]].values.tolist() == [[f"backend-{n}", "ok"] for n in (1, 2, 3)]
+
+    def asked(self, broker: str, **environment: str) -> tuple[str, str]:
+        found = source("", stack=LocalStack(broker, **environment)).check_from_backend().require().iloc[0]
+        return found["kind"], found["error"]
+
+    def test_answers(self, outside: Outside) -> None:
+        assert self.asked(outside.url) == ("ok", "")
+
+    @pytest.mark.parametrize("patience", ["0.3", "60"])
+    def test_no_connection_is_not_slow(self, patience: str) -> None:
+        """Whether the adapter's own time limit strikes or ours does."""
+        with full_backlog() as url:
+            kind, error = self.asked(url, BROKER_TIMEOUT_SECONDS=patience)
+        assert kind == "unreachable"
+        assert "no connection" in error
+
+    @pytest.mark.parametrize("patience", ["0.3", "60"])
+    def test_no_answer_is_slow(self, outside: Outside, patience: str) -> None:
+        outside.fail(fault="silent")
+        kind, error = self.asked(outside.url, BROKER_TIMEOUT_SECONDS=patience)
+        assert kind == "timeout"
+        assert "no answer" in error
 
     def test_one_that_cannot_be_asked_does_not_hide_the_others(self) -> None:
         stack = FakeStack(OK, StackUnavailableError("no such container"))
@@ -223,6 +284,9 @@ class TestFromTheBackend:
         ),
         ("broker credentials refused: HTTP 401", "credentials"),
         ("OAuth token has expired", "credentials"),
+        ("broker unreachable: no connection in 2 s", "unreachable"),
+        ("[Errno 110] Connection timed out", "unreachable"),
+        ("httpx.ConnectTimeout: timed out", "unreachable"),
         ("broker unreachable: [Errno -3] Temporary failure in name resolution", "unreachable"),
         ("broker unavailable: HTTP 503", "unreachable"),
         ("broker rate limit: HTTP 429 Too many requests.", "rejected"),
