@@ -117,6 +117,14 @@ class BrokerSettings(_Section):
     account: str = ""
 
 
+class PrometheusSettings(_Section):
+    """``url`` of Prometheus; without it the published ``port`` of ``service`` is asked."""
+
+    url: str = ""
+    service: str = "prometheus"
+    port: int = Field(default=9090, ge=1, le=65535)
+
+
 class LimitSettings(_Section):
     """The bounds of every reading (seconds, rows) and of a run (seconds)."""
 
@@ -152,6 +160,7 @@ class Settings(BaseSettings):
     backend: BackendSettings = BackendSettings()
     tls: TlsSettings = TlsSettings()
     broker: BrokerSettings = BrokerSettings()
+    prometheus: PrometheusSettings = PrometheusSettings()
     limits: LimitSettings = LimitSettings()
     redaction: RedactionSettings = RedactionSettings()
 

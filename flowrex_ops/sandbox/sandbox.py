@@ -154,6 +154,8 @@ def _settings_text(sandbox: Sandbox) -> str:
         "tls": _tls(sandbox),
         "broker": {"url": sandbox.outside_url, "token": state.broker_token, "account": BROKER_ACCOUNT},
     }
+    if "prometheus" in state.ports:
+        sections["prometheus"] = {"url": f"http://127.0.0.1:{state.ports['prometheus']}"}
     lines = [f"# Written by 'flowrex-ops sandbox up' for sandbox '{state.name}'.", f'platform = "{state.name}"']
     for section, values in sections.items():
         if values:
