@@ -116,6 +116,7 @@ def _environment_file(state: State, tags: dict[str, str]) -> str:
         "REPORTING_PASSWORD": state.reporting_password,
         "BROKER_TOKEN": state.broker_token,
         "BROKER_ACCOUNT": BROKER_ACCOUNT,
+        "SENTRY_TOKEN": state.sentry_token,
         **{f"{purpose.upper()}_PORT": port for purpose, port in state.ports.items()},
         **{f"{image.upper()}_TAG": tag for image, tag in tags.items()},
     }

@@ -206,6 +206,7 @@ def _outside_environment(state: State) -> dict[str, str]:
         "FLOWREX_PORT": str(state.ports["outside"]),
         "BROKER_TOKEN": state.broker_token,
         "BROKER_ACCOUNT": BROKER_ACCOUNT,
+        "SENTRY_TOKEN": state.sentry_token,
     }
 
 
