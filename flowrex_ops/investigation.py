@@ -68,6 +68,7 @@ class Investigation:
         self.verdicts: dict[str, Verdict] = {}
         self.mitigations: dict[str, Outcome] = {}
         self.severity: Severity | None = None
+        self.next_runbooks: tuple[str, ...] = ()
         self._open_sources()
 
     @classmethod
@@ -186,6 +187,11 @@ class Investigation:
         """Show a chart that was made from several readings."""
         self._notebook.show_figure(figure)
 
+    def suggest(self, ranked: pd.DataFrame) -> None:
+        """Show which runbooks are next and why (column ``runbook``, the first first), and leave them in the outcome."""
+        self.next_runbooks = tuple(str(runbook) for runbook in ranked["runbook"])
+        self.show_table("next runbooks", ranked)
+
     def assess(self, severity: Severity | None, reason: str) -> None:
         """Show how severe it all is, and why; the outcome is at least that severe."""
         self.severity = severity
@@ -253,6 +259,7 @@ class Investigation:
             "title": findings[0].title if findings else "no cause found",
             "findings": [finding.to_finding() for finding in findings],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts.values()],
+            "next_runbooks": list(self.next_runbooks),
             "mitigations": [mitigation.to_dict() for mitigation in self.mitigations.values()],
             "unavailable": sorted({f"{r.source}: {r.error}" for r in self.readings if not r.available}),
             "seconds": round(time.monotonic() - self._started, 3),
