@@ -148,7 +148,7 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     _start(sandbox, ["nginx"] if parts.nginx else [], on_progress)
     await_front_door(sandbox, timeout_seconds=_START_SECONDS)
     await_outside(sandbox, timeout_seconds=_START_SECONDS)
-    _start(sandbox, ["traffic"], on_progress)
+    _start(sandbox, ["traffic", "streams"], on_progress)
 
 
 def _start(sandbox: Sandbox, names: list[str], on_progress: Progress) -> None:
