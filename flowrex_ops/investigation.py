@@ -25,16 +25,20 @@ from flowrex_ops.sources.backend import BackendSource
 from flowrex_ops.sources.broker import open_broker
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.sources.logs import LogSource
+from flowrex_ops.sources.nginx_config import NginxSource
 from flowrex_ops.sources.postgres import PostgresSource
+from flowrex_ops.sources.reading import Source
 from flowrex_ops.sources.services import ServicesSource
 from flowrex_ops.sources.tls import TlsSource
+from flowrex_ops.sources.websocket import WebSocketSource, find_places
+from flowrex_ops.sources.websocket_log import WebSocketLogSource
 
 
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    ``database``, ``backend``, ``logs``, ``services``, ``tls`` and ``broker`` are the sources; ``since`` is how far back
-    to look.
+    ``database``, ``backend``, ``logs``, ``services``, ``tls``, ``broker``, ``nginx``, ``websocket`` and ``websocket_log`` are
+    the sources; ``since`` is how far back to look.
     """
 
     def __init__(
@@ -107,8 +111,20 @@ class Investigation:
             **bounds,
         )
         self.broker = open_broker(self.settings, endpoints.stack)
-        for source in (self.database, self.backend, self.logs, self.services, self.tls, self.broker):
+        proxy = self.settings.proxy
+        self.nginx = NginxSource(endpoints.stack, proxy, proxy.websocket_path, **bounds)
+        self.websocket = WebSocketSource(
+            lambda: find_places(self.settings, endpoints, self._finder.urls()), limit_seconds=limits.reading_seconds
+        )
+        self.websocket_log = WebSocketLogSource(
+            endpoints.stack, service, proxy.service, limit_seconds=limits.reading_seconds, max_bytes=limits.log_bytes
+        )
+        for source in self._sources():
             source.on_reading = self.readings.append
+
+    def _sources(self) -> tuple[Source, ...]:
+        asked = (self.database, self.backend, self.logs, self.services, self.tls, self.broker)
+        return (*asked, self.nginx, self.websocket, self.websocket_log)
 
     def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:
         """*sessions* with the backend replica that each one belongs to, where that can be told."""
