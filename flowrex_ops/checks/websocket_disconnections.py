@@ -65,7 +65,7 @@ def check_memory_leak(samples: Frame, *, leak_mb: float = 4.0) -> Verdict:
     growth = w.memory_growth(samples.require())
     if growth.empty:
         return undecided(cause, "no replica told process_resident_memory_bytes twice; without it a leak cannot be seen")
-    steep = growth[growth["grown_mb"].ge(leak_mb) & growth["rising"].ge(0.5)]
+    steep = growth[growth["grown_mb"].ge(leak_mb) & growth["rising"].ge(RISING)]
     held = steep["new_connections"] * MB_PER_CONNECTION >= steep["grown_mb"] / 2
     idle = (steep["messages"] + steep["closed"]).le(0)
     leaking = steep[~held & ~idle]
@@ -92,6 +92,9 @@ def check_memory_leak(samples: Frame, *, leak_mb: float = 4.0) -> Verdict:
     )
     return confirmed(cause, reason, evidence, title=title)
 
+
+RISING = 0.25
+"""The share of the steps between samples that must go up; one big allocation is no leak."""
 
 MB_PER_CONNECTION = 1.0
 """What a new connection may hold before its memory counts as leaked."""

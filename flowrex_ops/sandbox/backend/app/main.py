@@ -66,7 +66,7 @@ def create_app() -> Starlette:
             Route("/metrics", show_metrics),
             Route("/_sandbox/bugs/{kind}", start_bug, methods=["POST"]),
             Route("/_sandbox/heal", heal_bugs, methods=["POST"]),
-            Route("/_sandbox/streams", streams.control, methods=["POST"]),
+            Route("/_sandbox/streams", streams.control, methods=["GET", "POST"]),
             WebSocketRoute("/ws", prices_streamed.serve),
         ],
     )

@@ -63,6 +63,10 @@ class Streams:
         self.set_bugs(limit=MOST_CONNECTIONS, failing=False, leak_bytes=0)
         self._leaked.clear()
 
+    def state(self) -> dict[str, int]:
+        """How many streams are open, and how much has leaked."""
+        return {"open": self._open, "leaked_bytes": sum(map(len, self._leaked))}
+
     async def serve(self, socket: WebSocket) -> None:
         """``/ws?every=1.0``: a tick each so many seconds, until somebody closes."""
         peer = socket.client.host if socket.client else "-"
@@ -160,7 +164,9 @@ def _log_closed(connection: Connection, code: int, by: str, reason: str) -> None
 
 
 async def control(request: Request) -> Response:
-    """``POST /_sandbox/streams?limit=2&failing=1&leak_bytes=1000``: switch bugs on in this replica."""
+    """``POST /_sandbox/streams?limit=2&failing=1&leak_bytes=1000``: switch bugs on in this replica; GET tells its state."""
+    if request.method == "GET":
+        return JSONResponse(request.app.state.streams.state())
     chosen = {name: int(value) for name, value in request.query_params.items()}
     request.app.state.streams.set_bugs(
         limit=chosen.get("limit", MOST_CONNECTIONS),
