@@ -48,6 +48,9 @@ _AFTER_START = timedelta(seconds=1)
 """How far from a replica's start its closings belong to it; supervisord tells whole seconds."""
 
 _GOING_AWAY, _INTERNAL_ERROR = 1001, 1011
+NO_STATUS = 1005
+"""A client that leaves without a code; newer releases of uvicorn also say so of a TCP connection that just ended."""
+
 _BY_CODE = {1012: "restart", 1013: "limit"}
 """Codes that say themselves what happened, whoever sent them."""
 
@@ -76,13 +79,14 @@ def _kind(row: Any, quiet: float, timeouts: Sequence[float], starts: Sequence[tu
     told = _BY_CODE.get(code) if row.by != LOST else "restart"
     if told:
         return told
+    ours = row.by != "client" or code == NO_STATUS
+    if ours and code in (_GOING_AWAY, NO_STATUS, ABNORMAL) and (row.restart is True or _at_a_start(row, starts)):
+        return "restart"
+    if code in (NO_STATUS, ABNORMAL) and any(fits(quiet, timeout) for timeout in timeouts):
+        return "timeout"
     if row.by == "client":
         return "client"
-    if code in (_GOING_AWAY, ABNORMAL) and (row.restart is True or _at_a_start(row, starts)):
-        return "restart"
-    if code == ABNORMAL or row.by == "abnormal":
-        return "timeout" if any(fits(quiet, timeout) for timeout in timeouts) else "abnormal"
-    return "error" if code == _INTERNAL_ERROR else "server"
+    return {_INTERNAL_ERROR: "error", ABNORMAL: "abnormal"}.get(code, "abnormal" if row.by == "abnormal" else "server")
 
 
 def fits(seconds: float, timeout: float) -> bool:

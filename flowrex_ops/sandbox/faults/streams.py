@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -21,8 +21,9 @@ from flowrex_ops.sandbox.waiting import await_condition
 CLIENTS = 10
 """How many streams the sandbox's clients keep open (``app.stream_clients``)."""
 
-BROKE_OFF, INTERNAL_ERROR, TRY_AGAIN_LATER = 1006, 1011, 1013
-_TROUBLE = re.compile(r"websocket closed .*code=(1006|1011|1012|1013)|backend st(arted|opping)")
+BROKE_OFF, INTERNAL_ERROR, TRY_AGAIN_LATER = (1005, 1006), (1011,), (1013,)
+"""Close codes; newer releases of uvicorn say 1005 of a TCP connection that just ended, older ones 1006."""
+_TROUBLE = re.compile(r"websocket closed .*code=(1005|1006|1011|1012|1013)|backend st(arted|opping)")
 _PROXY_TROUBLE = re.compile(r"worker_connections are not enough|proxying upgraded connection")
 _CLOSED = re.compile(r"websocket closed .*code=(\d+)")
 _ENOUGH = 4
@@ -37,14 +38,14 @@ class _StreamBug(Fault):
     """A bug in the WebSocket handler of every replica."""
 
     bug: ClassVar[str]
-    code: ClassVar[int] = 0
+    codes: ClassVar[tuple[int, ...]] = ()
 
     def start(self, sandbox: Sandbox) -> None:
         for replica in sandbox.replicas():
             sandbox.ask(replica, f"/_sandbox/streams?{self.bug}", method="POST")
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
-        return len(recent_closings(sandbox, _LATELY_SECONDS, self.code)) >= _ENOUGH
+        return len(recent_closings(sandbox, _LATELY_SECONDS, self.codes)) >= _ENOUGH
 
     def stop(self, sandbox: Sandbox) -> None:
         for replica in sandbox.replicas():
@@ -57,7 +58,7 @@ class FailingHandler(_StreamBug):
 
     name = "failing-handler"
     bug = "failing=1"
-    code = INTERNAL_ERROR
+    codes = INTERNAL_ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class LowConnectionLimit(_StreamBug):
 
     name = "low-connection-limit"
     bug = "limit=1"
-    code = TRY_AGAIN_LATER
+    codes = TRY_AGAIN_LATER
 
     def start(self, sandbox: Sandbox) -> None:
         _StreamBug.start(self, sandbox)
@@ -142,8 +143,7 @@ class TabsClosed(Fault):
             tab.close(1001 if number % 2 else 1000)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
-        closed = [*recent_closings(sandbox, _LATELY_SECONDS, 1000), *recent_closings(sandbox, _LATELY_SECONDS, 1001)]
-        return len(closed) >= self.tabs
+        return len(recent_closings(sandbox, _LATELY_SECONDS, (1000, 1001))) >= self.tabs
 
     def stop(self, sandbox: Sandbox) -> None:
         """Nothing: they are gone."""
@@ -161,10 +161,10 @@ def recent_lines(sandbox: Sandbox, service: str, seconds: float) -> list[LogLine
     return list(sandbox.stack().read_logs(service, since=since, max_bytes=_LOG_BYTES))
 
 
-def recent_closings(sandbox: Sandbox, seconds: float, code: int) -> list[LogLine]:
-    """The closings with one code in the last so many seconds."""
+def recent_closings(sandbox: Sandbox, seconds: float, codes: Collection[int]) -> list[LogLine]:
+    """The closings with one of *codes* in the last so many seconds."""
     found = ((line, _CLOSED.search(line.text)) for line in recent_lines(sandbox, "backend", seconds))
-    return [line for line, closed in found if closed and int(closed[1]) == code]
+    return [line for line, closed in found if closed and int(closed[1]) in codes]
 
 
 def seconds_since_trouble(sandbox: Sandbox, within_seconds: float) -> float:
