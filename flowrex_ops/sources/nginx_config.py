@@ -113,8 +113,8 @@ def read_files(main: Path) -> dict[str, str]:
             files[str(file)] = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise SourceUnavailableError(f"'{file}' cannot be read: {error}; correct proxy.configuration") from None
-        for pattern in re.findall(r"^\s*include\s+([^;]+);", files[str(file)], re.MULTILINE):
-            wanted += sorted(main.parent.glob(pattern) if not pattern.startswith("/") else Path("/").glob(pattern[1:]))
+        for pattern in re.findall(r"\binclude\s+([^;#\n]+);", files[str(file)]):
+            wanted += sorted(Path("/").glob(str(main.parent.resolve() / pattern.strip())[1:]))
     return files
 
 
