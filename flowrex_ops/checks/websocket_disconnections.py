@@ -240,7 +240,7 @@ def _problems(locations: Frame) -> list[Evidence]:
         return []
     frame = locations.require()
     found = []
-    for row in frame[frame["carries_websockets"].isin([True])].sort_values(["server", "location"]).itertuples():
+    for row in frame[frame["carries_websockets"].isin([True])].itertuples():
         lacks = []
         if not str(row.upgrade_header).strip():
             lacks.append("no header Upgrade")
@@ -251,7 +251,7 @@ def _problems(locations: Frame) -> list[Evidence]:
             lacks.append("HTTP/1.0")
         if lacks:
             found.append(Evidence(f"location {row.location} of {row.server}", ", ".join(lacks), CONFIGURATION))
-    return found
+    return sorted(found, key=lambda item: (item.name, item.value))
 
 
 def _asked(handshakes: Frame) -> pd.DataFrame:

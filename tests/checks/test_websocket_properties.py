@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pandas as pd
@@ -73,9 +74,10 @@ def test_no_input_makes_a_check_raise(readings: tuple[Reading[Any], ...]) -> Non
     assert all(verdict.reason for verdict in judge(*readings))
 
 
-@given(st.tuples(*everything), st.randoms())
-def test_order_of_rows_does_not_matter(readings: tuple[Reading[Any], ...], rng: Any) -> None:
+@given(st.tuples(*everything), st.integers(0, 99))
+def test_order_of_rows_does_not_matter(readings: tuple[Reading[Any], ...], seed: int) -> None:
     """Shuffled rows give the same verdicts for the same reasons."""
+    rng = Random(seed)  # noqa: S311  # shuffling needs no cryptography
 
     def shuffled(reading: Reading[Any]) -> Reading[Any]:
         value = reading.require()
