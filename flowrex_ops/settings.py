@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,14 @@ from pydantic_settings import (
 
 from flowrex_ops.errors import SettingsError
 
+STATUS_PAGES = {
+    "TwelveData": "https://status.twelvedata.com",
+    "OANDA": "https://www.oanda.com/system-status",
+    "AWS": "https://status.aws.amazon.com",
+    "Cloudflare": "https://www.cloudflarestatus.com",
+}
+"""The pages of those that the platform stands on; asked for Statuspage's summary."""
+
 DEFAULT_FILE = "flowrex-ops.toml"
 PATH_VARIABLE = "FLOWREX_OPS_SETTINGS"
 SECRETS_VARIABLE = "FLOWREX_OPS_SECRETS_DIR"
@@ -36,10 +45,14 @@ class _Section(BaseModel):
 
 
 class StackSettings(_Section):
-    """Which stack runs the platform. ``project`` is the compose project; ``socket`` is supervisord's unix socket."""
+    """Which stack runs the platform. ``project`` is the compose project; ``socket`` is supervisord's unix socket.
+
+    ``may_be_absent`` names services that run only now and then.
+    """
 
     kind: Literal["compose", "supervisor"] = "compose"
     project: str = ""
+    may_be_absent: tuple[str, ...] = ("certbot",)
     socket: Path | None = None
     docker_host: str = ""
 
@@ -70,6 +83,15 @@ class BackendSettings(_Section):
     port: int = Field(default=8000, ge=1, le=65535)
     urls: tuple[str, ...] = ()
     pool_size: int | None = Field(default=None, ge=1)
+
+
+class FrontDoorSettings(_Section):
+    """Where users come in; without ``url`` the published ``port`` of ``service`` is asked. ``path`` must answer 200."""
+
+    url: str = ""
+    path: str = "/health/ready"
+    service: str = "nginx"
+    port: int = Field(default=80, ge=1, le=65535)
 
 
 class TlsEndpointSettings(_Section):
@@ -132,6 +154,23 @@ class ProxySettings(_Section):
     websocket_path: str = Field(default="/ws", pattern="^/")
 
 
+class SentrySettings(_Section):
+    """Sentry's API; without ``token`` nothing is asked. ``token`` needs the scope ``project:read`` alone."""
+
+    url: str = "https://sentry.io"
+    organization: str = "flowrex"
+    project: str = "backend"
+    token: SecretStr | None = None
+
+
+class PrometheusSettings(_Section):
+    """``url`` of Prometheus; without it the published ``port`` of ``service`` is asked."""
+
+    url: str = ""
+    service: str = "prometheus"
+    port: int = Field(default=9090, ge=1, le=65535)
+
+
 class LimitSettings(_Section):
     """The bounds of every reading (seconds, rows) and of a run (seconds)."""
 
@@ -165,10 +204,15 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     backend: BackendSettings = BackendSettings()
+    front_door: FrontDoorSettings = FrontDoorSettings()
     tls: TlsSettings = TlsSettings()
     broker: BrokerSettings = BrokerSettings()
     proxy: ProxySettings = ProxySettings()
+    prometheus: PrometheusSettings = PrometheusSettings()
+    sentry: SentrySettings = SentrySettings()
+    status_pages: Mapping[str, str] = Field(default_factory=lambda: dict(STATUS_PAGES))
     limits: LimitSettings = LimitSettings()
+    contacts: Mapping[str, str] = Field(default_factory=dict)
     redaction: RedactionSettings = RedactionSettings()
 
     @classmethod
@@ -189,7 +233,7 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """Every secret value in these settings, for redaction: whole values and the passwords inside DSNs and URLs."""
         found: set[str] = set()
-        for section in (self.postgres, self.redis, self.broker, self.redaction):
+        for section in (self.postgres, self.redis, self.broker, self.sentry, self.redaction):
             for value in section.__dict__.values():
                 for secret in value if isinstance(value, tuple) else (value,):
                     if isinstance(secret, SecretStr):

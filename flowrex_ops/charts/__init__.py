@@ -6,6 +6,7 @@ from flowrex_ops.charts.certificates import plot_validity
 from flowrex_ops.charts.database import plot_blocking_tree, plot_connections, plot_pools, plot_session_ages
 from flowrex_ops.charts.style import new_figure
 from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
+from flowrex_ops.charts.triage import plot_checklist, plot_memory
 from flowrex_ops.charts.websockets import (
     plot_age_at_close,
     plot_closings,
@@ -18,9 +19,11 @@ __all__ = [
     "plot_age_at_close",
     "plot_blocking_tree",
     "plot_broker_latency",
+    "plot_checklist",
     "plot_closings",
     "plot_connections",
     "plot_failed_per_minute",
+    "plot_memory",
     "plot_pools",
     "plot_session_ages",
     "plot_symbols",

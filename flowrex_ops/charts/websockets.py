@@ -31,23 +31,31 @@ MOST_BARS = 60
 AGE_BINS_SECONDS = (0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 86400)
 
 
-def plot_websocket_connections(samples: pd.DataFrame) -> Figure:
-    """WebSockets open in each replica over the samples; takes ``BackendSource.sample_websockets``."""
+def plot_websocket_connections(samples: pd.DataFrame, *, history: Reading[pd.DataFrame]) -> Figure:
+    """WebSockets open in each replica: over all of the time looked at where Prometheus tells, else over the samples.
+
+    Takes ``BackendSource.sample_websockets`` and ``PrometheusSource.query_range``; the title's number is always the newest sample's.
+    """
     told = samples[samples["error"].isna() & samples["connections"].notna()].sort_values("at")
+    past = history.available and not history.require().empty
+    lines = history.require().rename(columns={"series": "replica", "value": "connections"}) if past else told
     figure, axes = new_figure(2.8)
-    first = told["at"].min()
-    for (replica, part), (colour, style) in zip(told.groupby("replica"), LINES * (len(told) // 6 + 1), strict=False):
-        seconds = (part["at"] - first).dt.total_seconds()
-        axes.step(seconds, part["connections"], where="post", color=colour, linestyle=style, linewidth=2, label=replica)
+    for (replica, part), (colour, style) in zip(lines.groupby("replica"), LINES * (len(lines) // 6 + 1), strict=False):
+        at = part["at"] if past else (part["at"] - lines["at"].min()).dt.total_seconds()
+        axes.step(at, part["connections"], where="post", color=colour, linestyle=style, linewidth=2, label=replica)
     newest = told.groupby("replica")["connections"].last()
     silent = sorted(set(samples["replica"]) - set(newest.index))
     axes.set_title(
         f"{newest.sum():.0f} WebSockets are open on {len(newest)} replicas"
         + (f"; {', '.join(silent[:3])} did not answer" if silent else "")
     )
-    axes.set_xlabel("seconds of sampling, up to now")
+    if past:
+        from matplotlib.dates import DateFormatter
+
+        axes.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=UTC))  # type: ignore[no-untyped-call]  # of matplotlib
+    axes.set_xlabel("UTC" if past else "seconds of sampling, up to now (no history from Prometheus)")
     axes.set_ylabel("connections")
-    axes.set_ylim(0, max(4.0, 1.2 * float(told["connections"].max() if len(told) else 0)))
+    axes.set_ylim(0, max(4.0, 1.2 * float(lines["connections"].max() if len(lines) else 0)))
     _legend(axes)
     return figure
 

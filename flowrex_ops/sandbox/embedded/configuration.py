@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flowrex_ops.sandbox.certificates import SITES, Authority
 from flowrex_ops.sandbox.embedded.account import Account
+from flowrex_ops.sandbox.embedded.monitoring import MONITORING, commands, write_files
 from flowrex_ops.sandbox.embedded.parts import Parts
 from flowrex_ops.sandbox.embedded.postgres import app_dsn
 from flowrex_ops.sandbox.processes import MARK
@@ -112,6 +113,8 @@ def write_configuration(state: State, parts: Parts, account: Account) -> Path:
     write_private(home / "redis.conf", _redis(state))
     if parts.nginx:
         _write_nginx(state)
+    if parts.monitoring:
+        write_files(state, replica_names(state), proxied=bool(parts.nginx))
     file = home / "supervisord.conf"
     write_private(file, _supervisord(state, parts, account))
     _write_inventory(state, parts)
@@ -121,7 +124,9 @@ def write_configuration(state: State, parts: Parts, account: Account) -> Path:
 def programs(state: State, parts: Parts) -> list[str]:
     """Names of the programs as supervisord has them, in the order in which they are started."""
     backends = [f"backend:{name}" for name in replica_names(state)]
-    return ["postgres", "redis", "outside", *backends, *(["nginx"] if parts.nginx else []), "traffic", "streams"]
+    nginx = ["nginx"] if parts.nginx else []
+    monitoring = MONITORING if parts.monitoring else ()
+    return ["postgres", "redis", "outside", *backends, *nginx, *monitoring, "traffic", "streams"]
 
 
 def nginx_command(state: State, nginx: Path) -> tuple[str, ...]:
@@ -148,6 +153,8 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
     text += f"\n[group:backend]\nprograms={','.join(replica_names(state))}\n"
     if parts.nginx:
         text += _program(state, "nginx", nginx_command(state, parts.nginx), stopsignal="QUIT")
+    if parts.monitoring:
+        text += "".join(_program(state, name, command) for name, command in commands(state, parts.monitoring))
     target = state.ports["http"] if parts.nginx else state.ports["backend-1"]
     for program, module in (("traffic", "app.traffic"), ("streams", "app.stream_clients")):
         command = (sys.executable, "-m", module, f"http://127.0.0.1:{target}")
@@ -207,6 +214,7 @@ def _outside_environment(state: State) -> dict[str, str]:
         "FLOWREX_PORT": str(state.ports["outside"]),
         "BROKER_TOKEN": state.broker_token,
         "BROKER_ACCOUNT": BROKER_ACCOUNT,
+        "SENTRY_TOKEN": state.sentry_token,
     }
 
 
@@ -259,6 +267,7 @@ def _write_inventory(state: State, parts: Parts) -> None:
     ports += [("outside", "outside-1", "outside", 8000, "outside")]
     ports += [("backend", name, f"backend:{name}", 8000, name) for name in replica_names(state)]
     ports += [("nginx", "nginx-1", "nginx", 80, "http")] if parts.nginx else []
+    ports += [(name, f"{name}-1", name, port, name) for name, port in MONITORING.items() if parts.monitoring]
     entries = [
         {
             "service": service,

@@ -6,6 +6,8 @@ import logging
 import sys
 import time
 
+from . import metrics
+
 
 class _Formatter(logging.Formatter):
     converter = staticmethod(time.gmtime)
@@ -13,11 +15,18 @@ class _Formatter(logging.Formatter):
     default_msec_format = "%s.%03dZ"
 
 
+class _Counter(logging.Handler):
+    """Counts what is logged as an error, so that an alert can watch it."""
+
+    def emit(self, _record: logging.LogRecord) -> None:
+        metrics.LOG_ERRORS.inc()
+
+
 def configure() -> None:
     """Everything to stdout, from INFO up; the libraries' own chatter from WARNING up."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[handler, _Counter(logging.ERROR)])
     for name in ("uvicorn.access", "psycopg.pool"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
