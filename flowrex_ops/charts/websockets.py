@@ -52,7 +52,8 @@ def plot_websocket_connections(samples: pd.DataFrame, *, history: Reading[pd.Dat
     if past:
         from matplotlib.dates import DateFormatter
 
-        axes.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=UTC))  # type: ignore[no-untyped-call]  # of matplotlib
+        short = lines["at"].max() - lines["at"].min() < timedelta(minutes=10)
+        axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if short else "%H:%M", tz=UTC))  # type: ignore[no-untyped-call]  # of matplotlib
     axes.set_xlabel("UTC" if past else "seconds of sampling, up to now (no history from Prometheus)")
     axes.set_ylabel("connections")
     axes.set_ylim(0, max(4.0, 1.2 * float(lines["connections"].max() if len(lines) else 0)))

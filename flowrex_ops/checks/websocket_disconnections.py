@@ -283,7 +283,7 @@ def _counted(closings: pd.DataFrame) -> list[Evidence]:
     found = []
     for (code, by), part in closings.groupby(["code", "by"], sort=True):
         ages = pd.to_numeric(part["age_seconds"], errors="coerce").dropna()
-        span = f", {ages.min():.0f} to {ages.max():.0f} s old" if len(ages) else ""
+        span = f", {ages.min():.1f} to {ages.max():.1f} s old" if len(ages) else ""
         name = f"closed with {code} ({w.CODE_NAMES.get(int(code), 'private')}) by {by}"
         found.append((len(part), Evidence(name, f"{len(part)} recent{span}", LOG)))
     return [item for _, item in sorted(found, key=lambda pair: (-pair[0], pair[1].name))[:4]]
