@@ -102,7 +102,9 @@ def _row(symptom: str, runbook: str, look: Callable[[Any], _Seen] | None, readin
 
 def _front_door(answer: pd.DataFrame) -> _Seen:
     row = answer.iloc[0]
-    says = str(row["error"]) or f"HTTP {row['status']:.0f} in {row['seconds']:.2f} s"
+    says = str(row["error"]) or (
+        "no answer" if pd.isna(row["status"]) else f"HTTP {row['status']:.0f} in {row['seconds']:.2f} s"
+    )
     return _Seen(row["status"] != READY, says, Severity.P0)
 
 

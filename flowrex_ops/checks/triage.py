@@ -154,9 +154,9 @@ def _unready(services: Frame, health: Frame) -> list[Evidence]:
         gone = set(table.loc[table["state"].isin(GONE), "name"])
     rows = health.require().sort_values("replica")[["replica", "status", "error"]].itertuples(index=False)
     return [
-        Evidence(replica, f"not ready: {error or f'HTTP {status:.0f}'}", "/health/ready")
+        Evidence(replica, f"not ready: {_answer(status, error)}", "/health/ready")
         for replica, status, error in rows
-        if replica not in gone and (error or status != READY)
+        if replica not in gone and status != READY
     ]
 
 
@@ -166,7 +166,13 @@ def _closed(front_door: Frame) -> list[Evidence]:
     row = front_door.require().iloc[0]
     if row["status"] == READY:
         return []
-    return [Evidence("front door", row["error"] or f"HTTP {row['status']:.0f}", str(row["url"]))]
+    return [Evidence("front door", _answer(row["status"], row["error"]), str(row["url"]))]
+
+
+def _answer(status: Any, error: Any) -> str:
+    if isinstance(error, str) and error:
+        return error
+    return "no answer" if pd.isna(status) else f"HTTP {status:.0f}"
 
 
 def _listed(names: Any) -> str:
