@@ -26,6 +26,7 @@ from flowrex_ops.sources.broker import open_broker
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.sources.front_door import FrontDoorSource
 from flowrex_ops.sources.logs import LogSource
+from flowrex_ops.sources.nginx_config import NginxSource
 from flowrex_ops.sources.outside import SentrySource, StatusPagesSource
 from flowrex_ops.sources.postgres import PostgresSource
 from flowrex_ops.sources.prometheus import PrometheusSource
@@ -33,6 +34,8 @@ from flowrex_ops.sources.reading import Source
 from flowrex_ops.sources.redis import RedisSource
 from flowrex_ops.sources.services import ServicesSource
 from flowrex_ops.sources.tls import TlsSource
+from flowrex_ops.sources.websocket import WebSocketSource, find_places
+from flowrex_ops.sources.websocket_log import WebSocketLogSource
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +45,8 @@ class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
     The sources are ``database``, ``redis``, ``backend``, ``front_door``, ``logs``, ``services``, ``tls``, ``broker``,
-    ``prometheus``, ``sentry`` and ``status_pages``; ``since`` is how far back to look.
+    ``prometheus``, ``sentry``, ``status_pages``, ``nginx``, ``websocket`` and ``websocket_log``; ``since`` is how far back
+    to look.
     """
 
     def __init__(
@@ -124,6 +128,14 @@ class Investigation:
             **bounds,
         )
         self.broker = open_broker(self.settings, endpoints.stack)
+        proxy = self.settings.proxy
+        self.nginx = NginxSource(endpoints.stack, proxy, proxy.websocket_path, **bounds)
+        self.websocket = WebSocketSource(
+            lambda: find_places(self.settings, endpoints, self._finder.urls()), limit_seconds=limits.reading_seconds
+        )
+        self.websocket_log = WebSocketLogSource(
+            endpoints.stack, service, proxy.service, limit_seconds=limits.reading_seconds, max_bytes=limits.log_bytes
+        )
         self.prometheus = PrometheusSource(
             endpoints.prometheus_url,
             missing=f"prometheus is {endpoints.origins.get('prometheus', 'not configured')}",
