@@ -21,6 +21,7 @@ from flowrex_ops.mitigations.guard import Approval, guard
 from flowrex_ops.model import Outcome, Plan, Reading, Verdict, VerdictKind, worst
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import Settings, load
+from flowrex_ops.sources.access_log import AccessLogSource
 from flowrex_ops.sources.backend import BackendSource
 from flowrex_ops.sources.broker import open_broker
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
@@ -33,7 +34,7 @@ from flowrex_ops.sources.tls import TlsSource
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    ``database``, ``backend``, ``logs``, ``services``, ``tls`` and ``broker`` are the sources; ``since`` is how far back
+    ``database``, ``backend``, ``logs``, ``access``, ``services``, ``tls`` and ``broker`` are the sources; ``since`` is how far back
     to look.
     """
 
@@ -99,6 +100,13 @@ class Investigation:
         self.logs = LogSource(
             endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=limits.log_bytes
         )
+        self.access = AccessLogSource(
+            endpoints.stack,
+            self.settings.proxy.service,
+            self._finder.upstreams,
+            limit_seconds=limits.reading_seconds,
+            max_bytes=limits.log_bytes,
+        )
         self.services = ServicesSource(endpoints.stack, limit_seconds=limits.reading_seconds)
         self.tls = TlsSource(
             endpoints.tls,
@@ -107,7 +115,7 @@ class Investigation:
             **bounds,
         )
         self.broker = open_broker(self.settings, endpoints.stack)
-        for source in (self.database, self.backend, self.logs, self.services, self.tls, self.broker):
+        for source in (self.database, self.backend, self.logs, self.access, self.services, self.tls, self.broker):
             source.on_reading = self.readings.append
 
     def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:

@@ -72,6 +72,12 @@ class BackendSettings(_Section):
     pool_size: int | None = Field(default=None, ge=1)
 
 
+class ProxySettings(_Section):
+    """The proxy's service name; its log is read for what users got."""
+
+    service: str = "nginx"
+
+
 class TlsEndpointSettings(_Section):
     """One endpoint: where to connect, the name that clients use for it, and the PEM file that it should serve.
 
@@ -150,6 +156,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     backend: BackendSettings = BackendSettings()
+    proxy: ProxySettings = ProxySettings()
     tls: TlsSettings = TlsSettings()
     broker: BrokerSettings = BrokerSettings()
     limits: LimitSettings = LimitSettings()

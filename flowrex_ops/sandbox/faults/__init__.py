@@ -19,10 +19,19 @@ from flowrex_ops.sandbox.faults.certificates import (
     WrongNameCertificate,
 )
 from flowrex_ops.sandbox.faults.database import BackupRunning, LockChain, NoSlotsLeft, OrphanedPreparedTransaction
+from flowrex_ops.sandbox.faults.errors import (
+    BackendHanging,
+    BackendStopped,
+    Flood,
+    MistakenClient,
+    NewException,
+    RedisStopped,
+)
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
 from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
 from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped
+from flowrex_ops.sandbox.faults.release import Release
 from flowrex_ops.sandbox.faults.trading import OrdersAboveRiskLimit, TradesNotWritable
 from flowrex_ops.sandbox.health import await_backends, unready_replicas
 from flowrex_ops.sandbox.sandbox import Sandbox
@@ -57,7 +66,12 @@ __all__ = [
 ]
 
 ALL_FAULTS: tuple[Fault, ...] = (
-    # In the order in which they are healed: PostgreSQL must answer before anything else can be asked of it.
+    # In the order in which they are healed: replicas that are halted answer nobody who wants to heal them, and
+    # PostgreSQL must answer before anything else can be asked of it.
+    BackendHanging(),
+    BackendStopped(),
+    Flood(),
+    MistakenClient(),
     PostgresHanging(),
     PostgresStopped(),
     NoSlotsLeft(),
@@ -83,6 +97,9 @@ ALL_FAULTS: tuple[Fault, ...] = (
     BrokerFault(),
     OrdersAboveRiskLimit(),
     TradesNotWritable(),
+    RedisStopped(),
+    NewException(),
+    Release(),
 )
 
 _BY_ITSELF_SECONDS = 6.0
