@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -152,7 +153,7 @@ class _Reader:
         if not replica.wanted:
             return
         first = _HEAD.sub("", replica.entry)[:_EXAMPLE_CHARACTERS]
-        trouble = understand(first, replica.rest)
+        trouble = _understood(first, tuple(replica.rest))
         signature = self._signature(first, trouble, replica.at)
         signature.count += 1
         signature.recent += replica.at is not None and replica.at >= self._recent_since
@@ -242,6 +243,10 @@ class _Reader:
             self._recent_since,
             self._begins,
         )
+
+
+_understood = lru_cache(maxsize=1024)(understand)
+"""A log in trouble has the same traceback thousands of times."""
 
 
 def _explanation(signature: _Signature | None) -> tuple[str, str, str]:

@@ -23,6 +23,8 @@ DURATION_MS = re.compile(r"""duration_ms["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)""")
 ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
 STATUS = re.compile(r"""(?:status["']?\s*[=:]\s*["']?|HTTP/[\d.]+\\?" )([1-5]\d\d)\b""")
 KEPT_SLOW_REQUESTS = 200
+ERROR_BYTES = 32 * 1024 * 1024
+"""Understanding tracebacks takes a second or two for as much, on a slow machine the whole of a reading's time."""
 
 
 @dataclass(slots=True)
@@ -99,9 +101,9 @@ class LogSource(Source):
 
     @reads("errors in the log")
     def get_errors(self, *, since: timedelta, recent_minutes: float) -> ErrorLog:
-        """Requests and what went wrong with them, clustered; an :class:`ErrorLog`."""
+        """Requests and what went wrong with them, clustered; an :class:`ErrorLog` of the newest 32 MB at most."""
         now = datetime.now(UTC)
-        lines = self._stack.read_logs(self._service, since=now - since, max_bytes=self._max_bytes)
+        lines = self._stack.read_logs(self._service, since=now - since, max_bytes=min(self._max_bytes, ERROR_BYTES))
         try:
             return read_errors(
                 lines, until=now, since=now - since, recent_since=now - timedelta(minutes=recent_minutes)
