@@ -82,14 +82,14 @@ def plot_route_replicas(log: AccessLog) -> Figure:
     all_counts = _counts(rows, routes, replicas)
     bad_counts = _counts(failed, routes, replicas)
     figure, axes = new_figure(1.7 + 0.42 * max(1, len(routes)))
-    shares = (bad_counts / all_counts.where(all_counts > 0)).fillna(0.0)
+    shares = bad_counts / all_counts.where(all_counts > 0)  # not a number, and left blank, where nothing was asked
     if len(routes) and replicas:
         axes.imshow(shares.to_numpy(dtype=float), cmap="Oranges", vmin=0, vmax=1, aspect="auto")
     for y, route in enumerate(routes):
         for x, replica in enumerate(replicas):
             number, of = int(bad_counts.loc[route, replica]), int(all_counts.loc[route, replica])
-            text = "" if not of else f"{number} of {of}" if number else "0"
-            colour = "white" if shares.loc[route, replica] > _LEGIBLE else INK
+            text = "not asked" if not of else f"{number} of {of}" if number else f"0 of {of}"
+            colour = GREY if not of else "white" if number / of > _LEGIBLE else INK
             axes.text(x, y, text, ha="center", va="center", color=colour, fontsize=10)
     axes.set_xticks(range(len(replicas)), replicas)
     axes.set_yticks(range(len(routes)), routes)

@@ -196,12 +196,8 @@ class _Judge:
 
 def recent_requests(access: Reading[AccessLog], errors: Reading[ErrorLog]) -> pd.DataFrame:
     """Recent requests as users sent them: the proxy's log, else the backend's; at least replica, route, status, requests."""
-    if access.available:
-        log = access.require()
-        return log.requests[log.requests["at"].ge(_floor(log.recent_since))]
-    if errors.available:
-        told = errors.require()
-        return told.requests[told.requests["at"].ge(_floor(told.recent_since))]
+    for log in _logs(access, errors):
+        return _recent(log.requests, access, errors)
     return pd.DataFrame(columns=FAILURE_COLUMNS)
 
 
@@ -209,14 +205,12 @@ def failures(access: Reading[AccessLog], errors: Reading[ErrorLog]) -> pd.DataFr
     """Recent failed requests, each once: the proxy's own by its log, the backend's by the backend's, else by the proxy's."""
     found = []
     if access.available:
-        rows = recent_requests(access, errors)
-        rows = rows[rows["status"].ge(SERVER_ERROR)]
-        rows = _told_apart(rows, errors)
+        rows = _recent(access.require().requests, access, errors)
+        rows = _told_apart(rows[rows["status"].ge(SERVER_ERROR)], access, errors)
         found.append(rows if not errors.available else rows[rows["made_by"].eq("proxy")])
     if errors.available:
-        log = errors.require()
-        rows = log.requests[log.requests["at"].ge(_floor(log.recent_since)) & log.requests["status"].ge(SERVER_ERROR)]
-        found.append(rows.assign(made_by="backend"))
+        rows = _recent(errors.require().requests, access, errors)
+        found.append(rows[rows["status"].ge(SERVER_ERROR)].assign(made_by="backend"))
     columns = {"signature": "", "kind": "", "dependency": ""}
     complete = [part.assign(**{k: v for k, v in columns.items() if k not in part}) for part in found if len(part)]
     if not complete:
@@ -226,12 +220,26 @@ def failures(access: Reading[AccessLog], errors: Reading[ErrorLog]) -> pd.DataFr
     return every.sort_values(FAILURE_COLUMNS, ignore_index=True)
 
 
-def _told_apart(rows: pd.DataFrame, errors: Reading[ErrorLog]) -> pd.DataFrame:
+def _logs(access: Reading[AccessLog], errors: Reading[ErrorLog]) -> list[AccessLog | ErrorLog]:
+    return [reading.require() for reading in (access, errors) if reading.available]
+
+
+def _recent(rows: pd.DataFrame, access: Reading[AccessLog], errors: Reading[ErrorLog]) -> pd.DataFrame:
+    """The rows of the minutes that are recent for both logs, which were not read at the same moment.
+
+    A row counts from the beginning of its bucket on.
+    """
+    logs = _logs(access, errors)
+    begin = max(log.recent_since for log in logs).replace(microsecond=0)
+    end = min(log.until for log in logs)
+    return rows[rows["at"].ge(begin) & rows["at"].le(end)]
+
+
+def _told_apart(rows: pd.DataFrame, access: Reading[AccessLog], errors: Reading[ErrorLog]) -> pd.DataFrame:
     """Where the log does not say who made a 502, 503 or 504: the proxy, if the backend has logged none of these lately."""
     if not errors.available:
         return rows
-    log = errors.require()
-    logged = set(log.requests.loc[log.requests["at"].ge(_floor(log.recent_since)), "status"])
+    logged = set(_recent(errors.require().requests, access, errors)["status"])
     unknown = rows["made_by"].eq("unknown") & rows["status"].isin([BAD_GATEWAY, UNAVAILABLE, GATEWAY_TIMEOUT])
     return rows.assign(made_by=rows["made_by"].mask(unknown & ~rows["status"].isin(logged), "proxy"))
 
@@ -342,11 +350,6 @@ def _total(rows: pd.DataFrame) -> int:
 
 def _share(part: pd.DataFrame, whole: pd.DataFrame) -> float:
     return _total(part) / max(1, _total(whole))
-
-
-def _floor(at: datetime) -> datetime:
-    """A row counts from the beginning of its bucket on."""
-    return at.replace(microsecond=0)
 
 
 def _moment(at: datetime) -> datetime:

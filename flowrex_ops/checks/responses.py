@@ -49,9 +49,7 @@ def count_statuses(log: ErrorLog) -> pd.DataFrame:
 def list_exceptions(log: ErrorLog) -> pd.DataFrame:
     """The clusters of errors, the recent ones first."""
     shown = log.exceptions.sort_values(["recent", "count", "signature"], ascending=[False, False, True])
-    return shown[
-        ["recent", "count", "requests", "signature", "first_line", "last_frame", "replicas", "first_at", "last_at"]
-    ]
+    return shown[["recent", "count", "signature", "first_line", "last_frame", "first_at", "last_at", "replicas"]]
 
 
 def list_clients(log: AccessLog) -> pd.DataFrame:

@@ -41,7 +41,7 @@ class Trouble:
     """``kind``: ``exhausted`` (no connection to be had), ``dependency`` or ``code``; ``dependency`` names which, if any.
 
     ``exception`` and ``frame`` are empty where an entry has no traceback; ``frame`` is ``trading.py:get_prices``, the
-    deepest one in code of our own, and ``place`` is its file, line and function as they stand in the log.
+    deepest one in code of our own, and ``place`` the same with folder and line, ``app/trading.py:41 in get_prices``.
     """
 
     exception: str
@@ -70,14 +70,16 @@ def understand(first_line: str, traceback: Sequence[str] = ()) -> Trouble:
             exception, message = found[1], found[2] or ""
             raised.append(line)
     own = [frame for frame in frames if not _LIBRARY.search(frame[0])] or frames
+    # A comprehension or a lambda is a frame without a name (before Python 3.12); the function around it has one.
+    own = [frame for frame in own if not frame[2].startswith("<")] or own
     file, number, function = own[-1] if own else ("", "", "")
-    name = re.split(r"[/\\]", file)[-1]
+    parts = re.split(r"[/\\]", file)
     kind, dependency = _classify(first_line, exception, raised)
     return Trouble(
         exception,
         message,
-        f"{name}:{function}" if own else "",
-        f'File "{file}", line {number}, in {function}' if own else "",
+        f"{parts[-1]}:{function}" if own else "",
+        f"{'/'.join(parts[-2:])}:{number} in {function}" if own else "",
         kind,
         dependency,
     )

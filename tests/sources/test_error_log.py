@@ -27,6 +27,8 @@ KEY_ERROR = [
     "               ^^^^^^^^^^^^^^^^^^^^^^",
     '  File "/srv/app/trading.py", line 41, in get_prices',
     "    return {symbol: prices[symbol] for symbol in wanted}",
+    '  File "/srv/app/trading.py", line 41, in <dictcomp>',
+    "    return {symbol: prices[symbol] for symbol in wanted}",
     '  File "/usr/lib/python3/dist-packages/somewhere.py", line 3, in deep',
     "    raise",
     "KeyError: 'ETHUSD'",
@@ -72,7 +74,7 @@ class TestTracebacks:
         (one,) = read(*KEY_ERROR, request(), *KEY_ERROR, request()).exceptions.to_dict("records")
         assert one["signature"] == "KeyError in trading.py:get_prices"
         assert one["first_line"] == "unhandled exception in /api/prices: 'ETHUSD'"
-        assert one["last_frame"] == 'File "/srv/app/trading.py", line 41, in get_prices'
+        assert one["last_frame"] == "app/trading.py:41 in get_prices"
         assert (one["count"], one["recent"], one["requests"], one["kind"]) == (2, 2, 2, "code")
 
     def test_another_line_number_is_the_same_error(self) -> None:

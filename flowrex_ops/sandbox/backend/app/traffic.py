@@ -12,11 +12,13 @@ import time
 from urllib.parse import urlsplit
 
 ACCOUNTS = 5
-REQUESTS_PER_SECOND = 14.0
+REQUESTS_PER_SECOND = 12.0
 WORKERS = 24
 """Requests under way at once at most; they are slow when the platform is ill, and users do not wait for each other."""
 
-_KINDS = ("trade", "trade", "portfolio", "portfolio", "prices", "session")
+_KINDS = ("trade", "trade", "trade", "portfolio", "portfolio", "prices", "session")
+"""Seven, which no usual number of replicas divides: in turns, each kind gets to each replica."""
+
 USERS = 40
 """Each with an address of its own (RFC 5737), as the load balancer before NGINX would tell it."""
 _CHANCE = random.Random()  # noqa: S311  # users need no cryptography
