@@ -27,6 +27,7 @@ from flowrex_ops.sources.broker import open_broker
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.sources.logs import LogSource
 from flowrex_ops.sources.postgres import PostgresSource
+from flowrex_ops.sources.prometheus import PrometheusSource
 from flowrex_ops.sources.services import ServicesSource
 from flowrex_ops.sources.tls import TlsSource
 
@@ -34,8 +35,8 @@ from flowrex_ops.sources.tls import TlsSource
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    ``database``, ``backend``, ``logs``, ``access``, ``services``, ``tls`` and ``broker`` are the sources; ``since`` is how far back
-    to look.
+    ``database``, ``backend``, ``logs``, ``access``, ``services``, ``tls``, ``broker`` and ``prometheus`` are the sources;
+    ``since`` is how far back to look.
     """
 
     def __init__(
@@ -115,7 +116,22 @@ class Investigation:
             **bounds,
         )
         self.broker = open_broker(self.settings, endpoints.stack)
-        for source in (self.database, self.backend, self.logs, self.access, self.services, self.tls, self.broker):
+        self.prometheus = PrometheusSource(
+            endpoints.prometheus_url,
+            missing=f"prometheus is {endpoints.origins.get('prometheus', 'not configured')}",
+            find_names=self._finder.names,
+            **bounds,
+        )
+        for source in (
+            self.database,
+            self.backend,
+            self.logs,
+            self.access,
+            self.services,
+            self.tls,
+            self.broker,
+            self.prometheus,
+        ):
             source.on_reading = self.readings.append
 
     def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:

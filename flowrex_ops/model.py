@@ -205,7 +205,8 @@ class Outcome:
 class Replica:
     """One running (or not running) instance of a service.
 
-    ``identity`` changes when it is restarted; ``addresses`` are those that other services see it come from.
+    ``identity`` changes when it is restarted; ``addresses`` are those that other services see it come from;
+    ``restarts`` counts those after it ended by itself, since it was last started by hand.
     """
 
     service: str
@@ -219,11 +220,26 @@ class Replica:
     version: str = ""
     addresses: tuple[str, ...] = ()
     ports: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+    oom_killed: bool = False
 
     @property
     def running(self) -> bool:
         """Whether its process exists."""
         return self.state == "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one running replica uses. ``memory_limit_bytes`` is ``None`` where it has no limit of its own.
+
+    ``memory_bytes`` leaves out page cache that can be given back; ``cpu_seconds`` is a running total.
+    """
+
+    service: str
+    name: str
+    memory_bytes: int
+    memory_limit_bytes: int | None
+    cpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,14 @@ from pydantic_settings import (
 )
 
 from flowrex_ops.errors import SettingsError
+
+STATUS_PAGES = {
+    "TwelveData": "https://status.twelvedata.com",
+    "OANDA": "https://www.oanda.com/system-status",
+    "AWS": "https://status.aws.amazon.com",
+    "Cloudflare": "https://www.cloudflarestatus.com",
+}
+"""The pages of those that the platform stands on; asked for Statuspage's summary."""
 
 DEFAULT_FILE = "flowrex-ops.toml"
 PATH_VARIABLE = "FLOWREX_OPS_SETTINGS"
@@ -123,6 +132,23 @@ class BrokerSettings(_Section):
     account: str = ""
 
 
+class SentrySettings(_Section):
+    """Sentry's API; without ``token`` nothing is asked. ``token`` needs the scope ``project:read`` alone."""
+
+    url: str = "https://sentry.io"
+    organization: str = "flowrex"
+    project: str = "backend"
+    token: SecretStr | None = None
+
+
+class PrometheusSettings(_Section):
+    """``url`` of Prometheus; without it the published ``port`` of ``service`` is asked."""
+
+    url: str = ""
+    service: str = "prometheus"
+    port: int = Field(default=9090, ge=1, le=65535)
+
+
 class LimitSettings(_Section):
     """The bounds of every reading (seconds, rows) and of a run (seconds)."""
 
@@ -159,6 +185,9 @@ class Settings(BaseSettings):
     proxy: ProxySettings = ProxySettings()
     tls: TlsSettings = TlsSettings()
     broker: BrokerSettings = BrokerSettings()
+    prometheus: PrometheusSettings = PrometheusSettings()
+    sentry: SentrySettings = SentrySettings()
+    status_pages: Mapping[str, str] = Field(default_factory=lambda: dict(STATUS_PAGES))
     limits: LimitSettings = LimitSettings()
     redaction: RedactionSettings = RedactionSettings()
 
@@ -180,7 +209,7 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """Every secret value in these settings, for redaction: whole values and the passwords inside DSNs and URLs."""
         found: set[str] = set()
-        for section in (self.postgres, self.redis, self.broker, self.redaction):
+        for section in (self.postgres, self.redis, self.broker, self.sentry, self.redaction):
             for value in section.__dict__.values():
                 for secret in value if isinstance(value, tuple) else (value,):
                     if isinstance(secret, SecretStr):

@@ -34,7 +34,7 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
     project, socket, docker_host), postgres (dsn, reserve_dsn, service, application_role), redis (url, service), backend
     (service, port, urls, pool_size), tls (endpoints, ca_file, warn_days, service, port), broker (url, token, account),
-    limits (reading_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), redaction (values). What is left
+    prometheus (url, service, port), limits (reading_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), redaction (values). What is left
     out is discovered from the running compose project.
 
     Example: flowrex-ops doctor --json
@@ -61,6 +61,7 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
     from flowrex_ops.sources.broker import open_broker
     from flowrex_ops.sources.logs import LogSource
     from flowrex_ops.sources.postgres import PostgresSource
+    from flowrex_ops.sources.prometheus import PrometheusSource
     from flowrex_ops.sources.redis import RedisSource
     from flowrex_ops.sources.tls import TlsSource
 
@@ -70,12 +71,14 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
     backend = BackendSource(lambda: endpoints.backends, missing=endpoints.origins.get("backend", ""), **bounds)
     redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
     tls = TlsSource(endpoints.tls, ca_file=settings.tls.ca_file, missing=endpoints.origins.get("tls", ""), **bounds)
+    prometheus = PrometheusSource(endpoints.prometheus_url, missing=endpoints.origins.get("prometheus", ""), **bounds)
     service = settings.backend.service
     logs = LogSource(endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=100_000)
     questions: list[Callable[[], Row]] = [
         lambda: _row("postgres", endpoints.origins.get("postgres", ""), postgres.get_connection_limits(), _postgres),
         lambda: _row("redis", endpoints.origins.get("redis", ""), redis.get_version(), lambda v: f"Redis {v}"),
         lambda: _row("backend", endpoints.origins.get("backend", ""), backend.get_readiness(), _backend),
+        lambda: _row("prometheus", endpoints.origins.get("prometheus", ""), prometheus.get_targets(), _prometheus),
         lambda: _tls_row(endpoints.origins.get("tls", ""), tls.get_certificates()),
         lambda: _row("logs", f"stack: service '{service}'", logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
     ]
@@ -111,6 +114,10 @@ def _postgres(limits: Any) -> str:
 def _backend(readiness: Any) -> str:
     ready = readiness["status"].eq(200).sum()
     return f"{ready} of {len(readiness)} replicas ready"
+
+
+def _prometheus(targets: Any) -> str:
+    return f"{targets['health'].eq('up').sum()} of {len(targets)} targets up"
 
 
 def _tls_row(origin: str, reading: Any) -> Row:

@@ -10,6 +10,8 @@ from flowrex_ops.model import Replica
 from flowrex_ops.sandbox.sandbox import Sandbox, get_answer
 from flowrex_ops.sandbox.waiting import await_condition
 
+_MONITORING = ("prometheus", "alertmanager")
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
@@ -66,6 +68,17 @@ def await_front_door(sandbox: Sandbox, *, timeout_seconds: float) -> None:
         f"'{sandbox.url}' answered",
         timeout_seconds=timeout_seconds,
         details=lambda: "read the log of nginx",
+    )
+
+
+def await_monitoring(sandbox: Sandbox, *, timeout_seconds: float) -> None:
+    """Return once Prometheus and Alertmanager are ready, where the sandbox has them."""
+    urls = [f"http://127.0.0.1:{port}/-/ready" for name, port in sandbox.state.ports.items() if name in _MONITORING]
+    await_condition(
+        lambda: all(get_answer(url) == HTTPStatus.OK for url in urls),
+        "Prometheus and Alertmanager were ready",
+        timeout_seconds=timeout_seconds,
+        details=lambda: "read their logs",
     )
 
 

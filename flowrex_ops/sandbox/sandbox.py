@@ -23,6 +23,7 @@ from flowrex_ops.stack.compose import ComposeStack
 from flowrex_ops.stack.supervisor import SupervisorStack
 
 BACKEND_PORT = 8000
+STATUS_PAGES = ("twelvedata", "oanda", "aws", "cloudflare")
 _TIMEOUT_SECONDS = 10.0
 
 
@@ -154,6 +155,10 @@ def _settings_text(sandbox: Sandbox) -> str:
         "tls": _tls(sandbox),
         "broker": {"url": sandbox.outside_url, "token": state.broker_token, "account": BROKER_ACCOUNT},
     }
+    sections["sentry"] = {"url": sandbox.outside_url, "token": state.sentry_token}
+    sections["status_pages"] = {page: f"{sandbox.outside_url}/status/{page}" for page in STATUS_PAGES}
+    if "prometheus" in state.ports:
+        sections["prometheus"] = {"url": f"http://127.0.0.1:{state.ports['prometheus']}"}
     lines = [f"# Written by 'flowrex-ops sandbox up' for sandbox '{state.name}'.", f'platform = "{state.name}"']
     for section, values in sections.items():
         if values:

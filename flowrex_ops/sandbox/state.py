@@ -46,6 +46,7 @@ class State:
     admin_password: str = field(default_factory=_secret, repr=False)
     reporting_password: str = field(default_factory=_secret, repr=False)
     broker_token: str = field(default_factory=_secret, repr=False)
+    sentry_token: str = field(default_factory=_secret, repr=False)
 
 
 def default_name(home: Path) -> str:

@@ -22,12 +22,22 @@ BROKER_COLUMNS = ["place", "connected", "seconds", "kind", "error"]
 HERE = "from here"
 
 ADAPTER_CHECK = """\
-import asyncio, json
+import asyncio, faulthandler, json, sys
+faulthandler.dump_traceback_later(float(sys.argv[1]), exit=True)
 from app.execution.adapters import get_adapter
 adapter = get_adapter()
 print(json.dumps(asyncio.run(adapter.check_connection()), default=str))
 """
-"""The playbook's own check; its answer is printed as JSON, since a program reads it."""
+"""The playbook's own check; its answer is printed as JSON, since a program reads it.
+
+One that takes too long says where it was when its time ran out: a name that does not resolve, a connection that is not
+made and an answer that does not come are different troubles (https://docs.python.org/3/library/faulthandler.html).
+"""
+
+_OUT_OF_TIME = re.compile(r"^Timeout \(", re.MULTILINE)
+_CONNECTING = re.compile(
+    r"line \d+ in (getaddrinfo|gethostbyname\w*|create_connection|connect|_connect)$", re.MULTILINE
+)
 
 _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
@@ -55,6 +65,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
                 r"|insufficient (funds|margin)"
             ),
         ),
+        ("unreachable", r"connect\w* ?time[d ]?[ -]?out|no connection in"),
         ("timeout", r"timed? ?-?out|no answer in|did not answer|deadline exceeded"),
         (
             "unreachable",
@@ -119,10 +130,11 @@ class BrokerSource(Source):
         return pd.DataFrame(rows, columns=BROKER_COLUMNS)
 
     def _check_in(self, replica: Replica) -> dict[str, Any]:
-        argv = ("python", "-c", ADAPTER_CHECK)
+        limit = self.limit_seconds * 0.8
+        argv = ("python", "-c", ADAPTER_CHECK, f"{limit * 0.8:.2f}")
         started = time.monotonic()
         try:
-            done = self._stack.execute(replica, argv, timeout_seconds=self.limit_seconds * 0.8)
+            done = self._stack.execute(replica, argv, timeout_seconds=limit)
         except SourceUnavailableError as error:
             kind = "timeout" if error.code == "timeout" else "unknown"
             return _row(replica.name, started, kind, str(error))
@@ -140,6 +152,8 @@ class BrokerSource(Source):
                 timeout=max(0.1, until - started),
             )
             kind, error = _judge_answer(answer.status_code, answer.json)
+        except httpx.ConnectTimeout:
+            kind, error = "unreachable", f"{url} took no connection in {time.monotonic() - started:.1f} s"
         except httpx.TimeoutException:
             kind, error = "timeout", f"{url} did not answer in {time.monotonic() - started:.1f} s"
         except (httpx.HTTPError, httpx.InvalidURL) as failure:
@@ -184,6 +198,10 @@ def parse_adapter_answer(place: str, done: Execution, seconds: float) -> dict[st
 
     It may answer with a truth, with a mapping (``connected`` or ``ok``, ``latency_ms``, ``error``), or by raising.
     """
+    if _OUT_OF_TIME.search(done.stderr):
+        connecting = _CONNECTING.search(done.stderr)
+        kind, text = ("unreachable", "no connection") if connecting else ("timeout", "no answer")
+        return dict(zip(BROKER_COLUMNS, (place, False, seconds, kind, f"{text} in {seconds:.1f} s"), strict=True))
     answer = _last_json(done.stdout.splitlines())
     if done.exit_code != 0 or answer is None:
         text = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it printed nothing")

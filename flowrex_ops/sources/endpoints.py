@@ -33,6 +33,7 @@ class Endpoints:
     redis_url: str | None = None
     backends: Mapping[str, str] = field(default_factory=dict)
     tls: tuple[TlsEndpoint, ...] = ()
+    prometheus_url: str | None = None
     replicas: Sequence[Replica] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -61,6 +62,7 @@ def discover(settings: Settings) -> Endpoints:
         redis_url=redis,
         backends=backends,
         tls=found.tls(),
+        prometheus_url=found.prometheus(),
         replicas=tuple(replicas),
         origins=found.origins,
     )
@@ -110,6 +112,13 @@ class _Finder:
         self.origins["tls"] = self._origin(bool(found), f"service '{tls.service}' with port {tls.port}")
         return tuple(TlsEndpoint(host, port) for host, port in found)
 
+    def prometheus(self) -> str | None:
+        prometheus = self._settings.prometheus
+        if prometheus.url:
+            self.origins["prometheus"] = "settings: prometheus.url"
+            return prometheus.url
+        return self._discover("prometheus", prometheus.service, prometheus.port, "http://{}:{}".format)
+
     def _discover(self, source: str, service: str, port: int, build: Callable[[str, int], str]) -> str | None:
         replica = next((r for r in self._replicas if r.service == service and port in r.ports), None)
         self.origins[source] = self._origin(replica is not None, f"service '{service}'")
@@ -158,6 +167,11 @@ class ReplicaFinder:
     def addresses(self) -> dict[str, str]:
         """Address that PostgreSQL may see a client come from, to the replica that has it."""
         return unambiguous_addresses(self._ask())
+
+    def names(self) -> dict[str, str]:
+        """``host:port``, or the host alone where one replica alone has it, to the replica."""
+        by_url = {url.partition("//")[2]: name for name, url in backend_urls(self._settings, self._known).items()}
+        return {**unambiguous_addresses(self._known), **by_url}
 
     def _ask(self) -> list[Replica]:
         with contextlib.suppress(SourceUnavailableError):

@@ -66,6 +66,9 @@ def reads(
                     self._hung = (time.monotonic(), error)
                 seconds = time.monotonic() - started
                 reading = Reading(self.name, what, error=str(error), code=error.code, seconds=seconds)
+            except Exception as error:  # noqa: BLE001  # whatever it answered, the run must go on without it
+                text = f"{self.name} gave no {what} that can be understood: {type(error).__name__}: {error}"
+                reading = Reading(self.name, what, error=text, seconds=time.monotonic() - started)
             self.on_reading(reading)
             return reading
 

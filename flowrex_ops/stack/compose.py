@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.model import Execution, LogLine, Replica
+from flowrex_ops.model import Execution, LogLine, Replica, Usage
 from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time
 from flowrex_ops.stack.logstream import newest_bytes, split_lines, whole_lines
@@ -63,6 +64,13 @@ class ComposeStack:
         """Containers of the project by service and number, stopped ones too, without those of ``compose run``."""
         replicas = [_replica(container.attrs) for container in self._containers(service)]
         return sorted(replicas, key=lambda replica: (replica.service, int(replica.name.rpartition("-")[2])))
+
+    def get_usage(self, service: str | None = None) -> Sequence[Usage]:
+        """What ``docker stats`` shows, by one sample of each container, all at once."""
+        running = [replica for replica in self.get_replicas(service) if replica.running]
+        with ThreadPoolExecutor(max(1, len(running))) as pool:
+            found = pool.map(lambda replica: self._ask(lambda client: _usage(client, replica)), running)
+            return [usage for usage in found if usage is not None]
 
     def get_environment(self, service: str) -> Mapping[str, str]:
         """The environment of the service's first container, its image's defaults included."""
@@ -225,6 +233,29 @@ def _replica(attributes: Mapping[str, Any]) -> Replica:
         version=labels.get(VERSION) or _tag(attributes["Config"].get("Image", "")),
         addresses=addresses,
         ports=_ports(attributes, addresses),
+        oom_killed=bool(state.get("OOMKilled")),
+    )
+
+
+def _usage(client: DockerClient, replica: Replica) -> Usage | None:
+    """``None`` for a container that has just gone. Memory as ``docker stats`` counts it: without inactive page cache.
+
+    https://docs.docker.com/reference/api/engine/version/v1.41/#operation/ContainerStats
+    """
+    container = replica.identity.partition("@")[0]
+    stats = client.api.stats(container, stream=False, one_shot=True)
+    memory = stats.get("memory_stats") or {}
+    if "usage" not in memory:
+        return None
+    details = memory.get("stats") or {}
+    cache = int(details.get("inactive_file", details.get("total_inactive_file", 0)))
+    limit = int(client.api.inspect_container(container)["HostConfig"].get("Memory") or 0)
+    return Usage(
+        service=replica.service,
+        name=replica.name,
+        memory_bytes=max(0, int(memory["usage"]) - cache),
+        memory_limit_bytes=limit or None,
+        cpu_seconds=int(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9,
     )
 
 

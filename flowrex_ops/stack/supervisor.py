@@ -23,14 +23,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.model import Execution, LogLine, Replica
+from flowrex_ops.model import Execution, LogLine, Replica, Usage
 from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time, read_log_chunks, read_log_file
+from flowrex_ops.stack.processes import count_restarts, read_usage
 
 INVENTORY = "services.json"
 LOCAL = "127.0.0.1"
 _STATES = {"RUNNING": "running", "STARTING": "running", "STOPPING": "running", "BACKOFF": "restarting"}
 _POLL_SECONDS = 0.05
+_LOG_BYTES = 256 * 1024
 _WITHOUT_WAITING = False
 """supervisord's own waiting takes a second at least, so it is done here."""
 
@@ -89,10 +91,21 @@ class SupervisorStack:
         return f"supervisord {version} '{name}' at '{self._socket}'"
 
     def get_replicas(self, service: str | None = None) -> Sequence[Replica]:
-        """Replicas by service and number; supervisord counts no restarts, so ``restarts`` is 0."""
-        replicas = [_replica(entry, info) for entry, info in self._processes()]
+        """Replicas by service and number; their restarts are counted in the newest part of supervisord's own log."""
+        restarts = count_restarts(str(self._call("supervisor.readLog", -_LOG_BYTES, 0)))
+        replicas = [_replica(entry, info, restarts[str(info["name"])]) for entry, info in self._processes()]
         chosen = [replica for replica in replicas if service in (None, replica.service)]
         return sorted(chosen, key=lambda replica: (replica.service, _number(replica.name), replica.name))
+
+    def get_usage(self, service: str | None = None) -> Sequence[Usage]:
+        """By the process's number, so only where supervisord runs on this machine."""
+        found = [
+            read_usage(entry.service, entry.replica, int(info["pid"]))
+            for entry, info in self._processes()
+            if info["pid"] and service in (None, entry.service)
+        ]
+        known = [usage for usage in found if usage is not None]
+        return sorted(known, key=lambda usage: (usage.service, _number(usage.name), usage.name))
 
     def get_environment(self, service: str) -> Mapping[str, str]:  # noqa: ARG002  # the same for all
         """Empty: supervisord does not tell the environment of its programs."""
@@ -261,7 +274,7 @@ class _RefusedError(StackUnavailableError):
         self.name = text.partition(":")[0]
 
 
-def _replica(entry: _Entry, info: Mapping[str, Any]) -> Replica:
+def _replica(entry: _Entry, info: Mapping[str, Any], restarts: int) -> Replica:
     alive = info["pid"] != 0
     started = datetime.fromtimestamp(cast("float", info["start"]), UTC) if info["start"] else None
     ports = {entry.container_port: (LOCAL, entry.port)} if entry.container_port and entry.port else {}
@@ -272,6 +285,7 @@ def _replica(entry: _Entry, info: Mapping[str, Any]) -> Replica:
         health="none",
         identity=f"{entry.program}:{info['pid']}:{info['start']}",
         started_at=started,
+        restarts=restarts,
         exit_code=None if alive or not info["stop"] else int(info["exitstatus"]),
         version=entry.version,
         addresses=(LOCAL,),

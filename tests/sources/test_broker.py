@@ -2,80 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+from outside_process import BACKEND, Outside, running
 
 from flowrex_ops import sandbox as sandbox_package
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Execution, Replica
-from flowrex_ops.sandbox.ports import pick_free_ports
-from flowrex_ops.sandbox.sandbox import get_answer
-from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.sources.broker import BrokerSource, classify, parse_adapter_answer
 
-BACKEND = Path(sandbox_package.__file__).parent / "backend"
 TOKEN, ACCOUNT = "s3cret-token", "101-001"
 LIMIT_SECONDS = 2.0
-
-
-class Outside:
-    """The stand-in, its address, and a way to give it a fault."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str = TOKEN) -> tuple[int, Any]:
-        data = json.dumps(body).encode() if body is not None else None
-        headers = {"Authorization": f"Bearer {token}"}
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-
-    def fail(self, **fault: Any) -> None:
-        self.ask("POST", "/_control/broker", fault)
-
-    def order(self, **order: Any) -> tuple[int, Any]:
-        return self.ask("POST", f"/v3/accounts/{ACCOUNT}/orders", {"order": order})
 
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[Outside]:
     """The stand-in as a process of its own."""
-    port = pick_free_ports(1)[0]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(BACKEND),
-        "FLOWREX_PORT": str(port),
-        "BROKER_TOKEN": TOKEN,
-        "BROKER_ACCOUNT": ACCOUNT,
-    }
-    url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen([sys.executable, "-m", "outside"], env=environment) as running:
-        try:
-            await_condition(lambda: get_answer(f"{url}/health") == 200, "the stand-in answered", timeout_seconds=30)
-            yield Outside(url)
-        finally:
-            running.kill()
+    with running(BROKER_TOKEN=TOKEN, BROKER_ACCOUNT=ACCOUNT) as found:
+        yield found
+
+
+def order(outside: Outside, **order: Any) -> tuple[int, Any]:
+    return outside.ask("POST", f"/v3/accounts/{ACCOUNT}/orders", {"order": order}, token=TOKEN)
 
 
 @pytest.fixture
 def outside(process: Outside) -> Iterator[Outside]:
     """The stand-in without a fault, before and after."""
     yield process
-    process.ask("DELETE", "/_control/broker")
+    process.heal("broker")
 
 
 def source(url: str, *, token: str = TOKEN, stack: Any = None) -> BrokerSource:
@@ -90,19 +53,19 @@ class TestProtocol:
     """The stand-in answers as OANDA documents it."""
 
     def test_order_is_filled(self, outside: Outside) -> None:
-        status, answer = outside.order(type="MARKET", instrument="EUR_USD", units="100")
+        status, answer = order(outside, type="MARKET", instrument="EUR_USD", units="100")
         assert status == 201
         assert answer["orderFillTransaction"]["units"] == "100"
 
     def test_order_that_cannot_be_filled_is_cancelled(self, outside: Outside) -> None:
         """201 also then: the order was accepted."""
-        outside.fail(fault="reject", symbol="XAUUSD", reason="MARKET_HALTED")
-        status, answer = outside.order(type="MARKET", instrument="XAU_USD", units="1")
+        outside.fail("broker", fault="reject", symbol="XAUUSD", reason="MARKET_HALTED")
+        status, answer = order(outside, type="MARKET", instrument="XAU_USD", units="1")
         assert (status, answer["orderCancelTransaction"]["reason"]) == (201, "MARKET_HALTED")
-        assert "orderFillTransaction" in outside.order(type="MARKET", instrument="EUR_USD", units="1")[1]
+        assert "orderFillTransaction" in order(outside, type="MARKET", instrument="EUR_USD", units="1")[1]
 
     def test_order_that_is_wrong_is_rejected(self, outside: Outside) -> None:
-        status, answer = outside.order(type="MARKET", instrument="DOGE_USD", units="1")
+        status, answer = order(outside, type="MARKET", instrument="DOGE_USD", units="1")
         assert (status, answer["errorCode"]) == (400, "INSTRUMENT_NOT_TRADEABLE")
         assert "orderRejectTransaction" in answer
 
@@ -112,6 +75,19 @@ class TestProtocol:
 
     def test_unknown_fault(self, outside: Outside) -> None:
         assert outside.ask("POST", "/_control/broker", {"fault": "flood"})[0] == 404
+
+
+@contextmanager
+def full_backlog() -> Iterator[str]:
+    """An address at which connections are neither taken nor refused."""
+    with socket.socket() as server, ExitStack() as waiting:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.settimeout(0)
+            client.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 class TestFromHere:
@@ -127,13 +103,13 @@ class TestFromHere:
         [("unauthorized", "credentials"), ("rate-limit", "rejected"), ("malformed", "unreachable")],
     )
     def test_fault(self, outside: Outside, fault: str, expected: str) -> None:
-        outside.fail(fault=fault)
+        outside.fail("broker", fault=fault)
         assert kinds(outside.url) == [expected]
 
     @pytest.mark.parametrize("fault", [{"fault": "slow", "seconds": 4}, {"fault": "silent"}])
     def test_no_answer_in_time(self, outside: Outside, fault: dict[str, Any]) -> None:
         """Slow beyond the limit, or accepts and never answers: bounded."""
-        outside.fail(**fault)
+        outside.fail("broker", **fault)
         started = time.monotonic()
         assert kinds(outside.url) == ["timeout"]
         assert time.monotonic() - started < LIMIT_SECONDS + 1
@@ -141,6 +117,11 @@ class TestFromHere:
     def test_socket_that_accepts_and_says_nothing(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             assert kinds(f"http://127.0.0.1:{server.getsockname()[1]}") == ["timeout"]
+
+    def test_socket_that_takes_no_connection(self) -> None:
+        """Nobody knows of our orders there: that is unreachable, not slow."""
+        with full_backlog() as url:
+            assert kinds(url) == ["unreachable"]
 
     def test_down(self) -> None:
         assert kinds("http://127.0.0.1:1") == ["unreachable"]
@@ -173,6 +154,26 @@ class FakeStack:
         return answer
 
 
+class LocalStack(FakeStack):
+    """A stack with one replica, in which commands really run: the backend's own code, against *broker*."""
+
+    def __init__(self, broker: str, **environment: str) -> None:
+        super().__init__(OK)
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(BACKEND),
+            "BROKER_URL": broker,
+            "BROKER_TOKEN": TOKEN,
+            "BROKER_ACCOUNT": ACCOUNT,
+            **environment,
+        }
+
+    def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
+        command = [sys.executable, *argv[1:]]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=20, check=False)
+        return Execution(done.returncode, done.stdout, done.stderr)
+
+
 OK = Execution(0, '{"connected": true, "latency_ms": 12, "error": null}\n', "")
 
 
@@ -182,6 +183,28 @@ class TestFromTheBackend:
         asked = BrokerSource(any_sandbox.stack(), "backend", url="", token="", account="", limit_seconds=20)
         found = asked.check_from_backend().require()
         assert found[["place", "kind"]].values.tolist() == [[f"backend-{n}", "ok"] for n in (1, 2, 3)]
+
+    def asked(self, broker: str, **environment: str) -> tuple[str, str]:
+        found = source("", stack=LocalStack(broker, **environment)).check_from_backend().require().iloc[0]
+        return found["kind"], found["error"]
+
+    def test_answers(self, outside: Outside) -> None:
+        assert self.asked(outside.url) == ("ok", "")
+
+    @pytest.mark.parametrize("patience", ["0.3", "60"])
+    def test_no_connection_is_not_slow(self, patience: str) -> None:
+        """Whether the adapter's own time limit strikes or ours does."""
+        with full_backlog() as url:
+            kind, error = self.asked(url, BROKER_TIMEOUT_SECONDS=patience)
+        assert kind == "unreachable"
+        assert "no connection" in error
+
+    @pytest.mark.parametrize("patience", ["0.3", "60"])
+    def test_no_answer_is_slow(self, outside: Outside, patience: str) -> None:
+        outside.fail("broker", fault="silent")
+        kind, error = self.asked(outside.url, BROKER_TIMEOUT_SECONDS=patience)
+        assert kind == "timeout"
+        assert "no answer" in error
 
     def test_one_that_cannot_be_asked_does_not_hide_the_others(self) -> None:
         stack = FakeStack(OK, StackUnavailableError("no such container"))
@@ -223,6 +246,9 @@ class TestFromTheBackend:
         ),
         ("broker credentials refused: HTTP 401", "credentials"),
         ("OAuth token has expired", "credentials"),
+        ("broker unreachable: no connection in 2 s", "unreachable"),
+        ("[Errno 110] Connection timed out", "unreachable"),
+        ("httpx.ConnectTimeout: timed out", "unreachable"),
         ("broker unreachable: [Errno -3] Temporary failure in name resolution", "unreachable"),
         ("broker unavailable: HTTP 503", "unreachable"),
         ("broker rate limit: HTTP 429 Too many requests.", "rejected"),

@@ -30,6 +30,25 @@ def replica_named(stack: Stack, name: str) -> Replica:
     return next(replica for replica in stack.get_replicas() if replica.name == name)
 
 
+class TestUsage:
+    def test_every_running_replica_tells_its_memory_and_cpu_time(self, stack: Stack) -> None:
+        """In bytes and seconds; a backend of three replicas is three rows."""
+        usage = {one.name: one for one in stack.get_usage("backend")}
+
+        assert list(usage) == ["backend-1", "backend-2", "backend-3"]
+        assert all(10_000_000 < one.memory_bytes < 1_000_000_000 for one in usage.values())
+        assert all(one.cpu_seconds > 0 for one in usage.values())
+
+    def test_covers_all_services(self, stack: Stack) -> None:
+        assert {one.service for one in stack.get_usage()} >= {"backend", "postgres", "redis", "traffic"}
+
+    def test_limits_are_those_of_the_container(self, stack: Stack) -> None:
+        """A plain process has none of its own."""
+        limits = {one.memory_limit_bytes for one in stack.get_usage("backend")}
+
+        assert limits == ({256 * 1024 * 1024} if stack.kind == "compose" else {None})
+
+
 class TestDescribe:
     def test_names_the_engine_and_the_project(self, stack: Stack, any_sandbox: Sandbox) -> None:
         """One line tells which engine, of which version, and whose platform."""

@@ -10,6 +10,7 @@ from flowrex_ops.errors import SandboxError
 from flowrex_ops.sandbox.compose.engine import compose, docker
 from flowrex_ops.sandbox.compose.images import IMAGES, build_missing, copy_build_folders
 from flowrex_ops.sandbox.health import await_backends, await_front_door
+from flowrex_ops.sandbox.monitoring.configuration import Places, write_monitoring
 from flowrex_ops.sandbox.ports import pick_free_ports, require_free
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.state import (
@@ -31,8 +32,22 @@ _SERVICE_OF_PORT = {
     "http": "nginx",
     "https": "nginx",
     "prometheus": "prometheus",
+    "alertmanager": "alertmanager",
     "outside": "outside",
 }
+_PLACES = Places(
+    folder="/etc/monitoring",
+    ca_file="/etc/monitoring-ca.crt",
+    backends={"dns_sd_configs": [{"names": ["backend"], "type": "A", "port": 8000, "refresh_interval": "2s"}]},
+    alertmanager="alertmanager:9093",
+    blackbox="blackbox:9115",
+    postgres="postgres:5432",
+    redis="redis:6379",
+    front_door="nginx:80",
+    https="nginx:443",
+)
+"""By the services' names, as containers know each other."""
+
 Progress = Callable[[str], None]
 
 
@@ -46,6 +61,7 @@ def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress)
     build_missing(home, tags, on_progress)
     _require_free_ports(sandbox)
     sandbox.authority.prepare(afresh="nginx" not in _running_services(sandbox))
+    write_monitoring(home / "monitoring", _PLACES)
     on_progress("starting the containers")
     compose(home, "up", "-d", "--no-build", timeout_seconds=_UP_SECONDS)
     on_progress("waiting until every service is healthy")
@@ -112,6 +128,7 @@ def _environment_file(state: State, tags: dict[str, str]) -> str:
         "REPORTING_PASSWORD": state.reporting_password,
         "BROKER_TOKEN": state.broker_token,
         "BROKER_ACCOUNT": BROKER_ACCOUNT,
+        "SENTRY_TOKEN": state.sentry_token,
         **{f"{purpose.upper()}_PORT": port for purpose, port in state.ports.items()},
         **{f"{image.upper()}_TAG": tag for image, tag in tags.items()},
     }

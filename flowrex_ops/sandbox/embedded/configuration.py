@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flowrex_ops.sandbox.certificates import SITES, Authority
 from flowrex_ops.sandbox.embedded.account import Account
+from flowrex_ops.sandbox.embedded.monitoring import MONITORING, commands, write_files
 from flowrex_ops.sandbox.embedded.parts import Parts
 from flowrex_ops.sandbox.embedded.postgres import app_dsn
 from flowrex_ops.sandbox.processes import MARK
@@ -127,6 +128,8 @@ def write_configuration(state: State, parts: Parts, account: Account) -> Path:
     write_private(home / "redis.conf", _redis(state))
     if parts.nginx:
         _write_nginx(state)
+    if parts.monitoring:
+        write_files(state, replica_names(state), proxied=bool(parts.nginx))
     return write_programs(state, parts, account)
 
 
@@ -141,7 +144,8 @@ def write_programs(state: State, parts: Parts, account: Account) -> Path:
 def programs(state: State, parts: Parts) -> list[str]:
     """Names of the programs as supervisord has them, in the order in which they are started."""
     backends = [f"backend:{name}" for name in replica_names(state)]
-    return ["postgres", "redis", "outside", *backends, *(["nginx"] if parts.nginx else []), "traffic"]
+    nginx = ["nginx"] if parts.nginx else []
+    return ["postgres", "redis", "outside", *backends, *nginx, *(MONITORING if parts.monitoring else ()), "traffic"]
 
 
 def replica_names(state: State) -> list[str]:
@@ -164,6 +168,8 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
     if parts.nginx:
         arguments = ("-p", f"{home}/nginx/", "-c", "nginx.conf", "-e", "stderr")
         text += _program(state, "nginx", (parts.nginx, *arguments), stopsignal="QUIT")
+    if parts.monitoring:
+        text += "".join(_program(state, name, command) for name, command in commands(state, parts.monitoring))
     target = state.ports["http"] if parts.nginx else state.ports["backend-1"]
     traffic = (sys.executable, "-m", "app.traffic", f"http://127.0.0.1:{target}")
     return text + _program(state, "traffic", traffic, {"PYTHONPATH": _python_path()})
@@ -222,6 +228,7 @@ def _outside_environment(state: State) -> dict[str, str]:
         "FLOWREX_PORT": str(state.ports["outside"]),
         "BROKER_TOKEN": state.broker_token,
         "BROKER_ACCOUNT": BROKER_ACCOUNT,
+        "SENTRY_TOKEN": state.sentry_token,
     }
 
 
@@ -274,6 +281,7 @@ def _write_inventory(state: State, parts: Parts) -> None:
     ports += [("outside", "outside-1", "outside", 8000, "outside")]
     ports += [("backend", name, f"backend:{name}", 8000, name) for name in replica_names(state)]
     ports += [("nginx", "nginx-1", "nginx", 80, "http")] if parts.nginx else []
+    ports += [(name, f"{name}-1", name, port, name) for name, port in MONITORING.items() if parts.monitoring]
     entries = [
         {
             "service": service,

@@ -17,9 +17,10 @@ from flowrex_ops.errors import SandboxError, StackUnavailableError
 from flowrex_ops.sandbox import processes
 from flowrex_ops.sandbox.embedded.account import Account, can_reach, database_account
 from flowrex_ops.sandbox.embedded.configuration import programs, write_configuration, write_programs
+from flowrex_ops.sandbox.embedded.monitoring import MONITORING
 from flowrex_ops.sandbox.embedded.parts import Parts, find_parts
 from flowrex_ops.sandbox.embedded.postgres import admin_dsn, create_cluster, create_database
-from flowrex_ops.sandbox.health import await_backends, await_front_door, await_outside
+from flowrex_ops.sandbox.health import await_backends, await_front_door, await_monitoring, await_outside
 from flowrex_ops.sandbox.ports import pick_free_ports, require_free
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.state import State, default_name, read_state, write_state
@@ -91,6 +92,7 @@ def _new_state(home: Path, replicas: int, name: str, parts: Parts, account: Acco
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     purposes = ["postgres", "redis", "outside", *(f"backend-{number}" for number in range(1, replicas + 1))]
     purposes += ["http", "https"] if parts.nginx else []
+    purposes += MONITORING if parts.monitoring else ()
     run_dir, data_dir = home, home / "data"
     if len(str(home / "supervisor.sock").encode()) > _SOCKET_PATH_BYTES:
         run_dir = Path(tempfile.mkdtemp(prefix="flowrex-"))
@@ -144,6 +146,8 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     state = sandbox.state
     if parts.nginx is None:
         on_progress("no NGINX on this machine: users go straight to the first replica")
+    if parts.monitoring is None:
+        on_progress("no Prometheus, Alertmanager and blackbox exporter on this machine: no alerts, no history")
     _start(sandbox, ["postgres", "redis", "outside"], on_progress)
     await_condition(
         lambda: _accepts(state),
@@ -157,6 +161,8 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     _start(sandbox, ["nginx"] if parts.nginx else [], on_progress)
     await_front_door(sandbox, timeout_seconds=_START_SECONDS)
     await_outside(sandbox, timeout_seconds=_START_SECONDS)
+    _start(sandbox, list(MONITORING) if parts.monitoring else [], on_progress)
+    await_monitoring(sandbox, timeout_seconds=_START_SECONDS)
     _start(sandbox, ["traffic"], on_progress)
 
 

@@ -13,12 +13,25 @@ _INSTALL = "install it with \"pip install 'flowrex-ops[sandbox]'\""
 
 
 @dataclass(frozen=True, slots=True)
+class Monitoring:
+    """Paths of what watches the platform."""
+
+    prometheus: Path
+    alertmanager: Path
+    blackbox: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
-    """Paths of the binaries. ``nginx`` is ``None`` where this machine has none: then traffic goes to a replica."""
+    """Paths of the binaries. ``nginx`` is ``None`` where this machine has none: then traffic goes to a replica.
+
+    ``monitoring`` is ``None`` unless this machine has all three of Prometheus, Alertmanager and the blackbox exporter.
+    """
 
     postgres_bin: Path
     redis_server: Path
     nginx: Path | None
+    monitoring: Monitoring | None
 
 
 def find_parts() -> Parts:
@@ -26,7 +39,7 @@ def find_parts() -> Parts:
     _require_module("supervisor")
     for module in ("starlette", "uvicorn", "psycopg_pool"):
         _require_module(module)
-    return Parts(_find_postgres(), _find_redis(), _find_nginx())
+    return Parts(_find_postgres(), _find_redis(), _find_nginx(), _find_monitoring())
 
 
 def _find_postgres() -> Path:
@@ -53,6 +66,18 @@ def _find_nginx() -> Path | None:
         return file
     system = shutil.which("nginx")
     return Path(system) if system else None
+
+
+def _find_monitoring() -> Monitoring | None:
+    """Debian's names first, then those of the projects' own releases."""
+    found = [
+        shutil.which(f"prometheus-{name}") or shutil.which(name.replace("-", "_"))
+        for name in ("alertmanager", "blackbox-exporter")
+    ]
+    prometheus, alertmanager, blackbox = shutil.which("prometheus"), *found
+    if prometheus and alertmanager and blackbox:
+        return Monitoring(Path(prometheus), Path(alertmanager), Path(blackbox))
+    return None
 
 
 def _package_folder(name: str) -> Path | None:

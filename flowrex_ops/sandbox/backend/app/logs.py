@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 
-from . import defects
+from . import defects, metrics
 
 
 class _Formatter(logging.Formatter):
@@ -27,11 +27,18 @@ class _Formatter(logging.Formatter):
         return json.dumps(entry)
 
 
+class _Counter(logging.Handler):
+    """Counts what is logged as an error, so that an alert can watch it."""
+
+    def emit(self, _record: logging.LogRecord) -> None:
+        metrics.LOG_ERRORS.inc()
+
+
 def configure() -> None:
     """Everything to stdout, from INFO up; the libraries' own chatter from WARNING up."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[handler, _Counter(logging.ERROR)])
     for name in ("uvicorn.access", "psycopg.pool"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

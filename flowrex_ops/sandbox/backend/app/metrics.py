@@ -23,6 +23,7 @@ TRADES_LAST_FAILED = Gauge(
     "flowrex_trades_last_failed_timestamp_seconds", "When a trade last failed.", ("reason",), registry=REGISTRY
 )
 BROKER_SECONDS = Histogram("flowrex_broker_request_duration_seconds", "Time to place an order.", registry=REGISTRY)
+LOG_ERRORS = Counter("flowrex_log_errors_total", "Lines logged as errors.", registry=REGISTRY)
 for _status in ("filled", "failed", "blocked"):
     TRADES.labels(_status)
 for _reason in ("database", *(f"broker-{what}" for what in BROKER_REASONS)):

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-KINDS = ("slow", "silent", "unauthorized", "rate-limit", "malformed", "reject")
+KINDS = ("slow", "silent", "unauthorized", "rate-limit", "malformed", "reject", "issues", "outage")
 _POLL_SECONDS = 0.2
 
 _active: dict[str, dict[str, Any]] = {}
@@ -24,8 +24,11 @@ def fault_of(service: str) -> dict[str, Any]:
     return _active.get(service, {})
 
 
-async def struck(service: str, request: Request) -> Response | None:
-    """What *service* answers instead of its own answer, after the time that the fault costs; ``None`` for its own."""
+async def struck(service: str, request: Request, *, describe: str = "errorMessage") -> Response | None:
+    """What *service* answers instead of its own answer, after the time that the fault costs; ``None`` for its own.
+
+    *describe* is the key under which this service explains an error.
+    """
     fault = fault_of(service)
     kind = fault.get("fault")
     if kind == "slow":
@@ -34,10 +37,10 @@ async def struck(service: str, request: Request) -> Response | None:
     while kind == "silent" and not await request.is_disconnected():  # noqa: ASYNC110  # the protocol tells of it only when asked
         await asyncio.sleep(_POLL_SECONDS)
     if kind == "unauthorized":
-        return JSONResponse({"errorMessage": "Insufficient authorization to perform request."}, status_code=401)
+        return JSONResponse({describe: "Insufficient authorization to perform request."}, status_code=401)
     if kind == "rate-limit":
         headers = {"Retry-After": "60"}
-        return JSONResponse({"errorMessage": "Too many requests."}, status_code=429, headers=headers)
+        return JSONResponse({describe: "Too many requests."}, status_code=429, headers=headers)
     if kind == "malformed":
         return PlainTextResponse('{"orderFillTransaction": {"id": ', media_type="application/json", status_code=201)
     return None

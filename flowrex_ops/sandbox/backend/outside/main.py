@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import broker, faults
+from . import broker, faults, sentry, status_pages
 
-SERVICES = (broker,)
+SERVICES = (broker, sentry, status_pages)
 
 
 def create_app() -> Starlette:

@@ -80,6 +80,7 @@ class OandaAdapter:
         connection = kind(self._url.hostname or "", self._url.port, timeout=self._timeout_seconds)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         try:
+            self._connect(connection)
             connection.request(method, path, json.dumps(body) if body else None, headers)
             answer = connection.getresponse()
             text = answer.read().decode(errors="replace")
@@ -90,6 +91,14 @@ class OandaAdapter:
         finally:
             connection.close()
         return _understood(answer.status, text)
+
+    def _connect(self, connection: http.client.HTTPConnection) -> None:
+        """A broker that cannot even be connected to is not slow: no order has reached it."""
+        try:
+            connection.connect()
+        except TimeoutError:
+            text = f"broker unreachable: no connection in {self._timeout_seconds:g} s"
+            raise BrokerError("unreachable", text) from None
 
 
 def _understood(status: int, text: str) -> dict[str, Any]:

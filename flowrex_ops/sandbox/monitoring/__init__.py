@@ -1,0 +1,1 @@
+"""Prometheus, Alertmanager and the blackbox exporter of the stand-in platform, the same for both stacks."""

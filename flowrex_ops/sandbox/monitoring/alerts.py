@@ -1,0 +1,38 @@
+"""What fires in the stand-in platform, by Alertmanager's API (https://github.com/prometheus/alertmanager, api/v2)."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Collection
+
+from flowrex_ops.sandbox.sandbox import Sandbox
+from flowrex_ops.sandbox.waiting import await_condition
+
+_FIRE_SECONDS = 45.0
+
+
+def has_alerts(sandbox: Sandbox) -> bool:
+    """Whether Prometheus and Alertmanager are part of this sandbox; on a machine without them nothing fires."""
+    return "alertmanager" in sandbox.state.ports
+
+
+def firing(sandbox: Sandbox) -> set[str]:
+    """Names of the alerts that are active at Alertmanager; empty while it does not answer."""
+    url = f"http://127.0.0.1:{sandbox.state.ports['alertmanager']}/api/v2/alerts?active=true"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # our own http URL
+            return {alert["labels"]["alertname"] for alert in json.loads(answer.read())}
+    except (OSError, ValueError):
+        return set()
+
+
+def await_alerts(sandbox: Sandbox, names: Collection[str]) -> None:
+    """Return once all of *names* fire; SandboxError naming those that do not."""
+    await_condition(
+        lambda: set(names) <= firing(sandbox),
+        f"alerts {', '.join(sorted(names))} fired",
+        timeout_seconds=_FIRE_SECONDS,
+        poll_seconds=0.5,
+        details=lambda: f"firing: {', '.join(sorted(firing(sandbox))) or 'none'}",
+    )

@@ -1,0 +1,118 @@
+"""The Prometheus source against a real Prometheus, and against things that only look like one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+from conftest import missing_part
+
+from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_ops.settings import load
+from flowrex_ops.sources.endpoints import ReplicaFinder, discover
+from flowrex_ops.sources.prometheus import ALERT_COLUMNS, PrometheusSource
+
+MINUTE = timedelta(minutes=1)
+
+
+def source(url: str | None, limit_seconds: float = 2.0) -> PrometheusSource:
+    return PrometheusSource(url, limit_seconds=limit_seconds, limit_rows=1000)
+
+
+@pytest.fixture
+def real(any_sandbox: Sandbox) -> PrometheusSource:
+    if "prometheus" not in any_sandbox.state.ports:
+        missing_part("Prometheus")
+    settings = load(any_sandbox.settings_file)
+    endpoints = discover(settings)
+    finder = ReplicaFinder(settings, endpoints.stack, endpoints.replicas)
+    url = f"http://127.0.0.1:{any_sandbox.state.ports['prometheus']}"
+    return PrometheusSource(url, limit_seconds=5, limit_rows=1000, find_names=finder.names)
+
+
+class TestReal:
+    def test_targets_are_up(self, real: PrometheusSource) -> None:
+        """``unknown`` until each was scraped once."""
+        await_condition(
+            lambda: set(real.get_targets().require()["health"]) == {"up"}, "every target was up", timeout_seconds=20
+        )
+        assert {"backend", "postgres", "redis", "front-door"} <= set(real.get_targets().require()["job"])
+
+    def test_series_have_the_replicas_names(self, real: PrometheusSource) -> None:
+        series = real.query("flowrex_database_connections_max").require()
+        assert sorted(series["series"]) == ["backend-1", "backend-2", "backend-3"]
+        assert (series["value"] == 5).all()
+
+    def test_history(self, real: PrometheusSource) -> None:
+        history = real.query_range("sum(up)", since=MINUTE, points=10).require()
+        assert set(history["series"]) == {"all"}
+        assert len(history) <= 11
+        assert history["at"].is_monotonic_increasing
+
+    def test_healthy_platform_has_no_alert(self, real: PrometheusSource) -> None:
+        assert list(real.get_alerts().require().columns) == ALERT_COLUMNS
+
+    def test_wrong_expression_is_told(self, real: PrometheusSource) -> None:
+        assert "parse error" in str(real.query("sum(").error)
+
+    def test_expression_without_series(self, real: PrometheusSource) -> None:
+        assert real.query_range("no_such_metric", since=MINUTE).require().empty
+
+
+@contextmanager
+def answering(body: bytes, status: int = 200) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the terminal."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"<html>Grafana</html>", 200, "no JSON"),
+        (b"[]", 200, "no reason given"),
+        (b'{"status": "success"}', 200, "can be understood"),
+        (b'{"status": "success", "data": {"alerts": ["x"]}}', 200, "can be understood"),
+        (b'{"status": "error", "error": "query timed out"}', 503, "query timed out"),
+        (b"unauthorized", 401, "HTTP 401"),
+    ],
+)
+def test_nonsense_is_an_unknown(body: bytes, status: int, said: str) -> None:
+    with answering(body, status) as url:
+        reading = source(url).get_alerts()
+    assert said in str(reading.error)
+
+
+def test_empty_answer_is_an_answer() -> None:
+    with answering(json.dumps({"status": "success", "data": {"alerts": []}}).encode()) as url:
+        assert source(url).get_alerts().require().empty
+
+
+def test_hanging_is_bounded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        started = time.monotonic()
+        reading = source(f"http://127.0.0.1:{server.getsockname()[1]}").query_range("up", since=MINUTE)
+        assert time.monotonic() - started < 3
+    assert not reading.available
+
+
+def test_not_configured_says_what_to_set() -> None:
+    assert "set prometheus.url" in str(source(None).get_alerts().error)
