@@ -21,6 +21,7 @@ HALF = 0.5
 
 PROXY, LOG, STACK = "access log", "backend log", "stack"
 _SHOWN = 4
+_TENTH = 0.1
 
 
 @judges("http.upstream-unreachable")
@@ -104,6 +105,8 @@ def check_traffic_flood(access: Access, errors: Errors, services: Services, **li
         who = f"{len(flood.clients)} clients send {_percent(flood.share)} of all requests"
         evidence = [*_busiest(access), *_signatures(rows, errors), *_by(rows, "route", PROXY)]
         return _confirmed(cause, charged, rows, f"{who}, more than there are connections for", evidence)
+    if flood and missing(errors) and len(charged.rows):
+        return inconclusive(cause, errors)
     told = (
         f"{len(flood.clients)} clients send {_percent(flood.share)} of all requests, and none fails of it"
         if flood
@@ -231,7 +234,8 @@ def _ranked(rows: pd.DataFrame, column: str) -> list[tuple[str, int]]:
 
 
 def _names(rows: pd.DataFrame, column: str) -> list[str]:
-    return [name for name, _ in _ranked(rows, column)][:_SHOWN]
+    """Those that matter: a tenth of the failures or more."""
+    return [name for name, number in _ranked(rows, column) if number >= _TENTH * _number(rows)][:_SHOWN]
 
 
 def _states(services: Services, names: set[str]) -> list[Evidence]:

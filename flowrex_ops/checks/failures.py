@@ -106,6 +106,8 @@ def charge(
     made_by_proxy = rows["made_by"].eq("proxy")
     causes[made_by_proxy & rows["status"].isin([BAD_GATEWAY, GATEWAY_TIMEOUT])] = "http.upstream-unreachable"
     exhausted = rows["kind"].eq("exhausted")
+    if not errors.available:  # then the status has to tell
+        exhausted |= ~made_by_proxy & rows["status"].eq(UNAVAILABLE)
     if flood:
         causes[exhausted | (made_by_proxy & rows["status"].eq(UNAVAILABLE))] = "http.traffic-flood"
         given_up = made_by_proxy & rows["status"].eq(GATEWAY_TIMEOUT)

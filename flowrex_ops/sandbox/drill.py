@@ -36,7 +36,7 @@ class Drill:
     cures: bool = False
     runbook: str = "database_connections"
     stacks: tuple[str, ...] = BOTH
-    parameters: Mapping[str, float] = field(default_factory=lambda: dict(FAST))
+    parameters: Mapping[str, Any] = field(default_factory=lambda: dict(FAST))
 
     @property
     def forbidden(self) -> tuple[str, ...]:

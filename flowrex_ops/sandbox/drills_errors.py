@@ -9,7 +9,12 @@ from flowrex_ops.sandbox.drill import Drill
 from flowrex_ops.sandbox.faults import errors, release
 from flowrex_ops.sandbox.faults.outside import BrokerStopped
 
-SHORT: Mapping[str, float] = {"recent_minutes": 0.2, "baseline_minutes": 0.3, "deploy_lag_minutes": 0.2}
+SHORT: Mapping[str, float | str] = {
+    "since": "4m",
+    "recent_minutes": 0.2,
+    "baseline_minutes": 0.3,
+    "deploy_lag_minutes": 0.2,
+}
 """Seconds instead of minutes, so that nobody has to wait until a drill's failures are old."""
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Execution, LogLine, Replica, Usage
+from flowrex_ops.stack.dockerlog import open_log
 from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time
 from flowrex_ops.stack.logstream import newest_bytes, split_lines, whole_lines
@@ -152,15 +153,9 @@ class ComposeStack:
         """Something that streams the container's log from its beginning each time it is called."""
 
         def chunks() -> Iterator[bytes]:
-            found: Iterator[bytes] = self._ask(
-                lambda _: container.logs(
-                    stream=True,
-                    follow=False,
-                    timestamps=timestamps,
-                    since=since.timestamp(),
-                    until=until.timestamp(),
-                )
-            )
+            given: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": int(timestamps)}
+            given |= {"since": f"{since.timestamp():.6f}", "until": f"{until.timestamp():.6f}"}
+            found = self._ask(lambda client: open_log(client.api, str(container.id), given))
             yield from self._guarded(found)
 
         return chunks

@@ -214,6 +214,20 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         "2 clients send 85% of all requests",
     ),
+    "two clients send most, and the status alone says why requests fail": (
+        lambda: checks.check_traffic_flood(
+            access(*fine(), answer(30, 503), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}), silent(), services()
+        ),
+        CONFIRMED,
+        "2 clients send",
+    ),
+    "two clients send most, and nobody can tell why requests fail": (
+        lambda: checks.check_traffic_flood(
+            access(*fine(), answer(30, 500), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}), silent(), services()
+        ),
+        INCONCLUSIVE,
+        "did not answer",
+    ),
     "two clients send most, and nobody is refused for it": (
         lambda: checks.check_traffic_flood(
             access(*fine(), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}), errors(*on_all(9, **BUG)), services()
