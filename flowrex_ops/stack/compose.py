@@ -147,18 +147,12 @@ class ComposeStack:
             if at is None or at >= since:
                 yield LogLine(service, name, rest if at else text, at)
 
-    def _log_of(
-        self, container: Container, since: datetime, until: datetime, *, timestamps: bool
-    ) -> Callable[[], Iterator[bytes]]:
-        """Something that streams the container's log from its beginning each time it is called."""
-
-        def chunks() -> Iterator[bytes]:
-            given: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": int(timestamps)}
-            given |= {"since": f"{since.timestamp():.6f}", "until": f"{until.timestamp():.6f}"}
-            found = self._ask(lambda client: open_log(client.api, str(container.id), given))
-            yield from self._guarded(found)
-
-        return chunks
+    def _log_of(self, container: Container, since: datetime, until: datetime, *, timestamps: bool) -> Iterator[bytes]:
+        """The container's log as it streams by."""
+        given: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": int(timestamps)}
+        given |= {"since": f"{since.timestamp():.6f}", "until": f"{until.timestamp():.6f}"}
+        found = self._ask(lambda client: open_log(client.api, str(container.id), given))
+        yield from self._guarded(found)
 
     def _discover_project(self) -> str:
         found = self._ask(lambda client: client.containers.list(filters={"label": [f"{SERVICE}={LANDMARK}"]}))

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 LINE_BYTES = 64 * 1024
 """A line longer than this is cut into several."""
 PIECE_BYTES = 512 * 1024
 
 
-def newest_bytes(chunks: Callable[[], Iterable[bytes]], max_bytes: int) -> Iterator[bytes]:
-    """The newest *max_bytes* of a stream that can be read twice but only forwards, from the first whole line on.
+def newest_bytes(chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    """The newest *max_bytes* of a stream that comes oldest first, from the first whole line on.
 
-    The first pass only counts, so that neither pass holds the stream in memory.
+    Read once, for an engine takes longer to give its log than we to read it; so as much as *max_bytes* is held, however
+    long the stream is.
     """
-    excess = sum(len(chunk) for chunk in chunks()) - max_bytes
-    cut = excess > 0
-    for chunk in chunks():
-        piece = chunk[max(0, excess) :]
-        excess -= len(chunk)
+    held: deque[bytes] = deque()
+    size = excess = 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        while size - len(held[0]) > max_bytes:
+            dropped = len(held.popleft())
+            size, excess = size - dropped, excess + dropped
+    cut = excess > 0 or size > max_bytes
+    over = max(0, size - max_bytes)
+    while held:
+        chunk = held.popleft()
+        piece = chunk[over:]
+        over = max(0, over - len(chunk))
         if cut and piece:
             _, newline, piece = piece.partition(b"\n")
             cut = not newline
