@@ -98,14 +98,12 @@ class Investigation:
             **bounds,
         )
         service = self.settings.backend.service
-        self.logs = LogSource(
-            endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=limits.log_bytes
-        )
+        self.logs = LogSource(endpoints.stack, service, limit_seconds=limits.log_seconds, max_bytes=limits.log_bytes)
         self.access = AccessLogSource(
             endpoints.stack,
             self.settings.proxy.service,
             self._finder.upstreams,
-            limit_seconds=limits.reading_seconds,
+            limit_seconds=limits.log_seconds,
             max_bytes=limits.log_bytes,
         )
         self.services = ServicesSource(endpoints.stack, limit_seconds=limits.reading_seconds)

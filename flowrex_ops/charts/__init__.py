@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowrex_ops.charts.certificates import plot_validity
 from flowrex_ops.charts.database import plot_blocking_tree, plot_connections, plot_pools, plot_session_ages
-from flowrex_ops.charts.errors import plot_error_share, plot_route_replicas
+from flowrex_ops.charts.errors import plot_error_history, plot_error_share, plot_route_replicas
 from flowrex_ops.charts.style import new_figure
 from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
 
@@ -13,6 +13,7 @@ __all__ = [
     "plot_blocking_tree",
     "plot_broker_latency",
     "plot_connections",
+    "plot_error_history",
     "plot_error_share",
     "plot_failed_per_minute",
     "plot_pools",

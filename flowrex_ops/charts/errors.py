@@ -41,18 +41,19 @@ def plot_error_share(log: AccessLog, services: pd.DataFrame, *, alert_ratio: flo
         chosen = rows["status"].ge(SERVER_ERROR) & rows["made_by"].eq(maker)
         if not chosen.any():
             continue
-        share = (rows[chosen].groupby(bars[chosen])["requests"].sum() / total).fillna(0) * 100
+        share = 100 * rows[chosen].groupby(bars[chosen])["requests"].sum()
+        share = share / total[share.index]
         axes.bar(
             [-(bar + 0.5) * width for bar in share.index],
             share,
-            bottom=bottom,
+            bottom=bottom[share.index],
             width=0.9 * width,
             color=colour,
             hatch=hatch,
             edgecolor=PAPER,
             label=label,
         )
-        bottom = bottom + share
+        bottom = bottom.add(share, fill_value=0)
     axes.axhline(alert_ratio * 100, color=INK, linestyle="--", linewidth=1.2, label=f"alert above {alert_ratio:.0%}")
     span = max(width, (end - begin).total_seconds())
     _mark_starts(axes, services, end, span)
@@ -63,6 +64,28 @@ def plot_error_share(log: AccessLog, services: pd.DataFrame, *, alert_ratio: flo
     axes.set_title(_share_title(log))
     handles, _ = axes.get_legend_handles_labels()
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    return figure
+
+
+def plot_error_history(history: pd.DataFrame, *, alert_ratio: float) -> Figure:
+    """The share of requests that the backend failed, as Prometheus has it, with the alert's threshold.
+
+    Takes ``PrometheusSource.query_range`` of that share. It outlives containers and their logs, and knows nothing of what
+    the proxy made itself.
+    """
+    figure, axes = new_figure(2.4)
+    known = history[history["value"].notna()].sort_values("at")
+    end = pd.Timestamp(known["at"].max()) if len(known) else pd.Timestamp(0, tz="UTC")
+    ages = [-(end - pd.Timestamp(at)).total_seconds() for at in known["at"]]
+    axes.plot(ages, known["value"] * 100, color=VERMILLION, linewidth=2)
+    axes.axhline(alert_ratio * 100, color=INK, linestyle="--", linewidth=1.2)
+    _time_axis(axes, max(1.0, -min(ages, default=0.0)))
+    highest = float(known["value"].max()) if len(known) else 0.0
+    axes.set_ylim(0, max(200 * alert_ratio, min(108.0, 125 * highest)))
+    axes.set_ylabel("% of requests")
+    now = float(known["value"].iloc[-1]) if len(known) else None
+    title = "Prometheus has counted no request" if now is None else f"{now:.1%} now, {highest:.1%} at worst"
+    axes.set_title(f"By the backend's counters: {title} (dashed: alert above {alert_ratio:.0%})")
     return figure
 
 
