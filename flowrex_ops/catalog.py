@@ -104,6 +104,12 @@ def read_runbook(path: Path) -> Runbook:
     return Runbook(str(about["runbook"]), str(about["title"]), path, alerts, str(about.get("severity", "")), document)
 
 
+def runbooks_by_alert(folder: Path = NOTEBOOKS) -> dict[str, str]:
+    """Alert name to the slug of the runbook that answers it; ``triage`` only where no other does."""
+    found = sorted(find_runbooks(folder).values(), key=lambda runbook: runbook.slug != "triage")
+    return {alert: runbook.slug for runbook in found for alert in runbook.alerts}
+
+
 def source(cell: Mapping[str, Any]) -> str:
     """A cell's text; nbformat allows a string or a list of lines."""
     text = cell.get("source", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,25 +18,32 @@ from flowrex_ops.ledger.writer import Ledger
 from flowrex_ops.mitigations import split_approval
 from flowrex_ops.mitigations.factory import build
 from flowrex_ops.mitigations.guard import Approval, guard
-from flowrex_ops.model import Outcome, Plan, Reading, Verdict, VerdictKind, worst
+from flowrex_ops.model import Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.sources.access_log import AccessLogSource
 from flowrex_ops.sources.backend import BackendSource
 from flowrex_ops.sources.broker import open_broker
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
+from flowrex_ops.sources.front_door import FrontDoorSource
 from flowrex_ops.sources.logs import LogSource
+from flowrex_ops.sources.outside import SentrySource, StatusPagesSource
 from flowrex_ops.sources.postgres import PostgresSource
 from flowrex_ops.sources.prometheus import PrometheusSource
+from flowrex_ops.sources.reading import Source
+from flowrex_ops.sources.redis import RedisSource
 from flowrex_ops.sources.services import ServicesSource
 from flowrex_ops.sources.tls import TlsSource
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    ``database``, ``backend``, ``logs``, ``access``, ``services``, ``tls``, ``broker`` and ``prometheus`` are the sources;
-    ``since`` is how far back to look.
+    The sources are ``database``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``,
+    ``broker``, ``prometheus``, ``sentry`` and ``status_pages``; ``since`` is how far back to look.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Investigation:
         self.readings: list[Reading[Any]] = []
         self.verdicts: dict[str, Verdict] = {}
         self.mitigations: dict[str, Outcome] = {}
+        self.severity: Severity | None = None
         self._open_sources()
 
     @classmethod
@@ -73,9 +81,16 @@ class Investigation:
         approve: Sequence[str] = (),
         operator: str = "",
         settings: str = "",
+        reading_seconds: float | None = None,
     ) -> Investigation:
-        """Load the settings, find the sources, and say against what this runs. Raises UsageError on bad parameters."""
+        """Load the settings, find the sources, and say against what this runs. Raises UsageError on bad parameters.
+
+        *reading_seconds* is a time limit for every reading that stands above the settings'.
+        """
         loaded = load(settings or None)
+        if reading_seconds is not None:
+            limits = loaded.limits.model_copy(update={"reading_seconds": reading_seconds})
+            loaded = loaded.model_copy(update={"limits": limits})
         notebook = Notebook.current(loaded)
         hashes = dict(split_approval(item) for item in approve)
         approval = Approval(hashes, operator, ask=_ask if notebook.live else None)
@@ -101,7 +116,7 @@ class Investigation:
         self.logs = LogSource(endpoints.stack, service, limit_seconds=limits.log_seconds, max_bytes=limits.log_bytes)
         self.access = AccessLogSource(
             endpoints.stack,
-            self.settings.proxy.service,
+            self.settings.front_door.service,
             self._finder.upstreams,
             limit_seconds=limits.log_seconds,
             max_bytes=limits.log_bytes,
@@ -120,17 +135,18 @@ class Investigation:
             find_names=self._finder.names,
             **bounds,
         )
-        for source in (
-            self.database,
-            self.backend,
-            self.logs,
-            self.access,
-            self.services,
-            self.tls,
-            self.broker,
-            self.prometheus,
-        ):
-            source.on_reading = self.readings.append
+        self.redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
+        self.front_door = FrontDoorSource(
+            endpoints.front_door_url,
+            self.settings.front_door.path,
+            limit_seconds=limits.reading_seconds,
+            missing=f"the front door is {endpoints.origins.get('front door', 'not configured')}",
+        )
+        self.sentry = SentrySource(self.settings.sentry, **bounds)
+        self.status_pages = StatusPagesSource(self.settings.status_pages, **bounds)
+        for source in vars(self).values():
+            if isinstance(source, Source):
+                source.on_reading = self.readings.append
 
     def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:
         """*sessions* with the backend replica that each one belongs to, where that can be told."""
@@ -166,6 +182,20 @@ class Investigation:
             self._notebook.show(presentation.unavailable_html(readings), "no chart: a source did not answer")
             return
         self._notebook.show_figure(draw(*(reading.require() for reading in readings), **options))
+
+    def show_table(self, what: str, frame: pd.DataFrame) -> None:
+        """Show a table that was made from several readings; the whole goes to evidence under *what*."""
+        evidence = self.ledger.write_evidence(what, frame)
+        self._notebook.show(presentation.frame_html(frame, evidence=evidence), frame.head(15).to_string(index=False))
+
+    def draw(self, figure: Figure) -> None:
+        """Show a chart that was made from several readings."""
+        self._notebook.show_figure(figure)
+
+    def assess(self, severity: Severity | None, reason: str) -> None:
+        """Show how severe it all is, and why; the outcome is at least that severe."""
+        self.severity = severity
+        self._notebook.show_text(reason)
 
     def check(self, check: Check[...], *readings: Reading[Any], **thresholds: Any) -> Verdict:
         """Judge one hypothesis and show the verdict.
@@ -217,7 +247,7 @@ class Investigation:
     def outcome(self) -> dict[str, Any]:
         """What this run found: the closing output of the record, as ``run --json`` prints it."""
         findings = self.findings
-        severity = worst([f.severity for f in findings if f.severity])
+        severity = worst([s for s in (self.severity, *(f.severity for f in findings)) if s])
         return {
             "kind": "outcome",
             "runbook": self.runbook,

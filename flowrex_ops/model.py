@@ -243,6 +243,16 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """One filesystem as a service sees it; ``where`` is the replica or the machine, ``total_bytes`` what it may hold."""
+
+    where: str
+    mount: str
+    used_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """What a command that ran inside a replica said; both streams are cut at a limit."""
 

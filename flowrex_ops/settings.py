@@ -45,10 +45,14 @@ class _Section(BaseModel):
 
 
 class StackSettings(_Section):
-    """Which stack runs the platform. ``project`` is the compose project; ``socket`` is supervisord's unix socket."""
+    """Which stack runs the platform. ``project`` is the compose project; ``socket`` is supervisord's unix socket.
+
+    ``may_be_absent`` names services that run only now and then.
+    """
 
     kind: Literal["compose", "supervisor"] = "compose"
     project: str = ""
+    may_be_absent: tuple[str, ...] = ("certbot",)
     socket: Path | None = None
     docker_host: str = ""
 
@@ -81,10 +85,13 @@ class BackendSettings(_Section):
     pool_size: int | None = Field(default=None, ge=1)
 
 
-class ProxySettings(_Section):
-    """The proxy's service name; its log is read for what users got."""
+class FrontDoorSettings(_Section):
+    """Where users come in; without ``url`` the published ``port`` of ``service`` is asked. ``path`` must answer 200."""
 
+    url: str = ""
+    path: str = "/health/ready"
     service: str = "nginx"
+    port: int = Field(default=80, ge=1, le=65535)
 
 
 class TlsEndpointSettings(_Section):
@@ -186,13 +193,14 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     backend: BackendSettings = BackendSettings()
-    proxy: ProxySettings = ProxySettings()
+    front_door: FrontDoorSettings = FrontDoorSettings()
     tls: TlsSettings = TlsSettings()
     broker: BrokerSettings = BrokerSettings()
     prometheus: PrometheusSettings = PrometheusSettings()
     sentry: SentrySettings = SentrySettings()
     status_pages: Mapping[str, str] = Field(default_factory=lambda: dict(STATUS_PAGES))
     limits: LimitSettings = LimitSettings()
+    contacts: Mapping[str, str] = Field(default_factory=dict)
     redaction: RedactionSettings = RedactionSettings()
 
     @classmethod

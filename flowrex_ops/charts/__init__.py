@@ -7,15 +7,18 @@ from flowrex_ops.charts.database import plot_blocking_tree, plot_connections, pl
 from flowrex_ops.charts.errors import plot_error_history, plot_error_share, plot_route_replicas
 from flowrex_ops.charts.style import new_figure
 from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
+from flowrex_ops.charts.triage import plot_checklist, plot_memory
 
 __all__ = [
     "new_figure",
     "plot_blocking_tree",
     "plot_broker_latency",
+    "plot_checklist",
     "plot_connections",
     "plot_error_history",
     "plot_error_share",
     "plot_failed_per_minute",
+    "plot_memory",
     "plot_pools",
     "plot_route_replicas",
     "plot_session_ages",

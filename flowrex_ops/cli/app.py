@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command()(doctor.doctor)
 app.command()(runbooks.runbooks)
 app.command()(run.run)
+app.command()(run.triage)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(notebooks.notebooks)
 app.add_typer(records.app, name="records")
 app.add_typer(sandbox.app, name="sandbox")

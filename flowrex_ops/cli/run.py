@@ -18,21 +18,26 @@ if TYPE_CHECKING:
 EXIT_FOUND = 3
 
 
+ParameterOption = Annotated[
+    list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; may be repeated.")
+]
+IncidentOption = Annotated[str, typer.Option("--incident", metavar="ID", help="Add the record to this incident.")]
+FailOnOption = Annotated[
+    str, typer.Option("--fail-on", metavar="P0|P1|P2|P3", help="Exit 3 when a finding is that severe or worse.")
+]
+
+
 def run(
     runbook: Annotated[str, typer.Argument(metavar="RUNBOOK", help="A runbook's slug, or the path of its .ipynb.")],
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; may be repeated.")
-    ] = None,
-    incident: Annotated[str, typer.Option("--incident", metavar="ID", help="Add the record to this incident.")] = "",
+    parameter: ParameterOption = None,
+    incident: IncidentOption = "",
     approve: Annotated[
         list[str] | None,
         typer.Option("--approve", metavar="SLUG[@HASH]", help="Apply this mitigation; may be repeated."),
     ] = None,
     operator: Annotated[str, typer.Option("--operator", metavar="NAME", help="Who approves.")] = "",
     settings: SettingsOption = "",
-    fail_on: Annotated[
-        str, typer.Option("--fail-on", metavar="P0|P1|P2|P3", help="Exit 3 when a finding is that severe or worse.")
-    ] = "",
+    fail_on: FailOnOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Run a runbook and keep its record. Changes nothing unless a mitigation is approved by a named operator.
@@ -56,6 +61,20 @@ def run(
         raise typer.Exit(EXIT_FOUND)
     if result.status.value in ("failed", "interrupted"):
         raise typer.Exit(1)
+
+
+def triage(
+    parameter: ParameterOption = None,
+    incident: IncidentOption = "",
+    settings: SettingsOption = "",
+    fail_on: FailOnOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask everything at once: what is wrong, how severe, who is told by when, which runbook is next.
+
+    Example: flowrex-ops triage --fail-on P1
+    """
+    run("triage", parameter, incident, settings=settings, fail_on=fail_on, as_json=as_json)
 
 
 def run_runbook(name: str, given: Mapping[str, Any], *, on_event: OnEvent | None = None) -> RunResult:

@@ -47,7 +47,7 @@ ERRORS: tuple[Drill, ...] = (
     _errors(
         "route-and-flood",
         "two at once: one route raises, and three clients exhaust the pools",
-        (errors.RouteRaises(), errors.Flood()),
+        (errors.SessionsRaise(), errors.Flood()),
         "http.traffic-flood",
         "http.single-route",
     ),

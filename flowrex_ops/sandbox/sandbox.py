@@ -153,6 +153,7 @@ def _settings_text(sandbox: Sandbox) -> str:
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
         "backend": backend,
         "tls": _tls(sandbox),
+        "front_door": {"url": sandbox.url},
         "broker": {"url": sandbox.outside_url, "token": state.broker_token, "account": BROKER_ACCOUNT},
     }
     sections["sentry"] = {"url": sandbox.outside_url, "token": state.sentry_token}

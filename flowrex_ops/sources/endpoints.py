@@ -34,6 +34,7 @@ class Endpoints:
     backends: Mapping[str, str] = field(default_factory=dict)
     tls: tuple[TlsEndpoint, ...] = ()
     prometheus_url: str | None = None
+    front_door_url: str | None = None
     replicas: Sequence[Replica] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -63,6 +64,7 @@ def discover(settings: Settings) -> Endpoints:
         backends=backends,
         tls=found.tls(),
         prometheus_url=found.prometheus(),
+        front_door_url=found.front_door(),
         replicas=tuple(replicas),
         origins=found.origins,
     )
@@ -118,6 +120,13 @@ class _Finder:
             self.origins["prometheus"] = "settings: prometheus.url"
             return prometheus.url
         return self._discover("prometheus", prometheus.service, prometheus.port, "http://{}:{}".format)
+
+    def front_door(self) -> str | None:
+        door = self._settings.front_door
+        if door.url:
+            self.origins["front door"] = "settings: front_door.url"
+            return door.url
+        return self._discover("front door", door.service, door.port, "http://{}:{}".format)
 
     def _discover(self, source: str, service: str, port: int, build: Callable[[str, int], str]) -> str | None:
         replica = next((r for r in self._replicas if r.service == service and port in r.ports), None)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from flowrex_ops.errors import SettingsError
-from flowrex_ops.model import Execution, LogLine, Replica, Usage
+from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
 from flowrex_ops.settings import Settings
 
 
@@ -30,6 +30,10 @@ class Stack(Protocol):
 
     def get_usage(self, service: str | None = None) -> Sequence[Usage]:
         """Memory and CPU time of all running replicas, or of those of one service; ordered as the replicas."""
+        ...
+
+    def get_disks(self, *, timeout_seconds: float) -> Sequence[Disk]:
+        """The filesystems that the services write to, each once."""
         ...
 
     def get_environment(self, service: str) -> Mapping[str, str]:

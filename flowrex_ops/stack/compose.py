@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.model import Execution, LogLine, Replica, Usage
+from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
+from flowrex_ops.stack.disks import DF, each_once, parse_df
 from flowrex_ops.stack.dockerlog import open_log
 from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time
@@ -72,6 +73,22 @@ class ComposeStack:
         with ThreadPoolExecutor(max(1, len(running))) as pool:
             found = pool.map(lambda replica: self._ask(lambda client: _usage(client, replica)), running)
             return [usage for usage in found if usage is not None]
+
+    def get_disks(self, *, timeout_seconds: float) -> Sequence[Disk]:
+        """``df`` in one running container of each service, all at once; those without ``df`` are passed over."""
+        running = {replica.service: replica for replica in self.get_replicas() if replica.running}
+        if not running:
+            return []
+
+        def ask(replica: Replica) -> list[Disk]:
+            try:
+                done = self.execute(replica, DF, timeout_seconds=timeout_seconds)
+            except StackUnavailableError:
+                return []
+            return parse_df(replica.name, done.stdout)
+
+        with ThreadPoolExecutor(len(running)) as pool:
+            return each_once(disk for disks in pool.map(ask, running.values()) for disk in disks)
 
     def get_environment(self, service: str) -> Mapping[str, str]:
         """The environment of the service's first container, its image's defaults included."""

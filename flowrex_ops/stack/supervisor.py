@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.model import Execution, LogLine, Replica, Usage
+from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
+from flowrex_ops.stack.disks import local_disks
 from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time, read_log_chunks, read_log_file
 from flowrex_ops.stack.processes import count_restarts, read_usage
@@ -106,6 +107,11 @@ class SupervisorStack:
         ]
         known = [usage for usage in found if usage is not None]
         return sorted(known, key=lambda usage: (usage.service, _number(usage.name), usage.name))
+
+    def get_disks(self, *, timeout_seconds: float) -> Sequence[Disk]:  # noqa: ARG002  # a local call
+        """Where supervisord runs, and where its programs write their logs."""
+        logs = [Path(str(info["stdout_logfile"])).parent for _, info in self._processes() if info["stdout_logfile"]]
+        return local_disks([self._socket.parent, *logs])
 
     def get_environment(self, service: str) -> Mapping[str, str]:  # noqa: ARG002  # the same for all
         """Empty: supervisord does not tell the environment of its programs."""

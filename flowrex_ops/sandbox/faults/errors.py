@@ -49,6 +49,15 @@ class RouteRaises(_Defect):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionsRaise(_Defect):
+    """Another route raises on every request, one that needs no connection to PostgreSQL."""
+
+    name = "sessions-raise"
+    kinds = ("visits-as-text",)
+    path = "/api/session"
+
+
+@dataclass(frozen=True, slots=True)
 class NewException(_Defect):
     """A share of all requests ends in an exception that was not there before."""
 

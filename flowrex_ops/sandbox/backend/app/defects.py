@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import random
 from decimal import Decimal
+from typing import Any
 
 _RELEASED = frozenset(filter(None, os.environ.get("FLOWREX_DEFECTS", "").split(",")))
-KNOWN = frozenset({"equity-in-floats", "delisted-symbol", "audit-trail", "dead-workers", "json-logs"})
+KNOWN = frozenset({"equity-in-floats", "delisted-symbol", "audit-trail", "dead-workers", "json-logs", "visits-as-text"})
 _AUDITED_SHARE = 0.3
 
 _active: set[str] = set(_RELEASED)
@@ -44,6 +45,11 @@ def listed(prices: dict[str, float], symbols: tuple[str, ...]) -> dict[str, floa
     """The prices of the listed symbols. The defect: a symbol is listed before it has a price."""
     wanted = (*symbols, "ETHUSD") if active("delisted-symbol") else symbols
     return {symbol: prices[symbol] for symbol in wanted}
+
+
+def visits(answer: Any) -> int:
+    """How often an account was seen, out of Redis' answer. The defect takes the number for text."""
+    return int(answer, 16) if active("visits-as-text") else int(answer)
 
 
 class AuditTrailError(Exception):

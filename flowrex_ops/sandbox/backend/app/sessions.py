@@ -6,6 +6,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from . import defects
+
 TIMEOUT_SECONDS = 1.0
 LIFE_SECONDS = 600
 
@@ -24,6 +26,6 @@ class Sessions:
     def touch(self, account: int) -> dict[str, int]:
         """Count a visit and let the session live on."""
         key = f"session:{account}"
-        visits = int(self._redis.incr(key))
+        visits = defects.visits(self._redis.incr(key))
         self._redis.expire(key, LIFE_SECONDS)
         return {"account": account, "visits": visits}

@@ -1,0 +1,97 @@
+"""Readings of triage as its sources give them, for examples and properties."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from flowrex_ops.model import Reading
+from flowrex_ops.sources.front_door import ANSWER_COLUMNS
+from flowrex_ops.sources.outside import ISSUE_COLUMNS, PAGE_COLUMNS
+from flowrex_ops.sources.prometheus import ALERT_COLUMNS
+from flowrex_ops.sources.services import DISK_COLUMNS, REPLICA_COLUMNS, USAGE_COLUMNS
+
+NOW = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=3)
+
+
+def reading(source: str, what: str, frame: pd.DataFrame) -> Reading[pd.DataFrame]:
+    return Reading(source, what, frame, taken_at=NOW)
+
+
+def replica(name: str, state: str = "running", **other: Any) -> dict[str, Any]:
+    found = {
+        "service": name.rpartition("-")[0],
+        "name": name,
+        "state": state,
+        "health": "healthy" if state == "running" else "none",
+        "restarts": 0,
+        "oom_killed": False,
+        "exit_code": 137 if state == "exited" else None,
+        "started_at": LONG_AGO,
+        "version": "1.4.2",
+        "addresses": (),
+    }
+    return found | other
+
+
+WELL = (replica("backend-1"), replica("backend-2"), replica("postgres-1"), replica("redis-1"))
+
+
+def services(*replicas: dict[str, Any]) -> Reading[pd.DataFrame]:
+    return reading("stack", "services", pd.DataFrame(replicas or WELL, columns=REPLICA_COLUMNS))
+
+
+def health(*statuses: int | None) -> Reading[pd.DataFrame]:
+    rows = [
+        (f"backend-{n}", status, 0.01, None if status else "did not answer")
+        for n, status in enumerate(statuses, start=1)
+    ]
+    return reading("backend", "readiness", pd.DataFrame(rows, columns=["replica", "status", "seconds", "error"]))
+
+
+def front_door(status: int | None = 200, error: str = "") -> Reading[pd.DataFrame]:
+    row = ("http://127.0.0.1/health/ready", status, 0.02, error)
+    return reading("front door", "answer to users", pd.DataFrame([row], columns=ANSWER_COLUMNS))
+
+
+def disks(*shares: float) -> Reading[pd.DataFrame]:
+    rows = [(f"postgres-{n}", "/data", share * 2**30, 2**30, share) for n, share in enumerate(shares, start=1)]
+    return reading("stack", "disks", pd.DataFrame(rows, columns=DISK_COLUMNS))
+
+
+def pages(*indicators: str) -> Reading[pd.DataFrame]:
+    """``none``, ``minor``, ``major``, ``critical``; empty for a page that did not answer."""
+    rows = [
+        (
+            f"page-{n}",
+            word,
+            "says",
+            "" if word == "none" else "API: partial outage",
+            0.1,
+            "" if word else "no answer",
+            "https://x",
+        )
+        for n, word in enumerate(indicators, start=1)
+    ]
+    return reading("status pages", "status pages", pd.DataFrame(rows, columns=PAGE_COLUMNS))
+
+
+def alerts(*names: str, state: str = "firing") -> Reading[pd.DataFrame]:
+    rows = [(name, state, "P1", "backend-1", NOW, f"{name} is bad") for name in names]
+    return reading("prometheus", "alerts", pd.DataFrame(rows, columns=ALERT_COLUMNS))
+
+
+def usage(**shares: float | None) -> Reading[pd.DataFrame]:
+    rows = [
+        ("backend", name, (share or 0.3) * 2**28, 2**28 if share else None, share, 5.0)
+        for name, share in shares.items()
+    ]
+    return reading("stack", "resource usage", pd.DataFrame(rows, columns=USAGE_COLUMNS))
+
+
+def issues(*new: bool) -> Reading[pd.DataFrame]:
+    rows = [(f"BACKEND-{n}", "KeyError", "app", "error", 3, 2, NOW, NOW, one, "") for n, one in enumerate(new)]
+    return reading("sentry", "issues", pd.DataFrame(rows, columns=ISSUE_COLUMNS))

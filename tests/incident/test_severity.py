@@ -1,0 +1,179 @@
+"""How severe, who by when, and which runbook is next: the playbook's tables as examples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+from examples import silent
+from examples_triage import alerts, disks, front_door, health, issues, pages, services, usage
+
+from flowrex_ops.causes import CAUSES
+from flowrex_ops.checks.symptoms import find_symptoms, rank_runbooks
+from flowrex_ops.checks.verdicts import confirmed
+from flowrex_ops.incident.checklist import answer_checklist
+from flowrex_ops.incident.severity import assess_severity, channel, escalate
+from flowrex_ops.incident.survey import Survey
+from flowrex_ops.model import Reading, Severity
+from flowrex_ops.sources.backend import POOL_COLUMNS
+from flowrex_ops.sources.logs import LogSummary
+from flowrex_ops.sources.postgres import ConnectionLimits
+
+NOTICED = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
+NEW = (True,)
+ANSWERED_BY = {"HighErrorRate": "error_rate"}
+
+
+def log(**counts: int) -> Reading[LogSummary]:
+    return Reading("logs", "backend log", LogSummary(lines=100, requests=100, **counts))
+
+
+def limits(used: int) -> Reading[ConnectionLimits]:
+    known: dict[str, Any] = dict.fromkeys(ConnectionLimits.__dataclass_fields__, 0)
+    return Reading(
+        "postgres",
+        "limits",
+        ConnectionLimits(**known | {"used": used, "max_connections": 40, "reserved": 3, "server_version": "18.6"}),
+    )
+
+
+def trades(filled: int, failed: int) -> Reading[pd.DataFrame]:
+    rows = [("filled", filled, filled + failed), ("failed", failed, filled + failed)]
+    return Reading("postgres", "trades", pd.DataFrame(rows, columns=["status", "recent", "all_recent"]))
+
+
+def pools(in_use: int) -> Reading[pd.DataFrame]:
+    row = {"at": NOTICED, "replica": "backend-1", "error": None, "in_use": in_use, "maximum": 5}
+    return Reading("backend", "pool gauges", pd.DataFrame([row], columns=POOL_COLUMNS))
+
+
+WELL = Survey(
+    front_door=front_door(),
+    services=services(),
+    health=health(200, 200),
+    pools=pools(1),
+    log=log(),
+    limits=limits(10),
+    trades=trades(50, 0),
+    redis=Reading("redis", "version", "7.0.15"),
+    usage=usage(**{"backend-1": 0.3}),
+    disks=disks(0.4),
+    certificates=silent("certificates"),
+    alerts=alerts(),
+    targets=silent("targets"),
+    issues=issues(),
+    pages=pages("none"),
+)
+
+
+def seen(**changes: Any) -> pd.DataFrame:
+    return find_symptoms(replace(WELL, **changes), alerts=ANSWERED_BY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "runbook", "severity"),
+    [
+        ({"front_door": front_door(502)}, "error_rate", "P0"),
+        ({"health": health(503, 503)}, "database_connections", "P0"),
+        ({"health": health(200, 503)}, "database_connections", "P1"),
+        ({"pools": pools(5)}, "database_connections", "P1"),
+        ({"log": log(pool_errors=3)}, "database_connections", "P1"),
+        ({"log": log(slow_requests=3)}, "database_connections", "P2"),
+        ({"log": log(server_errors=8)}, "error_rate", "P2"),
+        ({"log": log(server_errors=60)}, "error_rate", "P1"),
+        ({"limits": limits(37)}, "database_connections", "P1"),
+        ({"trades": trades(50, 2)}, "trade_failures", "P1"),
+        ({"trades": trades(0, 9)}, "trade_failures", "P0"),
+        ({"usage": usage(**{"backend-1": 0.9})}, "memory_usage", "P2"),
+        ({"issues": issues(*NEW)}, "error_rate", "P2"),
+        ({"alerts": alerts("HighErrorRate")}, "error_rate", "P1"),
+    ],
+)
+def test_symptom_leads_to_its_runbook(changes: dict[str, Any], runbook: str, severity: str) -> None:
+    ranked = rank_runbooks(seen(**changes))
+    assert ranked[["runbook", "severity"]].to_numpy().tolist() == [[runbook, severity]]
+
+
+def test_nothing_seen_ranks_nothing() -> None:
+    assert rank_runbooks(seen()).empty
+
+
+def test_most_severe_first_then_the_most_symptoms() -> None:
+    ranked = rank_runbooks(seen(pools=pools(5), log=log(pool_errors=3, server_errors=60), trades=trades(50, 2)))
+    assert ranked["runbook"].tolist() == ["database_connections", "error_rate", "trade_failures"]
+
+
+def test_what_cannot_be_seen_is_unknown() -> None:
+    symptoms = seen(pools=silent("pool gauges"))
+    assert symptoms.set_index("symptom").loc["connection pools are full", "seen"] == "unknown"
+    assert assess_severity(symptoms, []).unknown == assess_severity(seen(), []).unknown + 1
+
+
+def test_alert_that_no_runbook_answers_is_seen_and_leads_nowhere() -> None:
+    symptoms = seen(alerts=alerts("Watchdog"))
+    assert symptoms.iloc[0]["symptom"] == "alert Watchdog"
+    assert rank_runbooks(symptoms).empty
+
+
+class TestSeverity:
+    def test_nothing_wrong(self) -> None:
+        assessment = assess_severity(seen(), [])
+        assert assessment.severity is None
+        assert "no incident" in str(assessment)
+
+    def test_worst_decides_and_is_the_reason(self) -> None:
+        assessment = assess_severity(seen(front_door=front_door(502), log=log(slow_requests=3)), [])
+        assert assessment.severity is Severity.P0
+        assert "users get no good answer" in assessment.reason
+
+    def test_findings_count_too(self) -> None:
+        assessment = assess_severity(seen(), [confirmed("service.down", "redis is down")])
+        assert assessment.severity is CAUSES["service.down"].severity
+
+    def test_unknown_is_said(self) -> None:
+        assert "may be worse" in str(assess_severity(seen(pools=silent("pool gauges")), []))
+
+
+@pytest.mark.parametrize(
+    ("severity", "due"),
+    [
+        (Severity.P0, ["immediately", "immediately", "04:27 UTC"]),
+        (Severity.P1, ["immediately", "04:27 UTC", "05:12 UTC"]),
+        (Severity.P2, ["05:12 UTC", "if unresolved at 08:12 UTC", "not told"]),
+        (Severity.P3, ["next business day", "not told", "not told"]),
+    ],
+)
+def test_escalation_matrix(severity: Severity, due: list[str]) -> None:
+    """The playbook's, as times of day."""
+    assert escalate(severity, noticed=NOTICED)["by"].tolist() == due
+
+
+def test_contacts_stand_beside_their_roles() -> None:
+    told = escalate(Severity.P0, noticed=NOTICED, contacts={"team_lead": "+49 30 1", "On-call engineer": "@ada"})
+    assert told["contact"].tolist() == ["@ada", "+49 30 1", ""]
+
+
+def test_nobody_is_told_of_nothing() -> None:
+    assert escalate(None, noticed=NOTICED).empty
+
+
+def test_channel() -> None:
+    assert channel(NOTICED + timedelta(hours=1)) == "#incident-20260131-0512"
+
+
+class TestChecklist:
+    def test_every_item_is_answered(self) -> None:
+        answers = answer_checklist(WELL).set_index("item")["state"]
+        assert answers.drop(["certificates", "dashboards: targets"]).eq("well").all()
+        assert answers[["certificates", "dashboards: targets"]].eq("unknown").all()
+
+    @pytest.mark.parametrize("part", [part for part in Survey.__dataclass_fields__ if part not in ("pools", "trades")])
+    def test_silent_source_is_unknown_not_well(self, part: str) -> None:
+        """And nothing else changes."""
+        before, after = answer_checklist(WELL), answer_checklist(replace(WELL, **{part: silent(part)}))
+        changed = before["state"].ne(after["state"]) | after["state"].eq("unknown")
+        assert set(after.loc[changed, "state"]) == {"unknown"}
+        assert after["state"].eq("unknown").sum() >= 2
