@@ -419,9 +419,7 @@ _PLATFORM = (
     ),
 )
 
-CAUSES: dict[str, Cause] = {
-    cause.slug: cause for cause in (*_PLATFORM, *_DATABASE, *_TLS, *_TRADES, *_HTTP)
-}
+CAUSES: dict[str, Cause] = {cause.slug: cause for cause in (*_PLATFORM, *_DATABASE, *_TLS, *_TRADES, *_HTTP)}
 
 RUNBOOK_CAUSES: dict[str, tuple[str, ...]] = {
     "triage": tuple(cause.slug for cause in _PLATFORM),
