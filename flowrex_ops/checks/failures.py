@@ -43,11 +43,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """A release that replaced another; ``previous`` is empty where no log tells what served before."""
+    """A release that replaced another; ``previous`` is empty where no log tells what served before.
+
+    ``at`` is when its first replica was started, ``served_at`` when the first answer of it was logged.
+    """
 
     version: str
     at: datetime
     previous: str
+    served_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,7 @@ class _Judge:
             return True
         began = onset(self._errors, self._access, group, self._limits.baseline)
         lag = timedelta(minutes=self._limits.deploy_lag_minutes)
-        on_time = began is not None and deploy.at - _SLACK <= began <= deploy.at + lag
+        on_time = began is not None and deploy.at - _SLACK <= began <= deploy.served_at + lag
         return not canary_only and on_time and not self._failed_before(group, deploy)
 
     def _failed_before(self, group: pd.DataFrame, deploy: Deploy) -> bool:
@@ -258,16 +262,18 @@ def find_deploy(access: Reading[AccessLog], services: Reading[pd.DataFrame], lim
     at = max(starts)
     version = max(str(name) for name in starts[starts.eq(at)].index)
     before = {str(name) for name in rows["version"]} - {version, ""}
-    seen = False
+    seen, served_at = False, at
     if access.available:
         requests = access.require().requests
         earlier = requests[requests["at"].lt(at) & requests["at"].ge(at - limits.baseline)]
         told = {str(name) for name in earlier["version"]} - {""}
         seen = not earlier.empty and not told
         before |= told - {version}
-    if before:
-        return Deploy(version, _moment(at), ", ".join(sorted(before)))
-    return Deploy(version, _moment(at), "") if seen else None
+        answers = requests.loc[requests["version"].eq(version) & requests["at"].ge(at - _SLACK), "at"]
+        served_at = max(at, min(answers, default=at))
+    if before or seen:
+        return Deploy(version, _moment(at), ", ".join(sorted(before)), _moment(served_at))
+    return None
 
 
 def find_start(services: Reading[pd.DataFrame], limits: Limits) -> bool:

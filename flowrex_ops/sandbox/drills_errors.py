@@ -13,7 +13,7 @@ SHORT: Mapping[str, float | str] = {
     "since": "4m",
     "recent_minutes": 0.2,
     "baseline_minutes": 0.3,
-    "deploy_lag_minutes": 0.2,
+    "deploy_lag_minutes": 0.3,
 }
 """Seconds instead of minutes, so that nobody has to wait until a drill's failures are old."""
 

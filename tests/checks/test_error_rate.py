@@ -119,10 +119,20 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     ),
     "errors that begin long after it": (
         lambda: checks.check_bad_deploy(
-            access(*BEFORE, *AFTER), errors(*on_all(5, at=ago(1), **BUG)), NEW, deploy_lag_minutes=1.0
+            access(*BEFORE, *fine(at=ago(2.9), version="1.5.0"), *AFTER),
+            errors(*on_all(5, at=ago(1), **BUG)),
+            NEW,
+            deploy_lag_minutes=1.0,
         ),
         RULED_OUT,
         "no error began with it",
+    ),
+    "a release that takes its time to start": (
+        lambda: checks.check_bad_deploy(
+            access(*BEFORE, *AFTER), errors(*on_all(5, at=ago(0.9), **BUG)), NEW, deploy_lag_minutes=0.2
+        ),
+        CONFIRMED,
+        "Errors began with release 1.5.0",
     ),
     "a release beside the older one fails alone": (
         lambda: checks.check_bad_deploy(
