@@ -21,6 +21,7 @@ from flowrex_ops.mitigations.guard import Approval, guard
 from flowrex_ops.model import Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import Settings, load
+from flowrex_ops.sources.access_log import AccessLogSource
 from flowrex_ops.sources.backend import BackendSource
 from flowrex_ops.sources.broker import open_broker
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    The sources are ``database``, ``redis``, ``backend``, ``front_door``, ``logs``, ``services``, ``tls``, ``broker``,
+    The sources are ``database``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``, ``broker``,
     ``prometheus``, ``sentry``, ``status_pages``, ``nginx``, ``websocket`` and ``websocket_log``; ``since`` is how far back
     to look.
     """
@@ -117,8 +118,13 @@ class Investigation:
             **bounds,
         )
         service = self.settings.backend.service
-        self.logs = LogSource(
-            endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=limits.log_bytes
+        self.logs = LogSource(endpoints.stack, service, limit_seconds=limits.log_seconds, max_bytes=limits.log_bytes)
+        self.access = AccessLogSource(
+            endpoints.stack,
+            self.settings.front_door.service,
+            self._finder.upstreams,
+            limit_seconds=limits.log_seconds,
+            max_bytes=limits.log_bytes,
         )
         self.services = ServicesSource(endpoints.stack, limit_seconds=limits.reading_seconds)
         self.tls = TlsSource(

@@ -172,9 +172,13 @@ class PrometheusSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """The bounds of every reading (seconds, rows) and of a run (seconds)."""
+    """The bounds of every reading (seconds, rows) and of a run (seconds).
+
+    ``log_seconds`` are for a log, which an engine that is busy gives by some megabytes a second.
+    """
 
     reading_seconds: float = Field(default=5.0, gt=0, le=60)
+    log_seconds: float = Field(default=15.0, gt=0, le=60)
     rows: int = Field(default=1000, ge=1, le=1_000_000)
     log_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     cell_seconds: float = Field(default=120.0, gt=0)

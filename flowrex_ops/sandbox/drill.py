@@ -37,7 +37,7 @@ class Drill:
     cures: bool = False
     runbook: str = "database_connections"
     stacks: tuple[str, ...] = BOTH
-    parameters: Mapping[str, float] = field(default_factory=lambda: dict(FAST))
+    parameters: Mapping[str, Any] = field(default_factory=lambda: dict(FAST))
     leads_to: str = ""
     alerts: tuple[str, ...] = ()
 

@@ -8,9 +8,11 @@ from flowrex_ops.errors import UsageError
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.certificates import LIFE_DAYS
 from flowrex_ops.sandbox.drill import Drill
+from flowrex_ops.sandbox.drills_errors import ERRORS
 from flowrex_ops.sandbox.drills_trades import TRADES
 from flowrex_ops.sandbox.drills_websockets import WEBSOCKETS
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
+from flowrex_ops.sandbox.faults.errors import await_calm
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outside import seconds_since_trouble
 from flowrex_ops.sandbox.faults.streams import await_streams
@@ -163,7 +165,7 @@ _CERTIFICATE_DRILLS = (
     ),
 )
 
-DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *WEBSOCKETS)
+DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *ERRORS, *WEBSOCKETS)
 
 _QUIET_SECONDS = 15.0
 
@@ -182,6 +184,9 @@ def inject(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -
     on_progress("waiting for the platform to be healthy")
     _await_quiet(sandbox, "the platform was healthy before the drill")
     _await_trading(sandbox, drill)
+    if "baseline_minutes" in drill.parameters:
+        # What failed in an earlier drill must be neither recent nor in the time that this one is compared with.
+        await_calm(sandbox, 60 * (drill.parameters["recent_minutes"] + drill.parameters["baseline_minutes"]))
     for fault in drill.faults:
         on_progress(f"injecting {fault.name}")
         fault.inject(sandbox, drill.parameters)

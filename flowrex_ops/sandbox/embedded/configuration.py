@@ -14,7 +14,7 @@ from flowrex_ops.sandbox.embedded.monitoring import MONITORING, commands, write_
 from flowrex_ops.sandbox.embedded.parts import Parts
 from flowrex_ops.sandbox.embedded.postgres import app_dsn
 from flowrex_ops.sandbox.processes import MARK
-from flowrex_ops.sandbox.state import BROKER_ACCOUNT, VERSION, State, write_private
+from flowrex_ops.sandbox.state import BROKER_ACCOUNT, State, write_private
 
 BACKEND = Path(__file__).parent.parent / "backend"
 
@@ -51,14 +51,30 @@ redirect_stderr=true
 """
 
 _NGINX = """worker_processes 1;
+worker_rlimit_nofile 4096;
 {user}
 error_log stderr warn;
 pid nginx.pid;
 daemon off;
-events {{ worker_connections 512; }}
+events {{ worker_connections 2048; }}
 http {{
-    log_format flowrex '$time_iso8601 $remote_addr "$request" $status $body_bytes_sent $request_time "$http_user_agent"';
+    # Who answered, and how: header_time is "-" where the proxy made the answer itself.
+    log_format flowrex '$time_iso8601 $remote_addr "$request" $status $body_bytes_sent $request_time "$http_user_agent" '
+        'host="$host" upstream="$upstream_addr" upstream_status="$upstream_status" '
+        'upstream_time="$upstream_response_time" header_time="$upstream_header_time" '
+        'version="$upstream_http_x_flowrex_version"';
     access_log /dev/stdout flowrex;
+    # Users come by way of a load balancer, which tells their addresses.
+    set_real_ip_from 127.0.0.0/8;
+    set_real_ip_from 10.0.0.0/8;
+    set_real_ip_from 172.16.0.0/12;
+    set_real_ip_from 192.168.0.0/16;
+    real_ip_header X-Forwarded-For;
+    proxy_connect_timeout 2s;
+    proxy_read_timeout 6s;
+    # A user does not wait for a second replica once the first has taken its time.
+    proxy_next_upstream_timeout 5s;
+    proxy_hide_header X-Flowrex-Version;
     client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp; uwsgi_temp_path temp; scgi_temp_path temp;
     upstream backend {{
 {servers}
@@ -115,7 +131,12 @@ def write_configuration(state: State, parts: Parts, account: Account) -> Path:
         _write_nginx(state)
     if parts.monitoring:
         write_files(state, replica_names(state), proxied=bool(parts.nginx))
-    file = home / "supervisord.conf"
+    return write_programs(state, parts, account)
+
+
+def write_programs(state: State, parts: Parts, account: Account) -> Path:
+    """Write what depends on the backend's release, supervisord's file and the inventory; the path of the former."""
+    file = Path(state.home) / "supervisord.conf"
     write_private(file, _supervisord(state, parts, account))
     _write_inventory(state, parts)
     return file
@@ -199,7 +220,8 @@ def _backend_environment(state: State, number: int) -> dict[str, str]:
         "FLOWREX_HOST": "127.0.0.1",
         "FLOWREX_PORT": str(state.ports[f"backend-{number}"]),
         "FLOWREX_REPLICA": str(number),
-        "FLOWREX_VERSION": VERSION,
+        "FLOWREX_VERSION": state.version,
+        "FLOWREX_DEFECTS": state.defects,
         "BROKER_URL": f"http://127.0.0.1:{state.ports['outside']}",
         "BROKER_TOKEN": state.broker_token,
         "BROKER_ACCOUNT": BROKER_ACCOUNT,
@@ -275,7 +297,7 @@ def _write_inventory(state: State, parts: Parts) -> None:
             "program": program,
             "container_port": inner,
             "port": state.ports[purpose],
-            "version": VERSION if service == "backend" else "",
+            "version": state.version if service == "backend" else "",
             **(_execution(state, replica) if service == "backend" else {}),
             **({"directory": state.home, "environment": _common_environment(state)} if service == "nginx" else {}),
         }

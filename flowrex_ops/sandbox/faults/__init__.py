@@ -19,6 +19,14 @@ from flowrex_ops.sandbox.faults.certificates import (
     WrongNameCertificate,
 )
 from flowrex_ops.sandbox.faults.database import BackupRunning, LockChain, NoSlotsLeft, OrphanedPreparedTransaction
+from flowrex_ops.sandbox.faults.errors import (
+    BackendHanging,
+    BackendStopped,
+    Flood,
+    MistakenClient,
+    NewException,
+    RedisStopped,
+)
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
 from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
@@ -29,6 +37,7 @@ from flowrex_ops.sandbox.faults.proxy_configuration import (
     ShortTimeoutElsewhere,
     UpgradesNotPassed,
 )
+from flowrex_ops.sandbox.faults.release import Release
 from flowrex_ops.sandbox.faults.streams import (
     FailingHandler,
     LeakingHandler,
@@ -71,7 +80,12 @@ __all__ = [
 ]
 
 ALL_FAULTS: tuple[Fault, ...] = (
-    # In the order in which they are healed: PostgreSQL must answer before anything else can be asked of it.
+    # In the order in which they are healed: replicas that are halted answer nobody who wants to heal them, and
+    # PostgreSQL must answer before anything else can be asked of it.
+    BackendHanging(),
+    BackendStopped(),
+    Flood(),
+    MistakenClient(),
     PostgresHanging(),
     PostgresStopped(),
     NoSlotsLeft(),
@@ -107,6 +121,9 @@ ALL_FAULTS: tuple[Fault, ...] = (
     ReplicasKilled(),
     PastRollingRestart(),
     TabsClosed(),
+    RedisStopped(),
+    NewException(),
+    Release(),
 )
 
 _BY_ITSELF_SECONDS = 6.0
