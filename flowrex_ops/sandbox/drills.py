@@ -10,6 +10,7 @@ from flowrex_ops.sandbox.certificates import LIFE_DAYS
 from flowrex_ops.sandbox.drill import Drill
 from flowrex_ops.sandbox.drills_errors import ERRORS
 from flowrex_ops.sandbox.drills_trades import TRADES
+from flowrex_ops.sandbox.drills_triage import TRIAGE
 from flowrex_ops.sandbox.drills_websockets import WEBSOCKETS
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
 from flowrex_ops.sandbox.faults.errors import await_calm
@@ -165,7 +166,7 @@ _CERTIFICATE_DRILLS = (
     ),
 )
 
-DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *ERRORS, *WEBSOCKETS)
+DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *ERRORS, *WEBSOCKETS, *TRIAGE)
 
 _QUIET_SECONDS = 15.0
 

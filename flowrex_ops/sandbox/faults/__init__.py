@@ -30,6 +30,7 @@ from flowrex_ops.sandbox.faults.errors import (
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
 from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
+from flowrex_ops.sandbox.faults.platform import Announced, DiskFilled, ReplicaCrashing
 from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped
 from flowrex_ops.sandbox.faults.proxy_configuration import (
     FewWorkerConnections,
@@ -121,6 +122,9 @@ ALL_FAULTS: tuple[Fault, ...] = (
     ReplicasKilled(),
     PastRollingRestart(),
     TabsClosed(),
+    Announced(),
+    DiskFilled(),
+    ReplicaCrashing(),
     RedisStopped(),
     NewException(),
     Release(),
