@@ -17,6 +17,7 @@ from flowrex_ops.sandbox.faults.errors import await_calm
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outside import seconds_since_trouble
 from flowrex_ops.sandbox.faults.streams import await_streams
+from flowrex_ops.sandbox.monitoring.alerts import await_silence, has_alerts
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
 
@@ -182,12 +183,18 @@ def get_drill(scenario: str) -> Drill:
 
 def inject(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -> None:
     """Set the drill's faults off in a healthy sandbox; returns once each is in place and old enough to be noticed."""
+    if sandbox.state.stack not in drill.stacks:
+        raise UsageError(
+            f"drill '{drill.scenario}' is not for stack '{sandbox.state.stack}'; take --stack {drill.stacks[0]}"
+        )
     on_progress("waiting for the platform to be healthy")
     _await_quiet(sandbox, "the platform was healthy before the drill")
     _await_trading(sandbox, drill)
     if "baseline_minutes" in drill.parameters:
         # What failed in an earlier drill must be neither recent nor in the time that this one is compared with.
         await_calm(sandbox, 60 * (drill.parameters["recent_minutes"] + drill.parameters["baseline_minutes"]))
+    if drill.runbook == "triage" and has_alerts(sandbox):
+        await_silence(sandbox)
     for fault in drill.faults:
         on_progress(f"injecting {fault.name}")
         fault.inject(sandbox, drill.parameters)

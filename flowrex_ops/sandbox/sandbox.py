@@ -6,7 +6,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,9 +163,15 @@ def _settings_text(sandbox: Sandbox) -> str:
     sections["status_pages"] = {page: f"{sandbox.outside_url}/status/{page}" for page in STATUS_PAGES}
     if "prometheus" in state.ports:
         sections["prometheus"] = {"url": f"http://127.0.0.1:{state.ports['prometheus']}"}
-    lines = [f"# Written by 'flowrex-ops sandbox up' for sandbox '{state.name}'.", f'platform = "{state.name}"']
-    for section, values in sections.items():
-        if values:
+    head = f"# Written by 'flowrex-ops sandbox up' for sandbox '{state.name}'.\n"
+    return head + to_toml({"platform": state.name, **sections})
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """*settings* as a TOML document: single values first, then a table for each mapping that is not empty."""
+    lines = [f"{name} = {_toml(value)}" for name, value in settings.items() if not isinstance(value, Mapping)]
+    for section, values in settings.items():
+        if isinstance(values, Mapping) and values:
             lines += ["", f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
     return "\n".join(lines) + "\n"
 
