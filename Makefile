@@ -8,6 +8,8 @@ SCENARIO ?= idle-in-transaction
 STACK ?= supervisor
 TESTS ?= tests
 FLAGS ?=
+# The stacks' drills mostly wait, so both stacks are tested side by side.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup drill test lint bench check sandbox-up sandbox-down notebooks clean
@@ -30,7 +32,7 @@ drill: $(READY) ## inject SCENARIO into a sandbox of STACK, run its runbook, lea
 	@$(BIN)/flowrex-ops drill run $(SCENARIO) --stack $(STACK) $(FLAGS)
 
 test: $(READY) ## run the whole suite
-	@$(BIN)/python -m pytest $(TESTS) $(FLAGS)
+	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup $(FLAGS)
 
 lint: $(READY) ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@$(BIN)/ruff check .

@@ -8,12 +8,20 @@ from flowrex_ops.charts.errors import plot_error_history, plot_error_share, plot
 from flowrex_ops.charts.style import new_figure
 from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
 from flowrex_ops.charts.triage import plot_checklist, plot_memory
+from flowrex_ops.charts.websockets import (
+    plot_age_at_close,
+    plot_closings,
+    plot_websocket_connections,
+    plot_websocket_memory,
+)
 
 __all__ = [
     "new_figure",
+    "plot_age_at_close",
     "plot_blocking_tree",
     "plot_broker_latency",
     "plot_checklist",
+    "plot_closings",
     "plot_connections",
     "plot_error_history",
     "plot_error_share",
@@ -24,4 +32,6 @@ __all__ = [
     "plot_session_ages",
     "plot_symbols",
     "plot_validity",
+    "plot_websocket_connections",
+    "plot_websocket_memory",
 ]

@@ -49,6 +49,9 @@ class Score:
             said.append(f"diagnosis {self.result.diagnosis}, expected {expected[0] if expected else 'none'}")
         if self.result.status.value in ("failed", "interrupted"):
             said.append(f"the run {self.result.status.value}: {self.result.reason}")
+        if self.drill.leads_to and self.result.next_runbooks[:1] != (self.drill.leads_to,):
+            led = ", ".join(self.result.next_runbooks) or "nowhere"
+            said.append(f"leads to {led}, expected {self.drill.leads_to} first")
         reachable = not any(cause.endswith(".unreachable") for cause in expected)
         if reachable and (unknown := self._inconclusive()):
             said.append(f"inconclusive though every source answers: {', '.join(unknown)}")
@@ -91,12 +94,16 @@ def play(
 ) -> Score:
     """Inject *drill* into a running sandbox, run its runbook, and heal; the sandbox stays up."""
     from flowrex_ops.sandbox import drills
+    from flowrex_ops.sandbox.monitoring.alerts import await_alerts, has_alerts
 
     try:
         drills.inject(sandbox, drill, on_progress)
         on_progress(f"running {drill.runbook}")
         started = time.monotonic()
         result = run_runbook(drill.runbook, _parameters(sandbox, drill, approve), on_event=on_event)
+        if drill.alerts and has_alerts(sandbox):
+            on_progress(f"waiting for {', '.join(drill.alerts)}")
+            await_alerts(sandbox, drill.alerts)
         recovery = _await_recovery(sandbox, started) if approve else None
         return Score(drill, result, recovery, approved=bool(approve))
     finally:

@@ -10,10 +10,12 @@ from flowrex_ops.sandbox.certificates import LIFE_DAYS
 from flowrex_ops.sandbox.drill import Drill
 from flowrex_ops.sandbox.drills_errors import ERRORS
 from flowrex_ops.sandbox.drills_trades import TRADES
+from flowrex_ops.sandbox.drills_websockets import WEBSOCKETS
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
 from flowrex_ops.sandbox.faults.errors import await_calm
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outside import seconds_since_trouble
+from flowrex_ops.sandbox.faults.streams import await_streams
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
 
@@ -163,7 +165,7 @@ _CERTIFICATE_DRILLS = (
     ),
 )
 
-DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *ERRORS)
+DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *ERRORS, *WEBSOCKETS)
 
 _QUIET_SECONDS = 15.0
 
@@ -198,7 +200,9 @@ def heal(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
 def _await_trading(sandbox: Sandbox, drill: Drill) -> None:
     """What failed in an earlier drill must no longer be recent."""
     recent_seconds = 60 * drill.parameters.get("recent_minutes", 0.0)
-    if recent_seconds:
+    if drill.runbook == "websocket_disconnections":
+        await_streams(sandbox, recent_seconds)
+    elif recent_seconds:
         await_condition(
             lambda: seconds_since_trouble(sandbox) > recent_seconds,
             "trades were filled again",

@@ -16,6 +16,8 @@ import psycopg
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.model import Replica
 from flowrex_ops.sandbox.certificates import SITES, Authority
+from flowrex_ops.sandbox.embedded.configuration import nginx_command
+from flowrex_ops.sandbox.embedded.parts import find_parts
 from flowrex_ops.sandbox.state import BROKER_ACCOUNT, State, read_state, write_private
 from flowrex_ops.settings import DEFAULT_FILE
 from flowrex_ops.stack import Stack
@@ -153,6 +155,7 @@ def _settings_text(sandbox: Sandbox) -> str:
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
         "backend": backend,
         "tls": _tls(sandbox),
+        "proxy": _proxy(sandbox),
         "front_door": {"url": sandbox.url},
         "broker": {"url": sandbox.outside_url, "token": state.broker_token, "account": BROKER_ACCOUNT},
     }
@@ -175,6 +178,16 @@ def _tls(sandbox: Sandbox) -> dict[str, Any]:
     where = {"host": "127.0.0.1", "port": sandbox.state.ports["https"]}
     sites = [{**where, "server_name": site, "certificate": str(authority.fullchain(site))} for site in SITES]
     return {"ca_file": str(authority.anchor), "endpoints": sites}
+
+
+def _proxy(sandbox: Sandbox) -> dict[str, Any]:
+    """Where WebSockets are opened through the proxy, and how an NGINX that is no container tells its configuration."""
+    state = sandbox.state
+    if "http" not in state.ports:
+        return {}
+    address = {"websocket_url": f"ws://127.0.0.1:{state.ports['http']}/ws"}
+    nginx = find_parts().nginx if state.stack == "supervisor" else None
+    return address | ({"command": [*nginx_command(state, nginx), "-v", "-T"]} if nginx else {})
 
 
 def _toml(value: object) -> str:

@@ -93,6 +93,7 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection "upgrade";
+            proxy_set_header X-Forwarded-For $remote_addr;
             proxy_read_timeout 3600s;
         }}
     }}
@@ -145,7 +146,13 @@ def programs(state: State, parts: Parts) -> list[str]:
     """Names of the programs as supervisord has them, in the order in which they are started."""
     backends = [f"backend:{name}" for name in replica_names(state)]
     nginx = ["nginx"] if parts.nginx else []
-    return ["postgres", "redis", "outside", *backends, *nginx, *(MONITORING if parts.monitoring else ()), "traffic"]
+    monitoring = MONITORING if parts.monitoring else ()
+    return ["postgres", "redis", "outside", *backends, *nginx, *monitoring, "traffic", "streams"]
+
+
+def nginx_command(state: State, nginx: Path) -> tuple[str, ...]:
+    """NGINX with the sandbox's own configuration and no file outside its home."""
+    return (str(nginx), "-p", f"{state.home}/nginx/", "-c", "nginx.conf", "-e", "stderr")
 
 
 def replica_names(state: State) -> list[str]:
@@ -166,13 +173,14 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
         text += _program(state, name, (sys.executable, "-m", "app"), _backend_environment(state, number))
     text += f"\n[group:backend]\nprograms={','.join(replica_names(state))}\n"
     if parts.nginx:
-        arguments = ("-p", f"{home}/nginx/", "-c", "nginx.conf", "-e", "stderr")
-        text += _program(state, "nginx", (parts.nginx, *arguments), stopsignal="QUIT")
+        text += _program(state, "nginx", nginx_command(state, parts.nginx), stopsignal="QUIT")
     if parts.monitoring:
         text += "".join(_program(state, name, command) for name, command in commands(state, parts.monitoring))
     target = state.ports["http"] if parts.nginx else state.ports["backend-1"]
-    traffic = (sys.executable, "-m", "app.traffic", f"http://127.0.0.1:{target}")
-    return text + _program(state, "traffic", traffic, {"PYTHONPATH": _python_path()})
+    for program, module in (("traffic", "app.traffic"), ("streams", "app.stream_clients")):
+        command = (sys.executable, "-m", module, f"http://127.0.0.1:{target}")
+        text += _program(state, program, command, {"PYTHONPATH": _python_path()})
+    return text
 
 
 def _program(
@@ -291,6 +299,7 @@ def _write_inventory(state: State, parts: Parts) -> None:
             "port": state.ports[purpose],
             "version": state.version if service == "backend" else "",
             **(_execution(state, replica) if service == "backend" else {}),
+            **({"directory": state.home, "environment": _common_environment(state)} if service == "nginx" else {}),
         }
         for service, replica, program, inner, purpose in ports
     ]

@@ -163,7 +163,7 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     await_outside(sandbox, timeout_seconds=_START_SECONDS)
     _start(sandbox, list(MONITORING) if parts.monitoring else [], on_progress)
     await_monitoring(sandbox, timeout_seconds=_START_SECONDS)
-    _start(sandbox, ["traffic"], on_progress)
+    _start(sandbox, ["traffic", "streams"], on_progress)
 
 
 def _start(sandbox: Sandbox, names: list[str], on_progress: Progress) -> None:

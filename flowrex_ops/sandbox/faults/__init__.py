@@ -31,7 +31,21 @@ from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
 from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
 from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped
+from flowrex_ops.sandbox.faults.proxy_configuration import (
+    FewWorkerConnections,
+    ShortReadTimeout,
+    ShortTimeoutElsewhere,
+    UpgradesNotPassed,
+)
 from flowrex_ops.sandbox.faults.release import Release
+from flowrex_ops.sandbox.faults.streams import (
+    FailingHandler,
+    LeakingHandler,
+    LowConnectionLimit,
+    PastRollingRestart,
+    ReplicasKilled,
+    TabsClosed,
+)
 from flowrex_ops.sandbox.faults.trading import OrdersAboveRiskLimit, TradesNotWritable
 from flowrex_ops.sandbox.health import await_backends, unready_replicas
 from flowrex_ops.sandbox.sandbox import Sandbox
@@ -97,6 +111,16 @@ ALL_FAULTS: tuple[Fault, ...] = (
     BrokerFault(),
     OrdersAboveRiskLimit(),
     TradesNotWritable(),
+    UpgradesNotPassed(),
+    ShortReadTimeout(),
+    FewWorkerConnections(),
+    ShortTimeoutElsewhere(),
+    FailingHandler(),
+    LeakingHandler(),
+    LowConnectionLimit(),
+    ReplicasKilled(),
+    PastRollingRestart(),
+    TabsClosed(),
     RedisStopped(),
     NewException(),
     Release(),

@@ -17,9 +17,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from . import defects, metrics, trading
+from . import defects, metrics, streams, trading
 from .bugs import Bugs
 from .database import Database
 from .execution.adapters import get_adapter
@@ -47,6 +46,7 @@ def create_app() -> Starlette:
         application_name=f"flowrex-backend-{REPLICA}",
     )
     metrics.REGISTRY.register(metrics.PoolCollector(database))
+    prices_streamed = streams.Streams()
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -68,13 +68,15 @@ def create_app() -> Starlette:
             Route("/metrics", show_metrics),
             Route("/_sandbox/bugs/{kind}", start_bug, methods=["POST"]),
             Route("/_sandbox/heal", heal_bugs, methods=["POST"]),
-            WebSocketRoute("/ws", stream_prices),
+            Route("/_sandbox/streams", streams.control, methods=["GET", "POST"]),
+            WebSocketRoute("/ws", prices_streamed.serve),
         ],
     )
     app.state.database = database
     app.state.broker = get_adapter()
     app.state.sessions = Sessions(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
     app.state.bugs = Bugs(database)
+    app.state.streams = prices_streamed
     # Threads and not coroutines: a query that hangs holds its own thread, and the loop still answers /metrics.
     app.state.threads = request_threads()
     app.state.health_threads = ThreadPoolExecutor(8, thread_name_prefix="health")
@@ -211,21 +213,8 @@ async def start_bug(request: Request) -> Response:
 async def heal_bugs(request: Request) -> Response:
     """``POST /_sandbox/heal``: switch all bugs off."""
     request.app.state.bugs.heal()
+    request.app.state.streams.heal()
     if defects.active("dead-workers"):
         request.app.state.threads = request_threads()
     defects.switch_off_all()
     return JSONResponse({"status": "healed"})
-
-
-async def stream_prices(socket: WebSocket) -> None:
-    """``/ws``: a price tick each second."""
-    await socket.accept()
-    metrics.WEBSOCKETS.inc()
-    try:
-        while True:
-            await socket.send_json({"type": "tick", "symbol": trading.SYMBOLS[0], "at": time.time()})
-            await asyncio.sleep(1)
-    except WebSocketDisconnect:
-        log.info("websocket closed by client")
-    finally:
-        metrics.WEBSOCKETS.dec()

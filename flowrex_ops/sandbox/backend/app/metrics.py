@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from .database import Database
 
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)  # process_resident_memory_bytes and the like
 BROKER_REASONS = ("unreachable", "timeout", "credentials", "rate-limit", "malformed", "rejected")
 HTTP_REQUESTS = Counter(
     "flowrex_http_requests_total", "Requests answered.", ("method", "route", "status"), registry=REGISTRY
@@ -29,6 +30,10 @@ for _status in ("filled", "failed", "blocked"):
 for _reason in ("database", *(f"broker-{what}" for what in BROKER_REASONS)):
     TRADES_FAILED.labels(_reason)  # a counter that is there from the start can be seen to grow
 WEBSOCKETS = Gauge("flowrex_websocket_connections", "WebSocket connections open.", registry=REGISTRY)
+WEBSOCKETS_CLOSED = Counter(
+    "flowrex_websocket_closed_total", "WebSocket connections closed.", ("code", "by"), registry=REGISTRY
+)
+WEBSOCKET_MESSAGES = Counter("flowrex_websocket_messages_total", "Messages sent to clients.", registry=REGISTRY)
 
 
 class PoolCollector:
