@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from flowrex_ops.charts.style import BLUE, GREY, INK, ORANGE, PAPER, VERMILLION, new_figure
-from flowrex_ops.checks.failures import SERVER_ERROR
-from flowrex_ops.sources.access_log import AccessLog
+from flowrex_ops.sources.access_log import SERVER_ERROR, AccessLog
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

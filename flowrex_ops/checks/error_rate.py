@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.checks import circumstances as c
 from flowrex_ops.checks import failures as f
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
@@ -28,7 +29,7 @@ _TENTH = 0.1
 def check_upstream_unreachable(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """The proxy reaches the backend: it makes no 502 or 504 of its own."""
     cause = "http.upstream-unreachable"
-    bounds = f.Limits(**limits)
+    bounds = c.Limits(**limits)
     charged = f.charge(access, errors, services, bounds)
     rows = charged.of(cause)
     if missing(access):
@@ -50,7 +51,7 @@ def check_upstream_unreachable(access: Access, errors: Errors, services: Service
 def check_dependency_failing(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No request fails with an error that names something which the backend needs: PostgreSQL, Redis, the broker."""
     cause = "http.dependency-failing"
-    bounds = f.Limits(**limits)
+    bounds = c.Limits(**limits)
     charged = f.charge(access, errors, services, bounds)
     rows = charged.of(cause)
     if charged.counts(rows, bounds):
@@ -71,7 +72,7 @@ def check_dependency_failing(access: Access, errors: Errors, services: Services,
 def check_bad_deploy(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No error began with a release: none came lately, or what fails failed before it, or fails in the older one too."""
     cause = "http.bad-deploy"
-    bounds = f.Limits(**limits)
+    bounds = c.Limits(**limits)
     charged = f.charge(access, errors, services, bounds)
     rows, deploy = charged.of(cause), charged.deploy
     if deploy and charged.counts(rows, bounds):
@@ -85,7 +86,7 @@ def check_bad_deploy(access: Access, errors: Errors, services: Services, **limit
     if missing(services) or (missing(access) and missing(errors)):
         return inconclusive(cause, services, access, errors)
     blind = missing(access) or (deploy is not None and not deploy.previous)
-    if blind and f.find_start(services, bounds) and len(charged.rows):
+    if blind and c.find_start(services, bounds) and len(charged.rows):
         return undecided(
             cause, "replicas started lately, and no log tells which release served before; compare by hand"
         )
@@ -96,7 +97,7 @@ def check_bad_deploy(access: Access, errors: Errors, services: Services, **limit
 def check_traffic_flood(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No few clients send most of the requests while others are refused for want of connections."""
     cause = "http.traffic-flood"
-    bounds = f.Limits(**limits)
+    bounds = c.Limits(**limits)
     if missing(access):
         return inconclusive(cause, access)
     charged = f.charge(access, errors, services, bounds)
@@ -118,20 +119,20 @@ def check_traffic_flood(access: Access, errors: Errors, services: Services, **li
 @judges("http.single-replica")
 def check_single_replica(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No replica fails where the others do not."""
-    return _judge_place("http.single-replica", "replica", access, errors, services, f.Limits(**limits))
+    return _judge_place("http.single-replica", "replica", access, errors, services, c.Limits(**limits))
 
 
 @judges("http.single-route")
 def check_single_route(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No route fails where the others do not."""
-    return _judge_place("http.single-route", "route", access, errors, services, f.Limits(**limits))
+    return _judge_place("http.single-route", "route", access, errors, services, c.Limits(**limits))
 
 
 @judges("http.new-exception")
 def check_new_exception(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No request fails with an error that the log did not show before."""
     cause = "http.new-exception"
-    bounds = f.Limits(**limits)
+    bounds = c.Limits(**limits)
     charged = f.charge(access, errors, services, bounds)
     rows = charged.of(cause)
     if charged.counts(rows, bounds):
@@ -146,7 +147,7 @@ def check_new_exception(access: Access, errors: Errors, services: Services, **li
 
 
 def _judge_place(
-    cause: str, column: str, access: Access, errors: Errors, services: Services, bounds: f.Limits
+    cause: str, column: str, access: Access, errors: Errors, services: Services, bounds: c.Limits
 ) -> Verdict:
     charged = f.charge(access, errors, services, bounds)
     rows = charged.of(cause)
@@ -172,7 +173,7 @@ def _confirmed(cause: str, charged: f.Charged, rows: pd.DataFrame, title: str, e
     return confirmed(cause, reason, [counted, *evidence], severity=severity, title=title)
 
 
-def _unexplained(cause: str, charged: f.Charged, bounds: f.Limits) -> Verdict | None:
+def _unexplained(cause: str, charged: f.Charged, bounds: c.Limits) -> Verdict | None:
     """Inconclusive where requests fail in a way that fits no hypothesis here."""
     rows = charged.of("")
     if not charged.counts(rows, bounds):
@@ -181,7 +182,7 @@ def _unexplained(cause: str, charged: f.Charged, bounds: f.Limits) -> Verdict | 
     return undecided(cause, f"{_number(rows)} failed requests fit none of these hypotheses; {number} with: {signature}")
 
 
-def _no_deploy(deploy: f.Deploy | None, charged: f.Charged) -> str:
+def _no_deploy(deploy: c.Deploy | None, charged: f.Charged) -> str:
     if deploy is None:
         return "no release came within the time looked at"
     if charged.rows.empty:
@@ -189,7 +190,7 @@ def _no_deploy(deploy: f.Deploy | None, charged: f.Charged) -> str:
     return f"{_said_of(deploy)}; no error began with it"
 
 
-def _said_of(deploy: f.Deploy) -> str:
+def _said_of(deploy: c.Deploy) -> str:
     return f"{deploy.version} replaced {deploy.previous or 'an earlier one'} at {deploy.at:%H:%M:%S} UTC"
 
 
@@ -207,7 +208,7 @@ def _signatures(rows: pd.DataFrame, errors: Errors) -> list[Evidence]:
 def _example(rows: pd.DataFrame, errors: Errors) -> str:
     ranked = _ranked(rows, "signature")
     if not ranked:
-        return f.UNLOGGED
+        return c.UNLOGGED
     line, _ = _told(ranked[0][0], errors)
     return line or ranked[0][0]
 
@@ -255,8 +256,8 @@ def _busiest(access: Access) -> list[Evidence]:
     ]
 
 
-def _of_all(places: list[str], services: Services, bounds: f.Limits) -> str:
-    known = set(f.versions_of(services, bounds.service))
+def _of_all(places: list[str], services: Services, bounds: c.Limits) -> str:
+    known = set(c.versions_of(services, bounds.service))
     if places and known and set(places) < known:
         return " and ".join(places)
     return "the backend"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flowrex_ops.checks.failures import SERVER_ERROR
-from flowrex_ops.sources.access_log import AccessLog
+from flowrex_ops.sources.access_log import SERVER_ERROR, AccessLog
 from flowrex_ops.sources.error_log import ErrorLog
 
 _CLASSES = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx", 1: "1xx"}

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.model import LogLine
-from flowrex_ops.sources.access_log import MOST_BUCKETS, MOST_ROUTES, OTHER, route_of
+from flowrex_ops.sources.access_log import MOST_BUCKETS, MOST_ROUTES, OTHER, SERVER_ERROR, route_of
 from flowrex_ops.sources.tracebacks import Trouble, understand
 
 EXCEPTION_COLUMNS = [
@@ -40,7 +40,6 @@ MOST_LINES = 200
 MOST_SIGNATURES = 500
 WAITING_ERRORS = 64
 WAITING_SECONDS = 10.0
-SERVER_ERROR = 500
 _EXAMPLE_CHARACTERS = 300
 
 

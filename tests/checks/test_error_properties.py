@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flowrex_ops.checks import error_rate as checks
 from flowrex_ops.checks import failures
+from flowrex_ops.checks.circumstances import Limits
 from flowrex_ops.model import Reading, Verdict, VerdictKind
 
 few = settings(max_examples=25)
@@ -106,7 +107,7 @@ def test_every_failed_request_is_charged_exactly_once(
 ) -> None:
     """Charging neither loses a request nor counts it twice."""
     found = failures.failures(one, two)
-    charged = failures.charge(one, two, three, failures.Limits()).rows
+    charged = failures.charge(one, two, three, Limits()).rows
     assert charged.drop(columns="cause").equals(found)
 
 

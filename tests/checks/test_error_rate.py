@@ -24,6 +24,7 @@ from examples_errors import (
 
 from flowrex_ops.checks import error_rate as checks
 from flowrex_ops.checks import failures, responses
+from flowrex_ops.checks.circumstances import Limits
 from flowrex_ops.model import Severity, Verdict, VerdictKind
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
@@ -280,7 +281,7 @@ class TestCharging:
         """A hanging replica, a bug on one route and a missing Redis at once: each has its own."""
         proxied = access(*fine(), proxy(7, 504))
         logged = errors(*on_all(10, **BUG), *on_all(5, **REDIS))
-        charged = failures.charge(proxied, logged, services(), failures.Limits())
+        charged = failures.charge(proxied, logged, services(), Limits())
         assert charged.rows.groupby("cause")["requests"].sum().to_dict() == {
             "http.dependency-failing": 15,
             "http.single-route": 30,
@@ -290,7 +291,7 @@ class TestCharging:
     def test_a_flood_takes_the_requests_that_found_no_connection_and_no_others(self) -> None:
         """PostgreSQL is not at fault then, and the bug beside it stays a bug."""
         proxied = access(*fine(), clients=FLOODERS | {f"c{n}": 8 for n in range(40)})
-        charged = failures.charge(proxied, errors(*on_all(9, **POOL), *on_all(4, **BUG)), services(), failures.Limits())
+        charged = failures.charge(proxied, errors(*on_all(9, **POOL), *on_all(4, **BUG)), services(), Limits())
         assert charged.rows.groupby("cause")["requests"].sum().to_dict() == {
             "http.single-route": 12,
             "http.traffic-flood": 27,
