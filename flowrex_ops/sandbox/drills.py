@@ -100,17 +100,27 @@ _DATABASE: tuple[Drill, ...] = (
 )
 
 
-def _certificates(scenario: str, title: str, *faults: f.Fault, expected: tuple[str, ...] = ()) -> Drill:
-    return Drill(scenario, title, faults, expected, runbook="certificate_expiry", parameters={})
+def _certificates(
+    scenario: str, title: str, *faults: f.Fault, expected: tuple[str, ...] = (), alerts: tuple[str, ...] = ()
+) -> Drill:
+    return Drill(scenario, title, faults, expected, runbook="certificate_expiry", parameters={}, alerts=alerts)
 
 
 _CERTIFICATE_DRILLS = (
     _certificates("certificates-healthy", "nothing is wrong with any certificate"),
     _certificates(
-        "certificate-expired", "the certificate ended two days ago", f.ExpiredCertificate(), expected=("tls.expired",)
+        "certificate-expired",
+        "the certificate ended two days ago",
+        f.ExpiredCertificate(),
+        expected=("tls.expired",),
+        alerts=("CertificateExpired", "CertificateRefused"),
     ),
     _certificates(
-        "certificate-expiring", "the certificate ends in nine days", f.ExpiringCertificate(), expected=("tls.expiring",)
+        "certificate-expiring",
+        "the certificate ends in nine days",
+        f.ExpiringCertificate(),
+        expected=("tls.expiring",),
+        alerts=("CertificateExpiringSoon",),
     ),
     _certificates(
         "certificate-not-yet-valid",

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.drill import BOTH, Drill
-from flowrex_ops.sandbox.faults import errors, outside, platform, release
+from flowrex_ops.sandbox.faults import database, errors, outside, platform, release
 
 PARAMETERS = {"recent_minutes": 0.15, "reading_seconds": 10.0}
 """Nine seconds, so that what failed in the drill before is old; and time enough on a machine that runs other tests."""
@@ -74,6 +74,13 @@ TRIAGE: tuple[Drill, ...] = (
         (outside.broker_slow(),),
         leads_to="trade_failures",
         alerts=("TradeFailuresIncreasing", "TradeFailureRateHigh", "TradesNotExecuting", "BackendErrorsLogged"),
+    ),
+    _triage(
+        "triage-lock-gone",
+        "red herring: everybody waited six seconds for a lock that is gone",
+        (database.PastLock(),),
+        leads_to="database_connections",
+        alerts=("SlowResponses",),
     ),
     _triage(
         "triage-route-broken",

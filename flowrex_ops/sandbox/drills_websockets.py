@@ -23,8 +23,17 @@ def _ws(
     faults: tuple[f.Fault, ...],
     *expected: str,
     parameters: Mapping[str, float] = RECENT,
+    alerts: tuple[str, ...] = (),
 ) -> Drill:
-    return Drill(scenario, title, faults, expected, runbook="websocket_disconnections", parameters=dict(parameters))
+    return Drill(
+        scenario,
+        title,
+        faults,
+        expected,
+        runbook="websocket_disconnections",
+        parameters=dict(parameters),
+        alerts=alerts,
+    )
 
 
 WEBSOCKETS: tuple[Drill, ...] = (
@@ -48,13 +57,20 @@ WEBSOCKETS: tuple[Drill, ...] = (
         "ws.backend-restart",
         parameters=ONE_MOMENT,
     ),
-    _ws("ws-backend-error", "the WebSocket handler raises", (streams.FailingHandler(),), "ws.backend-error"),
+    _ws(
+        "ws-backend-error",
+        "the WebSocket handler raises",
+        (streams.FailingHandler(),),
+        "ws.backend-error",
+        alerts=("WebSocketClosings",),
+    ),
     _ws("ws-memory-leak", "the handler keeps every message for good", (streams.LeakingHandler(),), "ws.memory-leak"),
     _ws(
         "ws-connection-limit",
         "the backend lets in one connection per replica",
         (streams.LowConnectionLimit(),),
         "ws.connection-limit",
+        alerts=("WebSocketConnectionsDropped",),
     ),
     _ws(
         "ws-worker-connections",
