@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowrex_ops.charts.certificates import plot_validity
 from flowrex_ops.charts.database import plot_blocking_tree, plot_connections, plot_pools, plot_session_ages
 from flowrex_ops.charts.errors import plot_error_history, plot_error_share, plot_route_replicas
+from flowrex_ops.charts.history import plot_history
 from flowrex_ops.charts.style import new_figure
 from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
 from flowrex_ops.charts.triage import plot_checklist, plot_memory
@@ -26,6 +27,7 @@ __all__ = [
     "plot_error_history",
     "plot_error_share",
     "plot_failed_per_minute",
+    "plot_history",
     "plot_memory",
     "plot_pools",
     "plot_route_replicas",
