@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowrex_ops.charts.certificates import plot_validity
 from flowrex_ops.charts.database import plot_blocking_tree, plot_connections, plot_pools, plot_session_ages
+from flowrex_ops.charts.memory import plot_memory_trend, plot_redis_prefixes
 from flowrex_ops.charts.style import new_figure
 from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
 from flowrex_ops.charts.triage import plot_checklist, plot_memory
@@ -16,7 +17,9 @@ __all__ = [
     "plot_connections",
     "plot_failed_per_minute",
     "plot_memory",
+    "plot_memory_trend",
     "plot_pools",
+    "plot_redis_prefixes",
     "plot_session_ages",
     "plot_symbols",
     "plot_validity",

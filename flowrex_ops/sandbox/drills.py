@@ -8,6 +8,7 @@ from flowrex_ops.errors import UsageError
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.certificates import LIFE_DAYS
 from flowrex_ops.sandbox.drill import Drill
+from flowrex_ops.sandbox.drills_memory import MEMORY
 from flowrex_ops.sandbox.drills_trades import TRADES
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
 from flowrex_ops.sandbox.faults.observe import is_quiet
@@ -161,7 +162,7 @@ _CERTIFICATE_DRILLS = (
     ),
 )
 
-DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES)
+DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *MEMORY)
 
 _QUIET_SECONDS = 15.0
 

@@ -19,6 +19,14 @@ from flowrex_ops.sandbox.faults.certificates import (
     WrongNameCertificate,
 )
 from flowrex_ops.sandbox.faults.database import BackupRunning, LockChain, NoSlotsLeft, OrphanedPreparedTransaction
+from flowrex_ops.sandbox.faults.keyspace import (
+    RedisEvicts,
+    RedisFragmented,
+    RedisGrows,
+    RedisLargeKey,
+    RedisRejects,
+)
+from flowrex_ops.sandbox.faults.memory import MemoryLeak, Neighbour
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
 from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
@@ -83,6 +91,13 @@ ALL_FAULTS: tuple[Fault, ...] = (
     BrokerFault(),
     OrdersAboveRiskLimit(),
     TradesNotWritable(),
+    Neighbour(),
+    MemoryLeak(),  # heals every hoard
+    RedisGrows(),
+    RedisEvicts(),
+    RedisRejects(),
+    RedisFragmented(),
+    RedisLargeKey(),
 )
 
 _BY_ITSELF_SECONDS = 6.0

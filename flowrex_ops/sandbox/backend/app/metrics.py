@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from .database import Database
+from .memory import memory_limit_bytes
 
 REGISTRY = CollectorRegistry()
 BROKER_REASONS = ("unreachable", "timeout", "credentials", "rate-limit", "malformed", "rejected")
@@ -28,6 +29,9 @@ for _status in ("filled", "failed", "blocked"):
     TRADES.labels(_status)
 for _reason in ("database", *(f"broker-{what}" for what in BROKER_REASONS)):
     TRADES_FAILED.labels(_reason)  # a counter that is there from the start can be seen to grow
+ProcessCollector(registry=REGISTRY)
+MEMORY_LIMIT = Gauge("flowrex_memory_limit_bytes", "Memory that this replica may use.", registry=REGISTRY)
+MEMORY_LIMIT.set_function(memory_limit_bytes)
 WEBSOCKETS = Gauge("flowrex_websocket_connections", "WebSocket connections open.", registry=REGISTRY)
 
 
