@@ -19,6 +19,7 @@ MEMORY_COLUMNS = ["at", "service", "replica", "used_bytes", "cache_bytes", "limi
 KILL_COLUMNS = ["replica", "oom_kills", "error"]
 PROMETHEUS, SAMPLED = "prometheus", "sampled"
 USED, LIMIT = "process_resident_memory_bytes", "flowrex_memory_limit_bytes"
+POINTS, POINTS_IN_TREND, MOST_POINTS = 240, 20, 2000
 EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 """Where a container sees its own counters: cgroup v2 (``memory.events``) and v1 (since Linux 4.13)."""
 
@@ -33,15 +34,23 @@ class MemorySource(Source):
         self._stack, self._prometheus, self._service = stack, prometheus, service
 
     @reads("memory of replicas", extra_seconds="window_seconds")
-    def get_memory(self, *, since: timedelta, window_seconds: float = 4.0, every_seconds: float = 1.0) -> pd.DataFrame:
+    def get_memory(
+        self,
+        *,
+        since: timedelta,
+        trend_minutes: float = 30.0,
+        window_seconds: float = 4.0,
+        every_seconds: float = 1.0,
+    ) -> pd.DataFrame:
         """Memory of every replica, now and before; columns ``MEMORY_COLUMNS``, oldest first.
 
         ``origin`` is ``sampled`` for what the stack says now, of all services: ``used_bytes`` without page cache that can
         be given back at once, ``cache_bytes`` the page cache still in it, ``limit_bytes`` missing where there is none.
-        ``prometheus`` is the resident size that the backend's replicas told it since then. Where Prometheus does not
+        ``prometheus`` is the resident size that the backend's replicas told it since then, dense enough for a trend over
+        *trend_minutes*. Where Prometheus does not
         answer, the stack is sampled for *window_seconds* instead of once.
         """
-        history = self._history(since)
+        history = self._history(since, trend_minutes)
         rows: list[tuple[Any, ...]] = []
         error: StackUnavailableError | None = None
         until = time.monotonic() + (0.0 if len(history) else window_seconds)
@@ -97,9 +106,11 @@ class MemorySource(Source):
             for usage in self._stack.get_usage()
         ]
 
-    def _history(self, since: timedelta) -> pd.DataFrame:
+    def _history(self, since: timedelta, trend_minutes: float) -> pd.DataFrame:
         """What Prometheus remembers; empty where it does not answer, which its own reading says."""
-        used = self._prometheus.query_range(USED, since=since)
+        windows = since.total_seconds() / 60 / max(trend_minutes, 0.01)
+        points = round(min(MOST_POINTS, max(POINTS, POINTS_IN_TREND * windows)))
+        used = self._prometheus.query_range(USED, since=since, points=points)
         limits = self._prometheus.query_range(LIMIT, since=since) if used.available else used
         if not used.available or not limits.available:
             return pd.DataFrame(columns=MEMORY_COLUMNS)

@@ -17,7 +17,7 @@ from flowrex_ops.sandbox.waiting import await_condition
 MIB = 2**20
 _RESIDENT = re.compile(r"^process_resident_memory_bytes (\S+)$", re.MULTILINE)
 _LIMIT_BYTES = 256 * MIB
-_USUAL_BYTES = 90 * MIB
+_USUAL_BYTES = 64 * MIB
 """A replica that is larger than this after its bugs were ended is restarted."""
 
 _START_SECONDS = 30.0
@@ -87,7 +87,7 @@ class MemoryHeld(_Hoard):
 
     name = "memory-held"
     kind: str = "memory-percent"
-    count: int = 72
+    count: int = 76
 
 
 @dataclass(frozen=True, slots=True)
