@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.sources.memory import PROMETHEUS, SAMPLED
+from flowrex_ops.sources.redis import REDIS_COLUMNS
 
 TREND_COLUMNS = [
     "replica",
@@ -147,7 +148,7 @@ class RedisWindow:
 
 def get_redis_window(samples: pd.DataFrame) -> RedisWindow | None:
     """One window out of ``RedisSource.sample_memory``; None where it holds no sample."""
-    known = samples.dropna(subset=["at", "used_bytes"]).sort_values(["at", "used_bytes"])
+    known = samples.dropna(subset=["at", "used_bytes"]).sort_values(REDIS_COLUMNS)
     if known.empty:
         return None
     first, last = known.iloc[0], known.iloc[-1]

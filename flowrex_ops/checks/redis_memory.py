@@ -5,6 +5,8 @@ Full and rejecting comes before evicting (``volatile-*`` may do both), and eithe
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from flowrex_ops.checks import memory as m
@@ -170,8 +172,6 @@ def _mostly(keys: Frame) -> str:
         return ""
     held = keys.require().groupby("prefix")["bytes"].sum().sort_values(ascending=False, kind="stable")
     total = float(held.sum())
-    return (
-        f"; {held.iloc[0] / total:.0%} of its keys' memory is {held.index[0]}"
-        if total > 0 and held.iloc[0] >= _GROWN_SHARE * total
-        else ""
-    )
+    if not 0 < total < math.inf or held.iloc[0] < _GROWN_SHARE * total:
+        return ""
+    return f"; {held.iloc[0] / total:.0%} of its keys' memory is {held.index[0]}"

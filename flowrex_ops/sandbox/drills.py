@@ -11,6 +11,7 @@ from flowrex_ops.sandbox.drill import Drill
 from flowrex_ops.sandbox.drills_memory import MEMORY
 from flowrex_ops.sandbox.drills_trades import TRADES
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
+from flowrex_ops.sandbox.faults.memory import has_stood_still
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outside import seconds_since_trouble
 from flowrex_ops.sandbox.sandbox import Sandbox
@@ -181,6 +182,7 @@ def inject(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -
     on_progress("waiting for the platform to be healthy")
     _await_quiet(sandbox, "the platform was healthy before the drill")
     _await_trading(sandbox, drill)
+    _await_steady_memory(sandbox, drill)
     for fault in drill.faults:
         on_progress(f"injecting {fault.name}")
         fault.inject(sandbox, drill.parameters)
@@ -200,6 +202,19 @@ def _await_trading(sandbox: Sandbox, drill: Drill) -> None:
             "trades were filled again",
             timeout_seconds=recent_seconds + _QUIET_SECONDS,
             poll_seconds=0.2,
+            details=lambda: "run 'flowrex-ops drill heal' first",
+        )
+
+
+def _await_steady_memory(sandbox: Sandbox, drill: Drill) -> None:
+    """What moved in an earlier drill must lie outside the window over which memory is judged."""
+    seconds = 60 * drill.parameters.get("trend_minutes", 0.0)
+    if seconds:
+        await_condition(
+            lambda: has_stood_still(sandbox, seconds),
+            "memory stood still",
+            timeout_seconds=seconds + 60,
+            poll_seconds=0.5,
             details=lambda: "run 'flowrex-ops drill heal' first",
         )
 

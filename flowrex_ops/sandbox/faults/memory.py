@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 from flowrex_ops.sandbox.compose.engine import docker
 from flowrex_ops.sandbox.faults.base import Fault
@@ -28,6 +31,20 @@ _SEVERE_PERCENT, _CALM_PERCENT = 14.0, 4.0
 def resident_bytes(sandbox: Sandbox) -> list[float]:
     """Resident memory of every replica of the backend that answers, by its own word."""
     return [float(found[0]) for page in read_metrics(sandbox) if (found := _RESIDENT.findall(page))]
+
+
+def has_stood_still(sandbox: Sandbox, seconds: float) -> bool:
+    """Whether no replica's memory moved by a fifth lately, by Prometheus' memory; true where there is no Prometheus."""
+    if "prometheus" not in sandbox.state.ports:
+        return True
+    window = f"process_resident_memory_bytes[{seconds:.0f}s]"
+    query = urlencode({"query": f"count(max_over_time({window}) > 1.2 * min_over_time({window}))"})
+    url = f"http://127.0.0.1:{sandbox.state.ports['prometheus']}/api/v1/query?{query}"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return not json.loads(answer.read())["data"]["result"]
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
