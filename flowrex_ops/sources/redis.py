@@ -102,11 +102,12 @@ class RedisSource(Source):
         client = redis.Redis.from_url(self._url, socket_timeout=seconds, socket_connect_timeout=seconds)
         try:
             yield client
-        except redis.RedisError as error:
-            code = "auth" if isinstance(error, redis.AuthenticationError) or "NOAUTH" in str(error) else None
+        except redis.AuthenticationError:
             raise SourceUnavailableError(
-                f"redis did not answer: {error}; run 'flowrex-ops doctor'", code=code
+                "redis did not answer: it wants another password; correct it in redis.url", code="auth"
             ) from None
+        except redis.RedisError as error:
+            raise SourceUnavailableError(f"redis did not answer: {error}; run 'flowrex-ops doctor'") from None
         finally:
             client.close()
 
