@@ -8,9 +8,11 @@ SCENARIO ?= idle-in-transaction
 STACK ?= supervisor
 TESTS ?= tests
 FLAGS ?=
+# The stacks' drills mostly wait, so both stacks are tested side by side.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test lint bench check sandbox-up sandbox-down notebooks clean
+.PHONY: help setup drill test matrix lint bench check sandbox-up sandbox-down notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -30,7 +32,10 @@ drill: $(READY) ## inject SCENARIO into a sandbox of STACK, run its runbook, lea
 	@$(BIN)/flowrex-ops drill run $(SCENARIO) --stack $(STACK) $(FLAGS)
 
 test: $(READY) ## run the whole suite
-	@$(BIN)/python -m pytest $(TESTS) $(FLAGS)
+	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup $(FLAGS)
+
+matrix: $(READY) ## run every runbook with every source and every pair of sources down or hanging, in all ways
+	@FLOWREX_MATRIX=whole $(BIN)/python -m pytest tests/notebooks/test_dead_source_matrix.py $(FLAGS)
 
 lint: $(READY) ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@$(BIN)/ruff check .

@@ -275,6 +275,174 @@ _TRADES = (
     ),
 )
 
+_NGINX_DUMP = "docker-compose -f docker-compose.prod.yml exec nginx nginx -T"
+_BACKEND_LOG = "docker-compose -f docker-compose.prod.yml logs --tail=500 backend"
+
+_WS = (
+    Cause(
+        "ws.proxy-misconfigured",
+        "The proxy does not pass WebSocket upgrades on",
+        "The handshake fails through NGINX and works straight to a replica: no Upgrade header, or HTTP/1.0.",
+        Severity.P1,
+        310,
+        (
+            _command(_NGINX_DUMP, "find the location; it needs proxy_http_version 1.1, Upgrade and Connection"),
+            _command(_TEST, "after it was corrected; a reload with a broken configuration changes nothing"),
+            _command(_RELOAD, "no connection is lost"),
+        ),
+    ),
+    Cause(
+        "ws.memory-leak",
+        "The backend keeps memory of WebSockets for good",
+        "Memory grows with messages, or with connections that are gone, until a replica is killed and drops all of its own.",
+        Severity.P2,
+        320,
+        (
+            _command(
+                "docker restart CONTAINER", "one replica after the other: gives the memory back, drops its clients"
+            ),
+            NextStep(
+                "person", "owner of the WebSocket handler", "find what is kept: buffers, subscriptions, histories"
+            ),
+        ),
+    ),
+    Cause(
+        "ws.connection-limit",
+        "No more WebSockets are let in",
+        "NGINX has no worker connections left (each WebSocket takes two), or the backend refuses above its own limit.",
+        Severity.P2,
+        330,
+        (
+            _command(_NGINX_DUMP, "events { worker_connections … }: raise it, and the open files that it needs"),
+            _command(_RELOAD, "then reload"),
+            NextStep("person", "owner of the backend", "raise its limit, or add replicas"),
+        ),
+    ),
+    Cause(
+        "ws.backend-error",
+        "The WebSocket handler fails",
+        "An exception in the handler closes the connection with 1011; the log has its traceback.",
+        Severity.P2,
+        340,
+        (
+            _command(_BACKEND_LOG, "read the traceback"),
+            NextStep("person", "owner of the WebSocket handler", "roll back, if it came with the last release"),
+        ),
+    ),
+    Cause(
+        "ws.backend-restart",
+        "Replicas restarted and took their connections with them",
+        "Closings bunch at the moment of the restart, with 1012 or 1001, or without a word (1006).",
+        Severity.P2,
+        350,
+        (
+            _command(_BACKEND_LOG, "see why it restarted, unless somebody deployed"),
+            _command("docker-compose -f docker-compose.prod.yml ps backend", "see whether it does so again and again"),
+        ),
+    ),
+    Cause(
+        "ws.proxy-timeout",
+        "The proxy ends quiet connections",
+        "Closings bunch at one age, which is NGINX's proxy_read_timeout: nothing was sent for so long.",
+        Severity.P2,
+        360,
+        (
+            _command(_NGINX_DUMP, "proxy_read_timeout of the WebSocket's location: raise it, such as to 3600s"),
+            _command(_RELOAD, "after nginx -t; no connection is lost"),
+            NextStep("person", "owner of the backend", "send pings more often than the shortest timeout on the way"),
+        ),
+    ),
+)
+
+_LOGS = "docker-compose -f docker-compose.prod.yml logs --tail=200"
+
+_HTTP = (
+    Cause(
+        "http.upstream-unreachable",
+        "The proxy does not reach the backend",
+        "NGINX answers 502 or 504 by itself: no replica took the connection, or none answered in time.",
+        Severity.P1,
+        210,
+        (
+            _command("docker-compose -f docker-compose.prod.yml ps backend", "see which replicas run and are healthy"),
+            _command("docker-compose -f docker-compose.prod.yml restart backend", "start again what hangs or is gone"),
+            _command(f"{_LOGS} nginx", "read which upstream it names, and why"),
+        ),
+    ),
+    Cause(
+        "http.dependency-failing",
+        "Something that the backend needs fails",
+        "The errors name it: PostgreSQL, Redis, the broker, or another service outside.",
+        Severity.P1,
+        220,
+        (
+            _runbook("database_connections", "where it is PostgreSQL"),
+            _runbook("trade_failures", "where it is the broker"),
+            _command("docker-compose -f docker-compose.prod.yml exec redis redis-cli ping", "where it is Redis"),
+            NextStep("link", "the service's status page", "where it is outside"),
+        ),
+    ),
+    Cause(
+        "http.bad-deploy",
+        "Errors began with a release",
+        "The new release fails where the one before did not.",
+        Severity.P1,
+        230,
+        (
+            _command("./scripts/rollback.sh <previous_version>", "go back to the release that worked"),
+            NextStep("person", "author of the release", "the signature says which line raises"),
+        ),
+    ),
+    Cause(
+        "http.traffic-flood",
+        "A few clients send most of the requests",
+        "They take the connections that everybody needs; others are refused meanwhile.",
+        Severity.P1,
+        240,
+        (
+            _command("deny <address>; in the server block, nginx -t, nginx -s reload", "shut them out at the proxy"),
+            _command("limit_req zone=per_client burst=20;", "or slow them down, if they are customers"),
+            NextStep("person", "owner of the client", "ask what it is doing"),
+        ),
+    ),
+    Cause(
+        "http.single-replica",
+        "One replica fails, the others do not",
+        "Its process is broken, or what it was started with.",
+        Severity.P1,
+        250,
+        (
+            _command(
+                "docker restart <container>", "restart this replica alone; read its log first, a restart loses it"
+            ),
+            _command(f"{_LOGS} backend", "read what it says"),
+        ),
+    ),
+    Cause(
+        "http.single-route",
+        "One route fails, the others do not",
+        "A defect in its code, or in the data that it reads.",
+        Severity.P1,
+        260,
+        (
+            NextStep(
+                "person", "owner of that route", "the signature says which line raises; deploy a fix or switch it off"
+            ),
+        ),
+    ),
+    Cause(
+        "http.new-exception",
+        "Requests fail with an error that was not there before",
+        "On every route and every replica alike, and with no release: a change in data, traffic or surroundings.",
+        Severity.P1,
+        270,
+        (
+            NextStep("link", "https://sentry.io/organizations/flowrex/issues/", "look for the same signature"),
+            NextStep("person", "on-call developer", "the last frame says which line raises"),
+        ),
+    ),
+)
+
 _MEMORY = (
     Cause(
         "memory.host-pressure",
@@ -439,13 +607,17 @@ _PLATFORM = (
     ),
 )
 
-CAUSES: dict[str, Cause] = {cause.slug: cause for cause in (*_PLATFORM, *_DATABASE, *_TLS, *_TRADES, *_MEMORY)}
+CAUSES: dict[str, Cause] = {
+    cause.slug: cause for cause in (*_PLATFORM, *_DATABASE, *_TLS, *_TRADES, *_HTTP, *_WS, *_MEMORY)
+}
 
 RUNBOOK_CAUSES: dict[str, tuple[str, ...]] = {
     "triage": tuple(cause.slug for cause in _PLATFORM),
     "database_connections": tuple(cause.slug for cause in _DATABASE),
     "certificate_expiry": tuple(cause.slug for cause in _TLS),
     "trade_failures": tuple(cause.slug for cause in _TRADES),
+    "error_rate": tuple(cause.slug for cause in _HTTP),
+    "websocket_disconnections": tuple(cause.slug for cause in _WS),
     "memory_usage": tuple(cause.slug for cause in _MEMORY),
 }
 """The causes that each runbook tells apart; runbook lint holds the notebooks to it."""

@@ -21,6 +21,7 @@ from flowrex_ops.mitigations.guard import Approval, guard
 from flowrex_ops.model import Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import Settings, load
+from flowrex_ops.sources.access_log import AccessLogSource
 from flowrex_ops.sources.backend import BackendSource
 from flowrex_ops.sources.broker import open_broker
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
@@ -28,6 +29,7 @@ from flowrex_ops.sources.front_door import FrontDoorSource
 from flowrex_ops.sources.host import HostSource
 from flowrex_ops.sources.logs import LogSource
 from flowrex_ops.sources.memory import MemorySource
+from flowrex_ops.sources.nginx_config import NginxSource
 from flowrex_ops.sources.outside import SentrySource, StatusPagesSource
 from flowrex_ops.sources.postgres import PostgresSource
 from flowrex_ops.sources.prometheus import PrometheusSource
@@ -35,6 +37,8 @@ from flowrex_ops.sources.reading import Source
 from flowrex_ops.sources.redis import RedisSource
 from flowrex_ops.sources.services import ServicesSource
 from flowrex_ops.sources.tls import TlsSource
+from flowrex_ops.sources.websocket import WebSocketSource, find_places
+from flowrex_ops.sources.websocket_log import WebSocketLogSource
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,8 +47,9 @@ if TYPE_CHECKING:
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    The sources are ``database``, ``redis``, ``backend``, ``front_door``, ``logs``, ``services``, ``tls``, ``broker``,
-    ``prometheus``, ``memory``, ``host``, ``sentry`` and ``status_pages``; ``since`` is how far back to look.
+    The sources are ``database``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``, ``broker``,
+    ``prometheus``, ``memory``, ``host``, ``sentry``, ``status_pages``, ``nginx``, ``websocket`` and ``websocket_log``;
+    ``since`` is how far back to look.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class Investigation:
         self.verdicts: dict[str, Verdict] = {}
         self.mitigations: dict[str, Outcome] = {}
         self.severity: Severity | None = None
+        self.next_runbooks: tuple[str, ...] = ()
         self._open_sources()
 
     @classmethod
@@ -114,8 +120,13 @@ class Investigation:
             **bounds,
         )
         service = self.settings.backend.service
-        self.logs = LogSource(
-            endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=limits.log_bytes
+        self.logs = LogSource(endpoints.stack, service, limit_seconds=limits.log_seconds, max_bytes=limits.log_bytes)
+        self.access = AccessLogSource(
+            endpoints.stack,
+            self.settings.front_door.service,
+            self._finder.upstreams,
+            limit_seconds=limits.log_seconds,
+            max_bytes=limits.log_bytes,
         )
         self.services = ServicesSource(endpoints.stack, limit_seconds=limits.reading_seconds)
         self.tls = TlsSource(
@@ -125,6 +136,14 @@ class Investigation:
             **bounds,
         )
         self.broker = open_broker(self.settings, endpoints.stack)
+        proxy = self.settings.proxy
+        self.nginx = NginxSource(endpoints.stack, proxy, proxy.websocket_path, **bounds)
+        self.websocket = WebSocketSource(
+            lambda: find_places(self.settings, endpoints, self._finder.urls()), limit_seconds=limits.reading_seconds
+        )
+        self.websocket_log = WebSocketLogSource(
+            endpoints.stack, service, proxy.service, limit_seconds=limits.reading_seconds, max_bytes=limits.log_bytes
+        )
         self.prometheus = PrometheusSource(
             endpoints.prometheus_url,
             missing=f"prometheus is {endpoints.origins.get('prometheus', 'not configured')}",
@@ -189,6 +208,11 @@ class Investigation:
     def draw(self, figure: Figure) -> None:
         """Show a chart that was made from several readings."""
         self._notebook.show_figure(figure)
+
+    def suggest(self, ranked: pd.DataFrame) -> None:
+        """Show which runbooks are next and why (column ``runbook``, the first first), and leave them in the outcome."""
+        self.next_runbooks = tuple(str(runbook) for runbook in ranked["runbook"])
+        self.show_table("next runbooks", ranked)
 
     def assess(self, severity: Severity | None, reason: str) -> None:
         """Show how severe it all is, and why; the outcome is at least that severe."""
@@ -257,6 +281,7 @@ class Investigation:
             "title": findings[0].title if findings else "no cause found",
             "findings": [finding.to_finding() for finding in findings],
             "verdicts": [verdict.to_dict() for verdict in self.verdicts.values()],
+            "next_runbooks": list(self.next_runbooks),
             "mitigations": [mitigation.to_dict() for mitigation in self.mitigations.values()],
             "unavailable": sorted({f"{r.source}: {r.error}" for r in self.readings if not r.available}),
             "seconds": round(time.monotonic() - self._started, 3),

@@ -139,6 +139,21 @@ class BrokerSettings(_Section):
     account: str = ""
 
 
+class ProxySettings(_Section):
+    """The proxy's service; ``command`` dumps its configuration where it runs, ``configuration`` is a copy of it here.
+
+    ``websocket_url`` is what clients open (``wss://flowrex.app/ws``); without it the path is asked at the TLS endpoints' first, or
+    at the published ``port``.
+    """
+
+    service: str = "nginx"
+    port: int = Field(default=80, ge=1, le=65535)
+    command: tuple[str, ...] = Field(default=("nginx", "-v", "-T"), min_length=1)
+    configuration: Path | None = None
+    websocket_url: str = ""
+    websocket_path: str = Field(default="/ws", pattern="^/")
+
+
 class SentrySettings(_Section):
     """Sentry's API; without ``token`` nothing is asked. ``token`` needs the scope ``project:read`` alone."""
 
@@ -157,9 +172,13 @@ class PrometheusSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """The bounds of every reading (seconds, rows) and of a run (seconds)."""
+    """The bounds of every reading (seconds, rows) and of a run (seconds).
+
+    ``log_seconds`` are for a log, which an engine that is busy gives by some megabytes a second.
+    """
 
     reading_seconds: float = Field(default=5.0, gt=0, le=60)
+    log_seconds: float = Field(default=15.0, gt=0, le=60)
     rows: int = Field(default=1000, ge=1, le=1_000_000)
     log_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
     cell_seconds: float = Field(default=120.0, gt=0)
@@ -192,6 +211,7 @@ class Settings(BaseSettings):
     front_door: FrontDoorSettings = FrontDoorSettings()
     tls: TlsSettings = TlsSettings()
     broker: BrokerSettings = BrokerSettings()
+    proxy: ProxySettings = ProxySettings()
     prometheus: PrometheusSettings = PrometheusSettings()
     sentry: SentrySettings = SentrySettings()
     status_pages: Mapping[str, str] = Field(default_factory=lambda: dict(STATUS_PAGES))

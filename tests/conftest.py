@@ -14,6 +14,18 @@ from flowrex_ops import sandbox
 from flowrex_ops.sandbox import Sandbox, drills
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (``-n 2 --dist loadgroup``) each stack's sandbox belongs to one worker, and stays up there."""
+    for item in items:
+        wanted = getattr(item, "fixturenames", ())
+        stack = getattr(item, "callspec", None) and item.callspec.params.get("any_sandbox")  # type: ignore[attr-defined]
+        if stack == "compose" or "compose_sandbox" in wanted:
+            item.add_marker(pytest.mark.xdist_group("compose"))
+        elif stack == "supervisor" or "supervisor_sandbox" in wanted:
+            item.add_marker(pytest.mark.xdist_group("supervisor"))
+
+
 def missing_part(name: str) -> None:
     """Skip by name on a laptop; fail in CI, where everything is supposed to be there."""
     text = f"{name} is missing on this machine"

@@ -13,6 +13,16 @@ from flowrex_ops.model import Reading, Severity
 
 SYMPTOM_COLUMNS = ["symptom", "seen", "severity", "runbook", "says"]
 RUNBOOK_COLUMNS = ["runbook", "severity", "because"]
+ROOT_FIRST = (
+    "database_connections",
+    "memory_usage",
+    "certificate_expiry",
+    "trade_failures",
+    "websocket_disconnections",
+    "error_rate",
+)
+"""Of runbooks that explain symptoms of equal severity: a database that is full makes trades fail, and both make 5xx."""
+
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 READY = 200
 MOST = 0.5
@@ -81,15 +91,18 @@ def find_symptoms(
 
 
 def rank_runbooks(symptoms: pd.DataFrame) -> pd.DataFrame:
-    """The runbooks that explain what was seen: the most severe first, then the one with the most symptoms."""
-    seen = symptoms[symptoms["seen"].eq(YES) & symptoms["runbook"].ne("")]
+    """The runbooks that explain what was seen: the most severe first, then the nearest to the root of the trouble."""
+    seen = symptoms[symptoms["seen"].eq(YES) & ~symptoms["runbook"].isin(["", "triage"])]
     rows = [
-        (runbook, part["severity"].min(), "; ".join(dict.fromkeys(part["says"])), len(part))
+        (runbook, part["severity"].min(), "; ".join(dict.fromkeys(part["says"])), _depth(str(runbook)))
         for runbook, part in seen.groupby("runbook", sort=True)
     ]
-    frame = pd.DataFrame(rows, columns=[*RUNBOOK_COLUMNS, "symptoms"])
-    ranked = frame.sort_values(["severity", "symptoms", "runbook"], ascending=[True, False, True], ignore_index=True)
-    return ranked[RUNBOOK_COLUMNS]
+    frame = pd.DataFrame(rows, columns=[*RUNBOOK_COLUMNS, "depth"])
+    return frame.sort_values(["severity", "depth", "runbook"], ignore_index=True)[RUNBOOK_COLUMNS]
+
+
+def _depth(runbook: str) -> int:
+    return ROOT_FIRST.index(runbook) if runbook in ROOT_FIRST else len(ROOT_FIRST)
 
 
 def _row(symptom: str, runbook: str, look: Callable[[Any], _Seen] | None, reading: Reading[Any]) -> tuple[Any, ...]:

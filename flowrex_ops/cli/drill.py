@@ -85,7 +85,7 @@ def inject(scenario: ScenarioArgument, stack: StackOption = "supervisor", home: 
     drill = drills.get_drill(scenario)
     platform = open_sandbox(home_of(stack, home))
     drills.inject(platform, drill, progress)
-    thresholds = " ".join(f"-p {name}={value:g}" for name, value in drill.parameters.items())
+    thresholds = " ".join(f"-p {name}={value}" for name, value in drill.parameters.items())
     typer.echo(f"injected {scenario}; heal with 'flowrex-ops drill heal'")
     typer.echo(f"try: flowrex-ops run {drill.runbook} --settings {platform.settings_file} {thresholds}")
 

@@ -22,12 +22,16 @@ OPERATOR = "drill"
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What the runbook said of a drill. ``recovery_seconds`` counts from the start of the run to a quiet platform."""
+    """What the runbook said of a drill. ``recovery_seconds`` counts from the start of the run to a quiet platform.
+
+    ``alerts`` says which alerts did not fire that should have; empty when all did.
+    """
 
     drill: Drill
     result: RunResult
     recovery_seconds: float | None = None
     approved: bool = False
+    alerts: str = ""
 
     @property
     def found(self) -> list[str]:
@@ -49,11 +53,15 @@ class Score:
             said.append(f"diagnosis {self.result.diagnosis}, expected {expected[0] if expected else 'none'}")
         if self.result.status.value in ("failed", "interrupted"):
             said.append(f"the run {self.result.status.value}: {self.result.reason}")
+        if self.drill.leads_to and self.result.next_runbooks[:1] != (self.drill.leads_to,):
+            led = ", ".join(self.result.next_runbooks) or "nowhere"
+            said.append(f"leads to {led}, expected {self.drill.leads_to} first")
         reachable = not any(cause.endswith(".unreachable") for cause in expected)
         if reachable and (unknown := self._inconclusive()):
             said.append(f"inconclusive though every source answers: {', '.join(unknown)}")
         if self.approved and self.drill.cures and self.recovery_seconds is None:
             said.append(f"not healthy {RECOVERY_SECONDS:g} s after the approved mitigations")
+        said += [self.alerts] if self.alerts else []
         said += [f"{slug} was {state}, not verified" for slug, state in self._unverified().items()]
         return said
 
@@ -97,8 +105,9 @@ def play(
         on_progress(f"running {drill.runbook}")
         started = time.monotonic()
         result = run_runbook(drill.runbook, _parameters(sandbox, drill, approve), on_event=on_event)
+        alerts = _await_alerts(sandbox, drill, on_progress)
         recovery = _await_recovery(sandbox, started) if approve else None
-        return Score(drill, result, recovery, approved=bool(approve))
+        return Score(drill, result, recovery, approved=bool(approve), alerts=alerts)
     finally:
         if heal:
             on_progress("healing")
@@ -108,6 +117,20 @@ def play(
 def _parameters(sandbox: Sandbox, drill: Drill, approve: Sequence[str]) -> dict[str, Any]:
     given: dict[str, Any] = {**drill.parameters, "settings": str(sandbox.settings_file)}
     return given | ({"approve": list(approve), "operator": OPERATOR} if approve else {})
+
+
+def _await_alerts(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -> str:
+    """Why not all of the drill's alerts fired; nothing on a machine without Prometheus."""
+    from flowrex_ops.sandbox.monitoring.alerts import await_alerts, has_alerts
+
+    if not drill.alerts or not has_alerts(sandbox):
+        return ""
+    on_progress(f"waiting for {', '.join(drill.alerts)}")
+    try:
+        await_alerts(sandbox, drill.alerts)
+    except SandboxError as error:
+        return str(error)
+    return ""
 
 
 def _await_recovery(sandbox: Sandbox, started: float) -> float | None:

@@ -103,7 +103,7 @@ class Findings:
         return RunStatus.PARTIAL if unknown else RunStatus.COMPLETE
 
     def to_metadata(self) -> dict[str, Any]:
-        """``{severity, diagnosis, findings, verdicts, mitigations, readings}`` and ``platform``/``stack``/``operator``."""
+        """``{severity, diagnosis, findings, verdicts, mitigations, readings, next_runbooks}`` and ``platform``/``stack``/``operator``."""
         said = {key: self._closing[key] for key in ("platform", "stack", "operator") if self._closing.get(key)}
         return {
             "severity": self.severity,
@@ -112,6 +112,7 @@ class Findings:
             "verdicts": self.verdicts,
             "mitigations": self.mitigations,
             "readings": self.readings,
+            "next_runbooks": list(self._closing.get("next_runbooks") or ()),
             **said,
         }
 

@@ -18,6 +18,7 @@ class RunResult:
     """A finished run. ``record`` and ``html`` are absolute paths; everything is redacted.
 
     ``id`` is what people call the record; ``reason`` says why it failed or was interrupted.
+    ``next_runbooks`` is what triage suggests, the first first.
     """
 
     id: str
@@ -33,6 +34,7 @@ class RunResult:
     verdicts: tuple[dict[str, Any], ...]
     mitigations: tuple[dict[str, Any], ...]
     seconds: float
+    next_runbooks: tuple[str, ...] = ()
 
     @classmethod
     def from_metadata(cls, record: dict[str, Any], notebook: Path, html: Path) -> RunResult:
@@ -52,10 +54,11 @@ class RunResult:
             verdicts=tuple(record["verdicts"]),
             mitigations=tuple(record["mitigations"]),
             seconds=record["seconds"],
+            next_runbooks=tuple(record.get("next_runbooks") or ()),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The object that ``flowrex-ops run --json`` prints."""
+        """The object that ``flowrex-ops run --json`` prints; ``next_runbooks`` is there only where triage suggests some."""
         return {
             "record": str(self.record),
             "html": str(self.html),
@@ -68,6 +71,7 @@ class RunResult:
             "verdicts": [_only(_VERDICT, verdict) for verdict in self.verdicts],
             "mitigations": [_only(_MITIGATION, mitigation) for mitigation in self.mitigations],
             "seconds": self.seconds,
+            **({"next_runbooks": list(self.next_runbooks)} if self.next_runbooks else {}),
         }
 
 

@@ -25,7 +25,8 @@ class Drill:
     """A scenario.
 
     ``expected``: the causes to confirm, the first is the diagnosis. ``approve``: the mitigations that bring recovery
-    if ``cures``, or a part of it if not.
+    if ``cures``, or a part of it if not. ``leads_to`` is the runbook that triage must suggest first; ``alerts`` are those
+    that must fire.
     """
 
     scenario: str
@@ -36,7 +37,9 @@ class Drill:
     cures: bool = False
     runbook: str = "database_connections"
     stacks: tuple[str, ...] = BOTH
-    parameters: Mapping[str, float] = field(default_factory=lambda: dict(FAST))
+    parameters: Mapping[str, Any] = field(default_factory=lambda: dict(FAST))
+    leads_to: str = ""
+    alerts: tuple[str, ...] = ()
 
     @property
     def forbidden(self) -> tuple[str, ...]:
@@ -56,4 +59,6 @@ class Drill:
             "parameters": dict(self.parameters),
             "approve": list(self.approve),
             "cures": self.cures,
+            "leads_to": self.leads_to,
+            "alerts": list(self.alerts),
         }

@@ -8,12 +8,18 @@ from flowrex_ops.errors import UsageError
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.certificates import LIFE_DAYS
 from flowrex_ops.sandbox.drill import Drill
+from flowrex_ops.sandbox.drills_errors import ERRORS
 from flowrex_ops.sandbox.drills_memory import MEMORY
 from flowrex_ops.sandbox.drills_trades import TRADES
+from flowrex_ops.sandbox.drills_triage import TRIAGE
+from flowrex_ops.sandbox.drills_websockets import WEBSOCKETS
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
+from flowrex_ops.sandbox.faults.errors import await_calm
 from flowrex_ops.sandbox.faults.memory import has_stood_still
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outside import seconds_since_trouble
+from flowrex_ops.sandbox.faults.streams import await_streams
+from flowrex_ops.sandbox.monitoring.alerts import await_silence, has_alerts
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
 
@@ -96,17 +102,27 @@ _DATABASE: tuple[Drill, ...] = (
 )
 
 
-def _certificates(scenario: str, title: str, *faults: f.Fault, expected: tuple[str, ...] = ()) -> Drill:
-    return Drill(scenario, title, faults, expected, runbook="certificate_expiry", parameters={})
+def _certificates(
+    scenario: str, title: str, *faults: f.Fault, expected: tuple[str, ...] = (), alerts: tuple[str, ...] = ()
+) -> Drill:
+    return Drill(scenario, title, faults, expected, runbook="certificate_expiry", parameters={}, alerts=alerts)
 
 
 _CERTIFICATE_DRILLS = (
     _certificates("certificates-healthy", "nothing is wrong with any certificate"),
     _certificates(
-        "certificate-expired", "the certificate ended two days ago", f.ExpiredCertificate(), expected=("tls.expired",)
+        "certificate-expired",
+        "the certificate ended two days ago",
+        f.ExpiredCertificate(),
+        expected=("tls.expired",),
+        alerts=("CertificateExpired", "CertificateRefused"),
     ),
     _certificates(
-        "certificate-expiring", "the certificate ends in nine days", f.ExpiringCertificate(), expected=("tls.expiring",)
+        "certificate-expiring",
+        "the certificate ends in nine days",
+        f.ExpiringCertificate(),
+        expected=("tls.expiring",),
+        alerts=("CertificateExpiringSoon",),
     ),
     _certificates(
         "certificate-not-yet-valid",
@@ -163,7 +179,7 @@ _CERTIFICATE_DRILLS = (
     ),
 )
 
-DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *MEMORY)
+DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *ERRORS, *WEBSOCKETS, *TRIAGE, *MEMORY)
 
 _QUIET_SECONDS = 15.0
 
@@ -179,9 +195,18 @@ def get_drill(scenario: str) -> Drill:
 
 def inject(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -> None:
     """Set the drill's faults off in a healthy sandbox; returns once each is in place and old enough to be noticed."""
+    if sandbox.state.stack not in drill.stacks:
+        raise UsageError(
+            f"drill '{drill.scenario}' is not for stack '{sandbox.state.stack}'; take --stack {drill.stacks[0]}"
+        )
     on_progress("waiting for the platform to be healthy")
     _await_quiet(sandbox, "the platform was healthy before the drill")
     _await_trading(sandbox, drill)
+    if "baseline_minutes" in drill.parameters:
+        # What failed in an earlier drill must be neither recent nor in the time that this one is compared with.
+        await_calm(sandbox, 60 * (drill.parameters["recent_minutes"] + drill.parameters["baseline_minutes"]))
+    if drill.runbook == "triage" and has_alerts(sandbox):
+        await_silence(sandbox)
     _await_steady_memory(sandbox, drill)
     for fault in drill.faults:
         on_progress(f"injecting {fault.name}")
@@ -196,7 +221,9 @@ def heal(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
 def _await_trading(sandbox: Sandbox, drill: Drill) -> None:
     """What failed in an earlier drill must no longer be recent."""
     recent_seconds = 60 * drill.parameters.get("recent_minutes", 0.0)
-    if recent_seconds:
+    if drill.runbook == "websocket_disconnections":
+        await_streams(sandbox, recent_seconds)
+    elif recent_seconds:
         await_condition(
             lambda: seconds_since_trouble(sandbox) > recent_seconds,
             "trades were filled again",

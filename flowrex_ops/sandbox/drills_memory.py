@@ -27,9 +27,17 @@ MEMORY: tuple[Drill, ...] = (
         "a cache in one replica takes most of what it may have, and does not grow",
         (memory.MemoryHeld(),),
         "memory.container-limit",
+        alerts=("HighMemoryUsage",),
     ),
     # Only a container has a limit that the kernel kills for; a plain process would take the whole machine along.
-    _memory("oom-kill", "a request wants too much", (memory.OomKill(),), "memory.oom-killed", stacks=COMPOSE_ONLY),
+    _memory(
+        "oom-kill",
+        "a request wants too much",
+        (memory.OomKill(),),
+        "memory.oom-killed",
+        stacks=COMPOSE_ONLY,
+        alerts=("BackendRestarted",),
+    ),
     _memory("redis-growth", "sessions without an expiry fill Redis", (keyspace.RedisGrows(),), "memory.redis-growth"),
     _memory(
         "redis-evicting",

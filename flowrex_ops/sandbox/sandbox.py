@@ -6,7 +6,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import psycopg
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.model import Replica
 from flowrex_ops.sandbox.certificates import SITES, Authority
+from flowrex_ops.sandbox.embedded.configuration import nginx_command
+from flowrex_ops.sandbox.embedded.parts import find_parts
 from flowrex_ops.sandbox.state import BROKER_ACCOUNT, State, read_state, write_private
 from flowrex_ops.settings import DEFAULT_FILE
 from flowrex_ops.stack import Stack
@@ -153,6 +155,7 @@ def _settings_text(sandbox: Sandbox) -> str:
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
         "backend": backend,
         "tls": _tls(sandbox),
+        "proxy": _proxy(sandbox),
         "front_door": {"url": sandbox.url},
         "broker": {"url": sandbox.outside_url, "token": state.broker_token, "account": BROKER_ACCOUNT},
     }
@@ -160,9 +163,15 @@ def _settings_text(sandbox: Sandbox) -> str:
     sections["status_pages"] = {page: f"{sandbox.outside_url}/status/{page}" for page in STATUS_PAGES}
     if "prometheus" in state.ports:
         sections["prometheus"] = {"url": f"http://127.0.0.1:{state.ports['prometheus']}"}
-    lines = [f"# Written by 'flowrex-ops sandbox up' for sandbox '{state.name}'.", f'platform = "{state.name}"']
-    for section, values in sections.items():
-        if values:
+    head = f"# Written by 'flowrex-ops sandbox up' for sandbox '{state.name}'.\n"
+    return head + to_toml({"platform": state.name, **sections})
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """*settings* as a TOML document: single values first, then a table for each mapping that is not empty."""
+    lines = [f"{name} = {_toml(value)}" for name, value in settings.items() if not isinstance(value, Mapping)]
+    for section, values in settings.items():
+        if isinstance(values, Mapping) and values:
             lines += ["", f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
     return "\n".join(lines) + "\n"
 
@@ -175,6 +184,16 @@ def _tls(sandbox: Sandbox) -> dict[str, Any]:
     where = {"host": "127.0.0.1", "port": sandbox.state.ports["https"]}
     sites = [{**where, "server_name": site, "certificate": str(authority.fullchain(site))} for site in SITES]
     return {"ca_file": str(authority.anchor), "endpoints": sites}
+
+
+def _proxy(sandbox: Sandbox) -> dict[str, Any]:
+    """Where WebSockets are opened through the proxy, and how an NGINX that is no container tells its configuration."""
+    state = sandbox.state
+    if "http" not in state.ports:
+        return {}
+    address = {"websocket_url": f"ws://127.0.0.1:{state.ports['http']}/ws"}
+    nginx = find_parts().nginx if state.stack == "supervisor" else None
+    return address | ({"command": [*nginx_command(state, nginx), "-v", "-T"]} if nginx else {})
 
 
 def _toml(value: object) -> str:

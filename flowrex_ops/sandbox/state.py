@@ -29,7 +29,8 @@ class State:
     """Ports by purpose (``postgres``, ``redis``, ``http``, ``backend-1`` …), passwords and places of one sandbox.
 
     ``run_dir`` holds the sockets, ``data_dir`` the database; both are in the home unless that cannot be (a path too
-    long for a socket, a home that the database's user may not enter).
+    long for a socket, a home that the database's user may not enter). ``version`` is the backend's release, ``defects``
+    the names of those that it brings (see ``backend/app/defects.py``).
     """
 
     stack: str
@@ -39,6 +40,8 @@ class State:
     ports: dict[str, int]
     run_dir: str
     data_dir: str
+    version: str = VERSION
+    defects: str = ""
     app_password: str = field(default_factory=_secret, repr=False)
     admin_password: str = field(default_factory=_secret, repr=False)
     reporting_password: str = field(default_factory=_secret, repr=False)

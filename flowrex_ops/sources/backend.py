@@ -26,6 +26,13 @@ TRADE_METRICS = {"flowrex_trades_failed_total": "reason", "flowrex_trades_total"
 """The counters of trades, and the label that tells what was counted; a counter without it counts as ``""``."""
 
 COUNTER_COLUMNS = ["at", "replica", "error", "counter", "label", "value"]
+WEBSOCKET_METRICS = {
+    "flowrex_websocket_connections": "connections",
+    "flowrex_websocket_messages_total": "messages",
+    "flowrex_websocket_closed_total": "closed",
+    "process_resident_memory_bytes": "memory_bytes",
+}
+WEBSOCKET_COLUMNS = ["at", "replica", "error", *WEBSOCKET_METRICS.values()]
 POOL_COLUMNS = ["at", "replica", "error", *POOL_METRICS.values()]
 
 
@@ -57,12 +64,7 @@ class BackendSource(Source):
 
         Gauges are connections, ``wait_seconds`` is a running total; ``error`` is None where the replica answered.
         """
-        frames = [self._sample()]
-        until = time.monotonic() + window_seconds
-        while time.monotonic() + every_seconds <= until:
-            time.sleep(every_seconds)
-            frames.append(self._sample())
-        samples = pd.DataFrame([row for frame in frames for row in frame], columns=POOL_COLUMNS)
+        samples = pd.DataFrame(_repeat(self._sample, window_seconds, every_seconds), columns=POOL_COLUMNS)
         if samples["error"].notna().all():
             raise SourceUnavailableError(f"no backend replica answered: {samples['error'].iloc[-1]}")
         return samples
@@ -73,14 +75,21 @@ class BackendSource(Source):
 
         Counters only tell something by their growth. A replica that did not answer is a row with its error.
         """
-        rows = self._sample_trades()
-        until = time.monotonic() + window_seconds
-        while time.monotonic() + every_seconds <= until:
-            time.sleep(every_seconds)
-            rows += self._sample_trades()
-        samples = pd.DataFrame(rows, columns=COUNTER_COLUMNS)
+        samples = pd.DataFrame(_repeat(self._sample_trades, window_seconds, every_seconds), columns=COUNTER_COLUMNS)
         if samples["error"].notna().all():
             raise SourceUnavailableError(f"no backend replica told its trades: {samples['error'].iloc[-1]}")
+        return samples
+
+    @reads("WebSocket gauges", extra_seconds="window_seconds")
+    def sample_websockets(self, *, window_seconds: float = 4.0, every_seconds: float = 0.5) -> pd.DataFrame:
+        """Connections, counters and resident memory of every replica over a window; columns ``WEBSOCKET_COLUMNS``.
+
+        Messages and closings are running totals; what a replica does not tell is missing.
+        """
+        rows = _repeat(self._sample_websockets, window_seconds, every_seconds)
+        samples = pd.DataFrame(rows, columns=WEBSOCKET_COLUMNS)
+        if samples["error"].notna().all():
+            raise SourceUnavailableError(f"no backend replica told its WebSockets: {samples['error'].iloc[-1]}")
         return samples
 
     @reads("readiness")
@@ -101,6 +110,12 @@ class BackendSource(Source):
                 if answer["error"] is None
                 else [{**nothing, "replica": answer["replica"], "error": answer["error"]}]
             )
+        ]
+
+    def _sample_websockets(self) -> list[dict[str, Any]]:
+        at = datetime.now(UTC)
+        return [
+            {**row, "at": at} for row in self._ask_all("/metrics", lambda answer: parse_websocket_metrics(answer.text))
         ]
 
     def _sample(self) -> list[dict[str, Any]]:
@@ -142,17 +157,46 @@ def parse_pool_metrics(text: str) -> dict[str, Any]:
 
     Raises ValueError when the page is not in that format or lacks the pool gauge.
     """
+    values = _sum_metrics(text, POOL_METRICS)
+    if "in_use" not in values:
+        raise ValueError("its /metrics has no flowrex_database_connections")
+    return dict(values)
+
+
+def parse_websocket_metrics(text: str) -> dict[str, Any]:
+    """Connections, counters and resident memory out of a Prometheus text page, summed over labels.
+
+    Raises ValueError when the page is not in that format or lacks the gauge of connections.
+    """
+    values = _sum_metrics(text, WEBSOCKET_METRICS)
+    if "connections" not in values:
+        raise ValueError("its /metrics has no flowrex_websocket_connections")
+    return dict(values)
+
+
+def _sum_metrics(text: str, metrics: Mapping[str, str]) -> dict[str, float]:
+    """By column the sum of each of *metrics* over its labels."""
     from prometheus_client.parser import text_string_to_metric_families
 
     values: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.name in POOL_METRICS:
-                column = POOL_METRICS[sample.name]
+            if sample.name in metrics:
+                column = metrics[sample.name]
                 values[column] = values.get(column, 0.0) + float(sample.value)
-    if "in_use" not in values:
-        raise ValueError("its /metrics has no flowrex_database_connections")
-    return dict(values)
+    return values
+
+
+def _repeat(
+    sample: Callable[[], list[dict[str, Any]]], window_seconds: float, every_seconds: float
+) -> list[dict[str, Any]]:
+    """The rows of one sample after the other until the window is over."""
+    rows = sample()
+    until = time.monotonic() + window_seconds
+    while time.monotonic() + every_seconds <= until:
+        time.sleep(every_seconds)
+        rows += sample()
+    return rows
 
 
 def parse_trade_counters(text: str) -> list[dict[str, Any]]:

@@ -169,6 +169,10 @@ class ReplicaFinder:
         """Replica to base URL of the backend's replicas."""
         return backend_urls(self._settings, self._ask())
 
+    def upstreams(self) -> dict[str, str]:
+        """``host:port`` as the proxy has it to the replica of the backend that answers there; stopped ones too."""
+        return upstream_addresses(self._settings, self._ask())
+
     def addresses(self) -> dict[str, str]:
         """Address that PostgreSQL may see a client come from, to the replica that has it."""
         return unambiguous_addresses(self._ask())
@@ -191,6 +195,18 @@ def backend_urls(settings: Settings, replicas: Sequence[Replica]) -> dict[str, s
         return {f"{backend.service}-{n}": url.rstrip("/") for n, url in enumerate(backend.urls, start=1)}
     running = [r for r in replicas if r.service == backend.service and r.running and backend.port in r.ports]
     return {replica.name: "http://{}:{}".format(*replica.ports[backend.port]) for replica in running}
+
+
+def upstream_addresses(settings: Settings, replicas: Sequence[Replica]) -> dict[str, str]:
+    """Where each replica of the backend can be asked: at its own addresses and its published port."""
+    backend = settings.backend
+    found: dict[str, set[str]] = {}
+    for replica in (r for r in replicas if r.service == backend.service):
+        places = [f"{address}:{backend.port}" for address in replica.addresses]
+        places += ["{}:{}".format(*replica.ports[backend.port])] if backend.port in replica.ports else []
+        for place in places:
+            found.setdefault(place, set()).add(replica.name)
+    return {place: names.pop() for place, names in found.items() if len(names) == 1}
 
 
 def unambiguous_addresses(replicas: Sequence[Replica]) -> dict[str, str]:

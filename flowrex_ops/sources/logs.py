@@ -12,23 +12,19 @@ import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import LogLine
+from flowrex_ops.sources.access_log import count_statuses
+from flowrex_ops.sources.error_log import ErrorLog, read_errors
 from flowrex_ops.sources.reading import Source, reads
+from flowrex_ops.sources.tracebacks import POOL_ERRORS
 from flowrex_ops.sources.trade_log import count_trade_failures
 from flowrex_ops.stack import Stack
 
-POOL_ERRORS = (
-    "connection pool",
-    "pool timeout",
-    "pooltimeout",
-    "queuepool limit",
-    "too many clients",
-    "remaining connection slots",
-)
-"""What drivers and pools say, in lower case, when there is no connection to be had."""
 DURATION_MS = re.compile(r"""duration_ms["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)""")
 ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
-STATUS = re.compile(r"""status["']?\s*[=:]\s*["']?([1-5]\d\d)\b""")
+STATUS = re.compile(r"""(?:status["']?\s*[=:]\s*["']?|HTTP/[\d.]+\\?" )([1-5]\d\d)\b""")
 KEPT_SLOW_REQUESTS = 200
+ERROR_BYTES = 32 * 1024 * 1024
+"""Understanding tracebacks takes a second or two for as much, on a slow machine the whole of a reading's time."""
 
 
 @dataclass(slots=True)
@@ -102,6 +98,29 @@ class LogSource(Source):
             return count_trade_failures(lines, recent_since=now - timedelta(minutes=recent_minutes))
         except (OSError, UnicodeError) as error:
             raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
+
+    @reads("errors in the log")
+    def get_errors(self, *, since: timedelta, recent_minutes: float) -> ErrorLog:
+        """Requests and what went wrong with them, clustered; an :class:`ErrorLog` of the newest 32 MB at most."""
+        now = datetime.now(UTC)
+        lines = self._stack.read_logs(self._service, since=now - since, max_bytes=min(self._max_bytes, ERROR_BYTES))
+        try:
+            return read_errors(
+                lines, until=now, since=now - since, recent_since=now - timedelta(minutes=recent_minutes)
+            )
+        except (OSError, UnicodeError) as error:
+            raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
+
+    @reads("statuses in the log")
+    def count_statuses(self, *, since: timedelta) -> pd.DataFrame:
+        """The playbook's count: status, lines. In one pass, however long the log is, and without holding it."""
+        since_at = datetime.now(UTC) - since
+        chunks = self._stack.read_log_chunks(self._service, since=since_at, max_bytes=self._max_bytes)
+        try:
+            found = count_statuses(chunks)
+        except OSError as error:
+            raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
+        return pd.DataFrame(list(found.items()), columns=["status", "lines"])
 
 
 def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:

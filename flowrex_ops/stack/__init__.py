@@ -44,6 +44,10 @@ class Stack(Protocol):
         """The service's log lines (stdout and stderr of all replicas) since a time, streamed, newest *max_bytes* at most."""
         ...
 
+    def read_log_chunks(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[bytes]:
+        """The same log as raw bytes, one replica after another, in pieces that end with a line: for counting."""
+        ...
+
     def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
         """Run a command that only reads inside a running replica, with its environment and in its working directory.
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
 from flowrex_ops.stack.disks import DF, each_once, parse_df
+from flowrex_ops.stack.dockerlog import open_log
 from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time
-from flowrex_ops.stack.logstream import newest_bytes, split_lines
+from flowrex_ops.stack.logstream import newest_bytes, split_lines, whole_lines
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -102,6 +103,14 @@ class ComposeStack:
         share = max(1, max_bytes // max(1, len(containers)))
         yield from merge_by_time([self._read_log(container, service, since, share) for container in containers])
 
+    def read_log_chunks(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[bytes]:
+        """Pieces of the containers' logs; *max_bytes* is shared out between the containers."""
+        containers = self._containers(service)
+        share = max(1, max_bytes // max(1, len(containers)))
+        until = datetime.now(UTC)
+        for container in containers:
+            yield from whole_lines(newest_bytes(self._log_of(container, since, until, timestamps=False), share))
+
     def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
         """``docker exec``, under coreutils' ``timeout`` so that nothing is left running in the container."""
         container = replica.identity.partition("@")[0]
@@ -147,22 +156,20 @@ class ComposeStack:
         )
 
     def _read_log(self, container: Container, service: str, since: datetime, max_bytes: int) -> Iterator[LogLine]:
-        until = datetime.now(UTC).timestamp()
-
-        def chunks() -> Iterator[bytes]:
-            found: Iterator[bytes] = self._ask(
-                lambda _: container.logs(
-                    stream=True, follow=False, timestamps=True, since=since.timestamp(), until=until
-                )
-            )
-            yield from self._guarded(found)
-
+        chunks = self._log_of(container, since, datetime.now(UTC), timestamps=True)
         name = _replica(container.attrs).name
         for text in split_lines(newest_bytes(chunks, max_bytes)):
             stamp, _, rest = text.partition(" ")
             at = _time(stamp)
             if at is None or at >= since:
                 yield LogLine(service, name, rest if at else text, at)
+
+    def _log_of(self, container: Container, since: datetime, until: datetime, *, timestamps: bool) -> Iterator[bytes]:
+        """The container's log as it streams by."""
+        given: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": int(timestamps)}
+        given |= {"since": f"{since.timestamp():.6f}", "until": f"{until.timestamp():.6f}"}
+        found = self._ask(lambda client: open_log(client.api, str(container.id), given))
+        yield from self._guarded(found)
 
     def _discover_project(self) -> str:
         found = self._ask(lambda client: client.containers.list(filters={"label": [f"{SERVICE}={LANDMARK}"]}))

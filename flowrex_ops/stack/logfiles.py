@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from flowrex_ops.model import LogLine
+from flowrex_ops.stack.logstream import PIECE_BYTES, whole_lines
 
 _HEAD = 80
 """Characters at the start of a line in which its time is looked for."""
@@ -67,6 +69,46 @@ def read_log_file(path: Path, *, service: str, replica: str, since: datetime, ma
         yield from (LogLine(service, replica, text, None) for text in rest)
 
 
+def read_log_chunks(path: Path, *, since: datetime, max_bytes: int) -> Iterator[bytes]:
+    """What ``read_log_file`` reads, as pieces of whole lines. Where *since* lies is searched for, not read up to."""
+    for file, offset in _parts(path, max_bytes):
+        with file.open("rb") as stream:
+            end = stream.seek(0, 2)
+            stream.seek(_first_since(stream, since, offset, end))
+            yield from whole_lines(iter(lambda: stream.read(PIECE_BYTES), b""))  # used up before the next
+
+
+def _first_since(stream: BinaryIO, since: datetime, start: int, end: int) -> int:
+    """Where the first line at or after *since* begins, between two offsets; times in a log only grow."""
+    while end - start > PIECE_BYTES:
+        middle = (start + end) // 2
+        at, place = _time_after(stream, middle, end)
+        if at is not None and at < since:
+            start = place
+        else:
+            end = middle
+    stream.seek(max(0, start - 1))
+    if start:
+        stream.readline()  # the rest of a line that the offset cuts in two
+    for line in iter(stream.readline, b""):
+        at = parse_time(line[:_HEAD].decode("utf-8", errors="replace"))
+        if at is not None and at >= since:
+            return stream.tell() - len(line)
+    return stream.tell()
+
+
+def _time_after(stream: BinaryIO, offset: int, end: int) -> tuple[datetime | None, int]:
+    """The time of the first line after *offset* that has one, and where that line begins."""
+    stream.seek(offset)
+    stream.readline()
+    while stream.tell() < end:
+        place = stream.tell()
+        at = parse_time(stream.readline()[:_HEAD].decode("utf-8", errors="replace"))
+        if at is not None:
+            return at, place
+    return None, end
+
+
 def merge_by_time(streams: Sequence[Iterator[LogLine]]) -> Iterator[LogLine]:
     """The streams as one, ordered by time; each is read only as far as needed."""
     beginning = datetime.min.replace(tzinfo=UTC)
@@ -78,6 +120,17 @@ def _size(path: Path) -> int:
 
 
 def _tail(path: Path, max_bytes: int) -> Iterator[str]:
+    for file, offset in _parts(path, max_bytes):
+        with file.open("rb") as stream:
+            if offset:
+                stream.seek(offset - 1)
+                stream.readline()  # the rest of a line that the limit cuts in two
+            for raw in stream:
+                yield raw.decode("utf-8", errors="replace").rstrip("\r\n")
+
+
+def _parts(path: Path, max_bytes: int) -> list[tuple[Path, int]]:
+    """The file and its rotated predecessor, the older first, each with the offset from which on it counts."""
     left = max_bytes
     parts: list[tuple[Path, int]] = []
     for file in (path, path.with_name(path.name + ".1")):
@@ -85,10 +138,4 @@ def _tail(path: Path, max_bytes: int) -> Iterator[str]:
             size = file.stat().st_size
             parts.append((file, max(0, size - left)))
             left -= size
-    for file, offset in reversed(parts):
-        with file.open("rb") as stream:
-            if offset:
-                stream.seek(offset - 1)
-                stream.readline()  # the rest of a line that the limit cuts in two
-            for raw in stream:
-                yield raw.decode("utf-8", errors="replace").rstrip("\r\n")
+    return parts[::-1]

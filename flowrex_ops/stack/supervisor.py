@@ -27,7 +27,7 @@ from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
 from flowrex_ops.stack.disks import local_disks
 from flowrex_ops.stack.execution import shortened
-from flowrex_ops.stack.logfiles import merge_by_time, read_log_file
+from flowrex_ops.stack.logfiles import merge_by_time, read_log_chunks, read_log_file
 from flowrex_ops.stack.processes import count_restarts, read_usage
 
 INVENTORY = "services.json"
@@ -121,16 +121,24 @@ class SupervisorStack:
 
     def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[LogLine]:
         """Lines of all replicas merged by time; *max_bytes* is shared out between the replicas."""
-        found = [(entry, info) for entry, info in self._processes() if entry.service == service]
-        share = max(1, max_bytes // max(1, len(found)))
+        files = self._log_files(service)
+        share = max(1, max_bytes // max(1, len(files)))
         streams = [
-            read_log_file(
-                Path(str(info["stdout_logfile"])), service=service, replica=entry.replica, since=since, max_bytes=share
-            )
-            for entry, info in found
-            if info.get("stdout_logfile")
+            read_log_file(file, service=service, replica=replica, since=since, max_bytes=share)
+            for replica, file in files.items()
         ]
         yield from merge_by_time(streams)
+
+    def read_log_chunks(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[bytes]:
+        """Pieces of the replicas' files; *max_bytes* is shared out between the replicas."""
+        files = self._log_files(service)
+        share = max(1, max_bytes // max(1, len(files)))
+        for file in files.values():
+            yield from read_log_chunks(file, since=since, max_bytes=share)
+
+    def _log_files(self, service: str) -> dict[str, Path]:
+        found = [(entry, info) for entry, info in self._processes() if entry.service == service]
+        return {entry.replica: Path(str(info["stdout_logfile"])) for entry, info in found if info.get("stdout_logfile")}
 
     def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
         """Run *argv* beside the replica's process, with the environment and working directory of the inventory."""
@@ -193,6 +201,18 @@ class SupervisorStack:
         self._call("supervisor.stopAllProcesses", _WITHOUT_WAITING)
         while time.monotonic() < deadline and any(info["pid"] for _, info in self._processes()):
             time.sleep(_POLL_SECONDS)
+
+    def replace_group(self, group: str, *, timeout_seconds: float) -> None:
+        """Stop a group's processes and read their configuration anew, without starting them; only the sandbox does this."""
+        for entry, _ in self._processes():
+            if entry.program.startswith(f"{group}:"):
+                self._call("supervisor.stopProcess", entry.program, _WITHOUT_WAITING)
+        for entry, _ in self._processes():
+            if entry.program.startswith(f"{group}:"):
+                self._await(entry.program, running=False, timeout_seconds=timeout_seconds)
+        self._call("supervisor.reloadConfig")
+        self._call("supervisor.removeProcessGroup", group)
+        self._call("supervisor.addProcessGroup", group)
 
     def _program(self, replica: Replica) -> str:
         for entry, _ in self._processes():

@@ -101,9 +101,15 @@ def test_nothing_seen_ranks_nothing() -> None:
     assert rank_runbooks(seen()).empty
 
 
-def test_most_severe_first_then_the_most_symptoms() -> None:
-    ranked = rank_runbooks(seen(pools=pools(5), log=log(pool_errors=3, server_errors=60), trades=trades(50, 2)))
-    assert ranked["runbook"].tolist() == ["database_connections", "error_rate", "trade_failures"]
+def test_most_severe_first() -> None:
+    ranked = rank_runbooks(seen(trades=trades(0, 9), pools=pools(5)))
+    assert ranked["runbook"].tolist() == ["trade_failures", "database_connections"]
+
+
+def test_nearest_to_the_root_first_where_severity_is_equal() -> None:
+    """Full pools make trades fail, and both make 5xx."""
+    ranked = rank_runbooks(seen(pools=pools(5), log=log(server_errors=60), trades=trades(50, 2)))
+    assert ranked["runbook"].tolist() == ["database_connections", "trade_failures", "error_rate"]
 
 
 def test_what_cannot_be_seen_is_unknown() -> None:

@@ -1,4 +1,4 @@
-"""``trade_failures`` where everything that it asks is gone, or accepts and never answers: it finishes, and says so."""
+"""Runbooks where everything that they ask is gone, or accepts and never answers: they finish, and say so."""
 
 from __future__ import annotations
 
@@ -39,19 +39,28 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
         yield number
 
 
-def test_it_finishes(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("runbook", "diagnosis", "verdicts"),
+    [
+        ("trade_failures", "trades.database", {"confirmed", "inconclusive"}),
+        ("error_rate", None, {"inconclusive"}),
+    ],
+)
+def test_it_finishes(
+    runbook: str, diagnosis: str | None, verdicts: set[str], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No traceback, no secret, a bounded time; what could not be read is inconclusive, never ruled out."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "gone.toml"
     file.write_text(SETTINGS.format(folder=tmp_path, port=port), encoding="utf-8")
     started = time.monotonic()
 
-    result = run_runbook("trade_failures", {"settings": str(file)})
+    result = run_runbook(runbook, {"settings": str(file)})
 
     assert time.monotonic() - started < 60
     assert result.status.value == "partial"
-    assert result.diagnosis == "trades.database"
-    assert {verdict["verdict"] for verdict in result.verdicts} == {"confirmed", "inconclusive"}
+    assert result.diagnosis == diagnosis
+    assert {verdict["verdict"] for verdict in result.verdicts} == verdicts
     text = result.record.read_text(encoding="utf-8") + result.html.read_text(encoding="utf-8")
     assert [word for word in ("Traceback", *SECRETS) if word in text] == []
 

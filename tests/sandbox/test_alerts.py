@@ -11,7 +11,9 @@ from pathlib import Path
 
 from conftest import missing_part
 
+from flowrex_ops.catalog import runbooks_by_alert
 from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.drills import DRILLS
 from flowrex_ops.sandbox.monitoring.alerts import firing, has_alerts
 from flowrex_ops.sandbox.monitoring.configuration import RULES
 
@@ -26,6 +28,18 @@ def test_promtool_accepts_the_rules_as_production_would_have_them(tmp_path: Path
     done = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(re.findall('- alert:', text))} rules found" in done.stdout
+
+
+def rules() -> set[str]:
+    return set(re.findall(r"- alert: (\w+)", RULES.read_text(encoding="utf-8")))
+
+
+def test_every_alert_leads_to_a_runbook_and_no_runbook_waits_for_one_that_is_not_there() -> None:
+    assert set(runbooks_by_alert()) == rules()
+
+
+def test_every_alert_fires_in_a_drill() -> None:
+    assert {alert for drill in DRILLS for alert in drill.alerts} == rules()
 
 
 def test_every_rule_can_be_evaluated(any_sandbox: Sandbox) -> None:

@@ -36,6 +36,11 @@ QUICK_DIAGNOSTICS = (
         "docker-compose -f docker-compose.prod.yml logs --tail=100 backend",
         ("route=/api/portfolio",),
     ),
+    Pasted(
+        "error distribution",
+        """docker-compose -f docker-compose.prod.yml logs backend 2>&1 | grep "HTTP" | awk '{print $NF}' | sort | uniq -c""",
+        (" 200", " 201"),
+    ),
     Pasted("recent frontend log", "docker-compose -f docker-compose.prod.yml logs --tail=100 frontend", ("frontend",)),
     Pasted(
         "error log", "docker-compose -f docker-compose.prod.yml logs backend 2>&1 | grep -i error", ("ERROR not ready",)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrex_ops.stack.logfiles import parse_time, read_log_file
-from flowrex_ops.stack.logstream import newest_bytes, split_lines
+from flowrex_ops.stack.dockerlog import split_frames
+from flowrex_ops.stack.logfiles import parse_time, read_log_chunks, read_log_file
+from flowrex_ops.stack.logstream import newest_bytes, split_lines, whole_lines
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -74,7 +75,7 @@ def test_newest_bytes_are_whole_lines_of_the_end(pieces: list[str], limit: int) 
     chunks = [piece.encode() for piece in pieces]
     whole = b"".join(chunks)
 
-    kept = b"".join(newest_bytes(lambda: chunks, limit))
+    kept = b"".join(newest_bytes(chunks, limit))
 
     assert len(kept) <= limit
     assert whole.endswith(kept)
@@ -101,3 +102,44 @@ def test_log_without_any_times_is_given_whole(tmp_path: Path) -> None:
     file.write_text("one\ntwo\nthree\n")
     lines = read_log_file(file, service="backend", replica="backend-1", since=BEGINNING, max_bytes=10)
     assert [(line.text, line.at) for line in lines] == [("two", None), ("three", None)]
+
+
+@given(st.lists(st.binary(max_size=40)), st.integers(1, 50))
+def test_pieces_are_whole_lines_and_nothing_is_lost(chunks: list[bytes], size: int) -> None:
+    """However the stream is cut: the same bytes, and a piece ends with a line wherever there is one to end with."""
+    pieces = list(whole_lines(chunks, piece_bytes=size))
+
+    assert b"".join(pieces) == b"".join(chunks)
+    assert all(piece.endswith(b"\n") or b"\n" not in piece for piece in pieces[:-1])
+
+
+@given(st.lists(st.binary(max_size=30)), st.integers(1, 50))
+def test_frames_of_the_engine(loads: list[bytes], size: int) -> None:
+    """However the stream is cut: what the frames carry, in order."""
+    framed = b"".join(bytes([1, 0, 0, 0]) + len(load).to_bytes(4, "big") + load for load in loads)
+    cut = [framed[at : at + size] for at in range(0, len(framed), size)]
+
+    assert b"".join(split_frames(cut)) == b"".join(loads)
+
+
+def test_a_stream_without_frames_is_told() -> None:
+    """A terminal's raw output taken for frames would be nonsense."""
+    with pytest.raises(OSError, match="frame of kind 50"):
+        list(split_frames([b"2026-11-23T17:00:00Z INFO"]))
+
+
+@pytest.mark.parametrize("second", [0, 1, 17, 4_000, 39_999, 50_000])
+def test_where_a_time_begins_in_a_long_file_is_found(tmp_path: Path, second: int) -> None:
+    """By search, with tracebacks between the lines that have a time; the same lines as by reading from the beginning."""
+    file = tmp_path / "backend.log"
+    start = datetime(2026, 11, 23, tzinfo=UTC)
+    with file.open("w", encoding="utf-8") as stream:
+        for number in range(40_000):
+            at = (start + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+            stream.write(f"{at} INFO request number {number}\n" + '  File "x.py"\n' * (number % 3))
+    since = start + timedelta(seconds=second)
+
+    found = b"".join(read_log_chunks(file, since=since, max_bytes=10**9)).decode().splitlines()
+
+    lines = read_log_file(file, service="a", replica="a-1", since=since, max_bytes=10**9)
+    assert found == [line.text for line in lines]

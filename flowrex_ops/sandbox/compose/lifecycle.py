@@ -8,14 +8,13 @@ from pathlib import Path
 
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.sandbox.compose.engine import compose, docker
-from flowrex_ops.sandbox.compose.images import build_missing, copy_build_folders
+from flowrex_ops.sandbox.compose.images import IMAGES, build_missing, copy_build_folders
 from flowrex_ops.sandbox.health import await_backends, await_front_door
 from flowrex_ops.sandbox.monitoring.configuration import Places, write_monitoring
 from flowrex_ops.sandbox.ports import pick_free_ports, require_free
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.state import (
     BROKER_ACCOUNT,
-    VERSION,
     State,
     default_name,
     read_state,
@@ -73,6 +72,18 @@ def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress)
     return sandbox
 
 
+def deploy(sandbox: Sandbox) -> None:
+    """Put the backend's containers in place anew, for the release that the state names."""
+    tags = {image: _tag_of(sandbox.home, image) for image in IMAGES}
+    write_private(sandbox.home / ".env", _environment_file(sandbox.state, tags))
+    compose(sandbox.home, "up", "-d", "--no-build", "--no-deps", "backend", timeout_seconds=_UP_SECONDS)
+
+
+def _tag_of(home: Path, image: str) -> str:
+    lines = (home / ".env").read_text(encoding="utf-8").splitlines()
+    return next(line.partition("=")[2] for line in lines if line.startswith(f"{image.upper()}_TAG="))
+
+
 def stop(home: Path) -> None:
     """Remove the containers, networks and volumes of the project that ``.env`` names.
 
@@ -109,7 +120,8 @@ def _new_state(home: Path, replicas: int, name: str) -> State:
 def _environment_file(state: State, tags: dict[str, str]) -> str:
     values = {
         "COMPOSE_PROJECT_NAME": state.name,
-        "VERSION": VERSION,
+        "VERSION": state.version,
+        "DEFECTS": state.defects,
         "BACKEND_REPLICAS": state.replicas,
         "POSTGRES_PASSWORD": state.app_password,
         "SUPERUSER_PASSWORD": state.admin_password,

@@ -14,7 +14,7 @@ from flowrex_ops.sandbox.embedded.monitoring import MONITORING, commands, write_
 from flowrex_ops.sandbox.embedded.parts import Parts
 from flowrex_ops.sandbox.embedded.postgres import app_dsn
 from flowrex_ops.sandbox.processes import MARK
-from flowrex_ops.sandbox.state import BROKER_ACCOUNT, VERSION, State, write_private
+from flowrex_ops.sandbox.state import BROKER_ACCOUNT, State, write_private
 
 BACKEND_MEMORY_BYTES = 256 * 2**20
 """What a replica may use, as under Docker Compose. Nothing enforces it here; in production a memmon would."""
@@ -54,14 +54,30 @@ redirect_stderr=true
 """
 
 _NGINX = """worker_processes 1;
+worker_rlimit_nofile 4096;
 {user}
 error_log stderr warn;
 pid nginx.pid;
 daemon off;
-events {{ worker_connections 512; }}
+events {{ worker_connections 2048; }}
 http {{
-    log_format flowrex '$time_iso8601 $remote_addr "$request" $status $body_bytes_sent $request_time "$http_user_agent"';
+    # Who answered, and how: header_time is "-" where the proxy made the answer itself.
+    log_format flowrex '$time_iso8601 $remote_addr "$request" $status $body_bytes_sent $request_time "$http_user_agent" '
+        'host="$host" upstream="$upstream_addr" upstream_status="$upstream_status" '
+        'upstream_time="$upstream_response_time" header_time="$upstream_header_time" '
+        'version="$upstream_http_x_flowrex_version"';
     access_log /dev/stdout flowrex;
+    # Users come by way of a load balancer, which tells their addresses.
+    set_real_ip_from 127.0.0.0/8;
+    set_real_ip_from 10.0.0.0/8;
+    set_real_ip_from 172.16.0.0/12;
+    set_real_ip_from 192.168.0.0/16;
+    real_ip_header X-Forwarded-For;
+    proxy_connect_timeout 2s;
+    proxy_read_timeout 6s;
+    # A user does not wait for a second replica once the first has taken its time.
+    proxy_next_upstream_timeout 5s;
+    proxy_hide_header X-Flowrex-Version;
     client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp; uwsgi_temp_path temp; scgi_temp_path temp;
     upstream backend {{
 {servers}
@@ -80,6 +96,7 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection "upgrade";
+            proxy_set_header X-Forwarded-For $remote_addr;
             proxy_read_timeout 3600s;
         }}
     }}
@@ -117,7 +134,12 @@ def write_configuration(state: State, parts: Parts, account: Account) -> Path:
         _write_nginx(state)
     if parts.monitoring:
         write_files(state, replica_names(state), proxied=bool(parts.nginx))
-    file = home / "supervisord.conf"
+    return write_programs(state, parts, account)
+
+
+def write_programs(state: State, parts: Parts, account: Account) -> Path:
+    """Write what depends on the backend's release, supervisord's file and the inventory; the path of the former."""
+    file = Path(state.home) / "supervisord.conf"
     write_private(file, _supervisord(state, parts, account))
     _write_inventory(state, parts)
     return file
@@ -127,7 +149,13 @@ def programs(state: State, parts: Parts) -> list[str]:
     """Names of the programs as supervisord has them, in the order in which they are started."""
     backends = [f"backend:{name}" for name in replica_names(state)]
     nginx = ["nginx"] if parts.nginx else []
-    return ["postgres", "redis", "outside", *backends, *nginx, *(MONITORING if parts.monitoring else ()), "traffic"]
+    monitoring = MONITORING if parts.monitoring else ()
+    return ["postgres", "redis", "outside", *backends, *nginx, *monitoring, "traffic", "streams"]
+
+
+def nginx_command(state: State, nginx: Path) -> tuple[str, ...]:
+    """NGINX with the sandbox's own configuration and no file outside its home."""
+    return (str(nginx), "-p", f"{state.home}/nginx/", "-c", "nginx.conf", "-e", "stderr")
 
 
 def replica_names(state: State) -> list[str]:
@@ -148,13 +176,14 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
         text += _program(state, name, (sys.executable, "-m", "app"), _backend_environment(state, number))
     text += f"\n[group:backend]\nprograms={','.join(replica_names(state))}\n"
     if parts.nginx:
-        arguments = ("-p", f"{home}/nginx/", "-c", "nginx.conf", "-e", "stderr")
-        text += _program(state, "nginx", (parts.nginx, *arguments), stopsignal="QUIT")
+        text += _program(state, "nginx", nginx_command(state, parts.nginx), stopsignal="QUIT")
     if parts.monitoring:
         text += "".join(_program(state, name, command) for name, command in commands(state, parts.monitoring))
     target = state.ports["http"] if parts.nginx else state.ports["backend-1"]
-    traffic = (sys.executable, "-m", "app.traffic", f"http://127.0.0.1:{target}")
-    return text + _program(state, "traffic", traffic, {"PYTHONPATH": _python_path()})
+    for program, module in (("traffic", "app.traffic"), ("streams", "app.stream_clients")):
+        command = (sys.executable, "-m", module, f"http://127.0.0.1:{target}")
+        text += _program(state, program, command, {"PYTHONPATH": _python_path()})
+    return text
 
 
 def _program(
@@ -194,7 +223,8 @@ def _backend_environment(state: State, number: int) -> dict[str, str]:
         "FLOWREX_HOST": "127.0.0.1",
         "FLOWREX_PORT": str(state.ports[f"backend-{number}"]),
         "FLOWREX_REPLICA": str(number),
-        "FLOWREX_VERSION": VERSION,
+        "FLOWREX_VERSION": state.version,
+        "FLOWREX_DEFECTS": state.defects,
         "FLOWREX_MEMORY_LIMIT_BYTES": str(BACKEND_MEMORY_BYTES),
         "BROKER_URL": f"http://127.0.0.1:{state.ports['outside']}",
         "BROKER_TOKEN": state.broker_token,
@@ -271,8 +301,9 @@ def _write_inventory(state: State, parts: Parts) -> None:
             "program": program,
             "container_port": inner,
             "port": state.ports[purpose],
-            "version": VERSION if service == "backend" else "",
+            "version": state.version if service == "backend" else "",
             **(_execution(state, replica) if service == "backend" else {}),
+            **({"directory": state.home, "environment": _common_environment(state)} if service == "nginx" else {}),
         }
         for service, replica, program, inner, purpose in ports
     ]

@@ -16,7 +16,7 @@ import psycopg
 from flowrex_ops.errors import SandboxError, StackUnavailableError
 from flowrex_ops.sandbox import processes
 from flowrex_ops.sandbox.embedded.account import Account, can_reach, database_account
-from flowrex_ops.sandbox.embedded.configuration import programs, write_configuration
+from flowrex_ops.sandbox.embedded.configuration import programs, write_configuration, write_programs
 from flowrex_ops.sandbox.embedded.monitoring import MONITORING
 from flowrex_ops.sandbox.embedded.parts import Parts, find_parts
 from flowrex_ops.sandbox.embedded.postgres import admin_dsn, create_cluster, create_database
@@ -49,6 +49,15 @@ def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress)
     _start_programs(sandbox, parts, on_progress)
     sandbox.write_settings()
     return sandbox
+
+
+def deploy(sandbox: Sandbox) -> None:
+    """Restart the backend's programs as the release that the state names; supervisord forgets how they were before."""
+    parts, account = find_parts(), database_account()
+    write_programs(sandbox.state, parts, account)
+    stack = SupervisorStack(Path(sandbox.state.run_dir) / "supervisor.sock", timeout_seconds=_START_SECONDS)
+    stack.replace_group("backend", timeout_seconds=_START_SECONDS)
+    _start(sandbox, [name for name in programs(sandbox.state, parts) if name.startswith("backend:")], lambda _: None)
 
 
 def stop(home: Path) -> None:
@@ -154,7 +163,7 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     await_outside(sandbox, timeout_seconds=_START_SECONDS)
     _start(sandbox, list(MONITORING) if parts.monitoring else [], on_progress)
     await_monitoring(sandbox, timeout_seconds=_START_SECONDS)
-    _start(sandbox, ["traffic"], on_progress)
+    _start(sandbox, ["traffic", "streams"], on_progress)
 
 
 def _start(sandbox: Sandbox, names: list[str], on_progress: Progress) -> None:

@@ -19,6 +19,14 @@ from flowrex_ops.sandbox.faults.certificates import (
     WrongNameCertificate,
 )
 from flowrex_ops.sandbox.faults.database import BackupRunning, LockChain, NoSlotsLeft, OrphanedPreparedTransaction
+from flowrex_ops.sandbox.faults.errors import (
+    BackendHanging,
+    BackendStopped,
+    Flood,
+    MistakenClient,
+    NewException,
+    RedisStopped,
+)
 from flowrex_ops.sandbox.faults.keyspace import (
     RedisEvicts,
     RedisFragmented,
@@ -30,7 +38,23 @@ from flowrex_ops.sandbox.faults.memory import MemoryLeak, Neighbour
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
 from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
+from flowrex_ops.sandbox.faults.platform import Announced, DiskFilled, ReplicaCrashing
 from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped
+from flowrex_ops.sandbox.faults.proxy_configuration import (
+    FewWorkerConnections,
+    ShortReadTimeout,
+    ShortTimeoutElsewhere,
+    UpgradesNotPassed,
+)
+from flowrex_ops.sandbox.faults.release import Release
+from flowrex_ops.sandbox.faults.streams import (
+    FailingHandler,
+    LeakingHandler,
+    LowConnectionLimit,
+    PastRollingRestart,
+    ReplicasKilled,
+    TabsClosed,
+)
 from flowrex_ops.sandbox.faults.trading import OrdersAboveRiskLimit, TradesNotWritable
 from flowrex_ops.sandbox.health import await_backends, unready_replicas
 from flowrex_ops.sandbox.sandbox import Sandbox
@@ -65,7 +89,12 @@ __all__ = [
 ]
 
 ALL_FAULTS: tuple[Fault, ...] = (
-    # In the order in which they are healed: PostgreSQL must answer before anything else can be asked of it.
+    # In the order in which they are healed: replicas that are halted answer nobody who wants to heal them, and
+    # PostgreSQL must answer before anything else can be asked of it.
+    BackendHanging(),
+    BackendStopped(),
+    Flood(),
+    MistakenClient(),
     PostgresHanging(),
     PostgresStopped(),
     NoSlotsLeft(),
@@ -91,6 +120,22 @@ ALL_FAULTS: tuple[Fault, ...] = (
     BrokerFault(),
     OrdersAboveRiskLimit(),
     TradesNotWritable(),
+    UpgradesNotPassed(),
+    ShortReadTimeout(),
+    FewWorkerConnections(),
+    ShortTimeoutElsewhere(),
+    FailingHandler(),
+    LeakingHandler(),
+    LowConnectionLimit(),
+    ReplicasKilled(),
+    PastRollingRestart(),
+    TabsClosed(),
+    Announced(),
+    DiskFilled(),
+    ReplicaCrashing(),
+    RedisStopped(),
+    NewException(),
+    Release(),
     Neighbour(),
     MemoryLeak(),  # heals every hoard
     RedisGrows(),

@@ -45,10 +45,14 @@ class Fault(ABC):
         """Set it off and return once it is in place and old enough to be noticed."""
         age_seconds = {**DEFAULT_THRESHOLDS, **thresholds}.get(self.threshold, 0.0) + _MARGIN_SECONDS
         self.start(sandbox)
+        self.await_in_place(sandbox, age_seconds, timeout_seconds=age_seconds + 30)
+
+    def await_in_place(self, sandbox: Sandbox, age_seconds: float, *, timeout_seconds: float) -> None:
+        """Return once the platform has shown it for *age_seconds*."""
         await_condition(
             lambda: self.in_place(sandbox, age_seconds),
             f"fault '{self.name}' was in place",
-            timeout_seconds=age_seconds + 30,
+            timeout_seconds=timeout_seconds,
             poll_seconds=0.2,
             details=lambda: "the platform does not show it; run 'flowrex-ops drill heal' and try again",
         )

@@ -11,6 +11,7 @@ from flowrex_ops.sandbox.faults.base import Fault
 from flowrex_ops.sandbox.faults.clients import end_clients, start_client
 from flowrex_ops.sandbox.faults.observe import count
 from flowrex_ops.sandbox.sandbox import Sandbox
+from flowrex_ops.sandbox.waiting import await_condition
 
 _WAITING = """
 SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND NOT l.granted
@@ -40,6 +41,32 @@ class LockChain(Fault):
 
     def stop(self, sandbox: Sandbox) -> None:
         end_clients(sandbox, "lock")
+
+
+@dataclass(frozen=True, slots=True)
+class PastLock(Fault):
+    """A session held a table until whoever came first had waited for more than five seconds, and let go."""
+
+    name = "past-lock"
+    waiting_seconds: float = 5.5
+
+    def start(self, sandbox: Sandbox) -> None:
+        waiting = _WAITING.format(application="flowrex-backend-%", seconds=self.waiting_seconds)
+        with psycopg.connect(sandbox.app_dsn, application_name="migration") as session:
+            session.execute("LOCK TABLE trades IN ACCESS EXCLUSIVE MODE")
+            await_condition(
+                lambda: count(sandbox, waiting) >= 1,
+                "sessions waited for the lock",
+                timeout_seconds=30,
+                poll_seconds=0.1,
+                details=lambda: "is the traffic running? look with 'flowrex-ops sandbox status'",
+            )
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, _WAITING.format(application="flowrex-backend-%", seconds=0)) == 0
+
+    def stop(self, sandbox: Sandbox) -> None:
+        """Nothing: it is over."""
 
 
 @dataclass(frozen=True, slots=True)

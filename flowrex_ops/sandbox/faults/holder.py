@@ -24,6 +24,11 @@ BACKUP = "COPY (SELECT t.*, pg_sleep(0.2) FROM trades t) TO STDOUT"
 CONCURRENCY = 30
 """Requests under way at once per replica: six times its pool."""
 
+FLOOD_CONCURRENCY = 330
+"""More than the three pools can serve within the time that a request waits for a connection."""
+FLOOD_SECONDS = 90.0
+FLOOD_ADDRESSES = ("203.0.113.66", "203.0.113.67", "203.0.113.68")
+
 
 def connect(application_name: str) -> psycopg.Connection[Any]:
     """A session under *application_name*."""
@@ -78,11 +83,12 @@ def send_burst() -> None:
     wait()
 
 
-def ask_forever(url: str) -> None:
-    """One impatient user."""
+def ask_forever(url: str, address: str = "") -> None:
+    """One impatient user, whose address the load balancer tells where one is given."""
+    request = urllib.request.Request(url, headers={"X-Forwarded-For": address} if address else {})  # noqa: S310  # our own http URL
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  # our own http URL
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # our own http URL
                 answer.read()
         except urllib.error.HTTPError:
             time.sleep(0.2)
@@ -104,6 +110,32 @@ def send_large_orders() -> None:
         time.sleep(pause_seconds)
 
 
+def send_flood() -> None:
+    """Three clients, each with many requests under way, for a minute and a half at most."""
+    (url,) = os.environ["FLOWREX_HOLDER_URLS"].split()
+    for number in range(FLOOD_CONCURRENCY):
+        address = FLOOD_ADDRESSES[number % len(FLOOD_ADDRESSES)]
+        asker = threading.Thread(target=ask_forever, args=(f"{url}/api/analytics?account=1", address), daemon=True)
+        asker.start()
+    time.sleep(FLOOD_SECONDS)
+
+
+def send_mistakes() -> None:
+    """Orders without a quantity, at a steady rate."""
+    pause_seconds = 1 / float(os.environ["FLOWREX_HOLDER_RATE"])
+    (url,) = os.environ["FLOWREX_HOLDER_URLS"].split()
+    order = json.dumps({"account": 1, "symbol": "EURUSD", "side": "buy"}).encode()
+    headers = {"X-Forwarded-For": "203.0.113.90"}
+    while True:
+        request = urllib.request.Request(f"{url}/api/trades", order, headers, method="POST")  # noqa: S310  # our own http URL
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  # our own http URL
+                answer.read()
+        except OSError:
+            pass  # refused, as it should be
+        time.sleep(pause_seconds)
+
+
 def wait() -> None:
     """Do nothing until killed."""
     threading.Event().wait()
@@ -115,6 +147,8 @@ KINDS = {
     "backup": run_backup,
     "burst": send_burst,
     "whale": send_large_orders,
+    "flood": send_flood,
+    "mistaken": send_mistakes,
 }
 
 if __name__ == "__main__":

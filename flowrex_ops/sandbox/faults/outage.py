@@ -73,7 +73,7 @@ def halt(sandbox: Sandbox, replica: Replica, *, halted: bool) -> None:
     if sandbox.state.stack == "compose":
         _pause_container(replica, paused=halted)
     elif replica.running:
-        pid = int(replica.identity.split(":")[1])
+        pid = int(replica.identity.rsplit(":", 2)[1])
         tree = [p for p in processes.list_processes() if p.pid == pid] + processes.descendants(pid)
         for process in tree:
             processes.send(process, signal.SIGSTOP if halted else signal.SIGCONT)

@@ -10,6 +10,8 @@ from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
 
 _FIRE_SECONDS = 45.0
+_SILENCE_SECONDS = 100.0
+"""An alert of earlier trouble ends when its window has passed; the longest looks back a minute."""
 
 
 def has_alerts(sandbox: Sandbox) -> bool:
@@ -35,4 +37,15 @@ def await_alerts(sandbox: Sandbox, names: Collection[str]) -> None:
         timeout_seconds=_FIRE_SECONDS,
         poll_seconds=0.5,
         details=lambda: f"firing: {', '.join(sorted(firing(sandbox))) or 'none'}",
+    )
+
+
+def await_silence(sandbox: Sandbox) -> None:
+    """Return once nothing fires any more."""
+    await_condition(
+        lambda: not firing(sandbox),
+        "all alerts ended",
+        timeout_seconds=_SILENCE_SECONDS,
+        poll_seconds=0.5,
+        details=lambda: f"still firing: {', '.join(sorted(firing(sandbox)))}",
     )

@@ -16,7 +16,16 @@ def main() -> None:
     logs.configure()
     host = os.environ.get("FLOWREX_HOST", "127.0.0.1")
     port = int(os.environ.get("FLOWREX_PORT", "8000"))
-    uvicorn.run(create_app(), host=host, port=port, log_config=None, access_log=False, lifespan="on")
+    ping_seconds = float(os.environ.get("FLOWREX_WS_PING_SECONDS", "20"))
+    uvicorn.run(
+        create_app(),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        ws_ping_interval=ping_seconds,
+    )
     logging.shutdown()
     os._exit(0)
 

@@ -1,18 +1,30 @@
-"""Log lines as the platform writes them: UTC time in milliseconds, level, text; tracebacks follow their line."""
+"""Log lines as the platform writes them: UTC time in milliseconds, level, text; tracebacks follow their line.
+
+In JSON each entry is one line, its traceback inside.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
 
-from . import metrics
+from . import defects, metrics
 
 
 class _Formatter(logging.Formatter):
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not defects.active("json-logs"):
+            return super().format(record)
+        entry = {"time": self.formatTime(record), "level": record.levelname, "message": record.getMessage()}
+        if record.exc_info:
+            entry["exc_info"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
 
 
 class _Counter(logging.Handler):

@@ -17,14 +17,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from . import metrics, trading
+from . import defects, metrics, streams, trading
 from .bugs import Bugs
 from .database import Database
 from .execution.adapters import get_adapter
 from .identity import replica_number
 from .logs import log
+from .sessions import Sessions
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -46,6 +46,7 @@ def create_app() -> Starlette:
         application_name=f"flowrex-backend-{REPLICA}",
     )
     metrics.REGISTRY.register(metrics.PoolCollector(database))
+    prices_streamed = streams.Streams()
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -60,30 +61,40 @@ def create_app() -> Starlette:
             Route("/api/portfolio", observed("/api/portfolio", portfolio)),
             Route("/api/analytics", observed("/api/analytics", analytics)),
             Route("/api/prices", observed("/api/prices", prices)),
+            Route("/api/session", observed("/api/session", session)),
             Route("/api/trades", observed("/api/trades", trades), methods=["POST"]),
             Route("/health/live", live),
             Route("/health/ready", ready),
             Route("/metrics", show_metrics),
             Route("/_sandbox/bugs/{kind}", start_bug, methods=["POST"]),
             Route("/_sandbox/heal", heal_bugs, methods=["POST"]),
-            WebSocketRoute("/ws", stream_prices),
+            Route("/_sandbox/streams", streams.control, methods=["GET", "POST"]),
+            WebSocketRoute("/ws", prices_streamed.serve),
         ],
     )
     app.state.database = database
     app.state.broker = get_adapter()
+    app.state.sessions = Sessions(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
     app.state.bugs = Bugs(database)
+    app.state.streams = prices_streamed
     # Threads and not coroutines: a query that hangs holds its own thread, and the loop still answers /metrics.
-    app.state.threads = ThreadPoolExecutor(128, thread_name_prefix="request")
+    app.state.threads = request_threads()
     app.state.health_threads = ThreadPoolExecutor(8, thread_name_prefix="health")
     return app
 
 
+def request_threads() -> ThreadPoolExecutor:
+    """Where the requests' work is done."""
+    return ThreadPoolExecutor(128, thread_name_prefix="request")
+
+
 def observed(route: str, handler: Handler) -> Handler:
-    """*handler* with its metrics, its log line, and the database's failures turned into 503."""
+    """*handler* with its metrics, its log line, the database's failures turned into 503 and all others into 500."""
 
     async def observe(request: Request) -> Response:
         started = time.monotonic()
         try:
+            defects.audit(route)
             response = await handler(request)
         except PoolTimeout as error:
             log.error("connection pool exhausted: %s", error, exc_info=True)
@@ -91,16 +102,24 @@ def observed(route: str, handler: Handler) -> Handler:
         except psycopg.Error as error:
             log.error("database error: %s", str(error).strip(), exc_info=True)
             response = JSONResponse({"error": "database error"}, status_code=503)
+        except Exception as error:  # noqa: BLE001  (a request that breaks must not break the replica)
+            log.error("unhandled exception in %s: %s", route, error, exc_info=True)  # as above
+            response = JSONResponse({"error": "internal error"}, status_code=500)
+        response.headers["X-Flowrex-Version"] = VERSION
         seconds = time.monotonic() - started
         metrics.HTTP_REQUESTS.labels(request.method, route, str(response.status_code)).inc()
         metrics.HTTP_SECONDS.labels(request.method, route).observe(seconds)
+        client = request.headers.get("x-forwarded-for", request.client.host if request.client else "-")
+        # The status comes last: whoever counts takes the last word of each line that has HTTP in it.
         log.info(
-            "request method=%s route=%s status=%d duration_ms=%d client=%s",
-            request.method,
+            'request route=%s duration_ms=%d client=%s "%s %s HTTP/%s" %d',
             route,
-            response.status_code,
             seconds * 1000,
-            request.headers.get("x-forwarded-for", request.client.host if request.client else "-"),
+            client,
+            request.method,
+            request.url.path,
+            request.scope.get("http_version", "1.1"),
+            response.status_code,
         )
         return response
 
@@ -129,10 +148,19 @@ async def prices(request: Request) -> Response:
     return JSONResponse(await in_thread(request, trading.get_prices, request.app.state.database))
 
 
+async def session(request: Request) -> Response:
+    """``GET /api/session?account=1``."""
+    account = int(request.query_params.get("account", "1"))
+    return JSONResponse(await in_thread(request, request.app.state.sessions.touch, account))
+
+
 async def trades(request: Request) -> Response:
     """``POST /api/trades {account, symbol, side, quantity}``."""
-    order = await request.json()
-    arguments = (int(order["account"]), str(order["symbol"]), str(order["side"]), float(order["quantity"]))
+    try:
+        order = await request.json()
+        arguments = (int(order["account"]), str(order["symbol"]), str(order["side"]), float(order["quantity"]))
+    except (ValueError, TypeError, KeyError) as error:
+        return JSONResponse({"error": f"not an order: {error}"}, status_code=400)
     state = request.app.state
     placed = await in_thread(request, trading.place_trade, state.database, state.broker, *arguments)
     return JSONResponse(placed, status_code=TRADE_STATUS[placed["status"]])
@@ -170,6 +198,11 @@ async def show_metrics(_request: Request) -> Response:
 async def start_bug(request: Request) -> Response:
     """``POST /_sandbox/bugs/<kind>?count=5``: switch a bug on in this replica."""
     kind, count = request.path_params["kind"], int(request.query_params.get("count", "1"))
+    if kind in defects.KNOWN:
+        defects.switch_on(kind)
+        if kind == "dead-workers":
+            request.app.state.threads.shutdown(wait=False)
+        return JSONResponse({"started": 1})
     try:
         request.app.state.bugs.start(kind, count)
     except KeyError:
@@ -180,18 +213,8 @@ async def start_bug(request: Request) -> Response:
 async def heal_bugs(request: Request) -> Response:
     """``POST /_sandbox/heal``: switch all bugs off."""
     request.app.state.bugs.heal()
+    request.app.state.streams.heal()
+    if defects.active("dead-workers"):
+        request.app.state.threads = request_threads()
+    defects.switch_off_all()
     return JSONResponse({"status": "healed"})
-
-
-async def stream_prices(socket: WebSocket) -> None:
-    """``/ws``: a price tick each second."""
-    await socket.accept()
-    metrics.WEBSOCKETS.inc()
-    try:
-        while True:
-            await socket.send_json({"type": "tick", "symbol": trading.SYMBOLS[0], "at": time.time()})
-            await asyncio.sleep(1)
-    except WebSocketDisconnect:
-        log.info("websocket closed by client")
-    finally:
-        metrics.WEBSOCKETS.dec()

@@ -11,6 +11,7 @@ from .database import Database
 from .memory import memory_limit_bytes
 
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)  # process_resident_memory_bytes and the like
 BROKER_REASONS = ("unreachable", "timeout", "credentials", "rate-limit", "malformed", "rejected")
 HTTP_REQUESTS = Counter(
     "flowrex_http_requests_total", "Requests answered.", ("method", "route", "status"), registry=REGISTRY
@@ -29,10 +30,13 @@ for _status in ("filled", "failed", "blocked"):
     TRADES.labels(_status)
 for _reason in ("database", *(f"broker-{what}" for what in BROKER_REASONS)):
     TRADES_FAILED.labels(_reason)  # a counter that is there from the start can be seen to grow
-ProcessCollector(registry=REGISTRY)
 MEMORY_LIMIT = Gauge("flowrex_memory_limit_bytes", "Memory that this replica may use.", registry=REGISTRY)
 MEMORY_LIMIT.set_function(memory_limit_bytes)
 WEBSOCKETS = Gauge("flowrex_websocket_connections", "WebSocket connections open.", registry=REGISTRY)
+WEBSOCKETS_CLOSED = Counter(
+    "flowrex_websocket_closed_total", "WebSocket connections closed.", ("code", "by"), registry=REGISTRY
+)
+WEBSOCKET_MESSAGES = Counter("flowrex_websocket_messages_total", "Messages sent to clients.", registry=REGISTRY)
 
 
 class PoolCollector:

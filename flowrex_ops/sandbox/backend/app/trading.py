@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from . import metrics
+from . import defects, metrics
 from .database import Database
 from .execution.adapters import BrokerError, OandaAdapter
 from .execution.risk import RiskLimitError, require_within_limits
@@ -22,7 +22,8 @@ def get_portfolio(database: Database, account: int) -> dict[str, Any]:
     with database.transaction() as connection:
         row = connection.execute("SELECT balance FROM accounts WHERE id = %s", (account,)).fetchone()
         count = connection.execute("SELECT count(*) FROM trades WHERE account_id = %s", (account,)).fetchone()
-    return {"account": account, "balance": float(row[0]) if row else None, "trades": count[0] if count else 0}
+    balance = defects.equity(row[0], 0.0) if row else None
+    return {"account": account, "balance": balance, "trades": count[0] if count else 0}
 
 
 def get_analytics(database: Database, account: int) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def get_prices(database: Database) -> dict[str, float]:
     """The last price of each symbol."""
     with database.transaction() as connection:
         rows = connection.execute("SELECT symbol, price FROM prices ORDER BY symbol").fetchall()
-    return {symbol: float(price) for symbol, price in rows}
+    return defects.listed({symbol: float(price) for symbol, price in rows}, SYMBOLS)
 
 
 def place_trade(

@@ -16,7 +16,11 @@ REQUESTS_PER_SECOND = 12.0
 WORKERS = 24
 """Requests under way at once at most; they are slow when the platform is ill, and users do not wait for each other."""
 
-_KINDS = ("trade", "trade", "portfolio", "portfolio", "prices")
+_KINDS = ("trade", "trade", "trade", "portfolio", "portfolio", "prices", "session")
+"""Seven, which no usual number of replicas divides: in turns, each kind gets to each replica."""
+
+USERS = 40
+"""Each with an address of its own (RFC 5737), as the load balancer before NGINX would tell it."""
 _CHANCE = random.Random()  # noqa: S311  # users need no cryptography
 SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD", "BTCUSD")
 
@@ -25,6 +29,7 @@ def send(host: str, port: int, number: int) -> int:
     """One user's request; its status, or 0 where there was no answer."""
     connection = http.client.HTTPConnection(host, port, timeout=10)
     account = number % ACCOUNTS + 1
+    user = {"X-Forwarded-For": f"198.51.100.{_CHANCE.randint(1, USERS)}"}
     try:
         kind = _KINDS[number % len(_KINDS)]
         if kind == "trade":
@@ -34,11 +39,11 @@ def send(host: str, port: int, number: int) -> int:
                 "side": _CHANCE.choice(("buy", "sell")),
                 "quantity": _CHANCE.randint(1, 100),
             }
-            connection.request("POST", "/api/trades", json.dumps(order), {"Content-Type": "application/json"})
+            connection.request("POST", "/api/trades", json.dumps(order), {"Content-Type": "application/json", **user})
         elif kind == "prices":
-            connection.request("GET", "/api/prices")
+            connection.request("GET", "/api/prices", headers=user)
         else:
-            connection.request("GET", f"/api/portfolio?account={account}")
+            connection.request("GET", f"/api/{kind}?account={account}", headers=user)
         return connection.getresponse().status
     except (OSError, http.client.HTTPException):
         return 0

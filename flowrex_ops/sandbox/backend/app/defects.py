@@ -1,0 +1,66 @@
+"""Defects in this release's code: each is a wrong line in a real code path, at work while it is switched on.
+
+A release brings its own with it (``FLOWREX_DEFECTS``, names with commas between them); a drill switches others on.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from decimal import Decimal
+from typing import Any
+
+_RELEASED = frozenset(filter(None, os.environ.get("FLOWREX_DEFECTS", "").split(",")))
+KNOWN = frozenset({"equity-in-floats", "delisted-symbol", "audit-trail", "dead-workers", "json-logs", "visits-as-text"})
+_AUDITED_SHARE = 0.3
+
+_active: set[str] = set(_RELEASED)
+_chance = random.Random()  # noqa: S311  # which request is audited is no secret
+
+
+def switch_on(name: str) -> None:
+    """Put one of ``KNOWN`` to work."""
+    _active.add(name)
+
+
+def switch_off_all() -> None:
+    """Leave only those that this release was built with."""
+    _active.clear()
+    _active.update(_RELEASED)
+
+
+def active(name: str) -> bool:
+    """Whether that defect is at work."""
+    return name in _active
+
+
+def equity(balance: Decimal, unrealised: float) -> float:
+    """An account's worth. The release with the defect adds money to a float."""
+    if active("equity-in-floats"):
+        return float(balance + unrealised)  # type: ignore[operator]  # this is the defect
+    return float(balance) + unrealised
+
+
+def listed(prices: dict[str, float], symbols: tuple[str, ...]) -> dict[str, float]:
+    """The prices of the listed symbols. The defect: a symbol is listed before it has a price."""
+    wanted = (*symbols, "ETHUSD") if active("delisted-symbol") else symbols
+    return {symbol: prices[symbol] for symbol in wanted}
+
+
+def visits(answer: Any) -> int:
+    """How often an account was seen, out of Redis' answer. The defect takes the number for text."""
+    return int(answer, 16) if active("visits-as-text") else int(answer)
+
+
+class AuditTrailError(Exception):
+    """An entry does not follow the one before it."""
+
+
+def audit(route: str) -> None:
+    """Note a request in the audit trail. The defect: some entries find the trail out of sequence."""
+    if active("audit-trail") and _chance.random() < _AUDITED_SHARE:
+        _append(f"{route}#{_chance.randrange(10**6)}")
+
+
+def _append(entry: str) -> None:
+    raise AuditTrailError(f"entry {entry!r} is out of sequence")

@@ -1,0 +1,67 @@
+"""A container's log over the Engine's API, in large pieces.
+
+The SDK gives a log line by line, each by three reads of its socket; a log of a hundred thousand lines then takes seconds.
+Here the stream is read in pieces and its frames are taken apart in memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from flowrex_ops.errors import StackUnavailableError
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+PIECE_BYTES = 128 * 1024
+_HEAD = struct.Struct(">BxxxL")
+_STREAMS = (0, 1, 2)
+OK = 200
+
+
+def open_log(api: APIClient, container: str, given: Mapping[str, Any]) -> Iterator[bytes]:
+    """The log's bytes, stdout and stderr as they were written; *given* are parameters of the API's ``/logs``.
+
+    https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerLogs
+    """
+    tty = bool(api.inspect_container(container)["Config"]["Tty"])
+    url = f"{api.base_url}/v{api.api_version}/containers/{container}/logs"
+    answer = api.get(url, params=given, stream=True, timeout=api.timeout)
+    if answer.status_code != OK:
+        raise StackUnavailableError(
+            f"docker engine did not give the log of '{container[:12]}': HTTP {answer.status_code}; look with 'docker logs'",
+            code=str(answer.status_code),
+        )
+
+    def pieces() -> Iterator[bytes]:
+        with closing(answer):
+            while piece := answer.raw.read(PIECE_BYTES):
+                yield piece
+
+    return pieces() if tty else split_frames(pieces())
+
+
+def split_frames(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """What the frames in *pieces* carry, one piece after another, however the stream was cut.
+
+    A frame is eight bytes (which stream, how long) and its load. Raises ``OSError`` where that is not what comes.
+    """
+    rest = b""
+    for piece in pieces:
+        buffer = rest + piece if rest else piece
+        at, loads = 0, []
+        while len(buffer) - at >= _HEAD.size:
+            stream, length = _HEAD.unpack_from(buffer, at)
+            if stream not in _STREAMS:
+                raise OSError(f"the engine's log stream has a frame of kind {stream}")
+            end = at + _HEAD.size + length
+            if end > len(buffer):
+                break
+            loads.append(buffer[at + _HEAD.size : end])
+            at = end
+        rest = buffer[at:]
+        if loads:
+            yield b"".join(loads)

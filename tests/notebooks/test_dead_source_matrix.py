@@ -1,0 +1,142 @@
+"""Every runbook with every single source, and every pair of sources, down or hanging: it finishes, and says for want of what."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrex_ops.catalog import find_runbooks
+from flowrex_ops.causes import RUNBOOK_CAUSES
+from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.sandbox import to_toml
+
+SOURCES = ("postgres", "redis", "backend", "nginx", "prometheus", "externals", "stack")
+WAYS = ("down", "hanging")
+WORKERS = 6
+LONGEST_SECONDS = 60.0
+"""Of one run, on a machine that runs other tests; each source costs a second once."""
+
+_SCRIPT = Path(__file__).parents[1] / "run_cells.py"
+
+
+@dataclass(frozen=True)
+class Dead:
+    """Addresses at which nobody listens, and at which somebody accepts and never answers."""
+
+    ports: dict[str, int]
+    sockets: dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dead]:
+    folder = tmp_path_factory.mktemp("dead")
+    path = folder / "silent.sock"
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=512))
+        gone = socket.create_server(("127.0.0.1", 0))
+        local = stack.enter_context(socket.socket(socket.AF_UNIX))
+        local.bind(str(path))
+        local.listen(512)
+        kept: list[socket.socket] = []
+        for server in (silent, local):
+            threading.Thread(target=_accept_for_ever, args=(server, kept), daemon=True).start()
+        ports = {"down": gone.getsockname()[1], "hanging": silent.getsockname()[1]}
+        gone.close()
+        yield Dead(ports, {"down": folder / "none.sock", "hanging": path})
+
+
+def _accept_for_ever(server: socket.socket, kept: list[socket.socket]) -> None:
+    while True:
+        try:
+            kept.append(server.accept()[0])
+        except OSError:
+            return
+
+
+def settings_with(sandbox: Sandbox, dead: Dead, ills: dict[str, str], outputs: Path) -> str:
+    """The sandbox's own settings, with the address of each ill source replaced."""
+    found: dict[str, Any] = tomllib.loads(sandbox.settings_file.read_text(encoding="utf-8"))
+    found["outputs"] = str(outputs)
+    found["limits"] = {"reading_seconds": 1.0, "log_seconds": 1.5}
+    for ill, way in ills.items():
+        port = dead.ports[way]
+        address = f"http://127.0.0.1:{port}"
+        if ill == "postgres":
+            found["postgres"] |= dict.fromkeys(("dsn", "reserve_dsn"), f"postgresql://x:pw@127.0.0.1:{port}/x")
+        elif ill == "redis":
+            found["redis"]["url"] = f"redis://127.0.0.1:{port}/0"
+        elif ill == "backend":
+            found["backend"]["urls"] = [address] * 3
+        elif ill == "nginx":
+            found["front_door"]["url"] = address
+            found["tls"]["endpoints"] = [one | {"port": port} for one in found["tls"]["endpoints"]]
+            found.setdefault("proxy", {})["websocket_url"] = f"ws://127.0.0.1:{port}/ws"
+        elif ill == "prometheus":
+            found["prometheus"] = {"url": address}
+        elif ill == "externals":
+            for section in ("sentry", "broker"):
+                found[section]["url"] = address
+            found["status_pages"] = dict.fromkeys(found["status_pages"], address)
+        elif ill == "stack":
+            found["stack"]["socket"] = str(dead.sockets[way])
+    return to_toml(found)
+
+
+def combinations(*, whole: bool) -> list[dict[str, str]]:
+    """Each source in each way, then each two of them: in all four ways, or in one, which differs from pair to pair."""
+    found = [{source: way} for source, way in itertools.product(SOURCES, WAYS)]
+    for number, (first, second) in enumerate(itertools.combinations(SOURCES, 2)):
+        ways = list(itertools.product(WAYS, WAYS))
+        found += [{first: one, second: other} for one, other in (ways if whole else [ways[number % len(ways)]])]
+    return found
+
+
+def run_all(cases: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """All cases in a few processes side by side."""
+    running = []
+    for number in range(WORKERS):
+        given, results = folder / f"cases-{number}.jsonl", folder / f"results-{number}.jsonl"
+        given.write_text("".join(json.dumps(case) + "\n" for case in cases[number::WORKERS]), encoding="utf-8")
+        command = [sys.executable, str(_SCRIPT), str(given), str(results)]
+        running.append((subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL), results))
+    for process, _ in running:
+        assert process.wait() == 0
+    return [json.loads(line) for _, results in running for line in results.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("runbook", [runbook for runbook in find_runbooks() if runbook in RUNBOOK_CAUSES])
+def test_every_single_source_and_every_pair(
+    runbook: str, supervisor_sandbox: Sandbox, dead: Dead, tmp_path: Path
+) -> None:
+    """Every hypothesis gets a verdict, and no check and no cell fails; ``make matrix`` has each pair in all four ways."""
+    cases = []
+    for number, ills in enumerate(combinations(whole=os.environ.get("FLOWREX_MATRIX") == "whole")):
+        file = tmp_path / f"settings-{number}.toml"
+        file.write_text(settings_with(supervisor_sandbox, dead, ills, tmp_path / f"outputs-{number}"), encoding="utf-8")
+        name = " and ".join(f"{ill} {way}" for ill, way in ills.items())
+        cases.append({"name": name, "runbook": runbook, "parameters": {"settings": str(file), "since": "1m"}})
+    results = run_all(cases, tmp_path)
+    assert len(results) == len(cases)
+    assert [result["traceback"] for result in results if "traceback" in result] == []
+    for result in results:
+        judged = {cause for cause, _, _ in result["verdicts"]}
+        assert judged == set(RUNBOOK_CAUSES[runbook]), result["name"]
+        assert result["failed_checks"] == [], result["name"]
+        assert all(len(reason) > 10 for _, _, reason in result["verdicts"]), result["name"]
+        assert result["seconds"] < LONGEST_SECONDS, result["name"]
+        inconclusive = [cause for cause, kind, _ in result["verdicts"] if kind == "inconclusive"]
+        assert result["unavailable"] or not inconclusive, f"{result['name']}: {inconclusive} for want of nothing"

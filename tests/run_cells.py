@@ -1,0 +1,59 @@
+"""Run the cells of runbooks as plain Python, one case a line of JSON, for a matrix too large for a kernel each.
+
+``python run_cells.py CASES RESULTS``: each case is ``{"name", "runbook", "parameters"}``, each result has the outcome or the
+traceback.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from flowrex_ops.catalog import get_runbook, is_parameters, source
+from flowrex_ops.model import VerdictKind
+
+
+def run(case: dict[str, Any]) -> dict[str, Any]:
+    """The cells in order, in one namespace; what ``investigation.outcome`` is at the end."""
+    started, names = time.monotonic(), dict[str, Any]()
+    try:
+        for number, cell in enumerate(get_runbook(case["runbook"]).document["cells"]):
+            if cell["cell_type"] != "code":
+                continue
+            code = compile(ast.parse(source(cell)), f"{case['runbook']} cell {number}", "exec")
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(code, names)  # noqa: S102  # our own notebook
+            if is_parameters(cell):
+                names |= case["parameters"]
+        investigation = names["investigation"]
+        wants = {reading.what for reading in investigation.readings if not reading.available}
+        verdicts = [(v.cause, v.kind.value, v.reason) for v in investigation.verdicts.values()]
+        unexplained = [
+            reason
+            for _, kind, reason in verdicts
+            if kind == VerdictKind.INCONCLUSIVE.value and "check itself failed" in reason
+        ]
+        return {
+            "name": case["name"],
+            "verdicts": verdicts,
+            "unavailable": sorted(wants),
+            "failed_checks": unexplained,
+            "seconds": time.monotonic() - started,
+        }
+    except Exception:  # noqa: BLE001  # it is what the test looks for
+        return {"name": case["name"], "traceback": traceback.format_exc()}
+
+
+if __name__ == "__main__":
+    cases = [json.loads(line) for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()]
+    with Path(sys.argv[2]).open("w", encoding="utf-8") as results:
+        for case in cases:
+            results.write(json.dumps(run(case)) + "\n")
+            results.flush()
