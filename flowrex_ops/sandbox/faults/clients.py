@@ -35,7 +35,8 @@ def start_client(
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as output:
         subprocess.Popen(
-            [sys.executable, str(script), kind],
+            # Without its own folder in front of the standard library, which has a module 'platform' too.
+            [sys.executable, "-P", str(script), kind],
             cwd=sandbox.home,
             env=environment,
             stdin=subprocess.DEVNULL,
