@@ -443,6 +443,115 @@ _HTTP = (
     ),
 )
 
+_MEMORY = (
+    Cause(
+        "memory.host-pressure",
+        "The machine itself is short of memory",
+        "Tasks wait for memory on the host; whatever the replicas' limits allow, the machine does not have it.",
+        Severity.P2,
+        410,
+        (
+            _command("ps aux --sort=-rss | head -15", "on the host: who holds the memory? it may be none of ours"),
+            NextStep("person", "infrastructure", "move the neighbour away, or give the machine more memory"),
+        ),
+    ),
+    Cause(
+        "memory.redis-rejecting",
+        "Redis is full and rejects writes",
+        "Its policy lets it evict nothing (more), so each write is answered with 'OOM command not allowed'.",
+        Severity.P1,
+        420,
+        (
+            _command(
+                "redis-cli --scan --pattern 'PREFIX*' | head", "look at what would go before anything goes; no FLUSHDB"
+            ),
+            _command(
+                "redis-cli --scan --pattern 'PREFIX*' | xargs -n 500 redis-cli UNLINK",
+                "delete by pattern, once the owner of these keys agrees",
+            ),
+            _command("redis-cli CONFIG SET maxmemory …", "or raise the limit, if the host has the memory"),
+        ),
+    ),
+    Cause(
+        "memory.leak",
+        "A replica's memory grows without end",
+        "It rises all the time at the same load, and reaches its limit at a time that can be told.",
+        Severity.P2,
+        430,
+        (
+            _command(
+                "docker-compose -f docker-compose.prod.yml restart backend",
+                "frees it for as long as it took to grow; in the runbook of service restarts, one replica at a time",
+            ),
+            NextStep("person", "owner of the last deploy", "did it begin with a new version? then roll back"),
+        ),
+    ),
+    Cause(
+        "memory.oom-killed",
+        "The kernel killed a replica for its memory",
+        "It used more than its limit allows; what it was doing is lost.",
+        Severity.P2,
+        440,
+        (
+            _command(
+                "docker-compose -f docker-compose.prod.yml logs --tail=200 backend", "what did it do just before?"
+            ),
+            NextStep(
+                "person", "owner of the service", "a single large request or report? bound it; else raise mem_limit"
+            ),
+        ),
+    ),
+    Cause(
+        "memory.container-limit",
+        "A replica sits near its memory limit",
+        "It does not grow: the limit is too small for what it is asked to do.",
+        Severity.P2,
+        450,
+        (
+            _command("docker-compose -f docker-compose.prod.yml up -d --scale backend=7", "share the load out further"),
+            NextStep("person", "owner of the service", "raise mem_limit to a third above what it uses"),
+        ),
+    ),
+    Cause(
+        "memory.redis-evicting",
+        "Redis is full and throws keys away",
+        "Its policy keeps it below maxmemory by deleting keys that somebody may still want, sessions too.",
+        Severity.P2,
+        460,
+        (
+            _command("redis-cli CONFIG SET maxmemory …", "raise the limit, if the host has the memory"),
+            NextStep("person", "owner of the largest prefix", "shorter expiry, or fewer keys"),
+        ),
+    ),
+    Cause(
+        "memory.redis-growth",
+        "Redis fills up",
+        "Keys are written faster than they expire, or never do; once it is full it evicts or rejects.",
+        Severity.P2,
+        470,
+        (
+            NextStep("person", "owner of the largest prefix", "set an expiry where these keys are written"),
+            _command(
+                "redis-cli --scan --pattern 'PREFIX*' | xargs -n 500 redis-cli UNLINK",
+                "delete by pattern after a look, once the owner of these keys agrees; never FLUSHDB",
+            ),
+        ),
+    ),
+    Cause(
+        "memory.redis-fragmentation",
+        "Redis holds memory that it cannot use",
+        "Deleted values left holes between those that stayed; the memory is taken from the machine and of no use.",
+        Severity.P3,
+        480,
+        (
+            _command("redis-cli CONFIG SET activedefrag yes", "lets Redis move values together, at some CPU time"),
+            _command(
+                "docker-compose -f docker-compose.prod.yml restart redis", "else, where what it holds may be lost"
+            ),
+        ),
+    ),
+)
+
 _PLATFORM = (
     Cause(
         "service.disk-full",
@@ -501,7 +610,9 @@ _PLATFORM = (
     ),
 )
 
-CAUSES: dict[str, Cause] = {cause.slug: cause for cause in (*_PLATFORM, *_DATABASE, *_TLS, *_TRADES, *_HTTP, *_WS)}
+CAUSES: dict[str, Cause] = {
+    cause.slug: cause for cause in (*_PLATFORM, *_DATABASE, *_TLS, *_TRADES, *_HTTP, *_WS, *_MEMORY)
+}
 
 RUNBOOK_CAUSES: dict[str, tuple[str, ...]] = {
     "triage": tuple(cause.slug for cause in _PLATFORM),
@@ -510,6 +621,7 @@ RUNBOOK_CAUSES: dict[str, tuple[str, ...]] = {
     "trade_failures": tuple(cause.slug for cause in _TRADES),
     "error_rate": tuple(cause.slug for cause in _HTTP),
     "websocket_disconnections": tuple(cause.slug for cause in _WS),
+    "memory_usage": tuple(cause.slug for cause in _MEMORY),
 }
 """The causes that each runbook tells apart; runbook lint holds the notebooks to it."""
 

@@ -26,7 +26,9 @@ from flowrex_ops.sources.backend import BackendSource
 from flowrex_ops.sources.broker import open_broker
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.sources.front_door import FrontDoorSource
+from flowrex_ops.sources.host import HostSource
 from flowrex_ops.sources.logs import LogSource
+from flowrex_ops.sources.memory import MemorySource
 from flowrex_ops.sources.nginx_config import NginxSource
 from flowrex_ops.sources.outside import SentrySource, StatusPagesSource
 from flowrex_ops.sources.postgres import PostgresSource
@@ -46,8 +48,8 @@ class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
     The sources are ``database``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``, ``broker``,
-    ``prometheus``, ``sentry``, ``status_pages``, ``nginx``, ``websocket`` and ``websocket_log``; ``since`` is how far back
-    to look.
+    ``prometheus``, ``memory``, ``host``, ``sentry``, ``status_pages``, ``nginx``, ``websocket`` and ``websocket_log``;
+    ``since`` is how far back to look.
     """
 
     def __init__(
@@ -152,6 +154,8 @@ class Investigation:
             find_names=self._finder.names,
             **bounds,
         )
+        self.memory = MemorySource(endpoints.stack, self.prometheus, service, limit_seconds=limits.reading_seconds)
+        self.host = HostSource(endpoints.stack, service, limit_seconds=limits.reading_seconds)
         self.redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
         self.front_door = FrontDoorSource(
             endpoints.front_door_url,

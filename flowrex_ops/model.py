@@ -232,7 +232,8 @@ class Replica:
 class Usage:
     """What one running replica uses. ``memory_limit_bytes`` is ``None`` where it has no limit of its own.
 
-    ``memory_bytes`` leaves out page cache that can be given back; ``cpu_seconds`` is a running total.
+    ``memory_bytes`` leaves out page cache that can be given back at once, ``cache_bytes`` is the page cache still in it,
+    which the kernel gives back when memory is short; ``cpu_seconds`` is a running total.
     """
 
     service: str
@@ -240,6 +241,7 @@ class Usage:
     memory_bytes: int
     memory_limit_bytes: int | None
     cpu_seconds: float
+    cache_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from flowrex_ops.charts.certificates import plot_validity
 from flowrex_ops.charts.database import plot_blocking_tree, plot_connections, plot_pools, plot_session_ages
 from flowrex_ops.charts.errors import plot_error_history, plot_error_share, plot_route_replicas
 from flowrex_ops.charts.history import plot_history
+from flowrex_ops.charts.memory import plot_memory_trend, plot_redis_prefixes
 from flowrex_ops.charts.style import new_figure
 from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
 from flowrex_ops.charts.triage import plot_checklist, plot_memory
@@ -29,7 +30,9 @@ __all__ = [
     "plot_failed_per_minute",
     "plot_history",
     "plot_memory",
+    "plot_memory_trend",
     "plot_pools",
+    "plot_redis_prefixes",
     "plot_route_replicas",
     "plot_session_ages",
     "plot_symbols",

@@ -9,11 +9,13 @@ from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.certificates import LIFE_DAYS
 from flowrex_ops.sandbox.drill import Drill
 from flowrex_ops.sandbox.drills_errors import ERRORS
+from flowrex_ops.sandbox.drills_memory import MEMORY
 from flowrex_ops.sandbox.drills_trades import TRADES
 from flowrex_ops.sandbox.drills_triage import TRIAGE
 from flowrex_ops.sandbox.drills_websockets import WEBSOCKETS
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
 from flowrex_ops.sandbox.faults.errors import await_calm
+from flowrex_ops.sandbox.faults.memory import has_stood_still
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outside import seconds_since_trouble
 from flowrex_ops.sandbox.faults.streams import await_streams
@@ -177,7 +179,7 @@ _CERTIFICATE_DRILLS = (
     ),
 )
 
-DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *ERRORS, *WEBSOCKETS, *TRIAGE)
+DRILLS: tuple[Drill, ...] = (*_DATABASE, *_CERTIFICATE_DRILLS, *TRADES, *ERRORS, *WEBSOCKETS, *TRIAGE, *MEMORY)
 
 _QUIET_SECONDS = 15.0
 
@@ -205,6 +207,7 @@ def inject(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -
         await_calm(sandbox, 60 * (drill.parameters["recent_minutes"] + drill.parameters["baseline_minutes"]))
     if drill.runbook == "triage" and has_alerts(sandbox):
         await_silence(sandbox)
+    _await_steady_memory(sandbox, drill)
     for fault in drill.faults:
         on_progress(f"injecting {fault.name}")
         fault.inject(sandbox, drill.parameters)
@@ -226,6 +229,19 @@ def _await_trading(sandbox: Sandbox, drill: Drill) -> None:
             "trades were filled again",
             timeout_seconds=recent_seconds + _QUIET_SECONDS,
             poll_seconds=0.2,
+            details=lambda: "run 'flowrex-ops drill heal' first",
+        )
+
+
+def _await_steady_memory(sandbox: Sandbox, drill: Drill) -> None:
+    """What moved in an earlier drill must lie outside the window over which memory is judged."""
+    seconds = 60 * drill.parameters.get("trend_minutes", 0.0)
+    if seconds:
+        await_condition(
+            lambda: has_stood_still(sandbox, seconds),
+            "memory stood still",
+            timeout_seconds=seconds + 60,
+            poll_seconds=0.5,
             details=lambda: "run 'flowrex-ops drill heal' first",
         )
 

@@ -254,14 +254,18 @@ def _usage(client: DockerClient, replica: Replica) -> Usage | None:
     if "usage" not in memory:
         return None
     details = memory.get("stats") or {}
-    cache = int(details.get("inactive_file", details.get("total_inactive_file", 0)))
+    # cgroup v2 has plain names; v1 has them too, but only its total_* count the cgroups below.
+    inactive, active = (
+        int(details.get(f"total_{name}", details.get(name, 0))) for name in ("inactive_file", "active_file")
+    )
     limit = int(client.api.inspect_container(container)["HostConfig"].get("Memory") or 0)
     return Usage(
         service=replica.service,
         name=replica.name,
-        memory_bytes=max(0, int(memory["usage"]) - cache),
+        memory_bytes=max(0, int(memory["usage"]) - inactive),
         memory_limit_bytes=limit or None,
         cpu_seconds=int(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9,
+        cache_bytes=active,
     )
 
 

@@ -10,7 +10,7 @@ from flowrex_ops.model import Usage
 _EVENT = re.compile(r"(exited|stopped): (\S+) \(([^)]*)\)")
 
 
-def read_usage(service: str, name: str, pid: int) -> Usage | None:
+def read_usage(service: str, name: str, pid: int, limit_bytes: int | None = None) -> Usage | None:
     """Resident memory and CPU time of a process and all that descend from it; ``None`` when it has just gone.
 
     PostgreSQL's processes share memory, so the proportional set size is summed where the kernel tells it (proc(5),
@@ -31,7 +31,7 @@ def read_usage(service: str, name: str, pid: int) -> Usage | None:
         except psutil.Error:
             continue
         seconds += times.user + times.system
-    return Usage(service, name, memory, None, seconds)
+    return Usage(service, name, memory, limit_bytes, seconds)
 
 
 def _memory(process: object) -> int:

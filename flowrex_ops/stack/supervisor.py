@@ -5,6 +5,7 @@ the socket, ``services.json``: a list of ``{"service", "replica", "program", "co
 where ``program`` is supervisord's own name (``backend:backend-1``). Programs that are not in it are services of one
 replica named after their group. An entry may also hold ``"directory"`` and ``"environment"``: with these, commands can be
 run as the replica itself would run them (``execute``); the file then holds secrets and is for its owner only.
+``"memory_limit_bytes"`` is the limit that a watchdog such as superlance's memmon holds a replica to.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class _Entry:
     version: str = ""
     directory: str = ""
     environment: Mapping[str, str] | None = None
+    memory_limit_bytes: int | None = None
 
 
 class SupervisorStack:
@@ -101,7 +103,7 @@ class SupervisorStack:
     def get_usage(self, service: str | None = None) -> Sequence[Usage]:
         """By the process's number, so only where supervisord runs on this machine."""
         found = [
-            read_usage(entry.service, entry.replica, int(info["pid"]))
+            read_usage(entry.service, entry.replica, int(info["pid"]), entry.memory_limit_bytes)
             for entry, info in self._processes()
             if info["pid"] and service in (None, entry.service)
         ]

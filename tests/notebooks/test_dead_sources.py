@@ -63,3 +63,18 @@ def test_it_finishes(
     assert {verdict["verdict"] for verdict in result.verdicts} == verdicts
     text = result.record.read_text(encoding="utf-8") + result.html.read_text(encoding="utf-8")
     assert [word for word in ("Traceback", *SECRETS) if word in text] == []
+
+
+def test_memory_usage_finishes(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With neither stack nor Redis nor Prometheus every hypothesis stays open, and none is called healthy."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "gone.toml"
+    more = f'\n[redis]\nurl = "redis://:s3cret-pw@127.0.0.1:{port}/0"\n[prometheus]\nurl = "http://127.0.0.1:{port}"\n'
+    file.write_text(SETTINGS.format(folder=tmp_path, port=port) + more, encoding="utf-8")
+
+    result = run_runbook("memory_usage", {"settings": str(file)})
+
+    assert (result.status.value, result.diagnosis) == ("partial", None)
+    assert {verdict["verdict"] for verdict in result.verdicts} == {"inconclusive"}
+    text = result.record.read_text(encoding="utf-8") + result.html.read_text(encoding="utf-8")
+    assert [word for word in ("Traceback", *SECRETS) if word in text] == []

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
+import redis
 
 from flowrex_ops.causes import RUNBOOK_CAUSES
 from flowrex_ops.errors import SandboxError, UsageError
 from flowrex_ops.sandbox import Sandbox, drills
 from flowrex_ops.sandbox.drills import DRILLS, get_drill
+from flowrex_ops.sandbox.faults.memory import resident_bytes
 from flowrex_ops.sandbox.faults.observe import get_pools, is_quiet, last_failure_age
 from flowrex_ops.sandbox.sandbox import get_answer
+from flowrex_ops.sandbox.waiting import await_condition
 
 pytestmark = pytest.mark.drill
 
@@ -254,3 +258,51 @@ class TestDrills:
         """A scenario that there is not is answered with those that there are."""
         with pytest.raises(UsageError, match="no drill 'flood'; take one of: healthy, idle-in-transaction"):
             get_drill("flood")
+
+
+def redis_info(sandbox: Sandbox) -> dict[str, Any]:
+    client = redis.Redis(port=sandbox.state.ports["redis"])
+    try:
+        return {**client.info("memory"), **client.info("stats"), **client.info("errorstats")}
+    finally:
+        client.close()
+
+
+def test_memory_leak(inject: Inject) -> None:
+    """Every replica's resident memory grows, and goes on growing; healed, it is small again."""
+    running = inject("memory-leak")
+    before = resident_bytes(running)
+    await_condition(
+        lambda: all(now > then + 2**20 for now, then in zip(resident_bytes(running), before, strict=True)),
+        "all grew",
+        timeout_seconds=20,
+    )
+    drills.heal(running, quiet)
+    assert max(resident_bytes(running)) < 100 * 2**20
+
+
+def test_redis_rejecting(inject: Inject) -> None:
+    """A write is refused with OOM; afterwards Redis is as it was."""
+    running = inject("redis-rejecting")
+    client = redis.Redis(port=running.state.ports["redis"])
+    with pytest.raises(redis.ResponseError, match="maxmemory"):
+        client.set("some", "x" * 10**6)
+    drills.heal(running, quiet)
+    limits = client.config_get("maxmemory*")
+    assert (limits["maxmemory"], limits["maxmemory-policy"]) == (str(64 * 2**20), "noeviction")
+    assert client.dbsize() == 0
+    client.close()
+
+
+def test_redis_fragmented(inject: Inject) -> None:
+    """More than twice of what is used is held, by Redis' own word."""
+    info = redis_info(inject("redis-fragmented"))
+    assert info["used_memory_rss"] > 2 * info["used_memory"]
+
+
+def test_oom_kill(compose_sandbox: Sandbox) -> None:
+    """Docker's own mark is on the container, and healing takes it away."""
+    drills.inject(compose_sandbox, get_drill("oom-kill"), quiet)
+    assert [replica.oom_killed for replica in compose_sandbox.replicas()].count(True) == 1
+    drills.heal(compose_sandbox, quiet)
+    assert not any(replica.oom_killed and replica.restarts for replica in compose_sandbox.replicas())

@@ -16,6 +16,9 @@ from flowrex_ops.sandbox.embedded.postgres import app_dsn
 from flowrex_ops.sandbox.processes import MARK
 from flowrex_ops.sandbox.state import BROKER_ACCOUNT, State, write_private
 
+BACKEND_MEMORY_BYTES = 256 * 2**20
+"""What a replica may use, as under Docker Compose. Nothing enforces it here; in production a memmon would."""
+
 BACKEND = Path(__file__).parent.parent / "backend"
 
 _SUPERVISORD = """[supervisord]
@@ -222,6 +225,7 @@ def _backend_environment(state: State, number: int) -> dict[str, str]:
         "FLOWREX_REPLICA": str(number),
         "FLOWREX_VERSION": state.version,
         "FLOWREX_DEFECTS": state.defects,
+        "FLOWREX_MEMORY_LIMIT_BYTES": str(BACKEND_MEMORY_BYTES),
         "BROKER_URL": f"http://127.0.0.1:{state.ports['outside']}",
         "BROKER_TOKEN": state.broker_token,
         "BROKER_ACCOUNT": BROKER_ACCOUNT,
@@ -311,4 +315,4 @@ def _execution(state: State, replica: str) -> dict[str, object]:
     number = int(replica.rpartition("-")[2])
     path = os.pathsep.join((str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"))
     environment = {"PATH": path, **_common_environment(state), **_backend_environment(state, number)}
-    return {"directory": state.home, "environment": environment}
+    return {"directory": state.home, "environment": environment, "memory_limit_bytes": BACKEND_MEMORY_BYTES}

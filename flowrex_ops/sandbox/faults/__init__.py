@@ -27,6 +27,14 @@ from flowrex_ops.sandbox.faults.errors import (
     NewException,
     RedisStopped,
 )
+from flowrex_ops.sandbox.faults.keyspace import (
+    RedisEvicts,
+    RedisFragmented,
+    RedisGrows,
+    RedisLargeKey,
+    RedisRejects,
+)
+from flowrex_ops.sandbox.faults.memory import MemoryLeak, Neighbour
 from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
 from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
@@ -128,6 +136,13 @@ ALL_FAULTS: tuple[Fault, ...] = (
     RedisStopped(),
     NewException(),
     Release(),
+    Neighbour(),
+    MemoryLeak(),  # heals every hoard
+    RedisGrows(),
+    RedisEvicts(),
+    RedisRejects(),
+    RedisFragmented(),
+    RedisLargeKey(),
 )
 
 _BY_ITSELF_SECONDS = 6.0

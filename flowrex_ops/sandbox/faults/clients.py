@@ -11,9 +11,18 @@ from flowrex_ops.sandbox.processes import MARK, find_marked, kill
 from flowrex_ops.sandbox.sandbox import Sandbox
 
 HOLDER = Path(__file__).with_name("holder.py")
+WRITER = Path(__file__).with_name("redis_writer.py")
 
 
-def start_client(sandbox: Sandbox, kind: str, *, dsn: str = "", urls: tuple[str, ...] = (), rate: float = 0.0) -> None:
+def start_client(
+    sandbox: Sandbox,
+    kind: str,
+    *,
+    script: Path = HOLDER,
+    dsn: str = "",
+    urls: tuple[str, ...] = (),
+    rate: float = 0.0,
+) -> None:
     """Start a client; its DSN goes by environment, for command lines can be read by everybody."""
     environment = {
         **os.environ,
@@ -26,7 +35,8 @@ def start_client(sandbox: Sandbox, kind: str, *, dsn: str = "", urls: tuple[str,
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as output:
         subprocess.Popen(
-            [sys.executable, str(HOLDER), kind],
+            # Without its own folder in front of the standard library, which has a module 'platform' too.
+            [sys.executable, "-P", str(script), kind],
             cwd=sandbox.home,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -36,6 +46,6 @@ def start_client(sandbox: Sandbox, kind: str, *, dsn: str = "", urls: tuple[str,
         )
 
 
-def end_clients(sandbox: Sandbox, kind: str) -> None:
+def end_clients(sandbox: Sandbox, kind: str, *, script: Path = HOLDER) -> None:
     """End every client of one kind; PostgreSQL sees their sessions end."""
-    kill(process for process in find_marked(sandbox.home) if f"{HOLDER} {kind}" in process.command)
+    kill(process for process in find_marked(sandbox.home) if f"{script} {kind}" in process.command)

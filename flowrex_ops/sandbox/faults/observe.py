@@ -36,7 +36,7 @@ class Pool:
 def get_pools(sandbox: Sandbox) -> list[Pool]:
     """One per running replica that answers."""
     pools = []
-    for text in _metrics(sandbox):
+    for text in read_metrics(sandbox):
         found = {name: int(float(value)) for name, value in _SAMPLE.findall(text)}
         pools.append(
             Pool(
@@ -46,7 +46,7 @@ def get_pools(sandbox: Sandbox) -> list[Pool]:
     return pools
 
 
-def _metrics(sandbox: Sandbox) -> Iterator[str]:
+def read_metrics(sandbox: Sandbox) -> Iterator[str]:
     """The metrics page of every running replica that answers."""
     for replica in sandbox.replicas():
         host, port = replica.ports.get(BACKEND_PORT, ("127.0.0.1", 0))
@@ -59,7 +59,7 @@ def _metrics(sandbox: Sandbox) -> Iterator[str]:
 
 def last_failure_age(sandbox: Sandbox, reason: str = "") -> float:
     """Seconds since a trade failed in any replica, for *reason* or any; infinite when none has."""
-    pages = [_LAST_FAILED.findall(text) for text in _metrics(sandbox)]
+    pages = [_LAST_FAILED.findall(text) for text in read_metrics(sandbox)]
     times = [float(value) for page in pages for name, value in page if reason in ("", name)]
     return time.time() - max(times) if times else float("inf")
 

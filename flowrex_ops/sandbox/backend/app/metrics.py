@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from .database import Database
+from .memory import memory_limit_bytes
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)  # process_resident_memory_bytes and the like
@@ -29,6 +30,8 @@ for _status in ("filled", "failed", "blocked"):
     TRADES.labels(_status)
 for _reason in ("database", *(f"broker-{what}" for what in BROKER_REASONS)):
     TRADES_FAILED.labels(_reason)  # a counter that is there from the start can be seen to grow
+MEMORY_LIMIT = Gauge("flowrex_memory_limit_bytes", "Memory that this replica may use.", registry=REGISTRY)
+MEMORY_LIMIT.set_function(memory_limit_bytes)
 WEBSOCKETS = Gauge("flowrex_websocket_connections", "WebSocket connections open.", registry=REGISTRY)
 WEBSOCKETS_CLOSED = Counter(
     "flowrex_websocket_closed_total", "WebSocket connections closed.", ("code", "by"), registry=REGISTRY

@@ -1,0 +1,244 @@
+"""Why memory is high: eight causes told apart, each by one check, so that one trouble gives one finding.
+
+A replica that grows is a leak and not also a limit that is too small. A Redis that is full rejects, evicts or neither;
+only one that is not full yet is filling up. Pressure on the machine is charged to a replica at its limit where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+
+import pandas as pd
+
+from flowrex_ops.checks import memory as m
+from flowrex_ops.checks.redis_memory import (
+    check_redis_evicting,
+    check_redis_fragmentation,
+    check_redis_growth,
+    check_redis_rejecting,
+)
+from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.model import Evidence, Reading, Severity, Verdict
+from flowrex_ops.sources.host import HostMemory
+
+__all__ = [
+    "check_container_limit",
+    "check_host_pressure",
+    "check_leak",
+    "check_oom_killed",
+    "check_redis_evicting",
+    "check_redis_fragmentation",
+    "check_redis_growth",
+    "check_redis_rejecting",
+]
+
+Frame = Reading[pd.DataFrame]
+REDIS = ("redis",)
+MOST = 0.5
+"""From this share of a service's replicas on it is P1."""
+
+_FULL = 0.97
+"""Redis stops a little short of maxmemory, since it frees before it takes."""
+
+_GONE = ("exited", "dead")
+_KILLED = 137
+"""128 + SIGKILL, which the kernel sends, and ``docker kill`` too."""
+
+
+@judges("memory.leak")
+def check_leak(
+    memory: Frame,
+    *,
+    trend_minutes: float = 30.0,
+    leak_hours: float = 6.0,
+    leak_mib: float = 4.0,
+    not_judged: Collection[str] = REDIS,
+) -> Verdict:
+    """No replica's memory rises in each quarter of the window so that it reaches its limit within *leak_hours*."""
+    cause = "memory.leak"
+    if missing(memory):
+        return inconclusive(cause, memory)
+    trends = _trends(memory, not_judged, trend_minutes=trend_minutes, leak_hours=leak_hours, leak_mib=leak_mib)
+    if trends.empty:
+        return undecided(cause, "no running replica was seen")
+    growing = trends[trends["grows"].astype(bool)].sort_values(["minutes_to_limit", "replica"])
+    if growing.empty:
+        steepest = trends.sort_values(["bytes_per_minute", "replica"]).iloc[-1]
+        return ruled_out(
+            cause,
+            f"no replica rises all the time; {steepest['replica']} moves most,"
+            f" by {steepest['bytes_per_minute'] / 2**20:+.1f} MiB a minute",
+        )
+    first = growing.iloc[0]
+    names = _listed(growing["replica"])
+    title = f"{names} {'leaks' if len(growing) == 1 else 'leak'} {first['bytes_per_minute'] / 2**20:.1f} MiB a minute"
+    soon = m.minutes_text(first["minutes_to_limit"])
+    end = (
+        f"reaches its limit of {m.size(first['limit_bytes'])} in {soon}"
+        if first["limit_bytes"] > 0
+        else f"doubles in {soon}"
+    )
+    severity = Severity.P1 if first["minutes_to_limit"] <= 10 else Severity.P2  # noqa: PLR2004  # ten minutes to act
+    return confirmed(cause, f"{title}; {first['replica']} {end}", _grown(growing), severity=severity, title=title)
+
+
+@judges("memory.container-limit")
+def check_container_limit(
+    memory: Frame,
+    *,
+    limit_share: float = 0.85,
+    trend_minutes: float = 30.0,
+    leak_hours: float = 6.0,
+    leak_mib: float = 4.0,
+    not_judged: Collection[str] = REDIS,
+) -> Verdict:
+    """No replica that stands still uses *limit_share* of its limit or more; page cache does not count."""
+    cause = "memory.container-limit"
+    if missing(memory):
+        return inconclusive(cause, memory)
+    trends = _trends(memory, not_judged, trend_minutes=trend_minutes, leak_hours=leak_hours, leak_mib=leak_mib)
+    limited = trends[trends["share"].notna()]
+    if limited.empty:
+        return undecided(cause, "no replica with a memory limit was seen; give containers a mem_limit")
+    near = limited[limited["share"].ge(limit_share)]
+    still = near[~near["grows"].astype(bool)]
+    if still.empty:
+        fullest = limited.iloc[0]
+        text = f"{fullest['replica']} is the fullest, at {fullest['share']:.0%} of {m.size(fullest['limit_bytes'])}"
+        return ruled_out(cause, text + ("; it grows, which is a leak" if len(near) else ""))
+    first = still.iloc[0]
+    title = f"{_listed(still['replica'])} near the memory limit: {first['share']:.0%} of {m.size(first['limit_bytes'])}"
+    severity = Severity.P1 if first["share"] >= _FULL else Severity.P2
+    return confirmed(cause, f"{title}, and not growing", _standing(still), severity=severity, title=title)
+
+
+@judges("memory.oom-killed")
+def check_oom_killed(services: Frame, kills: Frame, *, recent_minutes: float = 30.0) -> Verdict:
+    """The kernel killed no replica, and no process inside one, for its memory within *recent_minutes*.
+
+    A container that Docker restarted keeps the mark of its kill; it counts while the restart is recent.
+    """
+    cause = "memory.oom-killed"
+    if missing(services):
+        return inconclusive(cause, services)
+    table = services.require()
+    earliest = pd.Timestamp(services.taken_at) - timedelta(minutes=recent_minutes)
+    lately = pd.to_datetime(table["started_at"], utc=True) >= earliest
+    marked = table["oom_killed"].fillna(value=False).astype(bool)
+    inside = _killed_inside(kills)
+    hit = table[
+        (marked & (table["state"].isin(_GONE) | (lately & table["restarts"].gt(0))))
+        | (lately & table["name"].isin(list(inside)))
+    ]
+    if hit.empty:
+        old = table[marked | table["name"].isin(list(inside))]
+        past = f"; {_listed(old['name'])} was, longer ago" if len(old) else ""
+        if missing(kills):
+            return inconclusive(cause, kills)
+        return ruled_out(
+            cause, f"none of {len(table)} replicas was killed in the last {recent_minutes:g} minutes{past}"
+        )
+    rows = hit.sort_values("name").drop_duplicates("name")
+    evidence = [_kill_evidence(row, inside) for _, row in rows.iterrows()]
+    share = max(
+        len(part) / max(1, int(table["service"].eq(service).sum())) for service, part in rows.groupby("service")
+    )
+    title = f"The kernel killed {_listed(rows['name'])} for want of memory"
+    severity = Severity.P1 if share >= MOST or rows["state"].isin(_GONE).any() else Severity.P2
+    return confirmed(cause, f"{title}: {evidence[0].value}", evidence, severity=severity, title=title)
+
+
+@judges("memory.host-pressure")
+def check_host_pressure(
+    host: Reading[HostMemory],
+    memory: Frame,
+    *,
+    pressure_percent: float = 10.0,
+    available_share: float = 0.05,
+    limit_share: float = 0.85,
+) -> Verdict:
+    """The machine has memory left, and tasks do not wait for it *pressure_percent* of the time or more."""
+    cause = "memory.host-pressure"
+    if missing(host):
+        return inconclusive(cause, host)
+    found = host.require()
+    some = found.some_avg10
+    waits = some is not None and some >= pressure_percent
+    short = found.available_share <= available_share
+    left = f"{m.size(found.available_bytes)} of {m.size(found.total_bytes)} available"
+    waiting = (
+        "pressure is not measured by this kernel" if some is None else f"tasks waited {some:.0f} % of the last 10 s"
+    )
+    own = _at_limit(memory, limit_share) if waits and not short else ""
+    if own:
+        return ruled_out(cause, f"{left}; tasks wait for memory since {own} is at its own limit")
+    if not waits and not short:
+        return ruled_out(cause, f"{left}; {waiting}")
+    swapped = found.swap_total_bytes - found.swap_free_bytes
+    evidence = [Evidence("available", left, "/proc/meminfo"), Evidence("pressure", waiting, "/proc/pressure/memory")]
+    evidence.append(
+        Evidence("swap used", m.size(swapped) if found.swap_total_bytes else "there is none", "/proc/meminfo")
+    )
+    title = (
+        f"The machine is short of memory: {left}"
+        if short
+        else f"Tasks on the machine wait for memory: {some:.0f} % of the time"
+    )
+    severity = Severity.P1 if short else Severity.P2
+    return confirmed(cause, f"{left}; {waiting}", evidence, severity=severity, title=title)
+
+
+def _trends(memory: Frame, not_judged: Collection[str], **thresholds: float) -> pd.DataFrame:
+    table = memory.require()
+    return m.get_trends(table[~table["service"].isin(list(not_judged))], **thresholds)
+
+
+def _grown(growing: pd.DataFrame) -> list[Evidence]:
+    return [
+        Evidence(
+            row.replica,
+            f"{m.size(row.used_bytes)}, {row.bytes_per_minute / 2**20:+.1f} MiB a minute, limit in {m.minutes_text(row.minutes_to_limit)}",
+            f"{row.origin}",
+        )
+        for row in growing.head(8).itertuples()
+    ]
+
+
+def _standing(still: pd.DataFrame) -> list[Evidence]:
+    return [
+        Evidence(row.replica, f"{m.size(row.used_bytes)} of {m.size(row.limit_bytes)} ({row.share:.0%})", row.origin)
+        for row in still.head(8).itertuples()
+    ]
+
+
+def _killed_inside(kills: Frame) -> dict[str, int]:
+    """Replicas in which the kernel killed a process since they started, by their own cgroup."""
+    if not kills.available:
+        return {}
+    table = kills.require()
+    counts = pd.to_numeric(table["oom_kills"], errors="coerce")
+    return {str(name): int(count) for name, count in zip(table["replica"], counts, strict=True) if count > 0}
+
+
+def _kill_evidence(row: pd.Series[object], inside: dict[str, int]) -> Evidence:
+    code = row["exit_code"]
+    parts = ["OOMKilled by its container's state" if row["oom_killed"] else "", str(row["state"])]
+    parts += [f"exit code {code:.0f}" if not pd.isna(code) else "", f"{row['restarts']} restarts"]
+    parts += [f"{inside[str(row['name'])]} kills inside since it started" if row["name"] in inside else ""]
+    parts += [f"started {row['started_at']:%H:%M:%S} UTC" if not pd.isna(row["started_at"]) else ""]
+    return Evidence(str(row["name"]), ", ".join(part for part in parts if part), "stack")
+
+
+def _at_limit(memory: Frame, limit_share: float) -> str:
+    """A replica that the kernel must take pages from, since it has reached its own limit; empty where there is none."""
+    if not memory.available:
+        return ""
+    trends = m.get_trends(memory.require())
+    full = trends[trends["share"].ge(limit_share)]
+    return str(full["replica"].iloc[0]) if len(full) else ""
+
+
+def _listed(names: pd.Series[str]) -> str:
+    known = sorted({str(name) for name in names})
+    return ", ".join(known[:4]) + (f" and {len(known) - 4} more" if known[4:] else "")

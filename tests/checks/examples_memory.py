@@ -1,0 +1,113 @@
+"""Readings of memory as its sources give them, for examples and properties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from flowrex_ops.model import Reading
+from flowrex_ops.sources.host import HostMemory
+from flowrex_ops.sources.memory import KILL_COLUMNS, MEMORY_COLUMNS, PROMETHEUS, SAMPLED
+from flowrex_ops.sources.redis import KEY_COLUMNS, REDIS_COLUMNS
+
+NOW = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
+MIB = 2**20
+LIMIT = 256 * MIB
+
+
+def reading(source: str, what: str, frame: pd.DataFrame) -> Reading[pd.DataFrame]:
+    return Reading(source, what, frame, taken_at=NOW)
+
+
+def replica(
+    name: str,
+    values: Sequence[float],
+    *,
+    minutes: float = 30.0,
+    limit: float = LIMIT,
+    cache: float = 0.0,
+    origin: str = PROMETHEUS,
+    service: str = "",
+) -> list[tuple[Any, ...]]:
+    """A replica's memory in MiB over some minutes, evenly spaced up to now, and one sample by the stack at the end."""
+    step = timedelta(minutes=minutes) / max(1, len(values) - 1)
+    rows = [
+        (
+            NOW - step * (len(values) - 1 - place),
+            service or name.rpartition("-")[0],
+            name,
+            value * MIB,
+            cache * MIB,
+            limit,
+            origin,
+        )
+        for place, value in enumerate(values)
+    ]
+    return [*rows, (*rows[-1][:-1], SAMPLED)] if origin == PROMETHEUS else rows
+
+
+def memory(*rows: tuple[Any, ...]) -> Reading[pd.DataFrame]:
+    return reading("memory", "memory of replicas", pd.DataFrame(rows, columns=MEMORY_COLUMNS))
+
+
+def steadily(first: float, last: float, points: int = 30) -> list[float]:
+    return [first + (last - first) * place / (points - 1) for place in range(points)]
+
+
+def kills(**counts: int | None) -> Reading[pd.DataFrame]:
+    rows = [(name.replace("_", "-"), count, None) for name, count in counts.items()]
+    return reading("memory", "OOM kill counters", pd.DataFrame(rows, columns=KILL_COLUMNS))
+
+
+def host(available_gib: float = 12.0, some: float | None = 0.0, **other: Any) -> Reading[HostMemory]:
+    return Reading(
+        "host", "memory pressure", HostMemory(16 * 2**30, int(available_gib * 2**30), some_avg10=some, **other)
+    )
+
+
+def redis(
+    used: Callable[[int], float] | float = 20.0,
+    *,
+    maximum: float = 64.0,
+    policy: str = "noeviction",
+    evicted: float = 0.0,
+    rejected: float = 0.0,
+    rejected_before: float = 0.0,
+    ratio: float = 1.1,
+    wasted: float = 2.0,
+    samples: int = 9,
+) -> Reading[pd.DataFrame]:
+    """Redis over some seconds, in MiB; ``evicted`` and ``rejected`` grow by that much a second."""
+    rows = []
+    for second in range(samples):
+        size = used(second) if callable(used) else used
+        rows.append(
+            {
+                "at": NOW - timedelta(seconds=samples - 1 - second),
+                "used_bytes": size * MIB,
+                "peak_bytes": size * MIB,
+                "rss_bytes": (size + wasted) * MIB,
+                "max_bytes": maximum * MIB,
+                "policy": policy,
+                "fragmentation_ratio": ratio,
+                "fragmentation_bytes": wasted * MIB,
+                "evicted_keys": 1000 + evicted * second,
+                "rejected_writes": rejected_before + rejected * second,
+                "keys": 10_000.0,
+                "system_bytes": 16 * 2.0**30,
+            }
+        )
+    return reading("redis", "memory of Redis", pd.DataFrame(rows, columns=REDIS_COLUMNS))
+
+
+def keys(**prefixes: float) -> Reading[pd.DataFrame]:
+    """Prefixes and the MiB that they hold."""
+    rows = [(f"{name}:", "string", 1000, size * MIB, 0.0, 1.0, f"{name}:1", 2048.0) for name, size in prefixes.items()]
+    return reading("redis", "keys of Redis", pd.DataFrame(rows, columns=KEY_COLUMNS))
+
+
+def gone(what: str) -> Reading[Any]:
+    return Reading("redis", what, error="it did not answer in 5 s")

@@ -1,0 +1,86 @@
+"""Whatever the sources say: the checks of memory answer, and the order of rows does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+from examples_memory import NOW, keys, kills, reading
+from examples_triage import services
+from hypothesis import given
+from hypothesis import strategies as st
+from test_triage_properties import REPLICAS
+
+from flowrex_ops.checks import memory_usage as checks
+from flowrex_ops.model import Reading, Verdict
+from flowrex_ops.sources.host import HostMemory
+from flowrex_ops.sources.memory import KILL_COLUMNS, MEMORY_COLUMNS
+from flowrex_ops.sources.redis import KEY_COLUMNS, REDIS_COLUMNS
+from flowrex_ops.sources.services import REPLICA_COLUMNS
+
+TEXT = st.text(max_size=6)
+BYTES = st.floats(0, 2.0**50) | st.sampled_from([0.0, float("nan"), float("inf")])
+TIMES = st.integers(0, 1800).map(lambda seconds: NOW - timedelta(seconds=seconds))
+MEMORY = st.lists(
+    st.tuples(
+        TIMES,
+        st.sampled_from(["backend", "redis"]),
+        st.sampled_from(["backend-1", "backend-2"]) | TEXT,
+        BYTES,
+        BYTES,
+        BYTES,
+        st.sampled_from(["prometheus", "sampled"]) | TEXT,
+    ),
+    max_size=12,
+)
+REDIS = st.lists(
+    st.tuples(TIMES, *[BYTES] * 4, st.sampled_from(["noeviction", "allkeys-lru"]) | TEXT, *[BYTES] * 6), max_size=8
+)
+KEYS = st.lists(st.tuples(TEXT, TEXT, st.integers(0, 10**9), BYTES, BYTES, st.floats(0, 1), TEXT, BYTES), max_size=6)
+KILLS = st.lists(st.tuples(TEXT, st.none() | st.integers(0, 100), st.none() | TEXT), max_size=5)
+PERCENT = st.none() | st.floats(0, 100)
+
+
+def frame(what: str, columns: list[str], rows: list[Any]) -> Reading[pd.DataFrame]:
+    return reading("x", what, pd.DataFrame(rows, columns=columns))
+
+
+def same_either_way(judge: Callable[[list[Any]], Verdict], rows: list[Any]) -> None:
+    there, back = judge(rows), judge(rows[::-1])
+    assert (there.kind, there.severity) == (back.kind, back.severity)
+    assert there.reason
+
+
+@given(MEMORY)
+def test_memory(rows: list[Any]) -> None:
+    for check in (checks.check_leak, checks.check_container_limit):
+        same_either_way(lambda some, check=check: check(frame("memory", MEMORY_COLUMNS, some)), rows)  # type: ignore[misc]
+
+
+@given(REPLICAS, KILLS)
+def test_kills(replicas: list[Any], rows: list[Any]) -> None:
+    same_either_way(lambda some: checks.check_oom_killed(frame("services", REPLICA_COLUMNS, some), kills()), replicas)
+    same_either_way(lambda some: checks.check_oom_killed(services(), frame("kills", KILL_COLUMNS, some)), rows)
+
+
+@given(st.integers(0, 2**50), st.integers(0, 2**50), PERCENT, MEMORY)
+def test_host(total: int, available: int, some: float | None, rows: list[Any]) -> None:
+    found = Reading("host", "memory pressure", HostMemory(total, available, some_avg10=some))
+    same_either_way(lambda part: checks.check_host_pressure(found, frame("memory", MEMORY_COLUMNS, part)), rows)
+
+
+@given(REDIS, KEYS)
+def test_redis(rows: list[Any], prefixes: list[Any]) -> None:
+    for check in (checks.check_redis_rejecting, checks.check_redis_evicting, checks.check_redis_growth):
+        same_either_way(
+            lambda some, check=check: check(frame("redis", REDIS_COLUMNS, some), frame("keys", KEY_COLUMNS, prefixes)),  # type: ignore[misc]
+            rows,
+        )
+        same_either_way(
+            lambda some, check=check: check(frame("redis", REDIS_COLUMNS, rows), frame("keys", KEY_COLUMNS, some)),  # type: ignore[misc]
+            prefixes,
+        )
+    same_either_way(lambda some: checks.check_redis_fragmentation(frame("redis", REDIS_COLUMNS, some)), rows)
+    assert checks.check_redis_growth(frame("redis", REDIS_COLUMNS, rows), keys(session=1.0)).reason

@@ -1,0 +1,210 @@
+"""Example readings, and the one verdict that each of the eight checks gives on them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from examples_memory import LIMIT, MIB, NOW, gone, host, keys, kills, memory, redis, replica, steadily
+from examples_triage import replica as container
+from examples_triage import services
+
+from flowrex_ops.checks import memory as views
+from flowrex_ops.checks import memory_usage as checks
+from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
+from flowrex_ops.sources.memory import SAMPLED
+
+FLAT = replica("backend-2", [90.0] * 30)
+CAUSES = {
+    "memory.leak",
+    "memory.container-limit",
+    "memory.oom-killed",
+    "memory.host-pressure",
+    "memory.redis-rejecting",
+    "memory.redis-evicting",
+    "memory.redis-growth",
+    "memory.redis-fragmentation",
+}
+JUST_NOW = NOW - timedelta(minutes=2)
+
+
+def judge(**given: Reading[Any]) -> dict[str, Verdict]:
+    """Every check over a platform that is well but for what is given."""
+    found: dict[str, Any] = {
+        "memory": memory(*replica("backend-1", [80.0] * 30), *FLAT),
+        "services": services(),
+        "kills": kills(backend_1=0),
+        "host": host(),
+        "redis": redis(),
+        "keys": keys(session=10.0, price=2.0),
+        **given,
+    }
+    verdicts = [
+        checks.check_leak(found["memory"]),
+        checks.check_container_limit(found["memory"]),
+        checks.check_oom_killed(found["services"], found["kills"]),
+        checks.check_host_pressure(found["host"], found["memory"]),
+        checks.check_redis_rejecting(found["redis"], found["keys"]),
+        checks.check_redis_evicting(found["redis"], found["keys"]),
+        checks.check_redis_growth(found["redis"], found["keys"]),
+        checks.check_redis_fragmentation(found["redis"]),
+    ]
+    return {verdict.cause: verdict for verdict in verdicts}
+
+
+def confirmed(**given: Reading[Any]) -> set[str]:
+    return {cause for cause, verdict in judge(**given).items() if verdict.confirmed}
+
+
+EXAMPLES: dict[str, tuple[dict[str, Reading[Any]], set[str]]] = {
+    "healthy": ({}, set()),
+    "a leak": ({"memory": memory(*replica("backend-1", steadily(60, 160)), *FLAT)}, {"memory.leak"}),
+    "a leak that is near its limit is a leak alone": (
+        {"memory": memory(*replica("backend-1", steadily(150, 240)))},
+        {"memory.leak"},
+    ),
+    "a leak without Prometheus": (
+        {"memory": memory(*replica("backend-1", steadily(60, 80, 6), minutes=0.1, origin=SAMPLED))},
+        {"memory.leak"},
+    ),
+    "a leak so slow that it can wait": ({"memory": memory(*replica("backend-1", steadily(60, 66)))}, set()),
+    "a leak since the last restart": (
+        {"memory": memory(*replica("backend-1", [*steadily(60, 250, 20), *steadily(50, 200, 40)], minutes=45))},
+        {"memory.leak"},
+    ),
+    "one step up": ({"memory": memory(*replica("backend-1", [60.0] * 15 + [150.0] * 15))}, set()),
+    "a step in the middle of a quarter": ({"memory": memory(*replica("backend-1", [60.0] * 11 + [150.0] * 19))}, set()),
+    "a hill": ({"memory": memory(*replica("backend-1", [*steadily(60, 200, 15), *steadily(200, 61, 15)]))}, set()),
+    "near the limit and still": (
+        {"memory": memory(*replica("backend-1", [230.0, 231.0] * 15), *FLAT)},
+        {"memory.container-limit"},
+    ),
+    "high, below the threshold": ({"memory": memory(*replica("backend-1", [200.0] * 30))}, set()),
+    "full of page cache": (
+        {"memory": memory(*replica("backend-1", [240.0] * 4, cache=180.0, origin=SAMPLED))},
+        set(),
+    ),
+    "Redis near its container's limit is Redis' trouble": (
+        {"memory": memory(*replica("redis-1", [250.0] * 6, origin=SAMPLED), *FLAT)},
+        set(),
+    ),
+    "killed and restarted": (
+        {
+            "services": services(
+                container("backend-1", oom_killed=True, restarts=1, started_at=JUST_NOW),
+                container("backend-2"),
+                container("backend-3"),
+            )
+        },
+        {"memory.oom-killed"},
+    ),
+    "killed and down": (
+        {"services": services(container("backend-1", "exited", oom_killed=True))},
+        {"memory.oom-killed"},
+    ),
+    "killed long ago": ({"services": services(container("backend-1", oom_killed=True, restarts=1))}, set()),
+    "killed, and restarted by hand since": (
+        {"services": services(container("backend-1", oom_killed=True, started_at=JUST_NOW))},
+        set(),
+    ),
+    "killed by somebody, not for memory": ({"services": services(container("backend-1", "exited"))}, set()),
+    "a worker was killed inside": (
+        {"services": services(container("backend-1", started_at=JUST_NOW)), "kills": kills(backend_1=2)},
+        {"memory.oom-killed"},
+    ),
+    "leak and kill": (
+        {
+            "memory": memory(*replica("backend-1", steadily(60, 160))),
+            "services": services(container("backend-1", oom_killed=True, restarts=3, started_at=JUST_NOW)),
+        },
+        {"memory.leak", "memory.oom-killed"},
+    ),
+    "tasks wait": ({"host": host(some=34.0)}, {"memory.host-pressure"}),
+    "nothing available": ({"host": host(0.3)}, {"memory.host-pressure"}),
+    "nothing available, no PSI": ({"host": host(0.3, None)}, {"memory.host-pressure"}),
+    "no PSI": ({"host": host(some=None)}, set()),
+    "tasks wait in a replica at its limit": (
+        {"host": host(some=34.0), "memory": memory(*replica("backend-1", [250.0] * 30))},
+        {"memory.container-limit"},
+    ),
+    "Redis rejects": ({"redis": redis(63.0, rejected=12)}, {"memory.redis-rejecting"}),
+    "Redis is full, nobody writes": ({"redis": redis(64.5)}, {"memory.redis-rejecting"}),
+    "Redis rejected, once": ({"redis": redis(rejected_before=40.0)}, set()),
+    "Redis rejects though it evicts": (
+        {"redis": redis(63.9, policy="volatile-lru", evicted=5, rejected=3)},
+        {"memory.redis-rejecting"},
+    ),
+    "Redis evicts": ({"redis": redis(63.9, policy="allkeys-lru", evicted=200)}, {"memory.redis-evicting"}),
+    "Redis evicts a key now and then": ({"redis": redis(40.0, policy="allkeys-lru", evicted=0.2)}, set()),
+    "Redis grows": ({"redis": redis(lambda second: 20 + 0.3 * second)}, {"memory.redis-growth"}),
+    "Redis is nearly full": ({"redis": redis(55.0)}, {"memory.redis-growth"}),
+    "Redis has no limit and stands still": ({"redis": redis(900.0, maximum=0)}, set()),
+    "Redis is fragmented": ({"redis": redis(10.0, ratio=4.0, wasted=90)}, {"memory.redis-fragmentation"}),
+    "an almost empty Redis": ({"redis": redis(0.9, ratio=5.0, wasted=3.4)}, set()),
+    "a leak and a Redis that evicts": (
+        {
+            "memory": memory(*replica("backend-1", steadily(60, 160))),
+            "redis": redis(63.9, policy="allkeys-lru", evicted=200),
+        },
+        {"memory.leak", "memory.redis-evicting"},
+    ),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_one_trouble_one_finding(example: str) -> None:
+    """Confirmed is what is expected, all the rest is ruled out, and nothing is left open."""
+    given, expected = EXAMPLES[example]
+    verdicts = judge(**given)
+    assert set(verdicts) == CAUSES
+    assert {cause for cause, verdict in verdicts.items() if verdict.confirmed} == expected
+    assert [v.reason for v in verdicts.values() if v.kind is VerdictKind.INCONCLUSIVE] == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "unknown"),
+    [
+        ("memory", {"memory.leak", "memory.container-limit"}),
+        ("services", {"memory.oom-killed"}),
+        ("kills", {"memory.oom-killed"}),
+        ("host", {"memory.host-pressure"}),
+        ("redis", {cause for cause in CAUSES if "redis" in cause}),
+        ("keys", set()),
+    ],
+)
+def test_a_source_that_is_silent_is_never_healthy(missing: str, unknown: set[str]) -> None:
+    verdicts = judge(**{missing: gone(missing)})
+    assert {cause for cause, verdict in verdicts.items() if verdict.kind is VerdictKind.INCONCLUSIVE} == unknown
+
+
+def test_a_leak_tells_when_it_meets_its_limit() -> None:
+    """100 MiB in 30 minutes, 96 MiB left: 29 minutes."""
+    verdict = judge(memory=memory(*replica("backend-1", steadily(60, 160))))["memory.leak"]
+    assert verdict.reason == "backend-1 leaks 3.3 MiB a minute; backend-1 reaches its limit of 256.0 MiB in 29 min"
+    assert verdict.severity is Severity.P2
+
+
+def test_a_leak_that_is_nearly_there_is_worse() -> None:
+    assert judge(memory=memory(*replica("backend-1", steadily(100, 245))))["memory.leak"].severity is Severity.P1
+
+
+def test_a_growing_redis_names_the_prefix() -> None:
+    verdict = judge(redis=redis(lambda second: 20 + 0.3 * second), keys=keys(session=18.0, price=1.0))[
+        "memory.redis-growth"
+    ]
+    assert verdict.reason == "Redis grows by 18.0 MiB a minute; full in 2 min; 95% of its keys' memory is session:"
+
+
+def test_without_a_limit_nothing_can_be_near_it() -> None:
+    verdicts = judge(memory=memory(*replica("backend-1", [900.0] * 30, limit=float("nan"))))
+    assert verdicts["memory.container-limit"].kind is VerdictKind.INCONCLUSIVE
+    assert verdicts["memory.leak"].kind is VerdictKind.RULED_OUT
+
+
+def test_the_trend_is_not_bent_by_an_outlier() -> None:
+    flat = [90.0] * 30
+    flat[20] = 250.0
+    trends = views.get_trends(memory(*replica("backend-1", flat, limit=LIMIT)).require())
+    assert trends["bytes_per_minute"].tolist() == [0.0]
+    assert trends["used_bytes"].tolist() == [90.0 * MIB]
