@@ -592,7 +592,10 @@ _PLATFORM = (
         "It does not pass its own health check, is not ready, is halted, or users get no good answer.",
         Severity.P1,
         20,
-        (_runbook("database_connections", "most replicas that are not ready wait for the database"),),
+        (
+            _runbook("database_connections", "where replicas are not ready: most of them wait for the database"),
+            _runbook("error_rate", "where replicas are well and users get no good answer"),
+        ),
     ),
     Cause(
         "external.outage",

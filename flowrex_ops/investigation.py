@@ -96,7 +96,11 @@ class Investigation:
         """
         loaded = load(settings or None)
         if reading_seconds is not None:
-            limits = loaded.limits.model_copy(update={"reading_seconds": reading_seconds})
+            bounds = {
+                "reading_seconds": reading_seconds,
+                "log_seconds": min(loaded.limits.log_seconds, reading_seconds),
+            }
+            limits = loaded.limits.model_copy(update=bounds)
             loaded = loaded.model_copy(update={"limits": limits})
         notebook = Notebook.current(loaded)
         hashes = dict(split_approval(item) for item in approve)

@@ -11,9 +11,9 @@ import docker  # noqa: F401  (imported for whoever needs it next)
 import httpx  # noqa: F401  (as above)
 import prometheus_client.parser  # noqa: F401  (as above)
 
-import flowrex_ops.investigation  # noqa: F401  (as above)
+import flowrex_ops.incident.survey  # noqa: F401  (as above, and with it every source)
 from flowrex_ops import charts
-from flowrex_ops.checks import certificate_expiry, database_connections  # noqa: F401  (as above)
+from flowrex_ops.checks import certificate_expiry, database_connections, symptoms, triage  # noqa: F401  (as above)
 
 
 def warm_up_charts() -> None:

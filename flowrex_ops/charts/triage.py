@@ -45,7 +45,8 @@ def plot_memory(usage: pd.DataFrame) -> Figure:
     axes.set_xlabel("MiB")
     over = int(high.sum())
     axes.set_title(f"{over} replicas use more than 85 % of their memory" if over else "Every replica has memory left")
-    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    if limits.any():
+        axes.legend(loc="lower right", frameon=False, fontsize=9)
     return figure
 
 

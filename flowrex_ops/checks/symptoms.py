@@ -94,7 +94,12 @@ def rank_runbooks(symptoms: pd.DataFrame) -> pd.DataFrame:
     """The runbooks that explain what was seen: the most severe first, then the nearest to the root of the trouble."""
     seen = symptoms[symptoms["seen"].eq(YES) & ~symptoms["runbook"].isin(["", "triage"])]
     rows = [
-        (runbook, part["severity"].min(), "; ".join(dict.fromkeys(part["says"])), _depth(str(runbook)))
+        (
+            runbook,
+            part["severity"].min(),
+            "; ".join(f"{row.symptom}: {row.says}" for row in part.itertuples()),
+            _depth(str(runbook)),
+        )
         for runbook, part in seen.groupby("runbook", sort=True)
     ]
     frame = pd.DataFrame(rows, columns=[*RUNBOOK_COLUMNS, "depth"])
@@ -217,7 +222,7 @@ def _alerts(reading: Reading[pd.DataFrame], runbooks: Mapping[str, str]) -> list
             YES,
             row.severity if row.severity in known else Severity.P2.value,
             runbooks.get(str(row.alert), ""),
-            f"alert {row.alert}: {row.summary}",
+            str(row.summary),
         )
         for row in firing.itertuples()
     ]

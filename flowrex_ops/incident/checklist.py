@@ -51,6 +51,34 @@ def recent_starts(services: Reading[pd.DataFrame], *, since: timedelta) -> Readi
     return replace(services, what="recent starts", value=shown)
 
 
+def readable_disks(disks: pd.DataFrame) -> pd.DataFrame:
+    """Filesystems for people: where, mount, used (share), used_mib, total_mib; the fullest first."""
+    fullest = disks.sort_values("used_share", ascending=False)
+    return pd.DataFrame(
+        {
+            "where": fullest["where"],
+            "mount": fullest["mount"],
+            "used": [f"{share:.0%}" for share in fullest["used_share"]],
+            "used_MiB": (fullest["used_bytes"] / 2**20).round(),
+            "total_MiB": (fullest["total_bytes"] / 2**20).round(),
+        }
+    )
+
+
+def readable_usage(usage: pd.DataFrame) -> pd.DataFrame:
+    """Memory and CPU for people: name, memory_MiB, limit_MiB, of_limit, cpu_percent (of a core); the largest first."""
+    largest = usage.sort_values("memory_bytes", ascending=False)
+    return pd.DataFrame(
+        {
+            "name": largest["name"],
+            "memory_MiB": (largest["memory_bytes"] / 2**20).round(1),
+            "limit_MiB": (largest["memory_limit_bytes"].astype(float) / 2**20).round(),
+            "of_limit": ["" if pd.isna(share) else f"{share:.0%}" for share in largest["memory_share"]],
+            "cpu_percent": largest["cpu_percent"].astype(float).round(),
+        }
+    )
+
+
 def _item(item: str, reading: Reading[Any], tell: Callable[[Any], tuple[str, bool]]) -> tuple[str, str, str]:
     if not reading.available:
         return item, str(reading.error), UNKNOWN

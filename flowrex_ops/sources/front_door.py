@@ -7,7 +7,7 @@ import time
 import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
-from flowrex_ops.sources.reading import Source, reads
+from flowrex_ops.sources.reading import COOL_DOWN_SECONDS, Source, reads
 
 ANSWER_COLUMNS = ["url", "status", "seconds", "error"]
 
@@ -21,18 +21,22 @@ class FrontDoorSource(Source):
         super().__init__(limit_seconds=limit_seconds)
         self._url = f"{url.rstrip('/')}{path}" if url else None
         self._missing = missing
+        self._silent: tuple[float, pd.DataFrame] | None = None
 
     @reads("answer to users")
     def get_answer(self) -> pd.DataFrame:
         """One row, columns ``ANSWER_COLUMNS``; ``status`` is missing where nothing answered in time, and ``error`` says why.
 
-        No answer is an answer too: it is unavailable only where nobody knows the address.
+        No answer is an answer too: it is unavailable only where nobody knows the address. One that did not come is not
+        waited for again for a while.
         """
         import httpx
 
         if self._url is None:
             raise SourceUnavailableError(f"{self._missing or 'the front door is not configured'}; set front_door.url")
         started = time.monotonic()
+        if self._silent and started - self._silent[0] < COOL_DOWN_SECONDS:
+            return self._silent[1]
         status, error = None, ""
         try:
             # Users' names and certificates are the business of certificate_expiry.
@@ -40,4 +44,6 @@ class FrontDoorSource(Source):
         except (httpx.HTTPError, httpx.InvalidURL) as failure:
             error = f"no answer: {failure or type(failure).__name__}"
         row = (self._url, status, time.monotonic() - started, error)
-        return pd.DataFrame([row], columns=ANSWER_COLUMNS)
+        answer = pd.DataFrame([row], columns=ANSWER_COLUMNS)
+        self._silent = (time.monotonic(), answer) if status is None else None
+        return answer
