@@ -18,14 +18,14 @@ def test_a_leak_is_drawn_on_to_where_it_leads() -> None:
     figure = charts.plot_memory_trend(
         memory(*replica("backend-1", steadily(60, 160)), *replica("backend-2", [90.0] * 30)).require()
     )
-    assert title(figure) == "1 replicas grow all the time; backend-1 is full in 29 min"
+    assert title(figure) == "1 replica grows all the time; backend-1 is full in 29 min"
     assert [line.get_linestyle() for line in figure.axes[0].lines].count("--") == 1
     assert figure.axes[0].get_ylabel() == "MiB"
 
 
 def test_replicas_near_their_limit() -> None:
     figure = charts.plot_memory_trend(memory(*replica("backend-1", [230.0] * 30)).require())
-    assert title(figure) == "1 replicas stand above 85% of their limit"
+    assert title(figure) == "1 replica stands above 85% of their limit"
 
 
 def test_one_sample_without_a_limit() -> None:

@@ -24,6 +24,9 @@ _MIB = 2**20
 def plot_memory_trend(memory: pd.DataFrame, *, trend_minutes: float = 30.0, limit_share: float = 0.85) -> Figure:
     """Memory of the fullest replicas over time against their limit, dashed on to where it leads; takes ``get_memory``."""
     trends = get_trends(memory, trend_minutes=trend_minutes)
+    points = memory.groupby("replica")["at"].nunique()
+    lines = trends[trends["replica"].map(points).gt(1)]
+    trends = lines if len(lines) else trends  # a single point beside lines says nothing here
     grow = trends["grows"].astype(bool)
     shown = trends.assign(first=grow).sort_values(["first", "share"], ascending=False, kind="stable").head(MOST_LINES)
     end = memory["at"].max()
@@ -64,12 +67,16 @@ def _trend_title(trends: pd.DataFrame, limit_share: float) -> str:
     growing = trends[trends["grows"].astype(bool)].sort_values("minutes_to_limit")
     if len(growing):
         first = growing.iloc[0]
-        return f"{len(growing)} replicas grow all the time; {first['replica']} is full in {minutes_text(first['minutes_to_limit'])}"
+        return f"{_replicas(len(growing), 'grow')} all the time; {first['replica']} is full in {minutes_text(first['minutes_to_limit'])}"
     near = int(trends["share"].ge(limit_share).sum())
     if near:
-        return f"{near} replicas stand above {limit_share:.0%} of their limit"
+        return f"{_replicas(near, 'stand')} above {limit_share:.0%} of their limit"
     fullest = trends["share"].max()
     return "No replica grows all the time" + ("" if math.isnan(fullest) else f"; the fullest is at {fullest:.0%}")
+
+
+def _replicas(number: int, verb: str) -> str:
+    return f"1 replica {verb}s" if number == 1 else f"{number} replicas {verb}"
 
 
 def plot_redis_prefixes(keys: pd.DataFrame) -> Figure:

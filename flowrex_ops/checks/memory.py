@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import median
@@ -191,8 +192,16 @@ def redis_frame(samples: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "value"])
 
 
-def trend_frame(memory: pd.DataFrame) -> pd.DataFrame:
-    """How each replica stands and moves, as people read it; takes ``MemorySource.get_memory``."""
+def trends_over(trend_minutes: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """A view of ``MemorySource.get_memory``: how each replica stands, and how it moved over so many minutes."""
+
+    def trends(memory: pd.DataFrame) -> pd.DataFrame:
+        return _trend_frame(get_trends(memory, trend_minutes=trend_minutes))
+
+    return trends
+
+
+def _trend_frame(trends: pd.DataFrame) -> pd.DataFrame:
     rows = [
         (
             row.replica,
@@ -202,7 +211,7 @@ def trend_frame(memory: pd.DataFrame) -> pd.DataFrame:
             f"{row.bytes_per_minute / 2**20:+.1f} MiB/min",
             row.origin,
         )
-        for row in get_trends(memory).itertuples()
+        for row in trends.itertuples()
     ]
     return pd.DataFrame(rows, columns=["replica", "used", "limit", "share", "change", "trend by"])
 

@@ -72,7 +72,7 @@ def check_leak(
         )
     first = growing.iloc[0]
     names = _listed(growing["replica"])
-    title = f"{names} {'leaks' if len(growing) == 1 else 'leak'} {first['bytes_per_minute'] / 2**20:.1f} MiB a minute"
+    title = f"{names} {'leaks' if len(growing) == 1 else 'leak'} {first['bytes_per_minute'] / 2**20:.1f} MiB a minute{'' if len(growing) == 1 else ' each'}"
     soon = m.minutes_text(first["minutes_to_limit"])
     end = (
         f"reaches its limit of {m.size(first['limit_bytes'])} in {soon}"
