@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,19 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "outputs"
 
 
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Pressure on memory is felt by the whole machine: drills of memory are played by one worker at a time."""
+    drill: Drill = request.getfixturevalue("drill")
+    with (tmp_path_factory.getbasetemp().parent / "memory.lock").open("w") as lock:
+        if drill.runbook == "memory_usage":
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.mark.parametrize("drill", DRILLS, ids=lambda drill: drill.scenario)
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("machine")
 def test_drill(any_sandbox: Sandbox, drill: Drill, records: Path) -> None:
     """The expected causes are confirmed, no other is; mitigations that are meant to cure it do, verified."""
     if any_sandbox.state.stack not in drill.stacks:
