@@ -32,7 +32,7 @@ drill: $(READY) ## inject SCENARIO into a sandbox of STACK, run its runbook, lea
 	@$(BIN)/flowrex-ops drill run $(SCENARIO) --stack $(STACK) $(FLAGS)
 
 test: $(READY) ## run the whole suite
-	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadgroup $(FLAGS)
+	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadscope $(FLAGS)
 
 matrix: $(READY) ## run every runbook with every source and every pair of sources down or hanging, in all ways
 	@FLOWREX_MATRIX=whole $(BIN)/python -m pytest tests/notebooks/test_dead_source_matrix.py $(FLAGS)
