@@ -144,7 +144,7 @@ class BackendSource(Source):
         row: dict[str, Any] = {"replica": replica, "error": None}
         try:
             # A little under the reading's own limit: one silent replica must not cost the answers of the others.
-            response = httpx.get(url, timeout=self.limit_seconds * 0.8)
+            response = httpx.get(url, timeout=self.limit_seconds * 0.7)
             row |= read(response)
         except (httpx.HTTPError, ValueError) as error:
             row["error"] = f"{url} did not answer: {error or type(error).__name__}"

@@ -42,7 +42,7 @@ def replica(body: str, status: int = 200) -> Iterator[str]:
 
 
 def ask(**replicas: str) -> BackendSource:
-    return BackendSource(lambda: replicas, limit_seconds=1.0, limit_rows=100)
+    return BackendSource(lambda: replicas, limit_seconds=3.0, limit_rows=100)
 
 
 def test_gauges_of_every_replica() -> None:
@@ -72,7 +72,7 @@ def test_silent_replica_costs_one_limit() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, replica(METRICS) as one:
         started = time.monotonic()
         samples = ask(a=one, b=f"http://127.0.0.1:{server.getsockname()[1]}").sample_pools().require()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
     assert samples.set_index("replica")["error"].notna().to_dict() == {"a": False, "b": True}
 
 

@@ -43,10 +43,10 @@ class TestUsage:
         assert {one.service for one in stack.get_usage()} >= {"backend", "postgres", "redis", "traffic"}
 
     def test_limits_are_those_of_the_container(self, stack: Stack) -> None:
-        """A plain process has none of its own."""
+        """Or, for a plain process, those that the inventory has of its watchdog."""
         limits = {one.memory_limit_bytes for one in stack.get_usage("backend")}
 
-        assert limits == ({256 * 1024 * 1024} if stack.kind == "compose" else {None})
+        assert limits == {256 * 1024 * 1024}
 
 
 class TestDescribe:
