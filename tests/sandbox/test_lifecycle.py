@@ -130,7 +130,7 @@ class TestEmbedded:
         """What a killed supervisord leaves behind is cleared away by the next ``up``, which keeps ports and data."""
         first = sandbox.up("supervisor", home, replicas=1, on_progress=quiet)
         first.execute("UPDATE prices SET price = 1 WHERE symbol = 'EURUSD'")
-        supervisord = (home / "supervisord.pid").read_text(encoding="utf-8").strip()
+        supervisord = (Path(first.state.run_dir) / "supervisord.pid").read_text(encoding="utf-8").strip()
         subprocess.run(["kill", "-9", supervisord], check=True)
 
         again = sandbox.up("supervisor", home, on_progress=quiet)
@@ -255,7 +255,7 @@ class TestCompose:
     def test_two_side_by_side_and_down_leaves_nothing(self, compose_sandbox: Sandbox, home: Path) -> None:
         """A second project beside the first; its end takes containers, networks, volumes and files, and only its own."""
         other = sandbox.up("compose", home, replicas=1, on_progress=quiet)
-        assert len(listed("ps", "-aq", project=other.name)) == 9
+        assert len(listed("ps", "-aq", project=other.name)) == 12
 
         sandbox.down(home)
 
