@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pandas as pd
 import pytest
+from conftest import missing_part
 
 from flowrex_ops.checks.memory import get_trends
 from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.sources.host import HostMemory, HostSource, host_frame, parse_host
 from flowrex_ops.sources.memory import PROMETHEUS, SAMPLED, MemorySource, parse_kills
 from flowrex_ops.sources.prometheus import PrometheusSource
@@ -83,11 +86,18 @@ def test_without_prometheus_the_stack_is_sampled(any_sandbox: Sandbox) -> None:
 
 
 def test_with_prometheus_there_is_a_history(supervisor_sandbox: Sandbox) -> None:
+    """As soon as it has scraped each replica once."""
     port = supervisor_sandbox.state.ports.get("prometheus")
     if port is None:
-        pytest.skip("Prometheus is missing on this machine")
-    found = source(supervisor_sandbox, f"http://127.0.0.1:{port}").get_memory(since=timedelta(minutes=2)).require()
-    history = found[found["origin"].eq(PROMETHEUS)]
+        missing_part("Prometheus")
+    asked = source(supervisor_sandbox, f"http://127.0.0.1:{port}")
+
+    def remembered() -> pd.DataFrame:
+        found = asked.get_memory(since=timedelta(minutes=2)).require()
+        return found[found["origin"].eq(PROMETHEUS)]
+
+    await_condition(lambda: remembered()["replica"].nunique() == 3, "each replica was scraped", timeout_seconds=30)
+    history = remembered()
     assert set(history["replica"]) == {"backend-1", "backend-2", "backend-3"}
     assert set(history["limit_bytes"]) == {256.0 * 2**20}
 
