@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-import pandas as pd
 import pytest
 from conftest import missing_part
 
@@ -92,7 +92,7 @@ def test_with_prometheus_there_is_a_history(supervisor_sandbox: Sandbox) -> None
         missing_part("Prometheus")
     asked = source(supervisor_sandbox, f"http://127.0.0.1:{port}")
 
-    def remembered() -> pd.DataFrame:
+    def remembered() -> Any:
         found = asked.get_memory(since=timedelta(minutes=2)).require()
         return found[found["origin"].eq(PROMETHEUS)]
 
