@@ -13,11 +13,14 @@ import json
 import sys
 import time
 import traceback
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from flowrex_ops.catalog import get_runbook, is_parameters, source
-from flowrex_ops.model import VerdictKind
+from flowrex_ops.model import Reading, VerdictKind
 
 
 def run(case: dict[str, Any]) -> dict[str, Any]:
@@ -33,7 +36,6 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
             if is_parameters(cell):
                 names |= case["parameters"]
         investigation = names["investigation"]
-        wants = {reading.what for reading in investigation.readings if not reading.available}
         verdicts = [(v.cause, v.kind.value, v.reason) for v in investigation.verdicts.values()]
         unexplained = [
             reason
@@ -43,12 +45,21 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
         return {
             "name": case["name"],
             "verdicts": verdicts,
-            "unavailable": sorted(wants),
+            "errors": sorted(set(errors(investigation.readings))),
             "failed_checks": unexplained,
             "seconds": time.monotonic() - started,
         }
     except Exception:  # noqa: BLE001  # it is what the test looks for
         return {"name": case["name"], "traceback": traceback.format_exc()}
+
+
+def errors(readings: Iterable[Reading[Any]]) -> Iterator[str]:
+    """What the sources said instead of an answer: of whole readings, and of single rows (one replica, one endpoint)."""
+    for reading in readings:
+        if not reading.available:
+            yield str(reading.error)
+        elif isinstance(reading.value, pd.DataFrame) and "error" in reading.value:
+            yield from (error for error in reading.value["error"] if isinstance(error, str) and error)
 
 
 if __name__ == "__main__":
