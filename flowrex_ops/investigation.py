@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,9 +16,9 @@ from flowrex_ops.checks.verdicts import Check
 from flowrex_ops.durations import format_seconds, parse_duration
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.ledger.writer import Ledger
-from flowrex_ops.mitigations import split_approval
-from flowrex_ops.mitigations.factory import build
+from flowrex_ops.mitigations import find, split_approval
 from flowrex_ops.mitigations.guard import Approval, guard
+from flowrex_ops.mitigations.holding import hold
 from flowrex_ops.model import Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import Settings, load
@@ -242,12 +243,13 @@ class Investigation:
     def mitigate(self, slug: str, **options: Any) -> Outcome:
         """Plan a mitigation and show the plan; apply it only if approved; show what came of it."""
         outcome = guard(
-            build(slug, self, options),
+            find(slug).build(self, **options),
             verdicts=self.verdicts,
             approval=self.approval,
             timeline=self.ledger.note,
             max_targets=self.settings.limits.max_targets,
             siblings={cause: name for name, causes in RUNBOOK_CAUSES.items() for cause in causes},
+            hold=partial(hold, self.settings.outputs, self.settings.platform),
         )
         self.mitigations[slug] = outcome
         data = {"kind": "mitigation", **outcome.to_dict()}

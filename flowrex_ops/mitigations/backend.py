@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import httpx
 
-from flowrex_ops.errors import MitigationRefusedError, VerificationError
+from flowrex_ops.checks.pools import leaking_replicas
+from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, VerificationError
+from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.guard import Mitigation
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Replica, Target
@@ -17,6 +20,7 @@ class RestartBackend(Mitigation):
     """A rolling restart: a replica that does not come back ready stops it, and the others are left as they are."""
 
     slug = "restart-backend"
+    resource = "backend"
     causes = ("db.idle-in-transaction", "db.pool-saturated")
     action = "restart each replica, one at a time; the next only when the one before is ready (/health/ready)"
     cost = "requests in flight on the replica being restarted fail, and its WebSockets close; the others serve on"
@@ -38,6 +42,17 @@ class RestartBackend(Mitigation):
         self._get_leaking = get_leaking
         self._ready_seconds = ready_seconds
         self._request_seconds = request_seconds
+
+    @classmethod
+    def build(cls, context: Context, *, idle_after_seconds: float) -> Self:
+        """*idle_after_seconds*: a plainly idle session older than this is held by nobody."""
+        return cls(
+            stack=context.endpoints.stack,
+            service=context.settings.backend.service,
+            port=context.settings.backend.port,
+            get_leaking=lambda: _read_leaking(context, idle_after_seconds),
+            request_seconds=context.settings.limits.reading_seconds,
+        )
 
     def find_targets(self) -> Sequence[Target]:
         """Replicas that hold connections which nobody uses; a full but busy pool gains nothing from a restart."""
@@ -89,6 +104,15 @@ class RestartBackend(Mitigation):
             )
         except httpx.HTTPError:
             return False
+
+
+def _read_leaking(context: Context, idle_after_seconds: float) -> Sequence[str]:
+    pools = context.backend.sample_pools()
+    sessions = context.with_replica(context.database.get_sessions())
+    for reading in (pools, sessions):
+        if not reading.available:
+            raise SourceUnavailableError(f"which replicas leak cannot be read: {reading.error}")
+    return leaking_replicas(pools.require(), sessions.require(), idle_after_seconds=idle_after_seconds)
 
 
 def _since(replica: Replica) -> str:

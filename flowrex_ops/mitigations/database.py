@@ -6,13 +6,15 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib import resources
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pandas as pd
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from flowrex_ops.checks import sessions as s
 from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, VerificationError
+from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.guard import Mitigation
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Reading, Target
@@ -25,6 +27,7 @@ EFFECT_SECONDS = 10.0
 class SessionMitigation(Mitigation):
     """Acts on single sessions, each known by (pid, backend_start, xact_start): a pid alone is used again by the system."""
 
+    resource = "postgres"
     sql: ClassVar[str]
 
     def __init__(
@@ -39,6 +42,22 @@ class SessionMitigation(Mitigation):
         self._role = role
         self._get_sessions = get_sessions
         self._limit_seconds = limit_seconds
+
+    @classmethod
+    def build(cls, context: Context, **options: Any) -> Self:
+        """By the connection that is kept for superusers where ordinary ones are refused; *options* are thresholds."""
+        endpoints = context.endpoints
+        dsn = endpoints.postgres_dsn or ""
+        role = context.settings.postgres.application_role or conninfo_to_dict(dsn).get("user")
+        if context.database.refused and endpoints.postgres_reserve_dsn:
+            dsn = endpoints.postgres_reserve_dsn
+        return cls(
+            dsn=dsn,
+            role=str(role or ""),
+            get_sessions=context.database.get_sessions,
+            limit_seconds=context.settings.limits.reading_seconds,
+            **options,
+        )
 
     @abstractmethod
     def select(self, sessions: pd.DataFrame) -> pd.DataFrame:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from flowrex_ops.errors import FlowrexOpsError, MitigationRefusedError, SourceUnavailableError
+from flowrex_ops.mitigations.context import Context
 from flowrex_ops.model import MitigationState, Outcome, Plan, Target, Verdict
 
 Timeline = Callable[[str, Mapping[str, Any]], None]
 """Writes one event (a kind and its facts) to the incident's timeline, durably, before it returns."""
+
+Hold = Callable[[str, str], AbstractContextManager[None]]
+"""Holds a resource for an operator while the block runs; MitigationRefusedError that names who holds it otherwise."""
 
 
 class Mitigation(ABC):
@@ -19,10 +24,20 @@ class Mitigation(ABC):
 
     slug: ClassVar[str]
     causes: ClassVar[tuple[str, ...]]
-    """Confirmed causes that call for it; with none of them confirmed, it refuses."""
+    """Confirmed causes that call for it; with none of them confirmed, it refuses. Empty for a procedure, which needs none."""
+    resource: ClassVar[str]
+    """What of the platform it changes (``backend``, ``postgres``, ``redis``, ``nginx``); one run at a time changes it."""
     action: ClassVar[str]
     cost: ClassVar[str]
     undo: ClassVar[str]
+
+    step: Callable[[str], None] = staticmethod(lambda _text: None)
+    """Writes to the timeline what comes next, before it is done; the guard sets it."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, context: Context, *args: Any, **options: Any) -> Self:
+        """Wired to the context's sources and settings; *options*, by name, are its thresholds and wishes."""
 
     @abstractmethod
     def find_targets(self) -> Sequence[Target]:
@@ -36,9 +51,27 @@ class Mitigation(ABC):
     def verify(self, plan: Plan) -> str:
         """Read the sources again and say what shows the effect; VerificationError when nothing does."""
 
+    def abandon(self) -> str:
+        """After a failure or Ctrl-C: bring back what must not stay, and say which state is left. Must be quick."""
+        return ""
+
+    def action_of(self, _targets: Sequence[Target]) -> str:
+        """What it does to these targets; part of the plan's hash."""
+        return self.action
+
+    def cost_of(self, _targets: Sequence[Target]) -> str:
+        """What it costs users."""
+        return self.cost
+
+    def undo_of(self, _targets: Sequence[Target]) -> str:
+        """Whether and how it is undone."""
+        return self.undo
+
     def plan(self) -> Plan:
         """What would be done now."""
-        return Plan(self.slug, self.action, self.cost, self.undo, tuple(self.find_targets()), self.causes)
+        targets = tuple(self.find_targets())
+        action, cost, undo = self.action_of(targets), self.cost_of(targets), self.undo_of(targets)
+        return Plan(self.slug, action, cost, undo, targets, self.causes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +94,12 @@ def guard(
     timeline: Timeline,
     max_targets: int,
     siblings: Mapping[str, str] | None = None,
+    hold: Hold = lambda _resource, _operator: nullcontext(),
 ) -> Outcome:
     """Plan, approve, apply, verify; every way out is an Outcome, and what was done stands on the timeline.
 
-    *siblings* maps a cause to the runbook that judges it, for the link in a refusal.
+    *siblings* maps a cause to the runbook that judges it, for the link in a refusal; *hold* keeps others from changing
+    the same resource meanwhile.
     """
     try:
         _require_cause(mitigation, verdicts, siblings or {})
@@ -75,42 +110,56 @@ def guard(
         _require_targets(plan, max_targets)
         if not _approved(plan, approval):
             return Outcome(plan.slug, MitigationState.PLANNED, _how_to_approve(plan, approval), plan)
-        _require_unchanged(plan, mitigation)
+        with hold(mitigation.resource, approval.operator):
+            _require_unchanged(plan, mitigation)
+            return _act(mitigation, plan, approval, timeline)
     except (MitigationRefusedError, SourceUnavailableError) as refusal:
         return Outcome(plan.slug, MitigationState.REFUSED, str(refusal), plan)
-    return _act(mitigation, plan, approval, timeline)
 
 
 def _act(mitigation: Mitigation, plan: Plan, approval: Approval, timeline: Timeline) -> Outcome:
     """Intent first, on disk; then the deed; then what came of it."""
     facts = {"slug": plan.slug, "plan_hash": plan.hash, "operator": approval.operator}
     timeline("mitigation-intent", {**facts, "action": plan.action, "targets": [t.label for t in plan.targets]})
+    mitigation.step = lambda text: timeline("mitigation-step", {**facts, "action": text})
     done: list[str] = []
+
+    def conclude(outcome: Outcome) -> Outcome:
+        timeline("mitigation-result", {**facts, "state": outcome.state.value, "reason": outcome.reason})
+        return outcome
+
+    # Also Ctrl-C: the timeline must say how far it came, whatever stopped it.
     try:
         done.extend(map(mitigation.apply, plan.targets))
     except BaseException as error:
-        # Also Ctrl-C: the timeline must say how far it came, whatever stopped it.
-        outcome = Outcome(plan.slug, MitigationState.FAILED, _how_far(done, plan, error), plan)
-        timeline("mitigation-result", {**facts, "state": outcome.state.value, "reason": outcome.reason})
+        reason = f"{_how_far(done, plan, error)}{_abandoned(mitigation)}"
+        outcome = conclude(Outcome(plan.slug, MitigationState.FAILED, reason, plan))
         if not isinstance(error, FlowrexOpsError):
             raise
         return outcome
-    outcome = _verified(mitigation, plan, done)
-    timeline("mitigation-result", {**facts, "state": outcome.state.value, "reason": outcome.reason})
-    return outcome
-
-
-def _verified(mitigation: Mitigation, plan: Plan, done: Sequence[str]) -> Outcome:
     try:
         seen = mitigation.verify(plan)
+    except BaseException as error:
+        reason = f"{'; '.join(done)}. Not verified: {_said(error)}"
+        outcome = conclude(Outcome(plan.slug, MitigationState.APPLIED_UNVERIFIED, reason, plan))
+        if not isinstance(error, FlowrexOpsError):
+            raise
+        return outcome
+    return conclude(Outcome(plan.slug, MitigationState.VERIFIED, f"{'; '.join(done)}. {seen}", plan))
+
+
+def _abandoned(mitigation: Mitigation) -> str:
+    try:
+        left = mitigation.abandon()
     except FlowrexOpsError as error:
-        reason = f"{'; '.join(done)}. Not verified: {error}"
-        return Outcome(plan.slug, MitigationState.APPLIED_UNVERIFIED, reason, plan)
-    return Outcome(plan.slug, MitigationState.VERIFIED, f"{'; '.join(done)}. {seen}", plan)
+        left = f"putting things back failed too: {error}"
+    return f". {left}" if left else ""
 
 
 def _require_cause(mitigation: Mitigation, verdicts: Mapping[str, Verdict], siblings: Mapping[str, str]) -> None:
     """The precondition: a mitigation without its cause does harm and no good."""
+    if not mitigation.causes:
+        return
     judged = [verdicts[cause] for cause in mitigation.causes if cause in verdicts]
     if any(verdict.confirmed for verdict in judged):
         return
@@ -160,7 +209,10 @@ def _how_to_approve(plan: Plan, approval: Approval) -> str:
 
 
 def _how_far(done: Sequence[str], plan: Plan, error: BaseException) -> str:
-    said = str(error) or type(error).__name__
-    return f"stopped after {len(done)} of {len(plan.targets)} targets: {said}" + (
+    return f"stopped after {len(done)} of {len(plan.targets)} targets: {_said(error)}" + (
         f". Done: {'; '.join(done)}" if done else ""
     )
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__

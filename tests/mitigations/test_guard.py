@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
 from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, VerificationError
 from flowrex_ops.mitigations import KNOWN, find, split_approval
+from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.guard import Approval, Mitigation, guard
+from flowrex_ops.mitigations.holding import hold
 from flowrex_ops.model import MitigationState, Outcome, Plan, Target, Verdict, VerdictKind
 
 CONFIRMED = {"db.lock-contention": Verdict("db.lock-contention", VerdictKind.CONFIRMED, "two wait")}
@@ -20,7 +27,8 @@ class Erase(Mitigation):
     """Takes numbers off a list; every way in which a mitigation can go wrong can be switched on."""
 
     slug = "erase"
-    causes = ("db.lock-contention",)
+    causes: tuple[str, ...] = ("db.lock-contention",)
+    resource = "list"
     action = "take the numbers off the list"
     cost = "they are gone"
     undo = "write them again"
@@ -31,6 +39,10 @@ class Erase(Mitigation):
         self.fail_at = fail_at
         self.later: list[int] | None = None
 
+    @classmethod
+    def build(cls, _context: Context) -> Self:
+        return cls([])
+
     def find_targets(self) -> Sequence[Target]:
         targets = [Target((str(n),), f"number {n}") for n in self.numbers]
         if self.later is not None:
@@ -39,11 +51,15 @@ class Erase(Mitigation):
 
     def apply(self, target: Target) -> str:
         number = int(target.identity[0])
+        self.step(f"erase {number}")
         if number == self.fail_at:
             raise MitigationRefusedError(f"number {number} will not go")
         if not self.stuck:
             self.numbers.remove(number)
         return f"erased {number}"
+
+    def abandon(self) -> str:
+        return f"left on the list: {self.numbers}"
 
     def verify(self, plan: Plan) -> str:
         if self.numbers:
@@ -65,9 +81,11 @@ class Log:
         return [kind for kind, _ in self.events]
 
 
-def run(mitigation: Mitigation, approval: Approval, *, verdicts: Any = CONFIRMED, most: int = 5) -> tuple[Outcome, Log]:
+def run(
+    mitigation: Mitigation, approval: Approval, *, verdicts: Any = CONFIRMED, most: int = 5, **more: Any
+) -> tuple[Outcome, Log]:
     log = Log()
-    return guard(mitigation, verdicts=verdicts, approval=approval, timeline=log, max_targets=most), log
+    return guard(mitigation, verdicts=verdicts, approval=approval, timeline=log, max_targets=most, **more), log
 
 
 BY_ADA = Approval({"erase": None}, operator="ada")
@@ -97,8 +115,9 @@ class TestApproval:
         outcome, log = run(Erase([1, 2]), BY_ADA)
         assert outcome.state is MitigationState.VERIFIED
         assert "the list is empty" in outcome.reason
-        assert log.kinds == ["mitigation-intent", "mitigation-result"]
+        assert log.kinds == ["mitigation-intent", "mitigation-step", "mitigation-step", "mitigation-result"]
         assert log.events[0][1]["operator"] == "ada"
+        assert log.events[1][1]["action"] == "erase 1"
 
     def test_approval_by_nobody_is_refused(self) -> None:
         """A slug without an operator is no approval."""
@@ -185,6 +204,52 @@ class TestRefusal:
         outcome, _ = run(Blind([1]), BY_ADA)
         assert (outcome.state, outcome.reason) == (MitigationState.REFUSED, "postgres did not answer")
 
+    def test_procedure_needs_no_cause(self) -> None:
+        """What names no cause, such as a planned restart, is not refused for want of one."""
+        mitigation = Erase([1])
+        mitigation.causes = ()  # type: ignore[misc]  # of this one alone
+        assert run(mitigation, BY_ADA, verdicts={})[0].state is MitigationState.VERIFIED
+
+
+class TestHolding:
+    def test_two_at_once_one_acts_and_the_other_is_told_by_whom(self, tmp_path: Path) -> None:
+        """The resource is held while one acts; the second changes nothing, names the holder, and may act afterwards."""
+        mitigation = Erase([1])
+        holding = partial(hold, tmp_path, "flowrex")
+        with hold(tmp_path, "flowrex", "list", "grace"):
+            outcome, log = run(mitigation, BY_ADA, hold=holding)
+        assert outcome.state is MitigationState.REFUSED
+        assert f"'list' is being changed by grace (process {os.getpid()}, since " in outcome.reason
+        assert (mitigation.numbers, log.events) == ([1], [])
+        assert run(mitigation, BY_ADA, hold=holding)[0].state is MitigationState.VERIFIED
+
+    def test_other_resources_are_free(self, tmp_path: Path) -> None:
+        """Who changes something else is not kept waiting."""
+        with hold(tmp_path, "flowrex", "something else", "grace"):
+            outcome, _ = run(Erase([1]), BY_ADA, hold=partial(hold, tmp_path, "flowrex"))
+        assert outcome.state is MitigationState.VERIFIED
+
+    def test_lock_does_not_outlive_its_process(self, tmp_path: Path) -> None:
+        """A run that is killed while it acts leaves nothing locked."""
+        held = "import sys; from pathlib import Path; from flowrex_ops.mitigations.holding import hold\n"
+        held += "with hold(Path(sys.argv[1]), 'flowrex', 'list', 'grace'): print('held', flush=True); sys.stdin.read()"
+        command = [sys.executable, "-c", held, str(tmp_path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            with pytest.raises(MitigationRefusedError, match="grace"), hold(tmp_path, "flowrex", "list", "ada"):
+                pass
+            process.kill()
+        with hold(tmp_path, "flowrex", "list", "ada"):
+            pass
+
+    def test_folder_that_cannot_be_written_changes_nothing(self, tmp_path: Path) -> None:
+        """Without the lock nothing is changed, and the reason says what to correct."""
+        (tmp_path / ".locks").write_text("in the way")
+        outcome, _ = run(Erase([1]), BY_ADA, hold=partial(hold, tmp_path, "flowrex"))
+        assert outcome.state is MitigationState.REFUSED
+        assert "correct 'outputs'" in outcome.reason
+
 
 class TestFailure:
     def test_effect_not_seen_is_not_called_verified(self) -> None:
@@ -200,6 +265,7 @@ class TestFailure:
         assert outcome.state is MitigationState.FAILED
         assert "stopped after 1 of 3 targets" in outcome.reason
         assert "erased 1" in outcome.reason
+        assert outcome.reason.endswith("left on the list: [2, 3]")
         assert log.kinds[-1] == "mitigation-result"
 
     def test_keyboard_interrupt_lands_on_the_timeline(self) -> None:
@@ -213,6 +279,19 @@ class TestFailure:
         with pytest.raises(KeyboardInterrupt):
             guard(Interrupted([1]), verdicts=CONFIRMED, approval=BY_ADA, timeline=log, max_targets=5)
         assert log.events[-1][1]["state"] == "failed"
+
+    def test_keyboard_interrupt_while_verifying_says_that_it_was_done(self) -> None:
+        """What was applied stays applied; the timeline must not be silent about it."""
+
+        class Interrupted(Erase):
+            def verify(self, plan: Plan) -> str:
+                raise KeyboardInterrupt
+
+        log = Log()
+        with pytest.raises(KeyboardInterrupt):
+            guard(Interrupted([1]), verdicts=CONFIRMED, approval=BY_ADA, timeline=log, max_targets=5)
+        assert log.events[-1][1]["state"] == "applied-unverified"
+        assert "erased 1" in log.events[-1][1]["reason"]
 
     def test_timeline_that_cannot_be_written_stops_the_act(self) -> None:
         """Intent first: when it cannot be written down, nothing is done."""

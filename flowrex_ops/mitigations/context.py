@@ -1,0 +1,30 @@
+"""What of an investigation mitigations use."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pandas as pd
+
+from flowrex_ops.model import Reading
+from flowrex_ops.settings import Settings
+from flowrex_ops.sources.backend import BackendSource
+from flowrex_ops.sources.endpoints import Endpoints
+from flowrex_ops.sources.postgres import PostgresSource
+from flowrex_ops.sources.redis import RedisSource
+from flowrex_ops.sources.tls import TlsSource
+
+
+class Context(Protocol):
+    """Settings, addresses and sources; an ``Investigation`` has them all."""
+
+    settings: Settings
+    endpoints: Endpoints
+    database: PostgresSource
+    backend: BackendSource
+    redis: RedisSource
+    tls: TlsSource
+
+    def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:
+        """Sessions with their replica."""
+        ...
