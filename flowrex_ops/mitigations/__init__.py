@@ -10,6 +10,8 @@ KNOWN = {
     "terminate-idle-in-transaction": "flowrex_ops.mitigations.database:TerminateIdleInTransaction",
     "terminate-root-blocker": "flowrex_ops.mitigations.database:TerminateRootBlocker",
     "restart-backend": "flowrex_ops.mitigations.backend:RestartBackend",
+    "maintenance-on": "flowrex_ops.mitigations.maintenance:MaintenanceOn",
+    "maintenance-off": "flowrex_ops.mitigations.maintenance:MaintenanceOff",
 }
 """Slug to class; imported only when used, so that a runbook without mitigations loads none."""
 

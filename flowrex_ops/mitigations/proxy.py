@@ -109,6 +109,10 @@ class ProxyControl:
                 raise type(error)(f"{error}; {back}") from None
             raise
 
+    def discard(self, name: str) -> None:
+        """Take away a page that no snippet serves any more."""
+        (self.folder / name).unlink(missing_ok=True)
+
     def _put_back(self, files: Files) -> str:
         try:
             self._write(files)
@@ -132,7 +136,7 @@ class ProxyControl:
         if not dump.startswith("# configuration file"):
             return  # longer than what is kept of a command's output; the reading after the reload decides
         for name, text in files.items():
-            if text is not None and text.partition("\n")[0] not in dump:
+            if text is not None and name.endswith(".conf") and text.partition("\n")[0] not in dump:
                 raise MitigationRefusedError(
                     f"NGINX does not include '{self.inside}/{name}'; add the include lines of docs/procedures.md"
                 )

@@ -12,6 +12,7 @@ from flowrex_ops.errors import SourceUnavailableError
 
 MANAGED_COLUMNS = ["file", "purpose", "by", "since", "until", "about"]
 _HEAD = "# flowrex-ops "
+_OURS = (".conf", ".html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,11 @@ def parse_head(text: str) -> Head | None:
 
 
 def read_managed(folder: Path) -> dict[str, str]:
-    """The snippets in *folder*, text by file name. SourceUnavailableError where it cannot be read."""
+    """The snippets in *folder* and the pages that they serve, text by file name. SourceUnavailableError where unreadable."""
     try:
-        return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.conf"))}
+        return {
+            path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir()) if path.suffix in _OURS
+        }
     except (OSError, UnicodeDecodeError) as error:
         raise SourceUnavailableError(f"'{folder}' cannot be read: {error}; correct proxy.control") from None
 
@@ -55,6 +58,7 @@ def list_managed(folder: Path) -> Iterator[tuple[str, str, str, str, str, str]]:
     """Rows of ``MANAGED_COLUMNS``; a file without our head has nothing but its name."""
     if not folder.is_dir():
         raise SourceUnavailableError(f"'{folder}' is no folder; correct proxy.control")
-    for name, text in read_managed(folder).items():
+    snippets = {name: text for name, text in read_managed(folder).items() if name.endswith(".conf")}
+    for name, text in snippets.items():
         head = parse_head(text) or Head("somebody else's", "", "")
         yield name, head.purpose, head.by, head.since, head.until, head.about
