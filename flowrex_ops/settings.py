@@ -47,7 +47,8 @@ class _Section(BaseModel):
 class StackSettings(_Section):
     """Which stack runs the platform. ``project`` is the compose project; ``socket`` is supervisord's unix socket.
 
-    ``may_be_absent`` names services that run only now and then.
+    ``may_be_absent`` names services that run only now and then; ``version_variable`` is the one that names the release in
+    the compose file.
     """
 
     kind: Literal["compose", "supervisor"] = "compose"
@@ -55,6 +56,7 @@ class StackSettings(_Section):
     may_be_absent: tuple[str, ...] = ("certbot",)
     socket: Path | None = None
     docker_host: str = ""
+    version_variable: str = Field(default="VERSION", min_length=1)
 
 
 class PostgresSettings(_Section):
