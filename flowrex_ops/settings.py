@@ -142,7 +142,10 @@ class BrokerSettings(_Section):
 
 
 class ProxySettings(_Section):
-    """The proxy's service; ``command`` dumps its configuration where it runs, ``configuration`` is a copy of it here.
+    """The proxy's service; ``program`` is NGINX with its options where it runs, ``configuration`` is a copy of its files here.
+
+    ``control`` is the folder, here, whose ``http-*.conf`` and ``server-*.conf`` NGINX includes; ``control_inside`` is the same
+    folder as NGINX sees it, where that is another path. Without it nothing that needs the proxy is changed.
 
     ``websocket_url`` is what clients open (``wss://flowrex.app/ws``); without it the path is asked at the TLS endpoints' first, or
     at the published ``port``.
@@ -150,8 +153,10 @@ class ProxySettings(_Section):
 
     service: str = "nginx"
     port: int = Field(default=80, ge=1, le=65535)
-    command: tuple[str, ...] = Field(default=("nginx", "-v", "-T"), min_length=1)
+    program: tuple[str, ...] = Field(default=("nginx",), min_length=1)
     configuration: Path | None = None
+    control: Path | None = None
+    control_inside: str = ""
     websocket_url: str = ""
     websocket_path: str = Field(default="/ws", pattern="^/")
 

@@ -32,7 +32,8 @@ class Mitigation(ABC):
     undo: ClassVar[str]
 
     step: Callable[[str], None] = staticmethod(lambda _text: None)
-    """Writes to the timeline what comes next, before it is done; the guard sets it."""
+    """Writes to the timeline what comes next, before it is done; the guard sets it, and by whom it was approved."""
+    operator: str = ""
 
     @classmethod
     @abstractmethod
@@ -121,6 +122,7 @@ def _act(mitigation: Mitigation, plan: Plan, approval: Approval, timeline: Timel
     """Intent first, on disk; then the deed; then what came of it."""
     facts = {"slug": plan.slug, "plan_hash": plan.hash, "operator": approval.operator}
     timeline("mitigation-intent", {**facts, "action": plan.action, "targets": [t.label for t in plan.targets]})
+    mitigation.operator = approval.operator
     mitigation.step = lambda text: timeline("mitigation-step", {**facts, "action": text})
     done: list[str] = []
 

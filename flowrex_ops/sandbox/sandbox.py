@@ -61,6 +61,11 @@ class Sandbox:
         return Authority(self.home / "tls")
 
     @property
+    def control(self) -> Path:
+        """The folder whose snippets NGINX includes; made when the sandbox starts."""
+        return self.home / "control"
+
+    @property
     def outside_url(self) -> str:
         """Where the stand-in for what is outside (the broker) answers."""
         return f"http://127.0.0.1:{self.state.ports['outside']}"
@@ -191,9 +196,14 @@ def _proxy(sandbox: Sandbox) -> dict[str, Any]:
     state = sandbox.state
     if "http" not in state.ports:
         return {}
-    address = {"websocket_url": f"ws://127.0.0.1:{state.ports['http']}/ws"}
-    nginx = find_parts().nginx if state.stack == "supervisor" else None
-    return address | ({"command": [*nginx_command(state, nginx), "-v", "-T"]} if nginx else {})
+    found: dict[str, Any] = {
+        "websocket_url": f"ws://127.0.0.1:{state.ports['http']}/ws",
+        "control": str(sandbox.control),
+    }
+    if state.stack == "compose":
+        return found | {"control_inside": "/etc/nginx/flowrex-ops"}
+    nginx = find_parts().nginx
+    return found | ({"program": list(nginx_command(state, nginx))} if nginx else {})
 
 
 def _toml(value: object) -> str:

@@ -82,17 +82,21 @@ http {{
     upstream backend {{
 {servers}
     }}
+    # What flowrex-ops changes lies in this folder, and nowhere else.
+    include ../control/http-*.conf;
     server {{
         listen 127.0.0.1:{port};
 {tls}
+        set $backend http://backend;
+        include ../control/server-*.conf;
         location / {{
-            proxy_pass http://backend;
+            proxy_pass $backend;
             proxy_set_header Host $host;
             proxy_set_header X-Forwarded-For $remote_addr;
         }}
         location /_sandbox/ {{ return 404; }}
         location /ws {{
-            proxy_pass http://backend;
+            proxy_pass $backend;
             proxy_http_version 1.1;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection "upgrade";
@@ -114,8 +118,10 @@ _NGINX_SITE = """    server {{
         server_name {names};
         ssl_certificate {folder}/fullchain.pem;
         ssl_certificate_key {folder}/privkey.pem;
+        set $backend http://backend;
+        include ../control/server-*.conf;
         location / {{
-            proxy_pass http://backend;
+            proxy_pass $backend;
             proxy_http_version 1.1;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection "upgrade";
@@ -270,6 +276,7 @@ def _redis(state: State) -> str:
 def _write_nginx(state: State) -> None:
     folder = Path(state.home) / "nginx"
     folder.mkdir(exist_ok=True)
+    (Path(state.home) / "control").mkdir(exist_ok=True)
     servers = "\n".join(f"        server 127.0.0.1:{state.ports[name]} max_fails=0;" for name in replica_names(state))
     user = "user root root;" if os.geteuid() == 0 else ""
     tls, *sites = _nginx_sites(state) or [""]
