@@ -10,6 +10,7 @@ KNOWN = {
     "terminate-idle-in-transaction": "flowrex_ops.mitigations.database:TerminateIdleInTransaction",
     "terminate-root-blocker": "flowrex_ops.mitigations.database:TerminateRootBlocker",
     "restart-backend": "flowrex_ops.mitigations.backend:RestartBackend",
+    "rolling-restart": "flowrex_ops.mitigations.backend:RollingRestart",
 }
 """Slug to class; imported only when used, so that a runbook without mitigations loads none."""
 

@@ -67,7 +67,6 @@ class Stack(Protocol):
         """Start one stopped replica."""
         ...
 
-
     def scale(self, service: str, count: int, *, timeout_seconds: float) -> None:
         """Run *count* replicas of a service as it is configured; those with the highest numbers go first.
 

@@ -158,7 +158,9 @@ class ComposeStack:
         self._up(replica.service, len(before), environment, timeout_seconds)
         added = [one for one in self.get_replicas(replica.service) if _container(one) not in before]
         if not added:
-            raise StackUnavailableError(f"compose put nothing in the place of '{replica.name}'; look with 'docker ps -a'")
+            raise StackUnavailableError(
+                f"compose put nothing in the place of '{replica.name}'; look with 'docker ps -a'"
+            )
         return added[0]
 
     def pin_version(self, service: str, version: str) -> str:

@@ -24,11 +24,11 @@ def find_command(made_by: str = "") -> tuple[str, ...]:
     found = {command: version for command in _GENERATIONS if (version := _version(command))}
     if not found:
         raise StackUnavailableError("docker compose is missing; install docker-compose, or the plug-in of your docker")
-    same = [command for command, version in found.items() if version.split(".")[0] == made_by.split(".")[0]]
+    same = [command for command, version in found.items() if version.partition(".")[0] == made_by.partition(".")[0]]
     return (same or list(found))[0]
 
 
-def run(  # noqa: PLR0913  # who, where, what, and how long
+def run(
     command: tuple[str, ...],
     arguments: Sequence[str],
     *,
