@@ -193,6 +193,13 @@ class LimitSettings(_Section):
     max_targets: int = Field(default=20, ge=1)
 
 
+class RollbackSettings(_Section):
+    """``script`` is the platform's own, called with the version to go back to; without it replicas are replaced one at a time."""
+
+    script: Path | None = None
+    script_seconds: float = Field(default=300.0, gt=0)
+
+
 class RedactionSettings(_Section):
     """Names of further settings or literal values that must never reach disk."""
 
@@ -223,6 +230,7 @@ class Settings(BaseSettings):
     sentry: SentrySettings = SentrySettings()
     status_pages: Mapping[str, str] = Field(default_factory=lambda: dict(STATUS_PAGES))
     limits: LimitSettings = LimitSettings()
+    rollback: RollbackSettings = RollbackSettings()
     contacts: Mapping[str, str] = Field(default_factory=dict)
     redaction: RedactionSettings = RedactionSettings()
 

@@ -66,7 +66,7 @@ class Fleet:
             return False
         if self.port is None:
             return replica.health in ("healthy", "none")
-        url = self._url(replica)
+        url = self.url(replica)
         try:
             return bool(url) and httpx.get(f"{url}/health/ready", timeout=self.request_seconds).is_success
         except httpx.HTTPError:
@@ -83,7 +83,7 @@ class Fleet:
 
     def drain(self, replica: Replica) -> str:
         """Wait until it has nothing more to answer, within the bounds, and say what was left."""
-        url = self._url(replica)
+        url = self.url(replica)
         if not url or not replica.running:
             return "nothing to drain"
         left: dict[str, float | None] = {}
@@ -122,6 +122,7 @@ class Fleet:
             return f"{replica.addresses[0]}:{self.port}"
         return "{}:{}".format(*replica.ports.get(self.port or 0, ("127.0.0.1", self.port)))
 
-    def _url(self, replica: Replica) -> str:
+    def url(self, replica: Replica) -> str:
+        """Where it answers from here; empty where it has no such port."""
         place = replica.ports.get(self.port or 0)
         return "http://{}:{}".format(*place) if place else ""

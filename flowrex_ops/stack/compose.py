@@ -146,14 +146,20 @@ class ComposeStack:
         self._act(replica, "start", timeout_seconds)
 
     def scale(self, service: str, count: int, *, timeout_seconds: float) -> None:
-        """``up --scale`` with the project's own files; containers that are there are not recreated."""
+        """``up --scale`` with the project's own files; containers that are there are not recreated.
+
+        Surplus ones are removed here, for compose's generations differ in which they take.
+        """
+        for replica in list(self.get_replicas(service))[count:]:
+            self._act(replica, "stop", timeout_seconds)
+            self._remove(replica)
         self._up(service, count, {}, timeout_seconds)
 
     def replace(self, replica: Replica, version: str, *, timeout_seconds: float) -> Replica:
         """Remove the container and have compose add one; compose numbers it anew, after the highest there is."""
         before = {_container(one) for one in self.get_replicas(replica.service)}
         self._act(replica, "stop", timeout_seconds)
-        self._ask(lambda client: client.containers.get(_container(replica)).remove(force=True))
+        self._remove(replica)
         environment = {self._version_variable: version} if version else {}
         self._up(replica.service, len(before), environment, timeout_seconds)
         added = [one for one in self.get_replicas(replica.service) if _container(one) not in before]
@@ -184,6 +190,9 @@ class ComposeStack:
         for container in (*self._containers(service), *self._containers(None)):
             return Deployment.of(container.labels)
         raise StackUnavailableError(f"project '{self.get_project()}' has no container; start the platform first")
+
+    def _remove(self, replica: Replica) -> None:
+        self._ask(lambda client: client.containers.get(_container(replica)).remove(force=True))
 
     def _act(self, replica: Replica, verb: str, timeout_seconds: float) -> None:
         grace = {} if verb == "start" else {"timeout": max(1, int(timeout_seconds * _STOP_SHARE))}
