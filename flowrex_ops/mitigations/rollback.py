@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 import pandas as pd
@@ -23,7 +23,7 @@ class RollbackBackend(Rolling):
     """Go back to the version before, or to one that is named."""
 
     slug = "rollback-backend"
-    causes = ()
+    causes: ClassVar[tuple[str, ...]] = ()
     action = "replace each replica by one of the version before"
     cost = "none but reconnecting WebSockets"
 
@@ -130,7 +130,7 @@ class RollbackBackend(Rolling):
         out = self._rotation.leftover() if self._rotation else None
         if out:
             raise VerificationError(f"the proxy still has a list of its own ({out.about}); run this again")
-        return f"read again: all {len(told())} replicas say that they are ready on {self._to}"
+        return f"read again: all {len(told())} replicas say that they are ready on {self._to}, {len(plan.targets)} by this run"
 
     def abandon(self) -> str:
         left = super().abandon()

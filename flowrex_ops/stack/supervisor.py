@@ -185,12 +185,15 @@ class SupervisorStack:
         self._stop(self._entry(replica).program, timeout_seconds=timeout_seconds)
 
     def _stop(self, program: str, *, timeout_seconds: float) -> None:
+        self._ask_to_stop(program)
+        self._await(program, running=False, timeout_seconds=timeout_seconds)
+
+    def _ask_to_stop(self, program: str) -> None:
         try:
             self._call("supervisor.stopProcess", program, _WITHOUT_WAITING)
         except _RefusedError as fault:
             if fault.name != "NOT_RUNNING":
                 raise
-        self._await(program, running=False, timeout_seconds=timeout_seconds)
 
     def start(self, replica: Replica, *, timeout_seconds: float) -> None:
         """Ask supervisord to start the process and wait until it exists."""
@@ -251,7 +254,7 @@ class SupervisorStack:
         """Stop a group's processes and read their configuration anew, without starting them; only the sandbox does this."""
         for entry, _ in self._processes():
             if entry.program.startswith(f"{group}:"):
-                self._call("supervisor.stopProcess", entry.program, _WITHOUT_WAITING)
+                self._ask_to_stop(entry.program)
         for entry, _ in self._processes():
             if entry.program.startswith(f"{group}:"):
                 self._await(entry.program, running=False, timeout_seconds=timeout_seconds)
