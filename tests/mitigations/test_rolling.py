@@ -16,7 +16,6 @@ from flowrex_ops.mitigations.rotation import LIST
 from flowrex_ops.model import MitigationState
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox.compose.engine import docker
-from flowrex_ops.sandbox.faults import heal
 from flowrex_ops.sandbox.faults.release import deploy
 from flowrex_ops.sandbox.health import unready_replicas
 from flowrex_ops.sandbox.state import VERSION
@@ -24,13 +23,6 @@ from flowrex_ops.sandbox.waiting import await_condition
 
 from .load import Load
 from .running import investigate, mitigate
-
-
-@pytest.fixture
-def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    monkeypatch.chdir(tmp_path)
-    yield any_sandbox
-    heal(any_sandbox, print)
 
 
 def identities(sandbox: Sandbox) -> dict[str, str]:

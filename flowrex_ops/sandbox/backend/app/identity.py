@@ -14,10 +14,16 @@ _POINTER = 12
 
 
 def _version() -> str:
-    """The first word of the release file, which a deployment changes; else what the environment says."""
+    """The first word of the release file, which a deployment changes; else what the environment says.
+
+    A release is three numbers; there is nothing that could be run as any other.
+    """
     file = os.environ.get("FLOWREX_RELEASE_FILE")
     words = Path(file).read_text(encoding="utf-8").split() if file else []
-    return words[0] if words else os.environ.get("FLOWREX_VERSION", "dev")
+    version = words[0] if words else os.environ.get("FLOWREX_VERSION", "dev")
+    if not re.fullmatch(r"\d+\.\d+\.\d+|dev", version):
+        raise SystemExit(f"there is no release '{version}'")
+    return version
 
 
 VERSION = _version()
