@@ -19,6 +19,10 @@ from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Reading, Replica, Target
 
 
+_BACK_SECONDS = 60.0
+"""Going back may take longer than going was allowed to: there is nothing to fall back on."""
+
+
 class RollbackBackend(Rolling):
     """Go back to the version before, or to one that is named."""
 
@@ -178,7 +182,7 @@ class RollbackBackend(Rolling):
         new = self._current = self._fleet.stack.replace(
             replica, self._from, timeout_seconds=self._fleet.ready_seconds
         ).name
-        if not self._fleet.await_ready(new):
+        if not self._fleet.await_ready(new, seconds=max(_BACK_SECONDS, self._fleet.ready_seconds)):
             raise VerificationError(f"{new} is not ready on {self._from} either")
         if self._rotates():
             self._require_rotation().restore()

@@ -75,7 +75,9 @@ class TestMigrations:
         assert "no table of migrations was found" in without.cost
         released.execute("CREATE TABLE schema_migrations (version text, applied_at timestamptz DEFAULT now())")
         try:
-            released.execute("INSERT INTO schema_migrations VALUES ('20261101_orders', '2026-11-01'), ('20261124_fees', now())")
+            released.execute(
+                "INSERT INTO schema_migrations VALUES ('20261101_orders', '2026-11-01'), ('20261124_fees', now())"
+            )
             released.execute("GRANT SELECT ON schema_migrations TO flowrex")
             plan = mitigate(released, "rollback-backend", approved=False).plan
         finally:
