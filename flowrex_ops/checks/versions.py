@@ -6,7 +6,27 @@ from datetime import datetime
 
 import pandas as pd
 
+from flowrex_ops.model import Reading
+from flowrex_ops.sources.access_log import AccessLog
+
 HISTORY_COLUMNS = ["version", "replicas", "first_seen", "last_seen", "requests"]
+
+
+def history_of(
+    replicas: Reading[pd.DataFrame], requests: Reading[AccessLog], *, service: str = "backend"
+) -> pd.DataFrame:
+    """``version_history`` of two readings; without the log only what runs is known, without replicas nothing is."""
+    if not replicas.available:
+        return pd.DataFrame(columns=HISTORY_COLUMNS)
+    seen = requests.require().requests if requests.available else None
+    return version_history(replicas.require(), seen, service=service)
+
+
+def requests_by_version(requests: pd.DataFrame) -> pd.DataFrame:
+    """Requests that each version answered in every bucket of the log: ``at`` (UTC), ``series`` (the version), ``value``."""
+    answered = requests[requests["version"].fillna("").ne("")]
+    counted = answered.groupby(["at", "version"], as_index=False)["requests"].sum()
+    return counted.rename(columns={"version": "series", "requests": "value"})
 
 
 def version_history(replicas: pd.DataFrame, requests: pd.DataFrame | None = None, *, service: str) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import httpx
 import pandas as pd
 
-from flowrex_ops.checks.versions import current_version, migrations_between, previous_version, version_history
+from flowrex_ops.checks.versions import current_version, history_of, migrations_between, previous_version
 from flowrex_ops.errors import FlowrexOpsError, MitigationRefusedError, SourceUnavailableError, VerificationError
 from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.fleet import Fleet
@@ -17,7 +17,6 @@ from flowrex_ops.mitigations.rotation import Rotation
 from flowrex_ops.mitigations.script import Script
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Reading, Replica, Target
-
 
 _BACK_SECONDS = 60.0
 """Going back may take longer than going was allowed to: there is nothing to fall back on."""
@@ -216,5 +215,4 @@ def read_history(context: Context) -> pd.DataFrame:
     if not replicas.available:
         raise SourceUnavailableError(f"which versions run cannot be read: {replicas.error}", code=replicas.code)
     requests = context.access.get_requests(since=context.since, recent_minutes=1.0)
-    seen = requests.require().requests if requests.available else None
-    return version_history(replicas.require(), seen, service=context.settings.backend.service)
+    return history_of(replicas, requests, service=context.settings.backend.service)

@@ -38,7 +38,6 @@ class TestRollback:
         with Load(released) as load:
             outcome = mitigate(released, "rollback-backend")
         record_property("load", str(load))
-        print(outcome.reason, load)
         assert outcome.state is MitigationState.VERIFIED
         assert versions(released) == ["1.4.2"] * 3
         assert (load.lost, load.failures) == (0, [])

@@ -38,7 +38,6 @@ class TestUnderLoad:
         with Load(platform) as load:
             outcome = mitigate(platform, "rolling-restart")
         record_property("load", str(load))
-        print(outcome.reason, load)
         after = identities(platform)
         assert outcome.state is MitigationState.VERIFIED
         assert before.keys() == after.keys()

@@ -30,7 +30,6 @@ class TestScale:
             grown = names(platform)
             down = mitigate(platform, "scale-backend", cause=CAUSE, replicas=3)
         record_property("load", str(load))
-        print(up.reason, down.reason, load)
         assert (up.state, down.state) == (MitigationState.VERIFIED, MitigationState.VERIFIED)
         assert "requests through the proxy reach each" in up.reason
         assert len(grown) == 5
@@ -78,6 +77,6 @@ class TestBudget:
     @pytest.mark.parametrize(
         ("replicas", "others", "fits", "most"), [(17, 12, True, 17), (18, 12, False, 17), (1, 200, False, 0)]
     )
-    def test_counts_full_pools_and_everybody_else(self, replicas: int, others: int, fits: bool, most: int) -> None:  # noqa: FBT001  # a column of the table
+    def test_counts_full_pools_and_everybody_else(self, replicas: int, others: int, fits: bool, most: int) -> None:
         budget = ConnectionBudget(replicas, 5, others, max_connections=100, superuser_reserved=3, reserved=0)
         assert (budget.fits, budget.most_replicas) == (fits, most)
