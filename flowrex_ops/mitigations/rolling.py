@@ -103,7 +103,7 @@ class Rolling(Mitigation):
             return f"{fleet.service} has no other replica: users get errors until it is ready again"
         left = self._rotation.leftover()
         return (
-            f"no request: each replica of {len(targets)} leaves the rotation and has up to {fleet.drain_seconds:g} s for requests under"
+            f"no request is lost: each of {len(targets)} replicas leaves the rotation and has up to {fleet.drain_seconds:g} s for requests under"
             f" way; its WebSockets close with 1012 after {fleet.websocket_seconds:g} s and reconnect; meanwhile {serving - 1} of {serving} serve"
         ) + (f"; a run of {left.since} left the rotation at '{left.about}', which this one ends" if left else "")
 
