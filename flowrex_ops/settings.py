@@ -47,7 +47,8 @@ class _Section(BaseModel):
 class StackSettings(_Section):
     """Which stack runs the platform. ``project`` is the compose project; ``socket`` is supervisord's unix socket.
 
-    ``may_be_absent`` names services that run only now and then.
+    ``may_be_absent`` names services that run only now and then; ``version_variable`` is the one that names the release in
+    the compose file.
     """
 
     kind: Literal["compose", "supervisor"] = "compose"
@@ -55,6 +56,7 @@ class StackSettings(_Section):
     may_be_absent: tuple[str, ...] = ("certbot",)
     socket: Path | None = None
     docker_host: str = ""
+    version_variable: str = Field(default="VERSION", min_length=1)
 
 
 class PostgresSettings(_Section):
@@ -191,6 +193,13 @@ class LimitSettings(_Section):
     max_targets: int = Field(default=20, ge=1)
 
 
+class RollbackSettings(_Section):
+    """``script`` is the platform's own, called with the version to go back to; without it replicas are replaced one at a time."""
+
+    script: Path | None = None
+    script_seconds: float = Field(default=300.0, gt=0)
+
+
 class RedactionSettings(_Section):
     """Names of further settings or literal values that must never reach disk."""
 
@@ -221,6 +230,7 @@ class Settings(BaseSettings):
     sentry: SentrySettings = SentrySettings()
     status_pages: Mapping[str, str] = Field(default_factory=lambda: dict(STATUS_PAGES))
     limits: LimitSettings = LimitSettings()
+    rollback: RollbackSettings = RollbackSettings()
     contacts: Mapping[str, str] = Field(default_factory=dict)
     redaction: RedactionSettings = RedactionSettings()
 

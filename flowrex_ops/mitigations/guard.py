@@ -25,7 +25,7 @@ class Mitigation(ABC):
     slug: ClassVar[str]
     causes: ClassVar[tuple[str, ...]]
     """Confirmed causes that call for it; with none of them confirmed, it refuses. Empty for a procedure, which needs none."""
-    resource: ClassVar[str]
+    resource: str
     """What of the platform it changes (``backend``, ``postgres``, ``redis``, ``nginx``); one run at a time changes it."""
     action: ClassVar[str]
     cost: ClassVar[str]

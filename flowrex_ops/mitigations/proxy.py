@@ -79,6 +79,10 @@ class ProxyControl:
         """``nginx -t`` of what lies on disk. MitigationRefusedError with NGINX's own words where it refuses."""
         self._run("-t")
 
+    def dump(self) -> str:
+        """``nginx -T``: every file as it lies on disk, or the end of it where that is long."""
+        return self._run("-T")
+
     def reload(self, confirm: Callable[[], bool]) -> None:
         """Test, reload, and wait until *confirm* was true several times in a row; VerificationError where it never is."""
         self.test()
@@ -132,7 +136,7 @@ class ProxyControl:
 
     def _require_included(self, files: Files) -> None:
         """A folder that no configuration includes would make every change one without effect."""
-        dump = self._run("-T")
+        dump = self.dump()
         if not dump.startswith("# configuration file"):
             return  # longer than what is kept of a command's output; the reading after the reload decides
         for name, text in files.items():

@@ -145,20 +145,15 @@ def get_answer(url: str, *, method: str = "GET", timeout_seconds: float = 5.0) -
 def _settings_text(sandbox: Sandbox) -> str:
     state = sandbox.state
     stack = {"kind": state.stack}
-    backend: dict[str, Any] = {}
     if state.stack == "supervisor":
         stack["socket"] = f"{state.run_dir}/supervisor.sock"
-        backend["urls"] = [
-            f"http://127.0.0.1:{port}" for name, port in state.ports.items() if name.startswith("backend-")
-        ]
     else:
-        # The replicas' ports change when they restart; they are discovered.
         stack["project"] = state.name
+    # The replicas are discovered: they come and go, and under Docker Compose their ports change.
     sections: dict[str, dict[str, Any]] = {
         "stack": stack,
         "postgres": {"dsn": sandbox.app_dsn, "reserve_dsn": sandbox.admin_dsn, "application_role": "flowrex"},
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
-        "backend": backend,
         "tls": _tls(sandbox),
         "proxy": _proxy(sandbox),
         "front_door": {"url": sandbox.url},

@@ -46,7 +46,7 @@ from flowrex_ops.sandbox.faults.proxy_configuration import (
     ShortTimeoutElsewhere,
     UpgradesNotPassed,
 )
-from flowrex_ops.sandbox.faults.release import Release
+from flowrex_ops.sandbox.faults.release import Release, restore
 from flowrex_ops.sandbox.faults.streams import (
     FailingHandler,
     LeakingHandler,
@@ -158,6 +158,7 @@ def heal(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
         on_progress(f"healing {fault.name}")
         fault.stop(sandbox)
     clear_control(sandbox)
+    restore(sandbox)
     on_progress("waiting for the platform to recover")
     _start_missing(sandbox)
     try:
