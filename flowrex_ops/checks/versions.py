@@ -9,7 +9,7 @@ import pandas as pd
 from flowrex_ops.model import Reading
 from flowrex_ops.sources.access_log import AccessLog
 
-HISTORY_COLUMNS = ["version", "replicas", "first_seen", "last_seen", "requests"]
+HISTORY_COLUMNS = ["version", "replicas", "first_seen", "last_seen", "requests", "replaced"]
 
 
 def history_of(
@@ -32,6 +32,9 @@ def requests_by_version(requests: pd.DataFrame) -> pd.DataFrame:
 def version_history(replicas: pd.DataFrame, requests: pd.DataFrame | None = None, *, service: str) -> pd.DataFrame:
     """Columns ``HISTORY_COLUMNS``, the newest first: which version runs where, and when the proxy saw answers of it (UTC).
 
+    ``replaced`` is the version that was seen last before this one was first seen: what a release took the place of, whatever
+    was tried and taken back earlier.
+
     *replicas* as ``services.get_replicas`` gives them, *requests* as the access log does; without it only what runs is known.
     """
     running = replicas[replicas["service"].eq(service) & replicas["state"].eq("running") & replicas["version"].ne("")]
@@ -48,7 +51,18 @@ def version_history(replicas: pd.DataFrame, requests: pd.DataFrame | None = None
         last_seen=("last_seen", "max"),
         requests=("requests", "sum"),
     )
+    grouped["replaced"] = [_last_before(frame, row.version, row.first_seen) for row in grouped.itertuples(index=False)]
     return grouped.sort_values(["first_seen", "version"], ascending=False, ignore_index=True)[HISTORY_COLUMNS]
+
+
+def _last_before(seen: pd.DataFrame, version: str, first_seen: datetime) -> str:
+    """The version that was seen last until *first_seen*; of several at that moment the one that began last."""
+    others = seen[seen["version"].ne(version) & seen["last_seen"].le(first_seen)]
+    if others.empty:
+        return ""
+    latest = others[others["last_seen"].eq(others["last_seen"].max())]["version"].unique()
+    began = seen[seen["version"].isin(latest)].groupby("version")["first_seen"].min()
+    return str(began.sort_index(ascending=False).idxmax())
 
 
 def current_version(history: pd.DataFrame) -> str:
@@ -58,11 +72,9 @@ def current_version(history: pd.DataFrame) -> str:
 
 
 def previous_version(history: pd.DataFrame) -> str:
-    """The version before the current one; empty where nothing older was seen."""
-    older = history["version"].tolist()
-    current = current_version(history)
-    after = older[older.index(current) + 1 :] if current in older else []
-    return str(after[0]) if after else ""
+    """The version that the current one took the place of; empty where none was seen."""
+    replaced = history.set_index("version")["replaced"]
+    return str(replaced.get(current_version(history), ""))
 
 
 def migrations_between(migrations: pd.DataFrame | None, since: datetime | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import ipaddress
 from collections.abc import Sequence
@@ -72,9 +73,12 @@ class _Maintenance(Mitigation):
         except httpx.HTTPError:
             return None
 
-    def _is_on(self) -> bool:
+    def _is_on(self, edition: str = "") -> bool:
+        """Whether users get the page; of this *edition* only, where one is named: an old worker still serves the one before."""
         answer = self._get("/")
-        return answer is not None and answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE and HEADER in answer.headers
+        if answer is None or answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            return False
+        return answer.headers.get(HEADER, "").endswith(edition) and HEADER in answer.headers
 
     def _is_off(self) -> bool:
         answer = self._get("/")
@@ -91,6 +95,7 @@ class MaintenanceOn(_Maintenance):
 
     slug = "maintenance-on"
     action = "let NGINX answer 503 with a page to everybody but health checks and the allow-list; tested, reloaded, confirmed"
+    cost = "nobody else can use the platform until it is off; open WebSockets stay with NGINX's old workers until they close"
     undo = "maintenance-off; WebSockets that were closed come back by themselves"
 
     def __init__(
@@ -123,17 +128,15 @@ class MaintenanceOn(_Maintenance):
         page = f"the page '{self._page}'" if self._page else f"the built-in page ({self._message or 'no message'})"
         return f"{self.action}; {page}, Retry-After {self._retry_after_seconds} s{allowed}"
 
-    def cost_of(self, _targets: Sequence[Target]) -> str:
-        return "nobody else can use the platform until it is off; open WebSockets stay with NGINX's old workers until they close"
-
     def apply(self, target: Target) -> str:
         page = self._read_page()
         present = self._proxy.read()
         head = parse_head(present.get(SERVER, "")) or head_of(PURPOSE, self.operator)
-        files = {HTTP: f"{head}{self._http()}", SERVER: f"{head}{self._server(head.since)}", PAGE: page}
-        if all(present.get(name) == text for name, text in files.items()) and self._is_on():
+        edition = self._edition(page)
+        files = {HTTP: f"{head}{self._http()}", SERVER: f"{head}{self._server(head.since, edition)}", PAGE: page}
+        if all(present.get(name) == text for name, text in files.items()) and self._is_on(edition):
             return f"it was {target.identity[2]} already, and stays so"
-        self._proxy.change(files, self._is_on)
+        self._proxy.change(files, lambda: self._is_on(edition))
         return f"NGINX serves the page, by {head.by}, since {head.since}"
 
     def verify(self, plan: Plan) -> str:  # noqa: ARG002  # one target, always the same
@@ -167,7 +170,11 @@ class MaintenanceOn(_Maintenance):
             "map $flowrex_ops_allowed$flowrex_ops_exempt $flowrex_ops_maintenance { volatile; default 0; 00 1; }\n"
         )
 
-    def _server(self, since: str) -> str:
+    def _edition(self, page: str) -> str:
+        """What tells this page, with these wishes, from the one that was served before it."""
+        return hashlib.sha256(repr((page, self._retry_after_seconds, self._allow)).encode()).hexdigest()[:8]
+
+    def _server(self, since: str, edition: str) -> str:
         # Served by a redirect to a URI, which turns every method into GET; a named location would answer 405 to a POST.
         return (
             "if ($flowrex_ops_maintenance) { return 503; }\n"
@@ -176,7 +183,7 @@ class MaintenanceOn(_Maintenance):
             f'    internal; root "{self._proxy.inside}"; default_type text/html; charset utf-8;\n'
             f'    add_header Retry-After "{self._retry_after_seconds}" always;\n'
             f'    add_header Cache-Control "no-store" always;\n'
-            f'    add_header {HEADER} "{since}" always;\n'
+            f'    add_header {HEADER} "{since} {edition}" always;\n'
             "}\n"
         )
 

@@ -28,6 +28,7 @@ def seen(*found: tuple[str, int]) -> pd.DataFrame:
 
 
 LOG = seen(("1.4.1", 0), ("1.4.2", 5), ("1.4.2", 9), ("1.5.0", 10), ("", 10))
+TRIED_AND_TAKEN_BACK = seen(("1.4.2", 0), ("1.4.3", 5), ("1.4.2", 9), ("1.5.0", 20))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,8 @@ LOG = seen(("1.4.1", 0), ("1.4.2", 5), ("1.4.2", 9), ("1.5.0", 10), ("", 10))
         ((("1.5.0", 10), ("1.5.0", 11)), LOG, "1.5.0", "1.4.2"),
         ((("1.4.2", 12), ("1.5.0", 10)), LOG, "1.5.0", "1.4.2"),  # half-way back: the way goes on
         ((("1.4.2", 12), ("1.4.2", 13)), LOG, "1.4.2", "1.4.1"),  # back: 1.5.0 is not older
+        ((("1.5.0", 20),), TRIED_AND_TAKEN_BACK, "1.5.0", "1.4.2"),  # not 1.4.3, which was seen first later than 1.4.2
+        ((("1.4.2", 30),), TRIED_AND_TAKEN_BACK, "1.4.2", ""),
         ((("1.5.0", 10),), None, "1.5.0", ""),
         ((), LOG, "", ""),
     ],
@@ -43,7 +46,7 @@ LOG = seen(("1.4.1", 0), ("1.4.2", 5), ("1.4.2", 9), ("1.5.0", 10), ("", 10))
 def test_version_before(
     running: tuple[tuple[str, int], ...], log: pd.DataFrame | None, current: str, previous: str
 ) -> None:
-    """By when each was first seen, whatever the order of the rows."""
+    """What the current one took the place of, whatever the order of the rows."""
     for frame in (log, None if log is None else log.iloc[::-1]):
         history = version_history(replicas(*running), frame, service="backend")
         assert (current_version(history), previous_version(history)) == (current, previous)

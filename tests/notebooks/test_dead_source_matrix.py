@@ -79,7 +79,7 @@ def settings_with(sandbox: Sandbox, dead: Dead, ills: dict[str, str], outputs: P
         elif ill == "redis":
             found["redis"]["url"] = f"redis://127.0.0.1:{port}/0"
         elif ill == "backend":
-            found["backend"]["urls"] = [address] * 3
+            found.setdefault("backend", {})["urls"] = [address] * 3
         elif ill == "nginx":
             found["front_door"]["url"] = address
             found["tls"]["endpoints"] = [one | {"port": port} for one in found["tls"]["endpoints"]]

@@ -14,9 +14,11 @@ from flowrex_ops.sandbox.faults.base import Fault
 from flowrex_ops.sandbox.faults.outage import halt
 from flowrex_ops.sandbox.health import await_front_door
 from flowrex_ops.sandbox.sandbox import Sandbox, get_answer
+from flowrex_ops.sandbox.waiting import await_condition
 
 _STOP_SECONDS = 20.0
 _SILENCE_SECONDS = 1.0
+_RELOAD_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,34 @@ def clear_control(sandbox: Sandbox) -> None:
 
 
 def reload_nginx(sandbox: Sandbox) -> None:
-    """Let NGINX read its configuration and certificates again, the way the playbook does."""
+    """Let NGINX read its configuration and certificates again, the way the playbook does; returns once the new one serves.
+
+    The workers from before are asked to go and accept connections until they notice; a test that asked earlier could get
+    the answer of either.
+    """
     replica = nginx(sandbox)
+    before = {process.pid for process in _workers(sandbox)}
     if sandbox.state.stack == "compose":
         docker("exec", replica.identity.partition("@")[0], "nginx", "-s", "reload")
-        return
-    pid = int(replica.identity.split(":")[1])
-    for process in processes.list_processes():
-        if process.pid == pid:
-            processes.send(process, signal.SIGHUP)
+    else:
+        pid = int(replica.identity.split(":")[1])
+        for process in processes.list_processes():
+            if process.pid == pid:
+                processes.send(process, signal.SIGHUP)
+    await_condition(
+        lambda: not before & {process.pid for process in _workers(sandbox)},
+        "NGINX's workers were replaced",
+        timeout_seconds=_RELOAD_SECONDS,
+    )
+
+
+def _workers(sandbox: Sandbox) -> list[processes.Process]:
+    """The workers that accept connections; those that were told to go have another title."""
+    replica = nginx(sandbox)
+    if sandbox.state.stack == "compose":
+        container = replica.identity.partition("@")[0]
+        master = int(docker("inspect", "--format", "{{.State.Pid}}", container))
+    else:
+        master = int(replica.identity.split(":")[1])
+    family = processes.descendants(master)
+    return [process for process in family if process.command.strip() == "nginx: worker process"]

@@ -18,13 +18,11 @@ from flowrex_ops.sandbox.faults.base import Fault
 from flowrex_ops.sandbox.faults.proxy import has_nginx, nginx, reload_nginx
 from flowrex_ops.sandbox.faults.streams import BROKE_OFF, recent_closings, recent_lines, reconnect_clients
 from flowrex_ops.sandbox.sandbox import Sandbox
-from flowrex_ops.sandbox.waiting import await_condition
 
 ENOUGH = 4
 """So many connections must have felt a fault before the runbook is asked."""
 
 _INSIDE = "/etc/nginx/nginx.conf"
-_RELOAD_SECONDS = 10.0
 _SAME_ANSWERS = 5
 _BETWEEN_ANSWERS_SECONDS = 0.05
 _LATELY_SECONDS = 8.0
@@ -144,18 +142,7 @@ def apply(sandbox: Sandbox, text: str) -> None:
         _put(sandbox, before)
         raise
     reload_nginx(sandbox)
-    _await_reload(sandbox)
     reconnect_clients(sandbox)
-
-
-def _await_reload(sandbox: Sandbox) -> None:
-    """Old and new workers both answer for some 150 ms; the clients must reconnect to the new ones."""
-    await_condition(
-        lambda: len({shake_hands(sandbox) for _ in range(_SAME_ANSWERS)}) == 1,
-        "NGINX answered after its reload",
-        timeout_seconds=_RELOAD_SECONDS,
-        details=lambda: "read the log of nginx",
-    )
 
 
 def _put(sandbox: Sandbox, text: str) -> None:
