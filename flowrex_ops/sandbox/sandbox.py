@@ -151,7 +151,13 @@ def _settings_text(sandbox: Sandbox) -> str:
         stack["project"] = state.name
     sections: dict[str, dict[str, Any]] = {
         "stack": stack,
-        "postgres": {"dsn": sandbox.app_dsn, "reserve_dsn": sandbox.admin_dsn, "application_role": "flowrex"},
+        "postgres": {
+            "dsn": sandbox.app_dsn,
+            "admin_dsn": sandbox.admin_dsn,
+            "reserve_dsn": sandbox.admin_dsn,
+            "application_role": "flowrex",
+        },
+        "backup": {"folder": str(sandbox.home / "backups" / "postgres"), "probe_path": "/api/portfolio?account=1"},
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
         "backend": backend,
         "tls": _tls(sandbox),
