@@ -389,7 +389,8 @@ _HTTP = (
         Severity.P1,
         230,
         (
-            _command("./scripts/rollback.sh <previous_version>", "go back to the release that worked"),
+            _mitigation("rollback-bad-deploy", "go back to the release that worked, one replica at a time"),
+            _runbook("rollback", "the same with more to look at first: versions, migrations"),
             NextStep("person", "author of the release", "the signature says which line raises"),
         ),
     ),
@@ -401,6 +402,10 @@ _HTTP = (
         240,
         (
             _command("deny <address>; in the server block, nginx -t, nginx -s reload", "shut them out at the proxy"),
+            _command(
+                "flowrex-ops run error_rate --approve scale-backend --operator NAME -p replicas=7",
+                "buys time, within what PostgreSQL can bear",
+            ),
             _command("limit_req zone=per_client burst=20;", "or slow them down, if they are customers"),
             NextStep("person", "owner of the client", "ask what it is doing"),
         ),
@@ -479,9 +484,10 @@ _MEMORY = (
         Severity.P2,
         430,
         (
+            _runbook("service_restart", "frees it for as long as it took to grow, one replica at a time"),
             _command(
-                "docker-compose -f docker-compose.prod.yml restart backend",
-                "frees it for as long as it took to grow; in the runbook of service restarts, one replica at a time",
+                "flowrex-ops run memory_usage --approve scale-backend --operator NAME -p replicas=7",
+                "each replica then fills up later; the leak goes on",
             ),
             NextStep("person", "owner of the last deploy", "did it begin with a new version? then roll back"),
         ),
@@ -508,7 +514,10 @@ _MEMORY = (
         Severity.P2,
         450,
         (
-            _command("docker-compose -f docker-compose.prod.yml up -d --scale backend=7", "share the load out further"),
+            _command(
+                "flowrex-ops run memory_usage --approve scale-backend --operator NAME -p replicas=7",
+                "share the load out further, within what PostgreSQL can bear",
+            ),
             NextStep("person", "owner of the service", "raise mem_limit to a third above what it uses"),
         ),
     ),

@@ -47,7 +47,8 @@ class _Section(BaseModel):
 class StackSettings(_Section):
     """Which stack runs the platform. ``project`` is the compose project; ``socket`` is supervisord's unix socket.
 
-    ``may_be_absent`` names services that run only now and then.
+    ``may_be_absent`` names services that run only now and then; ``version_variable`` is the one that names the release in
+    the compose file.
     """
 
     kind: Literal["compose", "supervisor"] = "compose"
@@ -55,6 +56,7 @@ class StackSettings(_Section):
     may_be_absent: tuple[str, ...] = ("certbot",)
     socket: Path | None = None
     docker_host: str = ""
+    version_variable: str = Field(default="VERSION", min_length=1)
 
 
 class PostgresSettings(_Section):
@@ -142,7 +144,10 @@ class BrokerSettings(_Section):
 
 
 class ProxySettings(_Section):
-    """The proxy's service; ``command`` dumps its configuration where it runs, ``configuration`` is a copy of it here.
+    """The proxy's service; ``program`` is NGINX with its options where it runs, ``configuration`` is a copy of its files here.
+
+    ``control`` is the folder, here, whose ``http-*.conf`` and ``server-*.conf`` NGINX includes; ``control_inside`` is the same
+    folder as NGINX sees it, where that is another path. Without it nothing that needs the proxy is changed.
 
     ``websocket_url`` is what clients open (``wss://flowrex.app/ws``); without it the path is asked at the TLS endpoints' first, or
     at the published ``port``.
@@ -150,8 +155,10 @@ class ProxySettings(_Section):
 
     service: str = "nginx"
     port: int = Field(default=80, ge=1, le=65535)
-    command: tuple[str, ...] = Field(default=("nginx", "-v", "-T"), min_length=1)
+    program: tuple[str, ...] = Field(default=("nginx",), min_length=1)
     configuration: Path | None = None
+    control: Path | None = None
+    control_inside: str = ""
     websocket_url: str = ""
     websocket_path: str = Field(default="/ws", pattern="^/")
 
@@ -202,6 +209,13 @@ class BackupSettings(_Section):
     probe_path: str = Field(default="/health/ready", pattern="^/")
 
 
+class RollbackSettings(_Section):
+    """``script`` is the platform's own, called with the version to go back to; without it replicas are replaced one at a time."""
+
+    script: Path | None = None
+    script_seconds: float = Field(default=300.0, gt=0)
+
+
 class RedactionSettings(_Section):
     """Names of further settings or literal values that must never reach disk."""
 
@@ -232,6 +246,7 @@ class Settings(BaseSettings):
     sentry: SentrySettings = SentrySettings()
     status_pages: Mapping[str, str] = Field(default_factory=lambda: dict(STATUS_PAGES))
     limits: LimitSettings = LimitSettings()
+    rollback: RollbackSettings = RollbackSettings()
     contacts: Mapping[str, str] = Field(default_factory=dict)
     backup: BackupSettings = BackupSettings()
     redaction: RedactionSettings = RedactionSettings()

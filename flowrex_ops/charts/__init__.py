@@ -10,6 +10,7 @@ from flowrex_ops.charts.memory import plot_memory_trend, plot_redis_prefixes
 from flowrex_ops.charts.style import new_figure
 from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
 from flowrex_ops.charts.triage import plot_checklist, plot_memory
+from flowrex_ops.charts.versions import plot_versions
 from flowrex_ops.charts.websockets import (
     plot_age_at_close,
     plot_closings,
@@ -37,6 +38,7 @@ __all__ = [
     "plot_session_ages",
     "plot_symbols",
     "plot_validity",
+    "plot_versions",
     "plot_websocket_connections",
     "plot_websocket_memory",
 ]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from flowrex_ops.charts.style import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, new_figure
+from flowrex_ops.charts.style import INK, LINES, format_times, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LINES = ((BLUE, "-"), (VERMILLION, "--"), (GREEN, "-."), (ORANGE, ":"), (INK, "-"), (GREY, "--"))
 MOST_LINES = 8
 
 
@@ -21,8 +19,6 @@ def plot_history(history: pd.DataFrame, *, title: str, unit: str, limit: float |
 
     Takes ``PrometheusSource.query_range``; a time without a value is a gap.
     """
-    from matplotlib.dates import DateFormatter
-
     figure, axes = new_figure(2.6)
     highest = history.groupby("series")["value"].max().sort_values(ascending=False).head(MOST_LINES).index
     for name, (colour, style) in zip(sorted(highest), LINES * 2, strict=False):
@@ -35,8 +31,7 @@ def plot_history(history: pd.DataFrame, *, title: str, unit: str, limit: float |
     axes.set_ylabel(unit)
     axes.set_xlabel("UTC")
     if len(history):
-        short = history["at"].max() - history["at"].min() < timedelta(minutes=10)
-        axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if short else "%H:%M", tz=UTC))  # type: ignore[no-untyped-call]  # of matplotlib
+        format_times(axes, history["at"])
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
     axes.set_title(title if len(history) else f"{title}: Prometheus has no values")
     return figure

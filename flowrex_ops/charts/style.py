@@ -6,14 +6,18 @@ background is opaque and light, so that a chart keeps its contrast on a dark pag
 
 from __future__ import annotations
 
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, VERMILLION, YELLOW, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#F0E442", "#8C8C8C"
 INK, PAPER = "#1b1f24", "#fbfbf9"
+LINES = ((BLUE, "-"), (VERMILLION, "--"), (GREEN, "-."), (ORANGE, ":"), (INK, "-"), (GREY, "--"))
+"""How lines are told apart, by colour and by dash."""
 
 
 def new_figure(height: float) -> tuple[Figure, Axes]:
@@ -29,3 +33,11 @@ def new_figure(height: float) -> tuple[Figure, Axes]:
     axes.tick_params(colors=INK, labelsize=10)
     axes.title.set(fontsize=12, fontweight="bold", color=INK)
     return figure, axes
+
+
+def format_times(axes: Axes, at: pd.Series) -> None:
+    """Label the x axis with times of day in UTC, with seconds where they tell something."""
+    from matplotlib.dates import DateFormatter
+
+    short = at.max() - at.min() < timedelta(minutes=10)
+    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if short else "%H:%M", tz=UTC))  # type: ignore[no-untyped-call]  # of matplotlib

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from flowrex_ops.charts.style import BLUE, GREEN, GREY, INK, ORANGE, PAPER, VERMILLION, YELLOW, new_figure
+from flowrex_ops.charts.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LINES,
+    ORANGE,
+    PAPER,
+    VERMILLION,
+    YELLOW,
+    format_times,
+    new_figure,
+)
 from flowrex_ops.checks.websockets import KINDS, TROUBLE, charged, read_timeouts
 from flowrex_ops.model import Reading
 from flowrex_ops.sources.websocket_log import ConnectionLog
@@ -26,7 +38,6 @@ LOOKS = {
     "server": (GREEN, ""),
     "client": ("#d9d9d4", ""),
 }
-LINES = ((BLUE, "-"), (VERMILLION, "--"), (GREEN, "-."), (ORANGE, ":"), (INK, "-"), (GREY, "--"))
 MOST_BARS = 60
 AGE_BINS_SECONDS = (0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 86400)
 
@@ -50,10 +61,7 @@ def plot_websocket_connections(samples: pd.DataFrame, *, history: Reading[pd.Dat
         + (f"; {', '.join(silent[:3])} did not answer" if silent else "")
     )
     if past:
-        from matplotlib.dates import DateFormatter
-
-        short = lines["at"].max() - lines["at"].min() < timedelta(minutes=10)
-        axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if short else "%H:%M", tz=UTC))  # type: ignore[no-untyped-call]  # of matplotlib
+        format_times(axes, lines["at"])
     axes.set_xlabel("UTC" if past else "seconds of sampling, up to now (no history from Prometheus)")
     axes.set_ylabel("connections")
     axes.set_ylim(0, max(4.0, 1.2 * float(lines["connections"].max() if len(lines) else 0)))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from flowrex_ops.checks import circumstances as c
 from flowrex_ops.checks import failures as f
-from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, percent, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.sources.access_log import AccessLog
 from flowrex_ops.sources.error_log import ErrorLog
@@ -103,15 +103,15 @@ def check_traffic_flood(access: Access, errors: Errors, services: Services, **li
     charged = f.charge(access, errors, services, bounds)
     rows, flood = charged.of(cause), charged.flood
     if flood and charged.counts(rows, bounds):
-        who = f"{len(flood.clients)} clients send {_percent(flood.share)} of all requests"
+        who = f"{len(flood.clients)} clients send {percent(flood.share)} of all requests"
         evidence = [*_busiest(access), *_signatures(rows, errors), *_by(rows, "route", PROXY)]
         return _confirmed(cause, charged, rows, f"{who}, more than there are connections for", evidence)
     if flood and missing(errors) and len(charged.rows):
         return inconclusive(cause, errors)
     told = (
-        f"{len(flood.clients)} clients send {_percent(flood.share)} of all requests, and none fails of it"
+        f"{len(flood.clients)} clients send {percent(flood.share)} of all requests, and none fails of it"
         if flood
-        else f"no {bounds.flood_clients} clients send {_percent(bounds.flood_share)} of all requests"
+        else f"no {bounds.flood_clients} clients send {percent(bounds.flood_share)} of all requests"
     )
     return ruled_out(cause, told, _busiest(access))
 
@@ -167,7 +167,7 @@ def _judge_place(
 def _confirmed(cause: str, charged: f.Charged, rows: pd.DataFrame, title: str, evidence: list[Evidence]) -> Verdict:
     number = _number(rows)
     share = number / max(1, charged.total)
-    counted = Evidence("failed requests", f"{number} of {charged.total} recent ones ({_percent(share)})", PROXY)
+    counted = Evidence("failed requests", f"{number} of {charged.total} recent ones ({percent(share)})", PROXY)
     severity = Severity.P1 if share >= HALF else Severity.P2
     reason = f"{title} ({number} of {charged.total} recent requests)"
     return confirmed(cause, reason, [counted, *evidence], severity=severity, title=title)
@@ -265,7 +265,3 @@ def _of_all(places: list[str], services: Services, bounds: c.Limits) -> str:
 
 def _number(rows: pd.DataFrame) -> int:
     return int(rows["requests"].sum())
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}"  # noqa: PLR2004  # two digits either way

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from flowrex_ops.checks import trades as t
-from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out
+from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, percent, ruled_out
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict, VerdictKind
 from flowrex_ops.sources.postgres import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES
 
@@ -33,7 +33,7 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
         evidence += [item] if number else []
         failed, share = max(failed, number), max(share, number / max(1, of))
     if failed and share >= failed_ratio:
-        reason = f"{failed} recent trades could not be written ({_percent(share)}): {_example(log, trades, 'database')}"
+        reason = f"{failed} recent trades could not be written ({percent(share)}): {_example(log, trades, 'database')}"
         return confirmed(cause, reason, evidence, severity=_grade(share))
     if missing(trades) or (missing(log) and missing(counters)):
         return inconclusive(cause, trades, log, counters)
@@ -76,7 +76,7 @@ def check_rejected_by_broker(
     throttled = _rows(inside, "rejected")
     if hit.empty and throttled.empty:
         return _unexplained(cause, trades, failed_ratio) or ruled_out(
-            cause, f"{total} of {of} recent trades were rejected, no symbol's by {_percent(rejected_ratio)} or more"
+            cause, f"{total} of {of} recent trades were rejected, no symbol's by {percent(rejected_ratio)} or more"
         )
     evidence = [
         Evidence(f"symbol {symbol}", f"{row.rejected} of {row.recent} recent trades rejected", TABLE)
@@ -99,10 +99,10 @@ def check_risk_limit(trades: Frame, log: Frame, *, risk_ratio: float = 0.2) -> V
     blocked, of = t.recent_of(table, "risk"), t.all_recent(table)
     number = int(blocked["recent"].sum())
     if not number or number / max(1, of) < risk_ratio:
-        return ruled_out(cause, f"{number} of {of} recent trades were blocked, below {_percent(risk_ratio)}")
+        return ruled_out(cause, f"{number} of {of} recent trades were blocked, below {percent(risk_ratio)}")
     evidence = [*_reasons(blocked), *_in_log(log, "risk")]
     share = number / max(1, of)
-    title = f"The risk engine blocks {number} of {of} recent trades ({_percent(share)}), working as meant"
+    title = f"The risk engine blocks {number} of {of} recent trades ({percent(share)}), working as meant"
     return confirmed(cause, f"{title}: {_first_reason(blocked)}", evidence, title=title)
 
 
@@ -246,7 +246,3 @@ def _symbols(hit: Sequence[str], known: Sequence[str]) -> str:
 
 def _grade(share: float) -> Severity:
     return Severity.P1 if share >= MOST else Severity.P2
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}"  # noqa: PLR2004  # two digits either way

@@ -73,3 +73,8 @@ def undecided(cause: str, reason: str) -> Verdict:
 def missing(*readings: Reading[Any]) -> bool:
     """Whether any of *readings* has no answer."""
     return any(not reading.available for reading in readings)
+
+
+def percent(share: float) -> str:
+    """A share for people, with two digits: ``47%``, ``3.2%``."""
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}"  # noqa: PLR2004  # two digits either way

@@ -74,6 +74,8 @@ def is_terminal() -> bool:
 def _diagnosis(result: RunResult) -> str:
     if result.diagnosis:
         return f"{result.diagnosis} ({result.severity.value if result.severity else 'no severity'})"
+    if not result.verdicts:
+        return "none: a procedure judges no cause"
     unknown = sum(verdict["verdict"] == "inconclusive" for verdict in result.verdicts)
     return (
         f"none; {unknown} hypotheses are inconclusive: a source did not answer"

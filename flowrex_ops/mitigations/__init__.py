@@ -9,7 +9,13 @@ KNOWN = {
     "cancel-long-queries": "flowrex_ops.mitigations.database:CancelLongQueries",
     "terminate-idle-in-transaction": "flowrex_ops.mitigations.database:TerminateIdleInTransaction",
     "terminate-root-blocker": "flowrex_ops.mitigations.database:TerminateRootBlocker",
+    "rollback-backend": "flowrex_ops.mitigations.rollback:RollbackBackend",
+    "rollback-bad-deploy": "flowrex_ops.mitigations.rollback:RollbackBadDeploy",
+    "scale-backend": "flowrex_ops.mitigations.scale:ScaleBackend",
     "restart-backend": "flowrex_ops.mitigations.backend:RestartBackend",
+    "maintenance-on": "flowrex_ops.mitigations.maintenance:MaintenanceOn",
+    "maintenance-off": "flowrex_ops.mitigations.maintenance:MaintenanceOff",
+    "rolling-restart": "flowrex_ops.mitigations.backend:RollingRestart",
 }
 """Slug to class; imported only when used, so that a runbook without mitigations loads none."""
 

@@ -25,14 +25,15 @@ class Mitigation(ABC):
     slug: ClassVar[str]
     causes: ClassVar[tuple[str, ...]]
     """Confirmed causes that call for it; with none of them confirmed, it refuses. Empty for a procedure, which needs none."""
-    resource: ClassVar[str]
+    resource: str
     """What of the platform it changes (``backend``, ``postgres``, ``redis``, ``nginx``); one run at a time changes it."""
     action: ClassVar[str]
     cost: ClassVar[str]
     undo: ClassVar[str]
 
     step: Callable[[str], None] = staticmethod(lambda _text: None)
-    """Writes to the timeline what comes next, before it is done; the guard sets it."""
+    """Writes to the timeline what comes next, before it is done; the guard sets it, and by whom it was approved."""
+    operator: str = ""
 
     @classmethod
     @abstractmethod
@@ -121,6 +122,7 @@ def _act(mitigation: Mitigation, plan: Plan, approval: Approval, timeline: Timel
     """Intent first, on disk; then the deed; then what came of it."""
     facts = {"slug": plan.slug, "plan_hash": plan.hash, "operator": approval.operator}
     timeline("mitigation-intent", {**facts, "action": plan.action, "targets": [t.label for t in plan.targets]})
+    mitigation.operator = approval.operator
     mitigation.step = lambda text: timeline("mitigation-step", {**facts, "action": text})
     done: list[str] = []
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowrex_ops.causes import CAUSES
-from flowrex_ops.model import VerdictKind
+from flowrex_ops.model import MitigationState, VerdictKind
 
 TAG = "flowrex-ops-banner"
 _SIGNS = {"confirmed": "✗", "ruled out": "✓", "inconclusive": "?"}
@@ -44,12 +45,18 @@ def headline(record: dict[str, Any]) -> str:
         severity = f"{record['severity']} · " if record["severity"] else ""
         return f"{severity}{_plain(diagnosis_title(record))}"
     if record["status"] == "complete":
-        return "Nothing found: every cause ruled out" if record["verdicts"] else "Finished without a verdict"
+        return "Nothing found: every cause ruled out" if record["verdicts"] else changes(record["mitigations"])
     return {
         "partial": "Nothing confirmed, but not everything could be looked at",
         "running": "Not finished: no finding yet",
         "interrupted": "Interrupted before anything was confirmed",
     }.get(record["status"], "Failed before anything was confirmed")
+
+
+def changes(mitigations: Sequence[Mapping[str, Any]]) -> str:
+    """What a procedure changed, which judges no cause: ``maintenance-on: verified``; that nothing was, where so."""
+    done = [f"{one['slug']}: {one['state']}" for one in mitigations if one["state"] != MitigationState.PLANNED.value]
+    return "; ".join(done) or "Nothing was changed"
 
 
 def diagnosis_title(record: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ _LOG.propagate = False
 _START_SECONDS = 60
 _ALIVE_POLL_SECONDS = 0.2
 _SHORTEST_TIMEOUT = 0.05
+CHANGES = "changes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,11 @@ class RecordClient(NotebookClient):
                     self.task_poll_for_reply.cancel()
                 return
 
-    def _seconds_for(self, _cell: NotebookNode) -> float:
-        return max(_SHORTEST_TIMEOUT, min(self._limits.cell_seconds, self._deadline - time.monotonic()))
+    def _seconds_for(self, cell: NotebookNode) -> float:
+        """A cell tagged ``changes`` has all the time of the run: a change that is cut off is worse than a slow one."""
+        left = self._deadline - time.monotonic()
+        changes = CHANGES in cell.metadata.get("tags", ())
+        return max(_SHORTEST_TIMEOUT, left if changes else min(self._limits.cell_seconds, left))
 
     def _timeout_reason(self, number: int) -> str:
         if time.monotonic() >= self._deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.drill import Drill
@@ -26,7 +27,11 @@ _BAD_RELEASE = release.Release(defects="equity-in-floats")
 
 ERRORS: tuple[Drill, ...] = (
     _errors("errors-healthy", "nothing is wrong: no request fails", ()),
-    _errors("bad-deploy", "release 1.5.0 adds money to a float", (_BAD_RELEASE,), "http.bad-deploy"),
+    replace(
+        _errors("bad-deploy", "release 1.5.0 adds money to a float", (_BAD_RELEASE,), "http.bad-deploy"),
+        approve=("rollback-bad-deploy",),
+        cures=True,
+    ),
     _errors("single-replica", "one replica's workers are dead", (errors.BrokenReplica(),), "http.single-replica"),
     _errors("single-route", "one route raises", (errors.RouteRaises(),), "http.single-route"),
     _errors("redis-failing", "Redis is stopped", (errors.RedisStopped(),), "http.dependency-failing"),

@@ -61,6 +61,11 @@ class Sandbox:
         return Authority(self.home / "tls")
 
     @property
+    def control(self) -> Path:
+        """The folder whose snippets NGINX includes; made when the sandbox starts."""
+        return self.home / "control"
+
+    @property
     def outside_url(self) -> str:
         """Where the stand-in for what is outside (the broker) answers."""
         return f"http://127.0.0.1:{self.state.ports['outside']}"
@@ -140,15 +145,11 @@ def get_answer(url: str, *, method: str = "GET", timeout_seconds: float = 5.0) -
 def _settings_text(sandbox: Sandbox) -> str:
     state = sandbox.state
     stack = {"kind": state.stack}
-    backend: dict[str, Any] = {}
     if state.stack == "supervisor":
         stack["socket"] = f"{state.run_dir}/supervisor.sock"
-        backend["urls"] = [
-            f"http://127.0.0.1:{port}" for name, port in state.ports.items() if name.startswith("backend-")
-        ]
     else:
-        # The replicas' ports change when they restart; they are discovered.
         stack["project"] = state.name
+    # The replicas are discovered: they come and go, and under Docker Compose their ports change.
     sections: dict[str, dict[str, Any]] = {
         "stack": stack,
         "postgres": {
@@ -159,7 +160,6 @@ def _settings_text(sandbox: Sandbox) -> str:
         },
         "backup": {"folder": str(sandbox.home / "backups" / "postgres"), "probe_path": "/api/portfolio?account=1"},
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
-        "backend": backend,
         "tls": _tls(sandbox),
         "proxy": _proxy(sandbox),
         "front_door": {"url": sandbox.url},
@@ -197,9 +197,14 @@ def _proxy(sandbox: Sandbox) -> dict[str, Any]:
     state = sandbox.state
     if "http" not in state.ports:
         return {}
-    address = {"websocket_url": f"ws://127.0.0.1:{state.ports['http']}/ws"}
-    nginx = find_parts().nginx if state.stack == "supervisor" else None
-    return address | ({"command": [*nginx_command(state, nginx), "-v", "-T"]} if nginx else {})
+    found: dict[str, Any] = {
+        "websocket_url": f"ws://127.0.0.1:{state.ports['http']}/ws",
+        "control": str(sandbox.control),
+    }
+    if state.stack == "compose":
+        return found | {"control_inside": "/etc/nginx/flowrex-ops"}
+    nginx = find_parts().nginx
+    return found | ({"program": list(nginx_command(state, nginx))} if nginx else {})
 
 
 def _toml(value: object) -> str:

@@ -48,6 +48,11 @@ class State:
     broker_token: str = field(default_factory=_secret, repr=False)
     sentry_token: str = field(default_factory=_secret, repr=False)
 
+    @property
+    def released_defects(self) -> str:
+        """``1.5.0:name,name`` as the backend takes it; empty for a release without any."""
+        return f"{self.version}:{self.defects}" if self.defects else ""
+
 
 def default_name(home: Path) -> str:
     """``flowrex-1a2b3c``: the same for the same home, another for another."""

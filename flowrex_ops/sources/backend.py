@@ -32,6 +32,7 @@ WEBSOCKET_METRICS = {
     "flowrex_websocket_closed_total": "closed",
     "process_resident_memory_bytes": "memory_bytes",
 }
+LOAD_METRICS = {"flowrex_http_requests_in_progress": "requests", "flowrex_websocket_connections": "websockets"}
 WEBSOCKET_COLUMNS = ["at", "replica", "error", *WEBSOCKET_METRICS.values()]
 POOL_COLUMNS = ["at", "replica", "error", *POOL_METRICS.values()]
 
@@ -150,6 +151,17 @@ class BackendSource(Source):
             row["error"] = f"{url} did not answer: {error or type(error).__name__}"
         row["seconds"] = time.monotonic() - started
         return row
+
+
+def read_load(base_url: str, *, timeout_seconds: float) -> dict[str, float | None]:
+    """Of one replica ``requests`` being answered and ``websockets`` open; None for what it does not tell.
+
+    Raises httpx.HTTPError when it does not answer, ValueError when its /metrics cannot be read.
+    """
+    import httpx
+
+    found = _sum_metrics(httpx.get(f"{base_url}/metrics", timeout=timeout_seconds).text, LOAD_METRICS)
+    return {column: found.get(column) for column in LOAD_METRICS.values()}
 
 
 def parse_pool_metrics(text: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.settings import ProxySettings
+from flowrex_ops.sources.managed import MANAGED_COLUMNS, list_managed
 from flowrex_ops.sources.reading import Source, reads
 from flowrex_ops.stack import Stack
 
@@ -73,6 +74,15 @@ class NginxSource(Source):
             )
         return pd.DataFrame(rows[: self.limit_rows], columns=LOCATION_COLUMNS)
 
+    @reads("changes to the proxy")
+    def get_managed(self) -> pd.DataFrame:
+        """One row a snippet that this tool has put into NGINX's configuration; columns ``MANAGED_COLUMNS``, times in UTC."""
+        if self._proxy.control is None:
+            raise SourceUnavailableError(
+                "the proxy has no control folder; see docs/procedures.md and set proxy.control"
+            )
+        return pd.DataFrame(list_managed(self._proxy.control), columns=MANAGED_COLUMNS)
+
     def _read(self) -> tuple[dict[str, str], tuple[int, ...]]:
         """The files by name, the main one first, and NGINX's version (empty where nobody told)."""
         if self._proxy.configuration:
@@ -82,7 +92,7 @@ class NginxSource(Source):
             raise SourceUnavailableError(
                 f"service '{self._proxy.service}' has no running replica to ask; start it, or set proxy.configuration"
             )
-        command = self._proxy.command
+        command = (*self._proxy.program, "-v", "-T")
         done = self._stack.execute(replicas[0], command, timeout_seconds=self.limit_seconds * 0.8)
         if done.exit_code != 0:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -96,7 +106,7 @@ def split_dump(dump: str) -> dict[str, str]:
     before, *parts = _MARK.split(dump)
     if before.strip() or not parts:
         raise SourceUnavailableError(
-            "what came is no whole 'nginx -T'; set proxy.command to what dumps it, or proxy.configuration to a copy of it"
+            "what came is no whole 'nginx -T'; set proxy.program to NGINX with its options, or proxy.configuration to a copy of it"
         )
     return dict(zip(parts[::2], parts[1::2], strict=True))
 

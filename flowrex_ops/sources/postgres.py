@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import resources
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from flowrex_ops.errors import SourceUnavailableError
@@ -167,6 +169,22 @@ class PostgresSource(Source):
         row = self._rows("connection_limits")[0]
         return ConnectionLimits(**row, through_reserve=self.refused is not None)
 
+    @reads("database migrations")
+    def get_migrations(self) -> pd.DataFrame:
+        """Migrations by the tables of Alembic, Django, Flyway and the like, newest first: table, version, applied_at.
+
+        ``applied_at`` is None where the table does not tell; no row where there is no such table.
+        """
+        rows = []
+        for table in self._rows("migration_tables"):
+            query = sql.SQL("SELECT to_jsonb(t) AS row FROM {} t LIMIT 5000")
+            name = sql.Identifier(table["schema"], table["table"])
+            for found in self._fetch(query.format(name), {}):
+                version, at = (_first(found["row"], keys) for keys in (_VERSION_KEYS, _TIME_KEYS))
+                rows.append((table["table"], str(version), at))
+        frame = pd.DataFrame(rows, columns=["table", "version", "applied_at"])
+        return frame.sort_values(["applied_at", "version"], ascending=False, na_position="last", ignore_index=True)
+
     def close(self) -> None:
         """Give the connection back."""
         if self._connection is not None:
@@ -177,9 +195,12 @@ class PostgresSource(Source):
         return pd.DataFrame(self._rows(name, **values), columns=columns)
 
     def _rows(self, name: str, **values: Any) -> list[dict[str, Any]]:
+        return self._fetch(read_sql(name), {"rows": self.limit_rows, **values})
+
+    def _fetch(self, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         with self._lock:
             try:
-                return self._connected().execute(read_sql(name), {"rows": self.limit_rows, **values}).fetchall()
+                return self._connected().execute(query, values).fetchall()
             except psycopg.Error as error:
                 self.close()
                 raise _unavailable(error) from None
@@ -205,6 +226,14 @@ class PostgresSource(Source):
             if not self._reserve_dsn:
                 raise
             return connect(self._reserve_dsn, limit_seconds=self.limit_seconds)
+
+
+_VERSION_KEYS = ("version_num", "version", "name", "script")
+_TIME_KEYS = ("applied_at", "applied", "installed_on", "inserted_at", "executed_at", "created_at")
+
+
+def _first(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    return next((row[key] for key in keys if row.get(key) is not None), None)
 
 
 def _unavailable(error: psycopg.Error) -> SourceUnavailableError:

@@ -1,6 +1,6 @@
 """How the platform's services run and are controlled: one protocol, two drivers.
 
-Readings (``get_*``, ``read_logs``, ``execute`` with a command that only reads) change nothing. ``restart``, ``stop`` and ``start`` act on one replica and are called
+Readings (``get_*``, ``read_logs``, ``execute`` with a command that only reads) change nothing. What acts (``restart``, ``stop``, ``start``, ``scale``, ``replace``, ``pin_version``) is called
 only by ``flowrex_ops.mitigations`` (through its guard) and by the sandbox.
 """
 
@@ -84,6 +84,21 @@ class Stack(Protocol):
         """Start one stopped replica."""
         ...
 
+    def scale(self, service: str, count: int, *, timeout_seconds: float) -> None:
+        """Run *count* replicas of a service as it is configured; those with the highest numbers go first.
+
+        Returns once they were started or are gone; running ones stay untouched.
+        """
+        ...
+
+    def replace(self, replica: Replica, version: str, *, timeout_seconds: float) -> Replica:
+        """Stop one replica, run one of another version in its place, and return that one, which is not yet healthy."""
+        ...
+
+    def pin_version(self, service: str, version: str) -> str:
+        """Have the next deployment take *version*, and return what it would have taken; empty where nothing was to pin."""
+        ...
+
 
 def open_stack(settings: Settings) -> Stack:
     """The driver that the settings name; nothing is contacted yet. Raises SettingsError where they do not suffice."""
@@ -100,5 +115,6 @@ def open_stack(settings: Settings) -> Stack:
     return ComposeStack(
         settings.stack.project,
         docker_host=settings.stack.docker_host,
+        version_variable=settings.stack.version_variable,
         timeout_seconds=settings.limits.reading_seconds,
     )

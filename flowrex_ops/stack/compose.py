@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
+from flowrex_ops.stack.compose_cli import find_command, run
+from flowrex_ops.stack.compose_project import Deployment
 from flowrex_ops.stack.disks import DF, each_once, parse_df
 from flowrex_ops.stack.dockerlog import open_log
 from flowrex_ops.stack.dockerpipe import Program
@@ -45,9 +47,11 @@ class ComposeStack:
 
     kind = "compose"
 
-    def __init__(self, project: str, *, docker_host: str, timeout_seconds: float) -> None:
-        self._wanted = project
+    def __init__(
+        self, project: str, *, docker_host: str, timeout_seconds: float, version_variable: str = "VERSION"
+    ) -> None:
         self._project: str | None = project or None
+        self._version_variable = version_variable
         self._host = docker_host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
         self._timeout_seconds = timeout_seconds
         self._client: DockerClient | None = None
@@ -114,7 +118,7 @@ class ComposeStack:
 
     def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
         """``docker exec``, under coreutils' ``timeout`` so that nothing is left running in the container."""
-        container = replica.identity.partition("@")[0]
+        container = _container(replica)
         command = ["timeout", f"{timeout_seconds:g}", *argv]
 
         def run(client: DockerClient) -> Execution:
@@ -168,10 +172,58 @@ class ComposeStack:
         """Start the container."""
         self._act(replica, "start", timeout_seconds)
 
+    def scale(self, service: str, count: int, *, timeout_seconds: float) -> None:
+        """``up --scale`` with the project's own files; containers that are there are not recreated.
+
+        Surplus ones are removed here, for compose's generations differ in which they take.
+        """
+        for replica in list(self.get_replicas(service))[count:]:
+            self._act(replica, "stop", timeout_seconds)
+            self._remove(replica)
+        self._up(service, count, {}, timeout_seconds)
+
+    def replace(self, replica: Replica, version: str, *, timeout_seconds: float) -> Replica:
+        """Remove the container and have compose add one; compose numbers it anew, after the highest there is."""
+        before = {_container(one) for one in self.get_replicas(replica.service)}
+        self._act(replica, "stop", timeout_seconds)
+        self._remove(replica)
+        environment = {self._version_variable: version} if version else {}
+        self._up(replica.service, len(before), environment, timeout_seconds)
+        added = [one for one in self.get_replicas(replica.service) if _container(one) not in before]
+        if not added:
+            raise StackUnavailableError(
+                f"compose put nothing in the place of '{replica.name}'; look with 'docker ps -a'"
+            )
+        return added[0]
+
+    def pin_version(self, service: str, version: str) -> str:
+        """In the ``.env`` beside the project's files."""
+        return self._deployment(service).write_variable(self._version_variable, version)
+
+    def _up(self, service: str, count: int, environment: Mapping[str, str], timeout_seconds: float) -> None:
+        deployment = self._deployment(service)
+        run(
+            find_command(deployment.made_by),
+            ("up", "-d", "--no-deps", "--no-recreate", "--no-build", "--scale", f"{service}={count}", service),
+            project=self.get_project(),
+            files=deployment.files,
+            folder=deployment.folder,
+            environment={**environment, "DOCKER_HOST": self._host},
+            timeout_seconds=timeout_seconds,
+        )
+
+    def _deployment(self, service: str) -> Deployment:
+        """By the service's containers, else (all of them may be gone) by any of the project's."""
+        for container in (*self._containers(service), *self._containers(None)):
+            return Deployment.of(container.labels)
+        raise StackUnavailableError(f"project '{self.get_project()}' has no container; start the platform first")
+
+    def _remove(self, replica: Replica) -> None:
+        self._ask(lambda client: client.containers.get(_container(replica)).remove(force=True))
+
     def _act(self, replica: Replica, verb: str, timeout_seconds: float) -> None:
         grace = {} if verb == "start" else {"timeout": max(1, int(timeout_seconds * _STOP_SHARE))}
-        container = replica.identity.partition("@")[0]
-        self._ask(lambda client: getattr(client.containers.get(container), verb)(**grace))
+        self._ask(lambda client: getattr(client.containers.get(_container(replica)), verb)(**grace))
 
     def _containers(self, service: str | None) -> list[Container]:
         labels = [f"{PROJECT}={self.get_project()}", f"{ONE_OFF}=False"]
@@ -270,12 +322,17 @@ def _replica(attributes: Mapping[str, Any]) -> Replica:
     )
 
 
+def _container(replica: Replica) -> str:
+    """The container's id out of the replica's identity."""
+    return replica.identity.partition("@")[0]
+
+
 def _usage(client: DockerClient, replica: Replica) -> Usage | None:
     """``None`` for a container that has just gone. Memory as ``docker stats`` counts it: without inactive page cache.
 
     https://docs.docker.com/reference/api/engine/version/v1.41/#operation/ContainerStats
     """
-    container = replica.identity.partition("@")[0]
+    container = _container(replica)
     stats = client.api.stats(container, stream=False, one_shot=True)
     memory = stats.get("memory_stats") or {}
     if "usage" not in memory:

@@ -6,12 +6,15 @@ where ``program`` is supervisord's own name (``backend:backend-1``). Programs th
 replica named after their group. An entry may also hold ``"directory"`` and ``"environment"``: with these, commands can be
 run as the replica itself would run them (``execute``); the file then holds secrets and is for its owner only.
 ``"memory_limit_bytes"`` is the limit that a watchdog such as superlance's memmon holds a replica to.
+``"spare": true`` marks a program that is kept for scaling and is a replica only while it runs; ``scale`` moves the mark.
+``"release_file"`` is a file with the version that the program runs from its next start on.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -77,6 +80,8 @@ class _Entry:
     directory: str = ""
     environment: Mapping[str, str] | None = None
     memory_limit_bytes: int | None = None
+    spare: bool = False
+    release_file: str = ""
 
 
 class SupervisorStack:
@@ -197,23 +202,66 @@ class SupervisorStack:
 
     def stop(self, replica: Replica, *, timeout_seconds: float) -> None:
         """Ask supervisord to stop the process (it kills after ``stopwaitsecs``) and wait until it is gone."""
-        program = self._program(replica)
+        self._stop(self._entry(replica).program, timeout_seconds=timeout_seconds)
+
+    def _stop(self, program: str, *, timeout_seconds: float) -> None:
+        self._ask_to_stop(program)
+        self._await(program, running=False, timeout_seconds=timeout_seconds)
+
+    def _ask_to_stop(self, program: str) -> None:
         try:
             self._call("supervisor.stopProcess", program, _WITHOUT_WAITING)
         except _RefusedError as fault:
             if fault.name != "NOT_RUNNING":
                 raise
-        self._await(program, running=False, timeout_seconds=timeout_seconds)
 
     def start(self, replica: Replica, *, timeout_seconds: float) -> None:
         """Ask supervisord to start the process and wait until it exists."""
-        program = self._program(replica)
+        self._start(self._entry(replica).program, timeout_seconds=timeout_seconds)
+
+    def _start(self, program: str, *, timeout_seconds: float) -> None:
         try:
             self._call("supervisor.startProcess", program, _WITHOUT_WAITING)
         except _RefusedError as fault:
             if fault.name != "ALREADY_STARTED":
                 raise
         self._await(program, running=True, timeout_seconds=timeout_seconds)
+
+    def scale(self, service: str, count: int, *, timeout_seconds: float) -> None:
+        """Start spare programs, or stop those with the highest numbers; which ones are spare stays in the inventory."""
+        deadline = time.monotonic() + timeout_seconds
+        entries = [(entry, bool(info["pid"])) for entry, info in self._programs() if entry.service == service]
+        entries.sort(key=lambda found: (found[0].spare and not found[1], _number(found[0].replica)))
+        if len(entries) < count:
+            raise StackUnavailableError(
+                f"supervisord at '{self._socket}' has {len(entries)} programs for '{service}', {count} are wanted;"
+                " add programs to its configuration and to the inventory"
+            )
+        for number, (entry, running) in enumerate(entries, start=1):
+            left = max(0.1, deadline - time.monotonic())
+            self._mark(entry, spare=number > count)
+            if number <= count and not running:
+                self._start(entry.program, timeout_seconds=left)
+            elif number > count and running:
+                self._stop(entry.program, timeout_seconds=left)
+
+    def replace(self, replica: Replica, version: str, *, timeout_seconds: float) -> Replica:
+        """Restart the program after its release file names the version."""
+        file = self._entry(replica).release_file
+        if not file:
+            raise StackUnavailableError(
+                f"inventory '{self._socket.parent / INVENTORY}' has no 'release_file' for '{replica.name}';"
+                " set rollback.script to what deploys a version here"
+            )
+        deadline = time.monotonic() + timeout_seconds
+        self.stop(replica, timeout_seconds=timeout_seconds)
+        _write_private(Path(file), f"{version}\n")
+        self.start(replica, timeout_seconds=max(0.1, deadline - time.monotonic()))
+        return next(one for one in self.get_replicas(replica.service) if one.name == replica.name)
+
+    def pin_version(self, service: str, version: str) -> str:  # noqa: ARG002  # each release file is pinned by ``replace``
+        """Nothing to do: a program runs what its release file names until that is changed."""
+        return ""
 
     def stop_all(self, *, timeout_seconds: float) -> None:
         """Stop every process and return once they are gone, or time is up; only the sandbox does this."""
@@ -226,7 +274,7 @@ class SupervisorStack:
         """Stop a group's processes and read their configuration anew, without starting them; only the sandbox does this."""
         for entry, _ in self._processes():
             if entry.program.startswith(f"{group}:"):
-                self._call("supervisor.stopProcess", entry.program, _WITHOUT_WAITING)
+                self._ask_to_stop(entry.program)
         for entry, _ in self._processes():
             if entry.program.startswith(f"{group}:"):
                 self._await(entry.program, running=False, timeout_seconds=timeout_seconds)
@@ -244,10 +292,10 @@ class SupervisorStack:
             )
         return entry, dict(entry.environment)
 
-    def _program(self, replica: Replica) -> str:
-        for entry, _ in self._processes():
+    def _entry(self, replica: Replica) -> _Entry:
+        for entry, _ in self._programs():
             if (entry.service, entry.replica) == (replica.service, replica.name):
-                return entry.program
+                return entry
         raise StackUnavailableError(f"supervisord at '{self._socket}' has no program for replica '{replica.name}'")
 
     def _await(self, program: str, *, running: bool, timeout_seconds: float) -> None:
@@ -266,6 +314,10 @@ class SupervisorStack:
             time.sleep(_POLL_SECONDS)
 
     def _processes(self) -> list[tuple[_Entry, dict[str, Any]]]:
+        """The programs without those that are kept for scaling and do not run."""
+        return [(entry, info) for entry, info in self._programs() if info["pid"] or not entry.spare]
+
+    def _programs(self) -> list[tuple[_Entry, dict[str, Any]]]:
         known = {entry.program: entry for entry in self._inventory()}
         found = []
         for info in self._call("supervisor.getAllProcessInfo"):
@@ -283,6 +335,19 @@ class SupervisorStack:
             return [_Entry(**item) for item in json.loads(file.read_text(encoding="utf-8"))]
         except (OSError, ValueError, TypeError) as error:
             raise StackUnavailableError(f"inventory '{file}' cannot be read: {error}; correct or remove it") from None
+
+    def _mark(self, entry: _Entry, *, spare: bool) -> None:
+        """Write the mark to the inventory, whole or not at all; nothing where it is right already."""
+        file = self._socket.parent / INVENTORY
+        if entry.spare is spare:
+            return
+        if not file.is_file():
+            raise StackUnavailableError(f"there is no inventory '{file}', which scaling keeps; write one")
+        items = json.loads(file.read_text(encoding="utf-8"))
+        for item in items:
+            if item["program"] == entry.program:
+                item["spare"] = spare
+        _write_private(file, json.dumps(items, indent=2) + "\n")
 
     def _call(self, method: str, *arguments: object) -> Any:
         transport = _UnixTransport(self._socket, self._timeout_seconds)
@@ -325,10 +390,30 @@ def _replica(entry: _Entry, info: Mapping[str, Any], restarts: int) -> Replica:
         started_at=started,
         restarts=restarts,
         exit_code=None if alive or not info["stop"] else int(info["exitstatus"]),
-        version=entry.version,
+        version=_release(entry),
         addresses=(LOCAL,),
         ports=ports,
     )
+
+
+def _release(entry: _Entry) -> str:
+    """What the release file names, else what the inventory does."""
+    try:
+        return Path(entry.release_file).read_text(encoding="utf-8").strip() if entry.release_file else entry.version
+    except OSError:
+        return entry.version
+
+
+def _write_private(file: Path, text: str) -> None:
+    """By way of a temporary file that only its owner can read."""
+    temporary = file.with_name(f"{file.name}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        temporary.replace(file)
+    except OSError as error:
+        raise StackUnavailableError(f"'{file}' cannot be written: {_reason(error)}; correct its folder") from None
 
 
 def _number(name: str) -> int:

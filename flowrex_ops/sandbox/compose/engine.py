@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 from flowrex_ops.errors import SandboxError
+from flowrex_ops.stack.compose_cli import find_command
 
 COMPOSE_FILE = "docker-compose.prod.yml"
 _TIMEOUT_SECONDS = 60.0
@@ -33,17 +32,7 @@ def docker_works(*arguments: str, timeout_seconds: float = _TIMEOUT_SECONDS) -> 
 
 def compose(home: Path, *arguments: str, timeout_seconds: float) -> str:
     """What ``docker-compose -f docker-compose.prod.yml`` prints in *home*."""
-    return _run((*compose_command(), "-f", COMPOSE_FILE, *arguments), timeout_seconds=timeout_seconds, folder=home)
-
-
-@cache
-def compose_command() -> tuple[str, ...]:
-    """``docker-compose`` of either generation, or the plug-in."""
-    if shutil.which("docker-compose"):
-        return ("docker-compose",)
-    if docker_works("compose", "version"):
-        return ("docker", "compose")
-    raise SandboxError("docker compose is missing; install docker-compose, or the plug-in of your docker")
+    return _run((*find_command(), "-f", COMPOSE_FILE, *arguments), timeout_seconds=timeout_seconds, folder=home)
 
 
 def _run(

@@ -62,6 +62,7 @@ def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress)
     _require_free_ports(sandbox)
     sandbox.authority.prepare(afresh="nginx" not in _running_services(sandbox))
     write_monitoring(home / "monitoring", _PLACES)
+    sandbox.control.mkdir(exist_ok=True)
     on_progress("starting the containers")
     compose(home, "up", "-d", "--no-build", timeout_seconds=_UP_SECONDS)
     on_progress("waiting until every service is healthy")
@@ -76,6 +77,10 @@ def deploy(sandbox: Sandbox) -> None:
     """Put the backend's containers in place anew, for the release that the state names."""
     tags = {image: _tag_of(sandbox.home, image) for image in IMAGES}
     write_private(sandbox.home / ".env", _environment_file(sandbox.state, tags))
+    names = [replica.name for replica in sandbox.stack().get_replicas("backend")]
+    if names != [f"backend-{number}" for number in range(1, sandbox.state.replicas + 1)]:
+        # Compose numbers a container that it adds after the highest there is; from none it begins at 1.
+        compose(sandbox.home, "rm", "-s", "-f", "backend", timeout_seconds=_UP_SECONDS)
     compose(sandbox.home, "up", "-d", "--no-build", "--no-deps", "backend", timeout_seconds=_UP_SECONDS)
 
 
@@ -121,7 +126,7 @@ def _environment_file(state: State, tags: dict[str, str]) -> str:
     values = {
         "COMPOSE_PROJECT_NAME": state.name,
         "VERSION": state.version,
-        "DEFECTS": state.defects,
+        "DEFECTS": state.released_defects,
         "BACKEND_REPLICAS": state.replicas,
         "POSTGRES_PASSWORD": state.app_password,
         "SUPERUSER_PASSWORD": state.admin_password,

@@ -19,6 +19,9 @@ from flowrex_ops.sandbox.state import BROKER_ACCOUNT, State, write_private
 BACKEND_MEMORY_BYTES = 256 * 2**20
 """What a replica may use, as under Docker Compose. Nothing enforces it here; in production a memmon would."""
 
+SPARE_REPLICAS = 3
+"""So many can be added to those that are started; supervisord cannot add a program to a group that runs."""
+
 BACKEND = Path(__file__).parent.parent / "backend"
 
 _SUPERVISORD = """[supervisord]
@@ -46,7 +49,7 @@ autorestart=unexpected
 startsecs=1
 startretries=3
 stopsignal={stopsignal}
-stopwaitsecs=2
+stopwaitsecs={stopwaitsecs}
 stdout_logfile={home}/log/{program}.log
 stdout_logfile_maxbytes=32MB
 stdout_logfile_backups=1
@@ -82,17 +85,21 @@ http {{
     upstream backend {{
 {servers}
     }}
+    # What flowrex-ops changes lies in this folder, and nowhere else.
+    include ../control/http-*.conf;
     server {{
         listen 127.0.0.1:{port};
 {tls}
+        set $backend http://backend;
+        include ../control/server-*.conf;
         location / {{
-            proxy_pass http://backend;
+            proxy_pass $backend;
             proxy_set_header Host $host;
             proxy_set_header X-Forwarded-For $remote_addr;
         }}
         location /_sandbox/ {{ return 404; }}
         location /ws {{
-            proxy_pass http://backend;
+            proxy_pass $backend;
             proxy_http_version 1.1;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection "upgrade";
@@ -114,8 +121,10 @@ _NGINX_SITE = """    server {{
         server_name {names};
         ssl_certificate {folder}/fullchain.pem;
         ssl_certificate_key {folder}/privkey.pem;
+        set $backend http://backend;
+        include ../control/server-*.conf;
         location / {{
-            proxy_pass http://backend;
+            proxy_pass $backend;
             proxy_http_version 1.1;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection "upgrade";
@@ -139,6 +148,9 @@ def write_configuration(state: State, parts: Parts, account: Account) -> Path:
 
 def write_programs(state: State, parts: Parts, account: Account) -> Path:
     """Write what depends on the backend's release, supervisord's file and the inventory; the path of the former."""
+    (Path(state.home) / "releases").mkdir(exist_ok=True)
+    for name in (*replica_names(state), *spare_names(state)):
+        write_private(release_file(state, name), f"{state.version}\n")
     file = Path(state.home) / "supervisord.conf"
     write_private(file, _supervisord(state, parts, account))
     _write_inventory(state, parts)
@@ -163,6 +175,17 @@ def replica_names(state: State) -> list[str]:
     return [f"backend-{number}" for number in range(1, state.replicas + 1)]
 
 
+def spare_names(state: State) -> list[str]:
+    """Names of the programs that are there to scale up to; a sandbox of an earlier version has none."""
+    names = (f"backend-{number}" for number in range(state.replicas + 1, state.replicas + SPARE_REPLICAS + 1))
+    return [name for name in names if name in state.ports]
+
+
+def release_file(state: State, replica: str) -> Path:
+    """The file that names the release which the replica runs from its next start on."""
+    return Path(state.home) / "releases" / replica
+
+
 def _supervisord(state: State, parts: Parts, account: Account) -> str:
     home = Path(state.home)
     user = "user=root" if os.geteuid() == 0 else ""
@@ -172,9 +195,11 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
     text += _program(state, "postgres", postgres, stopsignal="INT")
     text += _program(state, "redis", (parts.redis_server, home / "redis.conf"))
     text += _program(state, "outside", (sys.executable, "-m", "outside"), _outside_environment(state))
-    for number, name in enumerate(replica_names(state), start=1):
-        text += _program(state, name, (sys.executable, "-m", "app"), _backend_environment(state, number))
-    text += f"\n[group:backend]\nprograms={','.join(replica_names(state))}\n"
+    backends = (*replica_names(state), *spare_names(state))
+    for number, name in enumerate(backends, start=1):
+        environment = _backend_environment(state, number)
+        text += _program(state, name, (sys.executable, "-m", "app"), environment, stopwaitsecs=5)
+    text += f"\n[group:backend]\nprograms={','.join(backends)}\n"
     if parts.nginx:
         text += _program(state, "nginx", nginx_command(state, parts.nginx), stopsignal="QUIT")
     if parts.monitoring:
@@ -193,6 +218,7 @@ def _program(
     environment: Mapping[str, str] | None = None,
     *,
     stopsignal: str = "TERM",
+    stopwaitsecs: int = 2,
 ) -> str:
     values = {**_common_environment(state), **(environment or {})}
     return _PROGRAM.format(
@@ -200,6 +226,7 @@ def _program(
         command=" ".join(_quoted(str(word)) for word in command),
         environment=",".join(f"{name}={_quoted(value)}" for name, value in values.items()),
         stopsignal=stopsignal,
+        stopwaitsecs=stopwaitsecs,
         home=_escaped(state.home),
     )
 
@@ -223,8 +250,8 @@ def _backend_environment(state: State, number: int) -> dict[str, str]:
         "FLOWREX_HOST": "127.0.0.1",
         "FLOWREX_PORT": str(state.ports[f"backend-{number}"]),
         "FLOWREX_REPLICA": str(number),
-        "FLOWREX_VERSION": state.version,
-        "FLOWREX_DEFECTS": state.defects,
+        "FLOWREX_RELEASE_FILE": str(release_file(state, f"backend-{number}")),
+        "FLOWREX_DEFECTS": state.released_defects,
         "FLOWREX_MEMORY_LIMIT_BYTES": str(BACKEND_MEMORY_BYTES),
         "BROKER_URL": f"http://127.0.0.1:{state.ports['outside']}",
         "BROKER_TOKEN": state.broker_token,
@@ -270,6 +297,7 @@ def _redis(state: State) -> str:
 def _write_nginx(state: State) -> None:
     folder = Path(state.home) / "nginx"
     folder.mkdir(exist_ok=True)
+    (Path(state.home) / "control").mkdir(exist_ok=True)
     servers = "\n".join(f"        server 127.0.0.1:{state.ports[name]} max_fails=0;" for name in replica_names(state))
     user = "user root root;" if os.geteuid() == 0 else ""
     tls, *sites = _nginx_sites(state) or [""]
@@ -291,7 +319,8 @@ def _nginx_sites(state: State) -> list[str]:
 def _write_inventory(state: State, parts: Parts) -> None:
     ports = [("postgres", "postgres-1", "postgres", 5432, "postgres"), ("redis", "redis-1", "redis", 6379, "redis")]
     ports += [("outside", "outside-1", "outside", 8000, "outside")]
-    ports += [("backend", name, f"backend:{name}", 8000, name) for name in replica_names(state)]
+    backends = (*replica_names(state), *spare_names(state))
+    ports += [("backend", name, f"backend:{name}", 8000, name) for name in backends]
     ports += [("nginx", "nginx-1", "nginx", 80, "http")] if parts.nginx else []
     ports += [(name, f"{name}-1", name, port, name) for name, port in MONITORING.items() if parts.monitoring]
     entries = [
@@ -301,7 +330,6 @@ def _write_inventory(state: State, parts: Parts) -> None:
             "program": program,
             "container_port": inner,
             "port": state.ports[purpose],
-            "version": state.version if service == "backend" else "",
             **(_execution(state, replica) if service == "backend" else {}),
             **({"directory": state.home, "environment": _common_environment(state)} if service == "nginx" else {}),
         }
@@ -315,4 +343,10 @@ def _execution(state: State, replica: str) -> dict[str, object]:
     number = int(replica.rpartition("-")[2])
     path = os.pathsep.join((str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"))
     environment = {"PATH": path, **_common_environment(state), **_backend_environment(state, number)}
-    return {"directory": state.home, "environment": environment, "memory_limit_bytes": BACKEND_MEMORY_BYTES}
+    return {
+        "directory": state.home,
+        "environment": environment,
+        "memory_limit_bytes": BACKEND_MEMORY_BYTES,
+        "release_file": str(release_file(state, replica)),
+        "spare": replica in spare_names(state),
+    }

@@ -16,7 +16,12 @@ import psycopg
 from flowrex_ops.errors import SandboxError, StackUnavailableError
 from flowrex_ops.sandbox import processes
 from flowrex_ops.sandbox.embedded.account import Account, can_reach, database_account
-from flowrex_ops.sandbox.embedded.configuration import programs, write_configuration, write_programs
+from flowrex_ops.sandbox.embedded.configuration import (
+    SPARE_REPLICAS,
+    programs,
+    write_configuration,
+    write_programs,
+)
 from flowrex_ops.sandbox.embedded.monitoring import MONITORING
 from flowrex_ops.sandbox.embedded.parts import Parts, find_parts
 from flowrex_ops.sandbox.embedded.postgres import admin_dsn, create_cluster, create_database
@@ -90,7 +95,8 @@ def _stop_programs(state: State) -> None:
 
 def _new_state(home: Path, replicas: int, name: str, parts: Parts, account: Account) -> State:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    purposes = ["postgres", "redis", "outside", *(f"backend-{number}" for number in range(1, replicas + 1))]
+    backends = (f"backend-{number}" for number in range(1, replicas + SPARE_REPLICAS + 1))
+    purposes = ["postgres", "redis", "outside", *backends]
     purposes += ["http", "https"] if parts.nginx else []
     purposes += MONITORING if parts.monitoring else ()
     run_dir, data_dir = home, home / "data"

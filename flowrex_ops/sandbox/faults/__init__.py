@@ -39,14 +39,14 @@ from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
 from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
 from flowrex_ops.sandbox.faults.platform import Announced, DiskFilled, ReplicaCrashing
-from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped
+from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped, clear_control
 from flowrex_ops.sandbox.faults.proxy_configuration import (
     FewWorkerConnections,
     ShortReadTimeout,
     ShortTimeoutElsewhere,
     UpgradesNotPassed,
 )
-from flowrex_ops.sandbox.faults.release import Release
+from flowrex_ops.sandbox.faults.release import Release, restore
 from flowrex_ops.sandbox.faults.streams import (
     FailingHandler,
     LeakingHandler,
@@ -157,6 +157,8 @@ def heal(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
     for fault in ALL_FAULTS:
         on_progress(f"healing {fault.name}")
         fault.stop(sandbox)
+    clear_control(sandbox)
+    restore(sandbox)
     on_progress("waiting for the platform to recover")
     _start_missing(sandbox)
     try:

@@ -68,6 +68,15 @@ def nginx(sandbox: Sandbox) -> Replica:
     return found[0]
 
 
+def clear_control(sandbox: Sandbox) -> None:
+    """Take away what a procedure has put into NGINX's configuration, such as a maintenance page."""
+    left = list(sandbox.control.glob("*.conf")) if has_nginx(sandbox) else []
+    for file in left:
+        file.unlink()
+    if left and nginx(sandbox).running:
+        reload_nginx(sandbox)
+
+
 def reload_nginx(sandbox: Sandbox) -> None:
     """Let NGINX read its configuration and certificates again, the way the playbook does."""
     replica = nginx(sandbox)

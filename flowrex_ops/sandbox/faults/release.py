@@ -35,6 +35,14 @@ def deploy(sandbox: Sandbox, version: str, defects: str = "") -> None:
     await_front_door(sandbox, timeout_seconds=_READY_SECONDS)
 
 
+def restore(sandbox: Sandbox) -> None:
+    """The replicas that the sandbox began with, of the release that it began with; nothing where they are there."""
+    replicas = sandbox.stack().get_replicas("backend")
+    expected = [(f"backend-{number}", VERSION) for number in range(1, sandbox.state.replicas + 1)]
+    if [(replica.name, replica.version) for replica in replicas] != expected:
+        deploy(sandbox, VERSION)
+
+
 @dataclass(frozen=True, slots=True)
 class Release(Fault):
     """Another release was deployed; it may bring defects with it (names of ``backend/app/defects.py``)."""

@@ -1,6 +1,6 @@
 """Defects in this release's code: each is a wrong line in a real code path, at work while it is switched on.
 
-A release brings its own with it (``FLOWREX_DEFECTS``, names with commas between them); a drill switches others on.
+A release brings its own with it (``FLOWREX_DEFECTS``: ``1.5.0:name,name``, of that release only); a drill switches others on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import random
 from decimal import Decimal
 from typing import Any
 
-_RELEASED = frozenset(filter(None, os.environ.get("FLOWREX_DEFECTS", "").split(",")))
+from .identity import VERSION
+
+_release, _, _names = os.environ.get("FLOWREX_DEFECTS", "").partition(":")
+_RELEASED = frozenset(_names.split(",")) if _release == VERSION else frozenset()
 KNOWN = frozenset({"equity-in-floats", "delisted-symbol", "audit-trail", "dead-workers", "json-logs", "visits-as-text"})
 _AUDITED_SHARE = 0.3
 

@@ -1,4 +1,4 @@
-"""Which replica this is."""
+"""Which replica this is, and of which release."""
 
 from __future__ import annotations
 
@@ -6,10 +6,27 @@ import os
 import re
 import socket
 import struct
+from pathlib import Path
 
 DOCKER_NAME_SERVER = ("127.0.0.11", 53)
 _POINTER = 12
 """The DNS record type that leads from an address to its name."""
+
+
+def _version() -> str:
+    """The first word of the release file, which a deployment changes; else what the environment says.
+
+    A release is three numbers; there is nothing that could be run as any other.
+    """
+    file = os.environ.get("FLOWREX_RELEASE_FILE")
+    words = Path(file).read_text(encoding="utf-8").split() if file else []
+    version = words[0] if words else os.environ.get("FLOWREX_VERSION", "dev")
+    if not re.fullmatch(r"\d+\.\d+\.\d+|dev", version):
+        raise SystemExit(f"there is no release '{version}'")
+    return version
+
+
+VERSION = _version()
 
 
 def replica_number() -> str:

@@ -22,7 +22,7 @@ from . import defects, metrics, streams, trading
 from .bugs import Bugs
 from .database import Database
 from .execution.adapters import get_adapter
-from .identity import replica_number
+from .identity import VERSION, replica_number
 from .logs import log
 from .sessions import Sessions
 
@@ -34,7 +34,6 @@ READY_SECONDS = 3.0
 
 TRADE_STATUS = {"filled": 201, "blocked": 422, "failed": 502}
 
-VERSION = os.environ.get("FLOWREX_VERSION", "dev")
 REPLICA = replica_number()
 
 
@@ -92,6 +91,10 @@ def observed(route: str, handler: Handler) -> Handler:
     """*handler* with its metrics, its log line, the database's failures turned into 503 and all others into 500."""
 
     async def observe(request: Request) -> Response:
+        with metrics.HTTP_IN_PROGRESS.track_inprogress():
+            return await answer(request)
+
+    async def answer(request: Request) -> Response:
         started = time.monotonic()
         try:
             defects.audit(route)

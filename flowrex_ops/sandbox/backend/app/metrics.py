@@ -19,6 +19,7 @@ HTTP_REQUESTS = Counter(
 HTTP_SECONDS = Histogram(
     "flowrex_http_request_duration_seconds", "Time to answer a request.", ("method", "route"), registry=REGISTRY
 )
+HTTP_IN_PROGRESS = Gauge("flowrex_http_requests_in_progress", "Requests being answered.", registry=REGISTRY)
 TRADES = Counter("flowrex_trades_total", "Trades by what came of them.", ("status",), registry=REGISTRY)
 TRADES_FAILED = Counter("flowrex_trades_failed_total", "Trades that failed.", ("reason",), registry=REGISTRY)
 TRADES_LAST_FAILED = Gauge(

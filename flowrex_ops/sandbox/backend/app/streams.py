@@ -50,7 +50,7 @@ class Streams:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._open = 0
+        self._open: set[WebSocket] = set()
         self._leaked: list[bytes] = []
         self.heal()
 
@@ -63,27 +63,33 @@ class Streams:
         self.set_bugs(limit=MOST_CONNECTIONS, failing=False, leak_bytes=0)
         self._leaked.clear()
 
+    async def close_all(self) -> None:
+        """Say goodbye to every client: this replica restarts, another one serves."""
+        for socket in list(self._open):
+            with suppress(RuntimeError, ConnectionClosed, WebSocketDisconnect):
+                await socket.close(SERVICE_RESTART)
+
     def state(self) -> dict[str, int]:
         """How many streams are open, and how much has leaked."""
-        return {"open": self._open, "leaked_bytes": sum(map(len, self._leaked))}
+        return {"open": len(self._open), "leaked_bytes": sum(map(len, self._leaked))}
 
     async def serve(self, socket: WebSocket) -> None:
         """``/ws?every=1.0``: a tick each so many seconds, until somebody closes."""
         peer = socket.client.host if socket.client else "-"
         connection = Connection(f"{next(self._numbers):x}", socket.headers.get("x-forwarded-for", peer))
         await socket.accept()
-        if self._open >= self._limit:
+        if len(self._open) >= self._limit:
             await socket.close(TRY_AGAIN_LATER)
             _log_closed(connection, TRY_AGAIN_LATER, "server", f"limit of {self._limit} connections")
             return
-        self._open += 1
+        self._open.add(socket)
         metrics.WEBSOCKETS.inc()
         log.info("websocket opened id=%s client=%s path=%s", connection.id, connection.client, socket.url.path)
         code, by, reason = ABNORMAL, "abnormal", ""
         try:
             code, by, reason = await self._stream(socket, connection)
         finally:
-            self._open -= 1
+            self._open.discard(socket)
             metrics.WEBSOCKETS.dec()
             _log_closed(connection, code, by, reason)
 

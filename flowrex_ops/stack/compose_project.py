@@ -1,0 +1,58 @@
+"""A compose project as compose itself left it written on its containers: its files, its folder, its variables."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowrex_ops.errors import StackUnavailableError
+
+FILES = "com.docker.compose.project.config_files"
+FOLDER = "com.docker.compose.project.working_dir"
+MADE_BY = "com.docker.compose.version"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where a project is deployed from, and by which compose."""
+
+    files: tuple[str, ...]
+    folder: str
+    made_by: str
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> Deployment:
+        """From a container's labels; StackUnavailableError for a container that no compose of today has made."""
+        if not labels.get(FILES) or not labels.get(FOLDER):
+            raise StackUnavailableError(
+                f"the project's containers do not tell its files (label '{FILES}'); scale it with compose by hand"
+            )
+        return cls(tuple(labels[FILES].split(",")), labels[FOLDER], labels.get(MADE_BY, ""))
+
+    def write_variable(self, name: str, value: str) -> str:
+        """Set *name* in the project's ``.env`` and return what it was; an empty text, and no change, where it has none."""
+        file = Path(self.folder) / ".env"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except OSError:
+            return ""
+        line = re.compile(rf"^{re.escape(name)}=(.*)$", re.MULTILINE)
+        found = line.search(text)
+        if found is None:
+            return ""
+        changed = line.sub(lambda _match: f"{name}={value}", text)
+        temporary = file.with_name(f"{file.name}.new")
+        try:
+            temporary.write_text(changed, encoding="utf-8")
+            status = file.stat()
+            temporary.chmod(status.st_mode & 0o7777)  # it holds passwords
+            with contextlib.suppress(PermissionError):
+                os.chown(temporary, status.st_uid, status.st_gid)
+            temporary.replace(file)
+        except OSError as error:
+            raise StackUnavailableError(f"'{file}' cannot be written: {error.strerror}; set {name}={value}") from None
+        return found[1].strip().strip("\"'")

@@ -1,0 +1,19 @@
+"""A platform that a mitigation may change; healed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.faults import heal
+
+
+@pytest.fixture
+def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """Records go to the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+    yield any_sandbox
+    heal(any_sandbox, print)

@@ -1,0 +1,62 @@
+"""The procedures that replace replicas, as an engineer runs them: shown first, applied when approved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowrex_ops.cli.run import run_runbook
+from flowrex_ops.record.result import RunResult
+from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.faults import heal
+from flowrex_ops.sandbox.faults.release import deploy
+from flowrex_ops.sandbox.sandbox import get_answer
+
+
+@pytest.fixture
+def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    monkeypatch.chdir(tmp_path)
+    yield any_sandbox
+    heal(any_sandbox, print)
+
+
+def run(sandbox: Sandbox, name: str, *approve: str) -> RunResult:
+    given = {"settings": str(sandbox.settings_file), "operator": "ada", "approve": list(approve), "since": "10m"}
+    result = run_runbook(name, given)
+    assert "Traceback" not in result.html.read_text(encoding="utf-8")
+    return result
+
+
+def state_of(result: RunResult) -> tuple[str, str]:
+    [mitigation] = result.mitigations
+    return result.status.value, mitigation["state"]
+
+
+def test_restart_changes_nothing_until_it_is_approved(platform: Sandbox) -> None:
+    """Run All shows the plan; approved, every replica is another process, and the record says how."""
+    before = {replica.name: replica.identity for replica in platform.replicas()}
+    assert state_of(run(platform, "service_restart")) == ("complete", "planned")
+    assert {replica.name: replica.identity for replica in platform.replicas()} == before
+
+    assert state_of(run(platform, "service_restart", "rolling-restart")) == ("complete", "verified")
+    after = {replica.name: replica.identity for replica in platform.replicas()}
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+
+
+def test_rollback_shows_both_versions_and_goes_back(platform: Sandbox) -> None:
+    """The table names what ran; nothing is changed before it is approved; then every replica is of the version before."""
+    get_answer(f"{platform.url}/api/prices")
+    deploy(platform, "1.5.0")
+    get_answer(f"{platform.url}/api/prices")
+    shown = run(platform, "rollback")
+    page = shown.html.read_text(encoding="utf-8")
+    assert state_of(shown) == ("complete", "planned")
+    assert "1.4.2" in page
+    assert "1.5.0" in page
+    assert {replica.version for replica in platform.replicas()} == {"1.5.0"}
+
+    assert state_of(run(platform, "rollback", "rollback-backend")) == ("complete", "verified")
+    assert {replica.version for replica in platform.replicas()} == {"1.4.2"}
