@@ -1,5 +1,6 @@
-"""What a restore writes down about itself, as comments on databases: with names and comments the server tells what was
-done, also when the run that did it is gone.
+"""What a restore writes down about itself, as comments on databases.
+
+With names and comments the server tells what was done, also when the run that did it is gone.
 
 ``<live>_restore_<time>`` is being loaded, ``<live>_verify_<time>`` is a test restore, ``<live>_before_<time>`` holds the
 data from before a swap. A database with a journal as its comment belongs to a run that is not over yet.
