@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
@@ -13,7 +14,11 @@ from pathlib import Path
 import pandas as pd
 
 from flowrex_ops.errors import BackupError, FlowrexOpsError, SourceUnavailableError
-from flowrex_ops.sources.postgres_tools import Tools
+from flowrex_ops.settings import Settings
+from flowrex_ops.sources.endpoints import Endpoints
+from flowrex_ops.sources.postgres import connect
+from flowrex_ops.sources.postgres_login import MAINTENANCE, get_login
+from flowrex_ops.sources.postgres_tools import Tools, find_tools
 from flowrex_ops.sources.reading import Source, reads
 
 SUFFIX = ".dump"
@@ -78,6 +83,15 @@ class BackupsSource(Source):
         except SourceUnavailableError as error:
             return *head, checksum, None, None, "", str(error)
         return *head, checksum, True, archive.tables, archive.server, ""
+
+
+def open_tools(settings: Settings, endpoints: Endpoints) -> Tools:
+    """What reads and writes archives of the server's version. SourceUnavailableError or BackupError say what is missing."""
+    login = get_login(settings, endpoints)
+    connection = connect(login.conninfo(MAINTENANCE), limit_seconds=settings.limits.reading_seconds)
+    with contextlib.closing(connection):
+        major = connection.info.server_version // 10_000
+    return find_tools(settings, endpoints, login, major=major)
 
 
 def list_backups(folder: Path) -> list[Path]:

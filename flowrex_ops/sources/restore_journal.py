@@ -22,12 +22,17 @@ _LONGEST_STEM = 40
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """``stopped`` are the replicas (service, name) to be started again, ``comment`` the one that the database had or shall have."""
+    """What a run says of itself: who (``slug``), ``what``, when it was ``begun``, and whether it has ``swapped`` yet.
 
+    ``stopped`` are the replicas (service, name) to be started again, ``comment`` is the one that the database shall have then.
+    """
+
+    slug: str
     what: str
     begun: str
     stopped: tuple[tuple[str, str], ...] = ()
     comment: str | None = None
+    swapped: bool = False
 
     def to_comment(self) -> str:
         """As the comment on a database."""
@@ -41,9 +46,11 @@ def read_journal(comment: str | None) -> Journal | None:
     try:
         told = json.loads(comment.removeprefix(_PREFIX))
         stopped = tuple((str(service), str(name)) for service, name in told["stopped"])
-        return Journal(str(told["what"]), str(told["begun"]), stopped, told["comment"])
+        return Journal(
+            str(told["slug"]), str(told["what"]), str(told["begun"]), stopped, told["comment"], bool(told["swapped"])
+        )
     except (ValueError, KeyError, TypeError):
-        return Journal("something that cannot be read any more", "")
+        return Journal("", "something that cannot be read any more", "")
 
 
 def new_name(live: str, kind: str, at: datetime, taken: Collection[str]) -> str:
