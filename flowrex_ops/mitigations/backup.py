@@ -115,7 +115,9 @@ class Vault:
     def load(self, file: Path, database: str, say: Say) -> Contents:
         """Load *file* into *database*, which is there and empty, and check what came of it; BackupError says what is wrong."""
         archive = self.look(file)
-        self._tools.load(file, self.server.login, database, timeout_seconds=self._seconds, watch=_Ticker(say, "loading"))
+        self._tools.load(
+            file, self.server.login, database, timeout_seconds=self._seconds, watch=_Ticker(say, "loading")
+        )
         say("gathering statistics (ANALYZE) and counting rows")
         self.server.analyze(database)
         contents = self.server.contents(database)

@@ -30,7 +30,13 @@ _END_SESSIONS = (
 _SWAP_TRIES = 5
 _MOST_DATABASES = 10_000
 _LISTS = frozenset(
-    {"local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces", "unix_socket_directories"}
+    {
+        "local_preload_libraries",
+        "search_path",
+        "session_preload_libraries",
+        "temp_tablespaces",
+        "unix_socket_directories",
+    }
 )
 """Settings whose value is a list that is quoted already (PostgreSQL: GUC_LIST_QUOTE)."""
 

@@ -12,8 +12,10 @@ import psycopg
 from psycopg import sql
 
 from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.settings import Settings
+from flowrex_ops.sources.endpoints import Endpoints
 from flowrex_ops.sources.postgres import connect, read_sql
-from flowrex_ops.sources.postgres_login import MAINTENANCE, Login
+from flowrex_ops.sources.postgres_login import MAINTENANCE, Login, get_login
 from flowrex_ops.sources.reading import Source, reads
 from flowrex_ops.sources.restore_journal import KEPT, LOADING, VERIFYING, kind_of, read_journal
 
@@ -102,6 +104,15 @@ class DatabasesSource(Source):
         if self._login is None:
             raise SourceUnavailableError(self._missing or "postgres is not configured; set postgres.dsn")
         return self._login
+
+
+def open_databases(settings: Settings, endpoints: Endpoints) -> DatabasesSource:
+    """The databases of the server that is configured or was discovered; without one it says so."""
+    bounds: dict[str, Any] = {"limit_seconds": settings.limits.reading_seconds, "limit_rows": settings.limits.rows}
+    try:
+        return DatabasesSource(get_login(settings, endpoints), **bounds)
+    except SourceUnavailableError as error:
+        return DatabasesSource(None, missing=str(error), **bounds)
 
 
 def read_databases(connection: Connection, *, rows: int = 1000) -> list[dict[str, Any]]:
