@@ -14,7 +14,7 @@ from flowrex_ops.mitigations.database_swap import State
 from flowrex_ops.mitigations.swap import Swap
 from flowrex_ops.model import Target
 from flowrex_ops.sources.backups import compare_checksum
-from flowrex_ops.sources.restore_journal import LOADING
+from flowrex_ops.sources.restore_journal import LOADING, new_name
 
 
 class RestoreDatabase(Swap):

@@ -89,7 +89,7 @@ class Swap(Mitigation):
         with self.server.alone():
             state = self.server.look()
             if state.journal is None:
-                return "The platform is as it was" if self.seen is None else ""
+                return "The platform is as it was"
             if not state.journal.swapped:
                 return f"The platform is on the data from before: {self.give_up(state)}"
             try:
