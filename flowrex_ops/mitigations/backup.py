@@ -172,7 +172,7 @@ class Vault:
         checksum = checksum_file(file)
         waiting = checksum.with_name(f".{checksum.name}{PARTIAL}")
         try:
-            with waiting.open("w", encoding="ascii", opener=_private) as stream:
+            with os.fdopen(_open_private(waiting), "w", encoding="ascii") as stream:
                 stream.write(f"{hash_file(partial)}  {file.name}\n")
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -222,11 +222,11 @@ class _Ticker:
 @contextmanager
 def _locked(file: Path) -> Iterator[IO[bytes]]:
     """*file* open for writing, for its owner only, and locked for as long as anybody writes to it."""
-    with file.open("wb", opener=_private) as stream:
+    with os.fdopen(_open_private(file), "wb") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield stream
 
 
-def _private(path: str, flags: int) -> int:
-    """Backups hold everything that users have told."""
-    return os.open(path, flags, 0o600)
+def _open_private(file: Path) -> int:
+    """For its owner only: backups hold everything that users have told."""
+    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -210,7 +210,8 @@ def _properties(name: str, like: dict[str, Any]) -> Iterator[sql.Composed]:
         yield grant + sql.SQL(" WITH GRANT OPTION" if right["grantable"] else "")
     for setting in like["settings"] or ():
         key, _, value = setting["setting"].partition("=")
-        whom = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(setting["role"]), database)
-        whose = whom if setting["role"] else sql.SQL("DATABASE {}").format(database)
+        whose = sql.SQL("DATABASE {}").format(database)
+        if setting["role"]:
+            whose = sql.SQL("ROLE {} IN ").format(sql.Identifier(setting["role"])) + whose
         text = sql.SQL(value) if key in _LISTS else sql.Literal(value)
         yield sql.SQL("ALTER {} SET {} TO {}").format(whose, sql.Identifier(*key.split(".")), text)

@@ -43,19 +43,24 @@ class RestoreDatabase(Swap):
         state = self.server.look()
         phase = self.phase(state)
         if phase == "swapped":
-            identity = (self.server.live, str(state.oid), phase)
-            return [Target(identity, self.label(state, "the swap is made, the application is not started yet"))]
+            return [
+                Target(
+                    (self.server.live, str(state.oid), phase),
+                    self.label(state, "the swap is made, the application is not started yet"),
+                )
+            ]
         try:
             file = self._vault.choose(self._backup)
             archive = self._vault.look(file)
         except BackupError as error:
             raise MitigationRefusedError(str(error)) from None
-        if (sum_ := compare_checksum(file)) == "differs":
+        checksum = compare_checksum(file)
+        if checksum == "differs":
             raise MitigationRefusedError(f"'{file.name}' is not what was written: its checksum differs; name another")
         facts = file.stat()
         taken = datetime.fromtimestamp(facts.st_mtime, UTC)
         identity = (self.server.live, str(state.oid), phase, file.name, str(facts.st_size), str(facts.st_mtime_ns))
-        about = f"{archive.tables} tables, {facts.st_size / 1e6:.1f} MB, checksum {sum_}"
+        about = f"{archive.tables} tables, {facts.st_size / 1e6:.1f} MB, checksum {checksum}"
         return [Target(identity, self.label(state, f"from {file.name} of {taken:%Y-%m-%d %H:%M:%S} UTC ({about})"))]
 
     def action_of(self, targets: Sequence[Target]) -> str:
