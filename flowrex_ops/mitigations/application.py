@@ -45,17 +45,16 @@ class Application:
         with ThreadPoolExecutor(max(1, len(found))) as pool:
             list(pool.map(lambda one: self._fleets[one.service].stack.stop(one, timeout_seconds=_STOP_SECONDS), found))
 
-    def start(self, names: Names) -> None:
-        """Start those of *names* that do not run."""
-        found = [replica for replica in self._named(names) if not replica.running]
-        with ThreadPoolExecutor(max(1, len(found))) as pool:
-            list(pool.map(lambda one: self._fleets[one.service].stack.start(one, timeout_seconds=_STOP_SECONDS), found))
+    def require_ready(self, names: Names, *, seconds: float | None = None, start: bool = False) -> int:
+        """How many there are, once all are ready; VerificationError names the others when time is up.
 
-    def require_ready(self, names: Names, *, seconds: float | None = None) -> int:
-        """How many there are, once all are ready; VerificationError names the others when time is up."""
+        With *start* those that do not run are started, also one that a run that was killed had just told to stop.
+        """
         left: list[str] = []
 
         def ready() -> bool:
+            if start:
+                self._start(names)
             replicas = self._named(names)
             missing = {name for _, name in names} - {replica.name for replica in replicas}
             left[:] = [*missing, *(replica.name for replica in replicas if not self._is_ready(replica))]
@@ -65,6 +64,12 @@ class Application:
         if not wait_until(ready, seconds=bound if seconds is None else seconds):
             raise VerificationError(f"not ready: {', '.join(sorted(left))}; read their logs")
         return len(names)
+
+    def _start(self, names: Names) -> None:
+        """Start those of *names* that do not run."""
+        found = [replica for replica in self._named(names) if not replica.running]
+        with ThreadPoolExecutor(max(1, len(found))) as pool:
+            list(pool.map(lambda one: self._fleets[one.service].stack.start(one, timeout_seconds=_STOP_SECONDS), found))
 
     def _is_ready(self, replica: Replica) -> bool:
         fleet = self._fleets[replica.service]

@@ -13,7 +13,7 @@ from typing import IO, Self
 
 from flowrex_ops.durations import format_seconds
 from flowrex_ops.errors import BackupError
-from flowrex_ops.mitigations.database_swap import Server
+from flowrex_ops.mitigations.database_swap import Server, open_server
 from flowrex_ops.settings import Settings
 from flowrex_ops.sources.backups import (
     SUFFIX,
@@ -27,7 +27,6 @@ from flowrex_ops.sources.backups import (
 )
 from flowrex_ops.sources.databases import Contents
 from flowrex_ops.sources.endpoints import Endpoints
-from flowrex_ops.sources.postgres_login import get_login
 from flowrex_ops.sources.postgres_tools import Tools, last_words
 from flowrex_ops.sources.restore_journal import VERIFYING, Journal, new_name
 
@@ -51,11 +50,8 @@ class Vault:
     @classmethod
     def open(cls, settings: Settings, endpoints: Endpoints) -> Self:
         """Asks the server's version; SourceUnavailableError or BackupError where there is no server or no program for it."""
-        seconds = settings.backup.seconds
-        server = Server(
-            get_login(settings, endpoints), limit_seconds=settings.limits.reading_seconds, work_seconds=seconds
-        )
-        return cls(server, open_tools(settings, endpoints), settings.backup.folder, seconds=seconds)
+        server, tools = open_server(settings, endpoints), open_tools(settings, endpoints)
+        return cls(server, tools, settings.backup.folder, seconds=settings.backup.seconds)
 
     def take(self, say: Say, *, about: str = "") -> Path:
         """``pg_dump -Fc`` into a partial file, read to its end, and only then given its name, with its checksum beside it.

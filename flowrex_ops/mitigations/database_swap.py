@@ -13,9 +13,11 @@ from psycopg import sql
 
 from flowrex_ops.errors import BackupError, MitigationRefusedError
 from flowrex_ops.mitigations.waiting import wait_until
+from flowrex_ops.settings import Settings
 from flowrex_ops.sources.databases import Connection, Contents, count_rows, newest_trade, read_contents, read_databases
+from flowrex_ops.sources.endpoints import Endpoints
 from flowrex_ops.sources.postgres import connect, read_sql
-from flowrex_ops.sources.postgres_login import MAINTENANCE, Login
+from flowrex_ops.sources.postgres_login import MAINTENANCE, Login, get_login
 from flowrex_ops.sources.restore_journal import KEPT, Journal, kind_of, read_journal
 
 LOCK = 7_386_301_946
@@ -182,6 +184,15 @@ class Server:
     def _comment(self, connection: Connection, name: str, comment: str | None) -> None:
         statement = sql.SQL("COMMENT ON DATABASE {} IS {}")
         connection.execute(statement.format(sql.Identifier(name), sql.Literal(comment)))
+
+
+def open_server(settings: Settings, endpoints: Endpoints) -> Server:
+    """The server of the settings, or the one that was discovered; nothing is contacted yet. SourceUnavailableError without one."""
+    return Server(
+        get_login(settings, endpoints),
+        limit_seconds=settings.limits.reading_seconds,
+        work_seconds=settings.backup.seconds,
+    )
 
 
 def _create(name: str, like: dict[str, Any]) -> sql.Composed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,41 +28,33 @@ class RestoreDatabase(Swap):
     )
     undo = "swap-back-database: the database from before is kept, and a fresh backup of it is taken first"
 
-    def __init__(self, *, vault: Vault, backup: str, **common: Any) -> None:
-        super().__init__(**common)
-        self._vault = vault
+    def __init__(self, context: Context, *, backup: str = "", ready_seconds: float = 60.0) -> None:
+        super().__init__(context, ready_seconds=ready_seconds)
         self._backup = backup
 
     @classmethod
-    def build(cls, context: Context, *, backup: str = "", ready_seconds: float = 60.0) -> Self:
+    def build(cls, context: Context, **options: Any) -> Self:
         """*backup* is a file's name in ``backup.folder``; without it the newest that no restore took first."""
-        vault = Vault.open(context.settings, context.endpoints)
-        return cls(vault=vault, backup=backup, **cls.wired(context, vault.server, ready_seconds))
+        return cls(context, **options)
 
-    def find_targets(self) -> Sequence[Target]:
-        self.server.require_rights()
-        state = self.server.look()
-        phase = self.phase(state)
+    @cached_property
+    def _vault(self) -> Vault:
+        return Vault.open(self.context.settings, self.context.endpoints)
+
+    def find_target(self, state: State, phase: str) -> Target:
+        identity: tuple[str, ...] = (self.server.live, str(state.oid), phase)
         if phase == "swapped":
-            return [
-                Target(
-                    (self.server.live, str(state.oid), phase),
-                    self.label(state, "the swap is made, the application is not started yet"),
-                )
-            ]
-        try:
-            file = self._vault.choose(self._backup)
-            archive = self._vault.look(file)
-        except BackupError as error:
-            raise MitigationRefusedError(str(error)) from None
+            return Target(identity, self.label(state, "the swap is made, the application is not started yet"))
+        file = self._vault.choose(self._backup)
         checksum = compare_checksum(file)
         if checksum == "differs":
             raise MitigationRefusedError(f"'{file.name}' is not what was written: its checksum differs; name another")
+        archive = self._vault.look(file)
         facts = file.stat()
         taken = datetime.fromtimestamp(facts.st_mtime, UTC)
-        identity = (self.server.live, str(state.oid), phase, file.name, str(facts.st_size), str(facts.st_mtime_ns))
-        about = f"{archive.tables} tables, {facts.st_size / 1e6:.1f} MB, checksum {checksum}"
-        return [Target(identity, self.label(state, f"from {file.name} of {taken:%Y-%m-%d %H:%M:%S} UTC ({about})"))]
+        about = f"{archive.tables} tables, {facts.st_size / 1e6:.2f} MB, checksum {checksum}"
+        identity += (file.name, str(facts.st_size), str(facts.st_mtime_ns))
+        return Target(identity, self.label(state, f"from {file.name} of {taken:%Y-%m-%d %H:%M:%S} UTC ({about})"))
 
     def action_of(self, targets: Sequence[Target]) -> str:
         if targets[0].identity[2] == "swapped":

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import cached_property
 
-from flowrex_ops.errors import FlowrexOpsError, VerificationError
+from flowrex_ops.errors import BackupError, FlowrexOpsError, MitigationRefusedError, VerificationError
 from flowrex_ops.mitigations.application import Application
 from flowrex_ops.mitigations.context import Context
-from flowrex_ops.mitigations.database_swap import Server, State
+from flowrex_ops.mitigations.database_swap import Server, State, open_server
 from flowrex_ops.mitigations.guard import Mitigation
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Target
@@ -31,15 +32,20 @@ class Swap(Mitigation):
     causes = ()
     resource = "postgres"
 
-    def __init__(self, *, server: Server, application: Application) -> None:
-        self.server = server
-        self.application = application
+    def __init__(self, context: Context, *, ready_seconds: float) -> None:
+        self.context = context
+        self.application = Application.of(context, ready_seconds=ready_seconds)
         self._mine = False
         self.seen: Contents | None = None
 
-    @classmethod
-    def wired(cls, context: Context, server: Server, ready_seconds: float) -> dict[str, Any]:
-        return {"server": server, "application": Application.of(context, ready_seconds=ready_seconds)}
+    @cached_property
+    def server(self) -> Server:
+        """The server that is configured or was discovered; SourceUnavailableError where there is none."""
+        return open_server(self.context.settings, self.context.endpoints)
+
+    @abstractmethod
+    def find_target(self, state: State, phase: str) -> Target:
+        """The one target; *phase* goes into its identity. BackupError or MitigationRefusedError where there is none."""
 
     @abstractmethod
     def prepare(self, state: State, target: Target) -> str:
@@ -54,6 +60,14 @@ class Swap(Mitigation):
         if state.journal is None:
             return ""
         return "swapped" if state.journal.swapped and state.journal.slug == self.slug else "stopped"
+
+    def find_targets(self) -> Sequence[Target]:
+        try:
+            self.server.require_rights()
+            state = self.server.look()
+            return [self.find_target(state, self.phase(state))]
+        except BackupError as error:
+            raise MitigationRefusedError(str(error)) from None
 
     def apply(self, target: Target) -> str:
         with self.server.alone() as lock:
@@ -122,8 +136,7 @@ class Swap(Mitigation):
 
     def _start(self, journal: Journal, *, seconds: float | None = None) -> str:
         self.step(f"start {', '.join(name for _, name in journal.stopped) or 'nothing, for nothing ran'}")
-        self.application.start(journal.stopped)
-        ready = self.application.require_ready(journal.stopped, seconds=seconds)
+        ready = self.application.require_ready(journal.stopped, seconds=seconds, start=True)
         self.step("note that it is over")
         self.server.note(journal.comment)
         return f"{ready} replicas were started and answer"

@@ -7,11 +7,10 @@ from typing import Any, Self
 
 from flowrex_ops.errors import MitigationRefusedError
 from flowrex_ops.mitigations.context import Context
-from flowrex_ops.mitigations.database_swap import Server, State
+from flowrex_ops.mitigations.database_swap import State
 from flowrex_ops.mitigations.swap import Swap
 from flowrex_ops.model import Target
 from flowrex_ops.sources.databases import Connection
-from flowrex_ops.sources.postgres_login import get_login
 from flowrex_ops.sources.restore_journal import KEPT
 
 
@@ -22,19 +21,14 @@ class SwapBackDatabase(Swap):
     action = "stop the application; swap the database that was kept with the platform's, in one transaction; start; read again"
     undo = "swap-back-database again: what is the platform's database now is kept"
 
-    def __init__(self, *, database: str, **common: Any) -> None:
-        super().__init__(**common)
+    def __init__(self, context: Context, *, database: str = "", ready_seconds: float = 60.0) -> None:
+        super().__init__(context, ready_seconds=ready_seconds)
         self._database = database
 
     @classmethod
-    def build(cls, context: Context, *, database: str = "", ready_seconds: float = 60.0) -> Self:
+    def build(cls, context: Context, **options: Any) -> Self:
         """*database* is one that a restore has kept; without it the newest."""
-        server = Server(
-            get_login(context.settings, context.endpoints),
-            limit_seconds=context.settings.limits.reading_seconds,
-            work_seconds=context.settings.backup.seconds,
-        )
-        return cls(database=database, **cls.wired(context, server, ready_seconds))
+        return cls(context, **options)
 
     def phase(self, state: State) -> str:
         """A restore that has not swapped yet is given up instead."""
@@ -43,21 +37,18 @@ class SwapBackDatabase(Swap):
             return "given up"
         return super().phase(state)
 
-    def find_targets(self) -> Sequence[Target]:
-        self.server.require_rights()
-        state = self.server.look()
-        phase = self.phase(state)
+    def find_target(self, state: State, phase: str) -> Target:
         identity = (self.server.live, str(state.oid), phase)
         if phase == "given up":
-            return [Target(identity, self.label(state, "stays; what is half loaded is dropped"))]
+            return Target(identity, self.label(state, "stays; what is half loaded is dropped"))
         if phase == "swapped":
-            return [Target(identity, self.label(state, "the swap is made, the application is not started yet"))]
+            return Target(identity, self.label(state, "the swap is made, the application is not started yet"))
         kept = state.of_kind(KEPT)
         name = self._database or (kept[-1] if kept else "")
         if name not in kept:
             there = ", ".join(kept) or "none"
             raise MitigationRefusedError(f"there is no database '{name}' to swap back; kept by restores: {there}")
-        return [Target((*identity, name), self.label(state, f"swapped with {name}"))]
+        return Target((*identity, name), self.label(state, f"swapped with {name}"))
 
     def action_of(self, targets: Sequence[Target]) -> str:
         phase = targets[0].identity[2]

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 from flowrex_ops.mitigations.backup import Vault
 from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.sandbox import get_answer
 from flowrex_ops.settings import load
 from flowrex_ops.sources.endpoints import discover
 from flowrex_ops.sources.restore_journal import kind_of
 
 ROWS = 500
+
+CHILD = """
+import os, signal, sys, threading
+from flowrex_ops.mitigations import find
+from flowrex_ops.mitigations.guard import Approval, guard
+from flowrex_ops.investigation import Investigation
+
+settings, slug, wanted, delay = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+seen = 0
+def end(): os.kill(os.getpid(), getattr(signal, sys.argv[5]))
+def timeline(kind, facts):
+    global seen
+    if kind != "mitigation-step":
+        return
+    print("STEP", facts["action"], flush=True)
+    seen += 1
+    if seen == wanted:
+        threading.Timer(delay, end).start() if delay else end()
+context = Investigation.open("database_restore", settings=settings, approve=[slug], operator="ada")
+outcome = guard(find(slug).build(context), verdicts={}, approval=context.approval, timeline=timeline, max_targets=5)
+print(outcome.state.value, outcome.reason)
+"""
 
 
 def quiet(_text: str) -> None:
@@ -75,3 +101,23 @@ def clear(sandbox: Sandbox) -> None:
     sandbox.execute("COMMENT ON DATABASE flowrex IS NULL; DROP TABLE IF EXISTS generations")
     for file in load(sandbox.settings_file).backup.folder.glob("*"):
         file.unlink()
+
+
+def run(
+    sandbox: Sandbox, slug: str, *, at: int = 0, delay: float = 0.0, by: str = "SIGKILL"
+) -> subprocess.CompletedProcess[str]:
+    """The procedure in a process of its own, ended at its step number *at*; zero lets it end by itself."""
+    command = [sys.executable, "-c", CHILD, str(sandbox.settings_file), slug, str(at), str(delay), by]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def require_serving(sandbox: Sandbox) -> None:
+    """Every replica runs and answers from the database; nothing half is left, nothing is noted as under way."""
+    assert len(sandbox.replicas()) == sandbox.state.replicas
+    assert all(sandbox.ask(replica, "/api/portfolio?account=1") == 200 for replica in sandbox.replicas())
+    assert databases(sandbox, "restore") == []
+    assert comment(sandbox) is None
+    deadline = time.monotonic() + 10
+    while get_answer(f"{sandbox.url}/api/portfolio?account=1") != 200:
+        assert time.monotonic() < deadline, "users get no answer"
+        time.sleep(0.1)
