@@ -67,12 +67,12 @@ class TestPostgresStartsAgain:
         require_serving(platform)
 
 
-@pytest.mark.parametrize(("step", "generation"), [(2, "new"), (5, "new"), (7, "new"), (10, "old"), (11, "old")])
+@pytest.mark.parametrize(("step", "generation"), [(2, "new"), (5, "new"), (7, "new"), (10, "new"), (11, "old")])
 def test_ctrl_c_leaves_a_platform_that_serves(platform: Sandbox, step: int, generation: str) -> None:
     """Before the swap the data from before, after it the new; the interrupted run itself sees to that, and says so."""
     stopped = run(platform, "restore-database", at=step, by="SIGINT")
     assert "KeyboardInterrupt" in stopped.stderr
-    assert read_generation(platform) == ("new" if step == 10 else generation)
+    assert read_generation(platform) == generation
     require_serving(platform)
 
 
@@ -86,10 +86,10 @@ class TestBadBackups:
         assert "its checksum differs" in outcome.reason
 
     def test_cut_off_without_a_checksum_is_found_before_anything_stops(self, platform: Sandbox) -> None:
-        """Its table of contents is sound, so the whole of it is read."""
+        """Its table of contents is sound, so the whole of it is read (pg_dump writes a second one behind the data)."""
         file = newest(platform)
         checksum_file(file).unlink()
-        os.truncate(file, file.stat().st_size - 200)
+        os.truncate(file, file.stat().st_size // 2)
         before = [replica.started_at for replica in platform.replicas()]
         outcome = mitigate(platform, "restore-database")
         assert outcome.state is MitigationState.FAILED
@@ -133,7 +133,7 @@ def test_full_disk_leaves_no_backup_and_says_so(platform: Sandbox, tmp_path: Pat
     folder = tmp_path / "small"
     folder.mkdir()
     platform.execute("CREATE TABLE filler AS SELECT md5(n::text) FROM generate_series(1, 5000) n")
-    command = f"mount -t tmpfs -o size=64k none {folder} && {sys.executable} -m flowrex_ops backup --settings"
+    command = f"mount -t tmpfs -o size=64k none {folder} && {Path(sys.executable).parent}/flowrex-ops backup --settings"
     command += f" {platform.settings_file}; code=$?; ls -A {folder}; exit $code"
     try:
         done = subprocess.run(
@@ -177,6 +177,6 @@ class TestBackup:
         """Nothing is left of it on the server."""
         vault, file = open_vault(platform), newest(platform)
         checksum_file(file).unlink()
-        os.truncate(file, file.stat().st_size - 200)
+        os.truncate(file, file.stat().st_size // 2)
         with pytest.raises(BackupError, match="does not get through"):
             vault.test(file, quiet)
