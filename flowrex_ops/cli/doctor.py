@@ -38,7 +38,8 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     program, configuration, control, control_inside, websocket_url, websocket_path), prometheus (url, service, port),
     sentry (url, organization, project, token), status_pages (name = url), contacts (role = contact), limits
     (reading_seconds, log_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), rollback (script,
-    script_seconds), redaction (values). What is left out is discovered from the running compose project.
+    script_seconds), backup (folder, binaries, seconds, services, probe_path), redaction (values).
+    What is left out is discovered from the running compose project.
 
     Example: flowrex-ops doctor --json
     """
