@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowrex_ops.charts.style import BLUE, INK, PAPER, VERMILLION, new_figure
+from flowrex_ops.durations import format_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,12 +35,18 @@ def plot_backups(backups: pd.DataFrame) -> Figure:
             edgecolor=BLUE if good else VERMILLION,
             hatch="" if good else "///",
         )
-        axes.text(age, place, f"  {age:.1f} {unit}{'' if good else ': not known to be good'}", va="center", color=INK)
+        axes.text(
+            age,
+            place,
+            f"  {format_seconds(row['age_seconds'])}{'' if good else ': not known to be good'}",
+            va="center",
+            color=INK,
+        )
     axes.set_yticks(range(len(shown)), list(shown["name"]))
     axes.set_ylim(max(1, len(shown)) - 0.4, -0.6)
     axes.set_xlim(0, max(1.0, 1.35 * oldest / seconds))
     axes.set_xlabel(f"age in {unit}: what users did in that time is not in the backup")
     more = len(backups) - len(shown)
-    title = f"{len(backups)} backups, the newest first{f' ({more} older ones not shown)' if more > 0 else ''}"
+    title = f"{len(backups)} backup{'s' if len(backups) > 1 else ''}, the newest first{f' ({more} older ones not shown)' if more > 0 else ''}"
     axes.set_title(title if len(backups) else "There is no backup")
     return figure

@@ -26,6 +26,10 @@ class RestoreDatabase(Swap):
         "take and check a fresh backup; stop the application; load the backup into a new database; check it;"
         " swap the two by rename in one transaction; start the application; read again"
     )
+    cost = (
+        "the application is down from the stop to the start; every session in the database ends; what was written since"
+        " the backup is no longer there for users (it stays in the database that is kept); the server holds both meanwhile"
+    )
     undo = "swap-back-database: the database from before is kept, and a fresh backup of it is taken first"
 
     def __init__(self, context: Context, *, backup: str = "", ready_seconds: float = 60.0) -> None:
@@ -64,10 +68,7 @@ class RestoreDatabase(Swap):
     def cost_of(self, targets: Sequence[Target]) -> str:
         if targets[0].identity[2] == "swapped":
             return "none; the application is stopped as it is"
-        return (
-            "the application is down from the stop to the start; every session in the database ends; what was written since"
-            " the backup is no longer there for users (it stays in the database that is kept); the server holds both meanwhile"
-        )
+        return self.cost
 
     def prepare(self, state: State, target: Target) -> str:
         if leftovers := state.of_kind(LOADING):

@@ -19,6 +19,7 @@ class SwapBackDatabase(Swap):
 
     slug = "swap-back-database"
     action = "stop the application; swap the database that was kept with the platform's, in one transaction; start; read again"
+    cost = "the application is down for some seconds; what was written since the restore stays in the database that is kept"
     undo = "swap-back-database again: what is the platform's database now is kept"
 
     def __init__(self, context: Context, *, database: str = "", ready_seconds: float = 60.0) -> None:
@@ -61,7 +62,7 @@ class SwapBackDatabase(Swap):
     def cost_of(self, targets: Sequence[Target]) -> str:
         if targets[0].identity[2] in ("given up", "swapped"):
             return "none; the application is stopped as it is"
-        return "the application is down for some seconds; what was written since the restore stays in the database that is kept"
+        return self.cost
 
     def replace(self, state: State, target: Target, lock: Connection) -> str:
         if self.phase(state) == "given up":

@@ -21,7 +21,7 @@ from flowrex_ops.sources.restore_journal import KEPT, LOADING, VERIFYING, kind_o
 
 DATABASE_COLUMNS = ["name", "is", "size_bytes", "sessions", "newest_trade", "note"]
 TABLE_COLUMNS = ["table", "rows_live", "rows_other", "difference"]
-_WORDS = {LOADING: "half loaded", VERIFYING: "test restore", KEPT: "kept from before a restore"}
+_WORDS = {LOADING: "half loaded", VERIFYING: "test restore", KEPT: "kept"}
 _EXACT_BELOW = 1_000_000
 """Tables with more rows than this, by the planner's estimate, are not counted for a look."""
 
