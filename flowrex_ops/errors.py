@@ -60,6 +60,10 @@ class MitigationRefusedError(FlowrexOpsError):
     """The guard did not let a mitigation act: not approved, too many targets, targets changed."""
 
 
+class BackupError(FlowrexOpsError):
+    """A backup could not be taken, read or restored."""
+
+
 class VerificationError(FlowrexOpsError):
     """A mitigation acted, and the reading afterwards does not show the effect."""
 

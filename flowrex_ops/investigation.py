@@ -24,7 +24,9 @@ from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.sources.access_log import AccessLogSource
 from flowrex_ops.sources.backend import BackendSource
+from flowrex_ops.sources.backups import BackupsSource, open_tools
 from flowrex_ops.sources.broker import open_broker
+from flowrex_ops.sources.databases import open_databases
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.sources.front_door import FrontDoorSource
 from flowrex_ops.sources.host import HostSource
@@ -49,7 +51,8 @@ class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
     The sources are ``database``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``, ``broker``,
-    ``prometheus``, ``memory``, ``host``, ``sentry``, ``status_pages``, ``nginx``, ``websocket`` and ``websocket_log``;
+    ``prometheus``, ``memory``, ``host``, ``sentry``, ``status_pages``, ``nginx``, ``websocket``, ``websocket_log``,
+    ``backups`` and ``databases``;
     ``since`` is how far back to look.
     """
 
@@ -166,6 +169,10 @@ class Investigation:
         )
         self.sentry = SentrySource(self.settings.sentry, **bounds)
         self.status_pages = StatusPagesSource(self.settings.status_pages, **bounds)
+        self.backups = BackupsSource(
+            self.settings.backup.folder, lambda: open_tools(self.settings, endpoints), **bounds
+        )
+        self.databases = open_databases(self.settings, endpoints)
         for source in vars(self).values():
             if isinstance(source, Source):
                 source.on_reading = self.readings.append

@@ -63,9 +63,11 @@ class PostgresSettings(_Section):
     """``reserve_dsn`` may use the slots kept for superusers; it is tried only when ``dsn`` is refused with 53300.
 
     ``application_role`` is the role whose sessions mitigations may touch; empty means the role of ``dsn``.
+    ``admin_dsn`` may create and rename databases; without it ``dsn`` is used for that too.
     """
 
     dsn: SecretStr | None = None
+    admin_dsn: SecretStr | None = None
     service: str = "postgres"
     reserve_dsn: SecretStr | None = None
     application_role: str = ""
@@ -193,6 +195,20 @@ class LimitSettings(_Section):
     max_targets: int = Field(default=20, ge=1)
 
 
+class BackupSettings(_Section):
+    """Where backups lie, and what a restore stops meanwhile. ``seconds`` is the limit of one dump or one load.
+
+    ``binaries`` is the folder with ``pg_dump`` and ``pg_restore`` of the server's major version; without it they are looked for.
+    ``probe_path`` is asked of every replica after a restore and must answer 200; it should read the database.
+    """
+
+    folder: Path = Path("backups/postgres")
+    binaries: Path | None = None
+    seconds: float = Field(default=3600.0, gt=0)
+    services: tuple[str, ...] = ("backend", "frontend")
+    probe_path: str = Field(default="/health/ready", pattern="^/")
+
+
 class RollbackSettings(_Section):
     """``script`` is the platform's own, called with the version to go back to; without it replicas are replaced one at a time."""
 
@@ -232,6 +248,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     rollback: RollbackSettings = RollbackSettings()
     contacts: Mapping[str, str] = Field(default_factory=dict)
+    backup: BackupSettings = BackupSettings()
     redaction: RedactionSettings = RedactionSettings()
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowrex_ops.charts.backups import plot_backups
 from flowrex_ops.charts.certificates import plot_validity
 from flowrex_ops.charts.database import plot_blocking_tree, plot_connections, plot_pools, plot_session_ages
 from flowrex_ops.charts.errors import plot_error_history, plot_error_share, plot_route_replicas
@@ -21,6 +22,7 @@ from flowrex_ops.charts.websockets import (
 __all__ = [
     "new_figure",
     "plot_age_at_close",
+    "plot_backups",
     "plot_blocking_tree",
     "plot_broker_latency",
     "plot_checklist",

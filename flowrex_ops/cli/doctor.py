@@ -32,13 +32,14 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
 
     Settings come from --settings, $FLOWREX_OPS_SETTINGS or ./flowrex-ops.toml; single values from the environment
     (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
-    project, socket, docker_host, may_be_absent, version_variable), postgres (dsn, reserve_dsn, service,
+    project, socket, docker_host, may_be_absent, version_variable), postgres (dsn, admin_dsn, reserve_dsn, service,
     application_role), redis (url, service), backend (service, port, urls, pool_size), front_door (url, path, service,
     port), tls (endpoints, ca_file, warn_days, service, port), broker (url, token, account), proxy (service, port,
     program, configuration, control, control_inside, websocket_url, websocket_path), prometheus (url, service, port),
     sentry (url, organization, project, token), status_pages (name = url), contacts (role = contact), limits
     (reading_seconds, log_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), rollback (script,
-    script_seconds), redaction (values). What is left out is discovered from the running compose project.
+    script_seconds), backup (folder, binaries, seconds, services, probe_path), redaction (values).
+    What is left out is discovered from the running compose project.
 
     Example: flowrex-ops doctor --json
     """

@@ -11,6 +11,8 @@ KNOWN = {
     "terminate-root-blocker": "flowrex_ops.mitigations.database:TerminateRootBlocker",
     "rollback-backend": "flowrex_ops.mitigations.rollback:RollbackBackend",
     "rollback-bad-deploy": "flowrex_ops.mitigations.rollback:RollbackBadDeploy",
+    "restore-database": "flowrex_ops.mitigations.restore:RestoreDatabase",
+    "swap-back-database": "flowrex_ops.mitigations.swap_back:SwapBackDatabase",
     "scale-backend": "flowrex_ops.mitigations.scale:ScaleBackend",
     "restart-backend": "flowrex_ops.mitigations.backend:RestartBackend",
     "maintenance-on": "flowrex_ops.mitigations.maintenance:MaintenanceOn",

@@ -152,7 +152,13 @@ def _settings_text(sandbox: Sandbox) -> str:
     # The replicas are discovered: they come and go, and under Docker Compose their ports change.
     sections: dict[str, dict[str, Any]] = {
         "stack": stack,
-        "postgres": {"dsn": sandbox.app_dsn, "reserve_dsn": sandbox.admin_dsn, "application_role": "flowrex"},
+        "postgres": {
+            "dsn": sandbox.app_dsn,
+            "admin_dsn": sandbox.admin_dsn,
+            "reserve_dsn": sandbox.admin_dsn,
+            "application_role": "flowrex",
+        },
+        "backup": {"folder": str(sandbox.home / "backups" / "postgres"), "probe_path": "/api/portfolio?account=1"},
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
         "tls": _tls(sandbox),
         "proxy": _proxy(sandbox),

@@ -6,9 +6,9 @@ only by ``flowrex_ops.mitigations`` (through its guard) and by the sandbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import IO, Protocol
 
 from flowrex_ops.errors import SettingsError
 from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
@@ -52,6 +52,23 @@ class Stack(Protocol):
         """Run a command that only reads inside a running replica, with its environment and in its working directory.
 
         No shell in between; at most ``EXECUTION_BYTES`` of each stream are kept. One that does not end in time raises.
+        """
+        ...
+
+    def pipe(
+        self,
+        replica: Replica,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        stdin: IO[bytes] | None,
+        stdout: IO[bytes],
+        timeout_seconds: float,
+        watch: Callable[[], None],
+    ) -> Execution:
+        """Run a command inside a running replica with a file at each end: dumps and loads, which are too large to keep.
+
+        *environment* is added to the replica's; *watch* is called about once a second. The Execution's ``stdout`` is empty.
         """
         ...
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
@@ -15,6 +15,7 @@ from flowrex_ops.stack.compose_cli import find_command, run
 from flowrex_ops.stack.compose_project import Deployment
 from flowrex_ops.stack.disks import DF, each_once, parse_df
 from flowrex_ops.stack.dockerlog import open_log
+from flowrex_ops.stack.dockerpipe import Program
 from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time
 from flowrex_ops.stack.logstream import newest_bytes, split_lines, whole_lines
@@ -130,6 +131,32 @@ class ComposeStack:
         if done.exit_code == _TIMED_OUT:
             raise StackUnavailableError(
                 f"'{argv[0]}' in '{replica.name}' did not end in {timeout_seconds:g} s; try it by hand", code="timeout"
+            )
+        return done
+
+    def pipe(
+        self,
+        replica: Replica,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        stdin: IO[bytes] | None,
+        stdout: IO[bytes],
+        timeout_seconds: float,
+        watch: Callable[[], None],
+    ) -> Execution:
+        """``docker exec -i``; a file that cannot be written raises its own OSError, not the engine's."""
+        container = replica.identity.partition("@")[0]
+        command = ["timeout", f"{timeout_seconds:g}", *argv]
+        program = self._ask(
+            lambda client: Program(client.api, container, command, environment, with_stdin=stdin is not None)
+        )
+        stderr = program.run(stdin, stdout, timeout_seconds=timeout_seconds, watch=watch)
+        done = Execution(self._ask(lambda _client: program.exit_code()), "", shortened(stderr))
+        if done.exit_code == _TIMED_OUT:
+            raise StackUnavailableError(
+                f"'{argv[0]}' in '{replica.name}' did not end in {timeout_seconds:g} s; raise the limit if that is too short",
+                code="timeout",
             )
         return done
 

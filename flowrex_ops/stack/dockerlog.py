@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 PIECE_BYTES = 128 * 1024
-_HEAD = struct.Struct(">BxxxL")
+FRAME_HEAD = struct.Struct(">BxxxL")
 _STREAMS = (0, 1, 2)
 OK = 200
 
@@ -53,14 +53,14 @@ def split_frames(pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         buffer = rest + piece if rest else piece
         at, loads = 0, []
-        while len(buffer) - at >= _HEAD.size:
-            stream, length = _HEAD.unpack_from(buffer, at)
+        while len(buffer) - at >= FRAME_HEAD.size:
+            stream, length = FRAME_HEAD.unpack_from(buffer, at)
             if stream not in _STREAMS:
                 raise OSError(f"the engine's log stream has a frame of kind {stream}")
-            end = at + _HEAD.size + length
+            end = at + FRAME_HEAD.size + length
             if end > len(buffer):
                 break
-            loads.append(buffer[at + _HEAD.size : end])
+            loads.append(buffer[at + FRAME_HEAD.size : end])
             at = end
         rest = buffer[at:]
         if loads:

@@ -20,17 +20,18 @@ import socket
 import subprocess
 import time
 import xmlrpc.client
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
 from flowrex_ops.stack.disks import local_disks
 from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time, read_log_chunks, read_log_file
+from flowrex_ops.stack.pipes import run_piped
 from flowrex_ops.stack.processes import count_restarts, read_usage
 
 INVENTORY = "services.json"
@@ -147,18 +148,13 @@ class SupervisorStack:
 
     def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
         """Run *argv* beside the replica's process, with the environment and working directory of the inventory."""
-        entry = next((e for e in self._inventory() if (e.service, e.replica) == (replica.service, replica.name)), None)
-        if entry is None or entry.environment is None:
-            raise StackUnavailableError(
-                f"inventory '{self._socket.parent / INVENTORY}' does not tell the environment of '{replica.name}';"
-                " add 'environment' and 'directory' to its entry"
-            )
-        program = shutil.which(argv[0], path=entry.environment.get("PATH")) or argv[0]
+        entry, environment = self._told(replica)
+        program = shutil.which(argv[0], path=environment.get("PATH")) or argv[0]
         try:
             done = subprocess.run(
                 [program, *argv[1:]],
                 cwd=entry.directory or None,
-                env=dict(entry.environment),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=timeout_seconds,
@@ -173,6 +169,30 @@ class SupervisorStack:
                 f"'{argv[0]}' cannot be run for '{replica.name}': {_reason(error)}; correct the inventory"
             ) from None
         return Execution(done.returncode, shortened(done.stdout), shortened(done.stderr))
+
+    def pipe(
+        self,
+        replica: Replica,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        stdin: IO[bytes] | None,
+        stdout: IO[bytes],
+        timeout_seconds: float,
+        watch: Callable[[], None],
+    ) -> Execution:
+        """Beside the replica's process, as ``execute``."""
+        entry, own = self._told(replica)
+        program = shutil.which(argv[0], path=own.get("PATH")) or argv[0]
+        return run_piped(
+            [program, *argv[1:]],
+            environment={**own, **environment},
+            stdin=stdin,
+            stdout=stdout,
+            timeout_seconds=timeout_seconds,
+            watch=watch,
+            directory=entry.directory or None,
+        )
 
     def restart(self, replica: Replica, *, timeout_seconds: float) -> None:
         """Stop the replica's process where it runs, then start it."""
@@ -261,6 +281,16 @@ class SupervisorStack:
         self._call("supervisor.reloadConfig")
         self._call("supervisor.removeProcessGroup", group)
         self._call("supervisor.addProcessGroup", group)
+
+    def _told(self, replica: Replica) -> tuple[_Entry, dict[str, str]]:
+        """The replica's entry of the inventory, and the environment that it tells."""
+        entry = next((e for e in self._inventory() if (e.service, e.replica) == (replica.service, replica.name)), None)
+        if entry is None or entry.environment is None:
+            raise StackUnavailableError(
+                f"inventory '{self._socket.parent / INVENTORY}' does not tell the environment of '{replica.name}';"
+                " add 'environment' and 'directory' to its entry"
+            )
+        return entry, dict(entry.environment)
 
     def _entry(self, replica: Replica) -> _Entry:
         for entry, _ in self._programs():
