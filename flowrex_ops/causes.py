@@ -133,8 +133,8 @@ _TLS = (
         Severity.P2,
         20,
         (
-            _command(_TEST, "a reload with a broken configuration changes nothing"),
-            _command(_RELOAD, "no connection is lost"),
+            _mitigation("reload-nginx", "tests, reloads, and reads what is served then"),
+            _command(f"{_TEST} && {_RELOAD.rpartition('exec ')[2]}", "by hand"),
             _command("certbot renew --deploy-hook 'nginx -s reload'", "so that the next renewal does it by itself"),
         ),
     ),

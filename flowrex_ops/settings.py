@@ -135,6 +135,20 @@ class TlsSettings(_Section):
     port: int = Field(default=443, ge=1, le=65535)
 
 
+class CertbotSettings(_Section):
+    """certbot and its options, run in the running container (or program) of ``service``; on this machine where that is empty.
+
+    ``server`` is the ACME server's directory, ``webroot`` the folder (as certbot sees it) from which NGINX serves
+    ``/.well-known/acme-challenge/``; where one is empty, what certbot remembers of the certificate holds.
+    """
+
+    service: str = "certbot"
+    program: tuple[str, ...] = Field(default=("certbot",), min_length=1)
+    server: str = ""
+    webroot: str = ""
+    seconds: float = Field(default=90.0, gt=0)
+
+
 class BrokerSettings(_Section):
     """The broker's REST API as the backend sees it, to ask it from here too; ``token`` is best a read-only one."""
 
@@ -240,6 +254,7 @@ class Settings(BaseSettings):
     backend: BackendSettings = BackendSettings()
     front_door: FrontDoorSettings = FrontDoorSettings()
     tls: TlsSettings = TlsSettings()
+    certbot: CertbotSettings = CertbotSettings()
     broker: BrokerSettings = BrokerSettings()
     proxy: ProxySettings = ProxySettings()
     prometheus: PrometheusSettings = PrometheusSettings()

@@ -17,6 +17,8 @@ KNOWN = {
     "restart-backend": "flowrex_ops.mitigations.backend:RestartBackend",
     "maintenance-on": "flowrex_ops.mitigations.maintenance:MaintenanceOn",
     "maintenance-off": "flowrex_ops.mitigations.maintenance:MaintenanceOff",
+    "renew-certificate": "flowrex_ops.mitigations.certificates:RenewCertificate",
+    "reload-nginx": "flowrex_ops.mitigations.certificates:ReloadNginx",
     "rolling-restart": "flowrex_ops.mitigations.backend:RollingRestart",
 }
 """Slug to class; imported only when used, so that a runbook without mitigations loads none."""

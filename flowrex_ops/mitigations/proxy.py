@@ -79,6 +79,13 @@ class ProxyControl:
         """``nginx -t`` of what lies on disk. MitigationRefusedError with NGINX's own words where it refuses."""
         self._run("-t")
 
+    def require_sound(self) -> None:
+        """``test``, before anything is changed: somebody's half-finished edit would be blamed on us, or take effect by our reload."""
+        try:
+            self.test()
+        except MitigationRefusedError as error:
+            raise MitigationRefusedError(f"the configuration was broken before anything was changed: {error}") from None
+
     def dump(self) -> str:
         """``nginx -T``: every file as it lies on disk, or the end of it where that is long."""
         return self._run("-T")
@@ -99,10 +106,7 @@ class ProxyControl:
         where it has no effect; both say whether the old one is back.
         """
         before = self.read()
-        try:
-            self.test()
-        except MitigationRefusedError as error:
-            raise MitigationRefusedError(f"the configuration was broken before anything was changed: {error}") from None
+        self.require_sound()
         try:
             self._write(files)
             self._require_included(files)

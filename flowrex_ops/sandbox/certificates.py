@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,13 +16,15 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from flowrex_ops.sandbox.state import write_private
 
 SITES = {
-    "flowrex.test": ("flowrex.test", "api.flowrex.test", "localhost", "127.0.0.1"),
+    "flowrex.test": ("flowrex.test", "api.flowrex.test"),
     "ws.flowrex.test": ("ws.flowrex.test",),
 }
 """The names of each site's certificate; NGINX has a server block for each."""
 
 LIFE_DAYS = 90
 _HOUR = timedelta(hours=1)
+_CERTBOT_DEFAULTS = "agree-tos = true\nregister-unsafely-without-email = true\nnon-interactive = true\n"
+_PEM_END = "-----END CERTIFICATE-----"
 _ISSUER_AT = "http://pki.flowrex.test/intermediate.crt"
 
 
@@ -47,6 +49,8 @@ class Authority:
 
     def prepare(self, *, afresh: bool) -> None:
         """A good certificate for every site: where there is none, or for all of them *afresh*."""
+        self.folder.mkdir(exist_ok=True)
+        write_private(self.folder / "cli.ini", _CERTBOT_DEFAULTS)
         for site in SITES:
             if afresh or not self.fullchain(site).exists():
                 self.issue_good(site)
@@ -92,9 +96,43 @@ class Authority:
             names=names or SITES[site],
         )
         chain = [leaf, signer.certificate] if with_intermediate and not self_signed else [leaf]
-        self.fullchain(site).parent.mkdir(parents=True, exist_ok=True)
-        write_private(self.fullchain(site).with_name("privkey.pem"), _pem_of_key(key))
-        write_private(self.fullchain(site), "".join(_pem(one) for one in chain))
+        texts = {
+            "privkey": _pem_of_key(key),
+            "cert": _pem(leaf),
+            "chain": _pem(signer.certificate),
+            "fullchain": "".join(map(_pem, chain)),
+        }
+        self._put(site, texts)
+
+    def trust(self, root: str) -> None:
+        """Add *root*, in PEM, to what clients trust, instead of whatever was added before."""
+        own, end, _ = self.anchor.read_text(encoding="utf-8").partition(_PEM_END)
+        # In place, not by way of a new file: a container sees the one that was there when it started.
+        self.anchor.write_text(f"{own}{end}\n{root}", encoding="utf-8")
+
+    def issue_for_server(self, names: Sequence[str], folder: Path) -> None:
+        """A certificate for a server of the sandbox's own (``cert.pem``, ``key.pem``) in *folder*."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        below = self.intermediate()
+        leaf = _sign(names[0], key, below, datetime.now(UTC), timedelta(days=LIFE_DAYS), names=names)
+        write_private(folder / "key.pem", _pem_of_key(key))
+        write_private(folder / "cert.pem", _pem(leaf) + _pem(below.certificate))
+
+    def _put(self, site: str, texts: Mapping[str, str]) -> None:
+        """As certbot lays out the first certificate of a lineage: the files in ``archive``, links to them in ``live``."""
+        live = self.fullchain(site).parent
+        archive = self.folder / "archive" / site
+        for folder in (live, archive):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            write_private(archive / f"{name}1.pem", text)
+            link = live / f"{name}.new"
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"../../archive/{site}/{name}1.pem")
+            link.replace(live / f"{name}.pem")
+        for file in archive.iterdir():
+            if file.stem not in {f"{name}1" for name in texts}:
+                file.unlink()  # renewed since, by certbot
 
     def intermediate(self) -> Issuer:
         """The one that signs the sites' certificates."""

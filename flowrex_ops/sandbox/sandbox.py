@@ -16,6 +16,7 @@ import psycopg
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.model import Replica
 from flowrex_ops.sandbox.certificates import SITES, Authority
+from flowrex_ops.sandbox.embedded import acme
 from flowrex_ops.sandbox.embedded.configuration import nginx_command
 from flowrex_ops.sandbox.embedded.parts import find_parts
 from flowrex_ops.sandbox.state import BROKER_ACCOUNT, State, read_state, write_private
@@ -64,6 +65,11 @@ class Sandbox:
     def control(self) -> Path:
         """The folder whose snippets NGINX includes; made when the sandbox starts."""
         return self.home / "control"
+
+    @property
+    def webroot(self) -> Path:
+        """The folder from which NGINX serves the answers to ACME challenges."""
+        return self.home / "webroot"
 
     @property
     def outside_url(self) -> str:
@@ -144,11 +150,12 @@ def get_answer(url: str, *, method: str = "GET", timeout_seconds: float = 5.0) -
 
 def _settings_text(sandbox: Sandbox) -> str:
     state = sandbox.state
-    stack = {"kind": state.stack}
+    stack: dict[str, Any] = {"kind": state.stack}
     if state.stack == "supervisor":
         stack["socket"] = f"{state.run_dir}/supervisor.sock"
     else:
         stack["project"] = state.name
+    stack["may_be_absent"] = ["certbot", "acme", "acme-dns"]
     # The replicas are discovered: they come and go, and under Docker Compose their ports change.
     sections: dict[str, dict[str, Any]] = {
         "stack": stack,
@@ -162,6 +169,7 @@ def _settings_text(sandbox: Sandbox) -> str:
         "redis": {"url": f"redis://127.0.0.1:{state.ports['redis']}/0"},
         "tls": _tls(sandbox),
         "proxy": _proxy(sandbox),
+        "certbot": _certbot(sandbox),
         "front_door": {"url": sandbox.url},
         "broker": {"url": sandbox.outside_url, "token": state.broker_token, "account": BROKER_ACCOUNT},
     }
@@ -205,6 +213,22 @@ def _proxy(sandbox: Sandbox) -> dict[str, Any]:
         return found | {"control_inside": "/etc/nginx/flowrex-ops"}
     nginx = find_parts().nginx
     return found | ({"program": list(nginx_command(state, nginx))} if nginx else {})
+
+
+def _certbot(sandbox: Sandbox) -> dict[str, Any]:
+    """How certificates are renewed: in certbot's container, or by this machine's certbot in folders of the sandbox's own."""
+    state = sandbox.state
+    if state.stack == "compose":
+        return {"service": "certbot", "server": "https://acme:14000/dir", "webroot": "/var/www/certbot"}
+    renewal = find_parts().renewal
+    if renewal is None or acme.PORT not in state.ports:
+        return {}
+    return {
+        "service": "",
+        "program": list(acme.certbot_command(state, renewal)),
+        "server": acme.directory_url(state),
+        "webroot": str(sandbox.webroot),
+    }
 
 
 def _toml(value: object) -> str:

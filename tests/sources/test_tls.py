@@ -81,7 +81,7 @@ class TestServed:
             row = ask(port, authority)
         leaf, above = row["chain"]
         assert (row["error"], row["verify_code"], row["trust_code"]) == (None, 0, 0)
-        assert leaf.names == ("flowrex.test", "api.flowrex.test", "localhost", "127.0.0.1")
+        assert leaf.names == ("flowrex.test", "api.flowrex.test", "127.0.0.1")
         assert (leaf.subject, leaf.issuer, above.issuer) == (SITE, above.subject, "Flowrex Sandbox Root")
         assert (leaf.signed_by, above.signed_by) == (1, None)
         assert leaf.ca_issuers == ("http://pki.flowrex.test/intermediate.crt",)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flowrex_ops.sandbox.certificates import SITES, Authority
+from flowrex_ops.sandbox.embedded import acme
 from flowrex_ops.sandbox.embedded.account import Account
 from flowrex_ops.sandbox.embedded.monitoring import MONITORING, commands, write_files
 from flowrex_ops.sandbox.embedded.parts import Parts
@@ -92,6 +93,8 @@ http {{
 {tls}
         set $backend http://backend;
         include ../control/server-*.conf;
+        # Where certbot answers challenges (RFC 8555, 8.3).
+        location /.well-known/acme-challenge/ {{ root ../webroot; }}
         location / {{
             proxy_pass $backend;
             proxy_set_header Host $host;
@@ -204,6 +207,9 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
         text += _program(state, "nginx", nginx_command(state, parts.nginx), stopsignal="QUIT")
     if parts.monitoring:
         text += "".join(_program(state, name, command) for name, command in commands(state, parts.monitoring))
+    if parts.renewal and acme.PORT in state.ports:
+        for name, line, variables in acme.commands(state, parts.renewal):
+            text += _program(state, name, line, variables)
     target = state.ports["http"] if parts.nginx else state.ports["backend-1"]
     for program, module in (("traffic", "app.traffic"), ("streams", "app.stream_clients")):
         command = (sys.executable, "-m", module, f"http://127.0.0.1:{target}")
@@ -297,7 +303,8 @@ def _redis(state: State) -> str:
 def _write_nginx(state: State) -> None:
     folder = Path(state.home) / "nginx"
     folder.mkdir(exist_ok=True)
-    (Path(state.home) / "control").mkdir(exist_ok=True)
+    for name in ("control", "webroot"):
+        (Path(state.home) / name).mkdir(exist_ok=True)
     servers = "\n".join(f"        server 127.0.0.1:{state.ports[name]} max_fails=0;" for name in replica_names(state))
     user = "user root root;" if os.geteuid() == 0 else ""
     tls, *sites = _nginx_sites(state) or [""]

@@ -15,6 +15,7 @@ import psycopg
 
 from flowrex_ops.errors import SandboxError, StackUnavailableError
 from flowrex_ops.sandbox import processes
+from flowrex_ops.sandbox.embedded import acme
 from flowrex_ops.sandbox.embedded.account import Account, can_reach, database_account
 from flowrex_ops.sandbox.embedded.configuration import (
     SPARE_REPLICAS,
@@ -98,6 +99,7 @@ def _new_state(home: Path, replicas: int, name: str, parts: Parts, account: Acco
     backends = (f"backend-{number}" for number in range(1, replicas + SPARE_REPLICAS + 1))
     purposes = ["postgres", "redis", "outside", *backends]
     purposes += ["http", "https"] if parts.nginx else []
+    purposes += acme.PORTS if parts.nginx and parts.renewal else ()
     purposes += MONITORING if parts.monitoring else ()
     run_dir, data_dir = home, home / "data"
     if len(str(home / "supervisor.sock").encode()) > _SOCKET_PATH_BYTES:

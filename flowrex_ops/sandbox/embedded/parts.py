@@ -22,16 +22,27 @@ class Monitoring:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewal:
+    """Paths of what renews certificates: certbot, an ACME server, and the name server that this one asks."""
+
+    certbot: Path
+    pebble: Path
+    challtestsrv: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """Paths of the binaries. ``nginx`` is ``None`` where this machine has none: then traffic goes to a replica.
 
-    ``monitoring`` is ``None`` unless this machine has all three of Prometheus, Alertmanager and the blackbox exporter.
+    ``monitoring`` is ``None`` unless this machine has all three of Prometheus, Alertmanager and the blackbox exporter,
+    ``renewal`` unless it has certbot and Pebble.
     """
 
     postgres_bin: Path
     redis_server: Path
     nginx: Path | None
     monitoring: Monitoring | None
+    renewal: Renewal | None
 
 
 def find_parts() -> Parts:
@@ -39,7 +50,7 @@ def find_parts() -> Parts:
     _require_module("supervisor")
     for module in ("starlette", "uvicorn", "psycopg_pool"):
         _require_module(module)
-    return Parts(_find_postgres(), _find_redis(), _find_nginx(), _find_monitoring())
+    return Parts(_find_postgres(), _find_redis(), _find_nginx(), _find_monitoring(), _find_renewal())
 
 
 def _find_postgres() -> Path:
@@ -77,6 +88,13 @@ def _find_monitoring() -> Monitoring | None:
     prometheus, alertmanager, blackbox = shutil.which("prometheus"), *found
     if prometheus and alertmanager and blackbox:
         return Monitoring(Path(prometheus), Path(alertmanager), Path(blackbox))
+    return None
+
+
+def _find_renewal() -> Renewal | None:
+    certbot, pebble, challtestsrv = map(shutil.which, ("certbot", "pebble", "pebble-challtestsrv"))
+    if certbot and pebble and challtestsrv:
+        return Renewal(Path(certbot), Path(pebble), Path(challtestsrv))
     return None
 
 
