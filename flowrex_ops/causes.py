@@ -134,7 +134,8 @@ _TLS = (
         20,
         (
             _mitigation("reload-nginx", "tests, reloads, and reads what is served then"),
-            _command(f"{_TEST} && {_RELOAD.rpartition('exec ')[2]}", "by hand"),
+            _command(_TEST, "by hand: a reload with a broken configuration changes nothing"),
+            _command(_RELOAD, "then this; no connection is lost"),
             _command("certbot renew --deploy-hook 'nginx -s reload'", "so that the next renewal does it by itself"),
         ),
     ),
@@ -144,7 +145,11 @@ _TLS = (
         "Browsers warn and programs refuse to connect, since the date in the certificate has passed.",
         Severity.P1,
         30,
-        (_command(_RENEW, "renew it; read what it says"), _command(_RELOAD, "then serve it")),
+        (
+            _mitigation("renew-certificate", "through certbot; then NGINX serves it"),
+            _command(_RENEW, "by hand; read what it says"),
+            _command(_RELOAD, "then serve it"),
+        ),
     ),
     Cause(
         "tls.not-yet-valid",
@@ -200,7 +205,8 @@ _TLS = (
         Severity.P2,
         80,
         (
-            _command(_RENEW, "renew it; read what it says"),
+            _mitigation("renew-certificate", "through certbot; then NGINX serves it"),
+            _command(_RENEW, "by hand; read what it says"),
             _command("docker-compose -f docker-compose.prod.yml logs certbot", "find out why it was not renewed"),
             _command(_RELOAD, "then serve it"),
         ),

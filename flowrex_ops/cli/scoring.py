@@ -134,11 +134,16 @@ def _await_alerts(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], N
 
 
 def _await_recovery(sandbox: Sandbox, started: float) -> float | None:
+    from flowrex_ops.sandbox.faults.certificates import clients_accept
     from flowrex_ops.sandbox.faults.observe import is_quiet
     from flowrex_ops.sandbox.waiting import await_condition
 
     try:
-        await_condition(lambda: is_quiet(sandbox), "the platform recovered", timeout_seconds=RECOVERY_SECONDS)
+        await_condition(
+            lambda: is_quiet(sandbox) and clients_accept(sandbox),
+            "the platform recovered",
+            timeout_seconds=RECOVERY_SECONDS,
+        )
     except SandboxError:
         return None
     return round(time.monotonic() - started, 1)

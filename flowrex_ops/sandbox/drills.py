@@ -103,9 +103,25 @@ _DATABASE: tuple[Drill, ...] = (
 
 
 def _certificates(
-    scenario: str, title: str, *faults: f.Fault, expected: tuple[str, ...] = (), alerts: tuple[str, ...] = ()
+    scenario: str,
+    title: str,
+    *faults: f.Fault,
+    expected: tuple[str, ...] = (),
+    alerts: tuple[str, ...] = (),
+    approve: tuple[str, ...] = (),
 ) -> Drill:
-    return Drill(scenario, title, faults, expected, runbook="certificate_expiry", parameters={}, alerts=alerts)
+    """Whatever is approved cures it."""
+    return Drill(
+        scenario,
+        title,
+        faults,
+        expected,
+        approve,
+        cures=bool(approve),
+        runbook="certificate_expiry",
+        parameters={},
+        alerts=alerts,
+    )
 
 
 _CERTIFICATE_DRILLS = (
@@ -159,6 +175,30 @@ _CERTIFICATE_DRILLS = (
         "the certificate was renewed on disk, and NGINX still serves the old one",
         f.RenewedNotReloaded(),
         expected=("tls.not-reloaded",),
+        approve=("reload-nginx",),
+    ),
+    _certificates(
+        "certificate-renewal",
+        "the certificate ended two days ago, and certbot can renew it",
+        f.ExpiredCertificate(renewable=True),
+        expected=("tls.expired",),
+        approve=("renew-certificate",),
+    ),
+    _certificates(
+        "certificates-renewal-due",
+        "two at once: both sites' certificates end in nine days, and certbot can renew them",
+        f.ExpiringCertificate(renewable=True),
+        f.ExpiringCertificate(OTHER_SITE, renewable=True),
+        expected=("tls.expiring",),
+        approve=("renew-certificate",),
+    ),
+    _certificates(
+        "certificates-renewal-and-reload",
+        "two at once: one site's certificate has expired, the other's was renewed and waits for a reload",
+        f.ExpiredCertificate(renewable=True),
+        f.RenewedNotReloaded(OTHER_SITE),
+        expected=("tls.not-reloaded", "tls.expired"),
+        approve=("reload-nginx", "renew-certificate"),
     ),
     _certificates("nginx-stopped", "NGINX is stopped", f.NginxStopped(), expected=("tls.unreachable",)),
     _certificates(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +10,7 @@ from flowrex_ops.errors import SandboxError
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.certificates import SITES
-from flowrex_ops.sandbox.faults.certificates import OTHER_SITE, get_served, restore_certificates
+from flowrex_ops.sandbox.faults.certificates import OTHER_SITE, get_served, refusal, restore_certificates
 
 pytestmark = pytest.mark.drill
 
@@ -25,19 +23,6 @@ def platform(any_sandbox: Sandbox) -> Iterator[Sandbox]:
         fault.stop(any_sandbox)
     restore_certificates(any_sandbox)
     assert [refusal(any_sandbox, site) for site in SITES] == ["", ""]
-
-
-def refusal(sandbox: Sandbox, site: str) -> str:
-    """Why a client that trusts the sandbox's root alone refuses *site*; nothing where it connects."""
-    context = ssl.create_default_context(cafile=sandbox.authority.anchor)
-    where = ("127.0.0.1", sandbox.state.ports["https"])
-    try:
-        with socket.create_connection(where, timeout=3) as plain, context.wrap_socket(plain, server_hostname=site):
-            return ""
-    except ssl.SSLCertVerificationError as error:
-        return error.verify_message
-    except OSError as error:
-        return type(error).__name__
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from flowrex_ops.errors import SandboxError
+from flowrex_ops.sandbox.acme import start_acme
 from flowrex_ops.sandbox.certificates import SITES, Authority, fingerprint, make_authority
 from flowrex_ops.sandbox.faults.base import Fault
 from flowrex_ops.sandbox.faults.proxy import nginx, reload_nginx
@@ -27,9 +28,10 @@ _BETWEEN_ANSWERS_SECONDS = 0.08
 
 @dataclass(frozen=True, slots=True)
 class _Certificate(Fault):
-    """Puts a certificate in place for one site and lets NGINX reload."""
+    """Puts a certificate in place for one site and lets NGINX reload; *renewable*: from an ACME server that runs."""
 
     site: str = SITE
+    renewable: bool = False
 
     @abstractmethod
     def put(self, authority: Authority) -> None:
@@ -38,6 +40,8 @@ class _Certificate(Fault):
     def start(self, sandbox: Sandbox) -> None:
         if "https" not in sandbox.state.ports:
             raise SandboxError(f"fault '{self.name}' needs NGINX with TLS, which this sandbox has not; start a new one")
+        if self.renewable:
+            start_acme(sandbox)
         self.put(sandbox.authority)
         reload_nginx(sandbox)
 
@@ -161,6 +165,27 @@ def restore_certificates(sandbox: Sandbox) -> None:
         reload_nginx(sandbox)
     for site in SITES if ill or stale else ():
         _await_served(sandbox, site, authority.lying(site))
+
+
+def clients_accept(sandbox: Sandbox) -> bool:
+    """Whether a client that trusts the sandbox's roots alone connects to every site; True without TLS."""
+    return "https" not in sandbox.state.ports or not any(refusal(sandbox, site) for site in SITES)
+
+
+def refusal(sandbox: Sandbox, site: str, *, timeout_seconds: float = 3.0) -> str:
+    """Why a client that trusts the sandbox's roots alone refuses *site*; nothing where it connects."""
+    context = ssl.create_default_context(cafile=sandbox.authority.anchor)
+    where = ("127.0.0.1", sandbox.state.ports["https"])
+    try:
+        with (
+            socket.create_connection(where, timeout=timeout_seconds) as plain,
+            context.wrap_socket(plain, server_hostname=site),
+        ):
+            return ""
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message
+    except OSError as error:
+        return type(error).__name__
 
 
 def get_served(sandbox: Sandbox, site: str, *, timeout_seconds: float = 2.0) -> str:
