@@ -39,7 +39,7 @@ from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.faults.outage import PostgresHanging, PostgresStopped
 from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
 from flowrex_ops.sandbox.faults.platform import Announced, DiskFilled, ReplicaCrashing
-from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped, clear_control
+from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped, empty_control, reload_nginx
 from flowrex_ops.sandbox.faults.proxy_configuration import (
     FewWorkerConnections,
     ShortReadTimeout,
@@ -154,10 +154,12 @@ def heal(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
 
     A replica that does not recover by itself is restarted.
     """
+    stale = empty_control(sandbox)
     for fault in ALL_FAULTS:
         on_progress(f"healing {fault.name}")
         fault.stop(sandbox)
-    clear_control(sandbox)
+    if stale:
+        reload_nginx(sandbox)
     restore(sandbox)
     on_progress("waiting for the platform to recover")
     _start_missing(sandbox)

@@ -72,11 +72,16 @@ def nginx(sandbox: Sandbox) -> Replica:
 
 def clear_control(sandbox: Sandbox) -> None:
     """Take away what a procedure has put into NGINX's configuration, such as a maintenance page."""
+    if empty_control(sandbox) and nginx(sandbox).running:
+        reload_nginx(sandbox)
+
+
+def empty_control(sandbox: Sandbox) -> bool:
+    """Take the files alone away; whether there were any. With a broken one NGINX would neither reload nor start."""
     left = list(sandbox.control.glob("*.conf")) if has_nginx(sandbox) else []
     for file in left:
         file.unlink()
-    if left and nginx(sandbox).running:
-        reload_nginx(sandbox)
+    return bool(left)
 
 
 def reload_nginx(sandbox: Sandbox) -> None:
