@@ -146,7 +146,7 @@ class CertbotSettings(_Section):
     program: tuple[str, ...] = Field(default=("certbot",), min_length=1)
     server: str = ""
     webroot: str = ""
-    seconds: float = Field(default=90.0, gt=0)
+    seconds: float = Field(default=120.0, gt=0)
 
 
 class BrokerSettings(_Section):

@@ -34,7 +34,7 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
     project, socket, docker_host, may_be_absent, version_variable), postgres (dsn, admin_dsn, reserve_dsn, service,
     application_role), redis (url, service), backend (service, port, urls, pool_size), front_door (url, path, service,
-    port), tls (endpoints, ca_file, warn_days, service, port), broker (url, token, account), proxy (service, port,
+    port), tls (endpoints, ca_file, warn_days, service, port), certbot (service, program, server, webroot, seconds), broker (url, token, account), proxy (service, port,
     program, configuration, control, control_inside, websocket_url, websocket_path), prometheus (url, service, port),
     sentry (url, organization, project, token), status_pages (name = url), contacts (role = contact), limits
     (reading_seconds, log_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), rollback (script,

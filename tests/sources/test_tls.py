@@ -76,7 +76,8 @@ def ask(port: int, authority: Authority, **facts: Any) -> Any:
 
 class TestServed:
     def test_sound_chain(self, authority: Authority) -> None:
-        """Names, dates, issuer and the intermediate; clients accept, and the file holds the same."""
+        """Names (addresses too), dates, issuer and the intermediate; clients accept, and the file holds the same."""
+        authority.issue(SITE, names=(SITE, "api.flowrex.test", "127.0.0.1"))
         with serving(authority) as port:
             row = ask(port, authority)
         leaf, above = row["chain"]
