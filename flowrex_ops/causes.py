@@ -407,7 +407,7 @@ _HTTP = (
         Severity.P1,
         240,
         (
-            _command("deny <address>; in the server block, nginx -t, nginx -s reload", "shut them out at the proxy"),
+            _mitigation("block-client", "shut them out at the proxy for half an hour; it ends by itself"),
             _command(
                 "flowrex-ops run error_rate --approve scale-backend --operator NAME -p replicas=7",
                 "buys time, within what PostgreSQL can bear",

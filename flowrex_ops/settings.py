@@ -12,10 +12,11 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -33,6 +34,9 @@ STATUS_PAGES = {
     "Cloudflare": "https://www.cloudflarestatus.com",
 }
 """The pages of those that the platform stands on; asked for Statuspage's summary."""
+
+NOT_PUBLIC = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
+"""Loopback (RFC 1122, RFC 4291) and private networks (RFC 1918, RFC 4193)."""
 
 DEFAULT_FILE = "flowrex-ops.toml"
 PATH_VARIABLE = "FLOWREX_OPS_SETTINGS"
@@ -163,6 +167,8 @@ class ProxySettings(_Section):
     ``control`` is the folder, here, whose ``http-*.conf`` and ``server-*.conf`` NGINX includes; ``control_inside`` is the same
     folder as NGINX sees it, where that is another path. Without it nothing that needs the proxy is changed.
 
+    ``never_block`` are networks of which no address is ever shut out: what is not public is a load balancer, or Docker, not a client.
+
     ``websocket_url`` is what clients open (``wss://flowrex.app/ws``); without it the path is asked at the TLS endpoints' first, or
     at the published ``port``.
     """
@@ -175,6 +181,7 @@ class ProxySettings(_Section):
     control_inside: str = ""
     websocket_url: str = ""
     websocket_path: str = Field(default="/ws", pattern="^/")
+    never_block: tuple[IPvAnyNetwork, ...] = tuple(map(ip_network, NOT_PUBLIC))
 
 
 class SentrySettings(_Section):

@@ -15,6 +15,8 @@ KNOWN = {
     "swap-back-database": "flowrex_ops.mitigations.swap_back:SwapBackDatabase",
     "scale-backend": "flowrex_ops.mitigations.scale:ScaleBackend",
     "restart-backend": "flowrex_ops.mitigations.backend:RestartBackend",
+    "block-client": "flowrex_ops.mitigations.block:BlockClient",
+    "unblock-clients": "flowrex_ops.mitigations.block:UnblockClients",
     "maintenance-on": "flowrex_ops.mitigations.maintenance:MaintenanceOn",
     "maintenance-off": "flowrex_ops.mitigations.maintenance:MaintenanceOff",
     "renew-certificate": "flowrex_ops.mitigations.certificates:RenewCertificate",

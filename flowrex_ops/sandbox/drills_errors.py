@@ -48,7 +48,11 @@ ERRORS: tuple[Drill, ...] = (
         (errors.NewExceptionInJson(),),
         "http.new-exception",
     ),
-    _errors("traffic-flood", "three clients exhaust the pools", (errors.Flood(),), "http.traffic-flood"),
+    replace(
+        _errors("traffic-flood", "three clients exhaust the pools", (errors.Flood(),), "http.traffic-flood"),
+        approve=("block-client",),
+        cures=True,
+    ),
     _errors(
         "route-and-flood",
         "two at once: one route raises, and three clients exhaust the pools",

@@ -15,7 +15,7 @@ from flowrex_ops.sources.reading import Source, reads
 from flowrex_ops.stack import Stack
 
 ACCESS_COLUMNS = ["at", "route", "status", "made_by", "replica", "version", "requests", "seconds"]
-CLIENT_COLUMNS = ["client", "requests", "failed"]
+CLIENT_COLUMNS = ["client", "requests", "failed", "limited"]
 SLOW_COLUMNS = ["seconds", "route", "status", "client", "at"]
 
 _LINE = re.compile(
@@ -33,7 +33,7 @@ MOST_ROUTES = 200
 MOST_CLIENTS = MOST_PATHS = 20_000
 KEPT_SLOW = 50
 MOST_BUCKETS = 1800
-SERVER_ERROR, SWITCHING_PROTOCOLS = 500, 101
+SERVER_ERROR, SWITCHING_PROTOCOLS, TOO_MANY_REQUESTS = 500, 101, 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class AccessLog:
 
     ``requests``: columns ``ACCESS_COLUMNS``, a row for each combination seen in a bucket of ``bucket_seconds`` that begins
     ``at`` (UTC); ``made_by`` is ``backend``, ``proxy`` or ``unknown``, ``seconds`` their times added up.
-    ``clients``: ``CLIENT_COLUMNS`` since ``recent_since``, busiest first. ``slow``: ``SLOW_COLUMNS``, slowest first.
+    ``clients``: ``CLIENT_COLUMNS`` since ``recent_since``, busiest first; ``limited`` were answered 429. ``slow``: ``SLOW_COLUMNS``, slowest first.
     """
 
     requests: pd.DataFrame
@@ -141,7 +141,7 @@ class AccessCounter:
             entry[1] += took
             who = client or other
             if at >= self._recent:
-                self._count_client(who, failed=code >= SERVER_ERROR)
+                self._count_client(who, code)
             if took >= self._slow_seconds and code != SWITCHING_PROTOCOLS:
                 self._keep_slow((took, self._route(path), code, who.decode(errors="replace"), at))
 
@@ -201,15 +201,16 @@ class AccessCounter:
             self._routes[path] = route
         return route
 
-    def _count_client(self, who: bytes, *, failed: bool) -> None:
+    def _count_client(self, who: bytes, code: int) -> None:
         entry = self._clients.get(who)
         if entry is None:
             if len(self._clients) >= MOST_CLIENTS:  # the rare ones go: who floods is never rare
                 busiest = sorted(self._clients.items(), key=lambda item: -item[1][0])
                 self._clients = dict(busiest[: MOST_CLIENTS // 2])
-            entry = self._clients[who] = [0, 0]
+            entry = self._clients[who] = [0, 0, 0]
         entry[0] += 1
-        entry[1] += failed
+        entry[1] += code >= SERVER_ERROR
+        entry[2] += code == TOO_MANY_REQUESTS
 
     def _keep_slow(self, row: tuple[float, str, int, str, float]) -> None:
         self._slow.append(row)

@@ -58,7 +58,7 @@ def access(*rows: dict[str, Any], clients: dict[str, int] | None = None, until: 
     asked = clients if clients is not None else {f"198.51.100.{number}": 8 for number in range(1, 41)}
     log = AccessLog(
         pd.DataFrame(list(rows), columns=ACCESS_COLUMNS),
-        pd.DataFrame([(name, number, 0) for name, number in asked.items()], columns=CLIENT_COLUMNS),
+        pd.DataFrame([(name, number, 0, 0) for name, number in asked.items()], columns=CLIENT_COLUMNS),
         pd.DataFrame(columns=SLOW_COLUMNS),
         until,
         RECENT,

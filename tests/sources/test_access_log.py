@@ -107,6 +107,10 @@ class TestCounting:
         assert len(read(*seconds).requests) == 60
         assert len(read(*seconds, minutes=24 * 60).requests) <= 3
 
+    def test_clients_that_failed_and_that_were_told_to_wait(self) -> None:
+        log = read(line(503, client="a"), line(429, client="b") * 2, line(200, client="b"))
+        assert log.clients.to_numpy().tolist() == [["b", 3, 0, 2], ["a", 1, 1, 0]]
+
     def test_numbers_in_paths_are_no_routes(self) -> None:
         assert route_of("/api/trades/4711/legs/2") == "/api/trades/{id}/legs/{id}"
         assert route_of("/api/v2/trades") == "/api/v2/trades"
@@ -139,7 +143,7 @@ class TestMemory:
         """Whoever floods is not dropped among strangers."""
         flood = line(client="203.0.113.66") * 50
         strangers = [line(client=f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}") for n in range(MOST_CLIENTS + 500)]
-        assert read(flood, *strangers, flood).clients.iloc[0].tolist() == ["203.0.113.66", 100, 0]
+        assert read(flood, *strangers, flood).clients.iloc[0].tolist() == ["203.0.113.66", 100, 0, 0]
 
 
 @given(st.lists(st.binary(max_size=40)))

@@ -1,0 +1,145 @@
+"""Of every registered mitigation: how a sandbox comes to need it, and how its targets become others between plan and act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from threading import Thread
+from typing import Any
+
+import httpx
+import psycopg
+
+from flowrex_ops.model import MitigationState
+from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox import faults as f
+from flowrex_ops.sandbox.faults.release import deploy
+from flowrex_ops.sandbox.sandbox import get_answer
+
+from . import restoring
+from .running import mitigate
+
+Step = Callable[[Sandbox, ExitStack], None]
+
+FLOODER, OTHER = "203.0.113.66", "203.0.113.67"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """``need`` makes the platform need it, ``change`` makes its targets others; what they open ends with the test."""
+
+    need: Step
+    change: Step
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def nothing(_sandbox: Sandbox, _opened: ExitStack) -> None:
+    """It can be had at any time."""
+
+
+def fault(one: f.Fault) -> Step:
+    """Begun, not awaited: the suite waits for the plan."""
+
+    def start(sandbox: Sandbox, opened: ExitStack) -> None:
+        opened.callback(one.stop, sandbox)
+        one.start(sandbox)
+
+    return start
+
+
+def end_fault(one: f.Fault) -> Step:
+    return lambda sandbox, _opened: one.stop(sandbox)
+
+
+def applied(slug: str, **options: Any) -> Step:
+    """Another mitigation, by somebody else."""
+
+    def act(sandbox: Sandbox, _opened: ExitStack) -> None:
+        cause = {"block-client": "http.traffic-flood", "scale-backend": "memory.container-limit"}.get(slug, "")
+        outcome = mitigate(sandbox, slug, cause=cause, **options)
+        assert outcome.state is MitigationState.VERIFIED, outcome.reason
+
+    return act
+
+
+def idle_session(sandbox: Sandbox, opened: ExitStack) -> None:
+    """One more that opens a transaction and goes away."""
+    connection = opened.enter_context(closing(psycopg.connect(sandbox.app_dsn, application_name="forgotten")))
+    connection.execute("SELECT 1")
+
+
+def long_query(sandbox: Sandbox, opened: ExitStack) -> None:
+    """One more report without a limit."""
+    connection = opened.enter_context(closing(psycopg.connect(sandbox.app_dsn, application_name="report")))
+
+    def run() -> None:
+        try:
+            connection.execute("SELECT pg_sleep(60)")
+        except psycopg.Error:
+            pass  # cancelled, as it should be
+
+    Thread(target=run, daemon=True).start()
+    opened.callback(connection.cancel_safe)
+
+
+def restart_one(sandbox: Sandbox, _opened: ExitStack) -> None:
+    """The first replica is another process now."""
+    sandbox.stack().restart(sandbox.replicas()[0], timeout_seconds=30)
+
+
+def release(version: str) -> Step:
+    """A deployment; the proxy has answered by the version before and by this one."""
+
+    def act(sandbox: Sandbox, _opened: ExitStack) -> None:
+        get_answer(f"{sandbox.url}/api/prices")
+        deploy(sandbox, version)
+        get_answer(f"{sandbox.url}/api/prices")
+
+    return act
+
+
+def old_backup(sandbox: Sandbox, opened: ExitStack) -> None:
+    opened.callback(restoring.clear, sandbox)
+    restoring.make_old_backup(sandbox)
+
+
+def another_backup(sandbox: Sandbox, _opened: ExitStack) -> None:
+    restoring.open_vault(sandbox).take(restoring.quiet)
+
+
+def restored(sandbox: Sandbox, opened: ExitStack) -> None:
+    old_backup(sandbox, opened)
+    applied("restore-database")(sandbox, opened)
+
+
+def flood_from(*clients: str) -> Step:
+    """Most of the requests of the last half minute."""
+
+    def act(sandbox: Sandbox, _opened: ExitStack) -> None:
+        with httpx.Client(base_url=sandbox.url, timeout=5) as session:
+            strangers = tuple(f"198.51.100.{number}" for number in range(20, 26))
+            for client in strangers + clients * 400:
+                session.get("/api/prices", headers={"X-Forwarded-For": client})
+
+    return act
+
+
+FAST = {"idle_after_seconds": 1.0}
+
+EXAMPLES: dict[str, Example] = {
+    "cancel-long-queries": Example(fault(f.SlowReports(per_replica=1)), long_query, {"long_query_seconds": 1.0}),
+    "terminate-idle-in-transaction": Example(fault(f.OpenTransactions(per_replica=1)), idle_session, FAST),
+    "terminate-root-blocker": Example(fault(f.LockChain()), end_fault(f.LockChain())),
+    "restart-backend": Example(fault(f.LeakedConnections()), restart_one, FAST),
+    "rolling-restart": Example(nothing, restart_one),
+    "scale-backend": Example(nothing, applied("scale-backend", replicas=4), {"replicas": 5}),
+    "rollback-backend": Example(release("1.5.0"), release("1.6.0")),
+    "rollback-bad-deploy": Example(release("1.5.0"), release("1.6.0")),
+    "maintenance-on": Example(nothing, applied("maintenance-on", message="somebody else's")),
+    "maintenance-off": Example(applied("maintenance-on"), applied("maintenance-off")),
+    "block-client": Example(flood_from(FLOODER), flood_from(OTHER), {"recent_minutes": 0.5, "flood_share": 0.3}),
+    "unblock-clients": Example(applied("block-client", clients=[FLOODER]), applied("block-client", clients=[OTHER])),
+    "restore-database": Example(old_backup, another_backup),
+    "swap-back-database": Example(restored, applied("restore-database")),
+}
