@@ -14,6 +14,7 @@ import psycopg
 from flowrex_ops.model import MitigationState
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox import faults as f
+from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
 from flowrex_ops.sandbox.faults.release import deploy
 from flowrex_ops.sandbox.sandbox import get_answer
 
@@ -140,6 +141,10 @@ EXAMPLES: dict[str, Example] = {
     "maintenance-off": Example(applied("maintenance-on"), applied("maintenance-off")),
     "block-client": Example(flood_from(FLOODER), flood_from(OTHER), {"recent_minutes": 0.5, "flood_share": 0.3}),
     "unblock-clients": Example(applied("block-client", clients=[FLOODER]), applied("block-client", clients=[OTHER])),
+    "renew-certificate": Example(
+        fault(f.ExpiredCertificate(renewable=True)), fault(f.ExpiringCertificate(OTHER_SITE, renewable=True))
+    ),
+    "reload-nginx": Example(fault(f.RenewedNotReloaded()), fault(f.RenewedNotReloaded(OTHER_SITE))),
     "restore-database": Example(old_backup, another_backup),
     "swap-back-database": Example(restored, applied("restore-database")),
 }

@@ -10,17 +10,27 @@ from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, V
 from flowrex_ops.mitigations.certbot import Certbot
 from flowrex_ops.model import MitigationState
 from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.acme import start_acme, stop_acme
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE, SITE, get_served, refusal
 from flowrex_ops.sandbox.faults.proxy import reload_nginx
 from flowrex_ops.settings import CertbotSettings
 
-from .certifying import leave_unreloaded, let_expire
 from .load import Load
 from .running import investigate, mitigate
 
 RENEW, RELOAD = "renew-certificate", "reload-nginx"
 EXPIRED, NOT_RELOADED = "tls.expired", "tls.not-reloaded"
+
+
+def let_expire(sandbox: Sandbox) -> None:
+    """And an ACME server runs that would give another one."""
+    f.ExpiredCertificate(renewable=True).inject(sandbox, {})
+
+
+def leave_unreloaded(sandbox: Sandbox) -> None:
+    """The old one, near its end, is served; a new one lies on disk."""
+    f.RenewedNotReloaded().inject(sandbox, {})
 
 
 def break_by_hand(sandbox: Sandbox) -> None:
