@@ -51,7 +51,8 @@ class _Served(Mitigation):
         if not wait_until(lambda: not self._all_wrong(), seconds=_CONFIRM_SECONDS):
             raise VerificationError("; ".join(self._all_wrong()) or "it served the old certificate until just now")
         told = [
-            f"{one.name} until {c.day(_leaf(one).not_after)} UTC (serial {_leaf(one).serial})" for one in self._now()
+            f"{one.name} until {c.day(_leaf(one).not_after)} UTC (serial {_leaf(one).serial[:16]})"
+            for one in self._now()
         ]
         return f"read again, as served: {'; '.join(told)}"
 

@@ -137,6 +137,27 @@ class TestRenew:
         assert mitigate(platform, RELOAD, cause=NOT_RELOADED).state is MitigationState.VERIFIED
         assert refusal(platform, SITE) == ""
 
+    @pytest.mark.parametrize(("step", "left"), [("certbot renews", ""), ("NGINX serves", "for reload-nginx")])
+    def test_ctrl_c_says_what_is_served(self, platform: Sandbox, step: str, left: str) -> None:
+        """At either step the old certificate is still served, and the timeline tells whether the new one waits on disk."""
+        let_expire(platform)
+        before = get_served(platform, SITE)
+        investigation = investigate(platform, RENEW, cause=EXPIRED)
+        note, told = investigation.ledger.note, []
+
+        def press(kind: str, facts: Mapping[str, object]) -> None:
+            note(kind, facts)
+            told.append(str(facts.get("reason", "")))
+            if kind == "mitigation-step" and step in str(facts["action"]):
+                raise KeyboardInterrupt
+
+        investigation.ledger.note = press  # type: ignore[method-assign, assignment]
+        with pytest.raises(KeyboardInterrupt):
+            investigation.mitigate(RENEW)
+        assert "flowrex.test serves the certificate until" in told[-1]
+        assert left in told[-1]
+        assert get_served(platform, SITE) == before
+
     def test_what_waits_on_disk_is_not_renewed_once_more(self, platform: Sandbox) -> None:
         """A reload is all that it takes; limits of the ACME server are not spent."""
         start_acme(platform)
