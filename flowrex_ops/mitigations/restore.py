@@ -12,7 +12,7 @@ from flowrex_ops.errors import BackupError, MitigationRefusedError
 from flowrex_ops.mitigations.backup import BEFORE, Vault
 from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.database_swap import State
-from flowrex_ops.mitigations.swap import Swap
+from flowrex_ops.mitigations.swap import SWAPPED, Swap
 from flowrex_ops.model import Target
 from flowrex_ops.sources.backups import compare_checksum
 from flowrex_ops.sources.restore_journal import LOADING, new_name
@@ -47,7 +47,7 @@ class RestoreDatabase(Swap):
 
     def find_target(self, state: State, phase: str) -> Target:
         identity: tuple[str, ...] = (self.server.live, str(state.oid), phase)
-        if phase == "swapped":
+        if phase == SWAPPED:
             return Target(identity, self.label(state, "the swap is made, the application is not started yet"))
         file = self._vault.choose(self._backup)
         checksum = compare_checksum(file)
@@ -61,12 +61,12 @@ class RestoreDatabase(Swap):
         return Target(identity, self.label(state, f"from {file.name} of {taken:%Y-%m-%d %H:%M:%S} UTC ({about})"))
 
     def action_of(self, targets: Sequence[Target]) -> str:
-        if targets[0].identity[2] == "swapped":
+        if targets[0].identity[2] == SWAPPED:
             return "finish the restore that was interrupted after its swap: start the application, read again"
         return self.action
 
     def cost_of(self, targets: Sequence[Target]) -> str:
-        if targets[0].identity[2] == "swapped":
+        if targets[0].identity[2] == SWAPPED:
             return "none; the application is stopped as it is"
         return self.cost
 

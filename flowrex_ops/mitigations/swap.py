@@ -26,6 +26,10 @@ _BACK_SECONDS = 30.0
 """How long PostgreSQL, and then the application, are waited for after something went wrong."""
 
 
+SWAPPED, GIVEN_UP = "swapped", "given up"
+"""Phases in which the database that is the platform's already stays it."""
+
+
 class Swap(Mitigation):
     """Another database takes the place of the platform's: journal, stop, (load,) swap, start. Each step may be the last."""
 
@@ -59,7 +63,7 @@ class Swap(Mitigation):
         """What an earlier run has left, as part of the plan: empty, ``stopped``, or ``swapped``."""
         if state.journal is None:
             return ""
-        return "swapped" if state.journal.swapped and state.journal.slug == self.slug else "stopped"
+        return SWAPPED if state.journal.swapped and state.journal.slug == self.slug else "stopped"
 
     def find_targets(self) -> Sequence[Target]:
         try:
@@ -73,13 +77,18 @@ class Swap(Mitigation):
         with self.server.alone() as lock:
             self._mine = True
             state = self.server.look()
-            if self.phase(state) == "swapped" and state.journal:
+            if self.phase(state) == SWAPPED and state.journal:
                 return f"the swap was made by the run of {state.journal.begun}; {self._start(state.journal)}"
             return self.replace(state, target, lock)
 
-    def verify(self, plan: Plan) -> str:  # noqa: ARG002  # one target
+    def verify(self, plan: Plan) -> str:
         """The platform's database has what was checked (or more, for it is in use again), and every replica answers from it."""
         state = self.server.look()
+        _, oid, phase, *_ = plan.targets[0].identity
+        if (str(state.oid) == oid) != (phase in (SWAPPED, GIVEN_UP)):
+            raise VerificationError(
+                f"'{self.server.live}' is not the database that it should be; plan anew and read the plan"
+            )
         ready = self.application.require_ready(self.application.running())
         now = self.server.contents(self.server.live, exact=False)
         missing = sorted((self.seen.tables.keys() if self.seen else set()) - now.tables.keys())

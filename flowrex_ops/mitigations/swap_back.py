@@ -8,7 +8,7 @@ from typing import Any, Self
 from flowrex_ops.errors import MitigationRefusedError
 from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.database_swap import State
-from flowrex_ops.mitigations.swap import Swap
+from flowrex_ops.mitigations.swap import GIVEN_UP, SWAPPED, Swap
 from flowrex_ops.model import Target
 from flowrex_ops.sources.databases import Connection
 from flowrex_ops.sources.restore_journal import KEPT
@@ -35,14 +35,14 @@ class SwapBackDatabase(Swap):
         """A restore that has not swapped yet is given up instead."""
         journal = state.journal
         if journal and not journal.swapped and journal.slug != self.slug:
-            return "given up"
+            return GIVEN_UP
         return super().phase(state)
 
     def find_target(self, state: State, phase: str) -> Target:
         identity = (self.server.live, str(state.oid), phase)
-        if phase == "given up":
+        if phase == GIVEN_UP:
             return Target(identity, self.label(state, "stays; what is half loaded is dropped"))
-        if phase == "swapped":
+        if phase == SWAPPED:
             return Target(identity, self.label(state, "the swap is made, the application is not started yet"))
         kept = state.of_kind(KEPT)
         name = self._database or (kept[-1] if kept else "")
@@ -53,19 +53,19 @@ class SwapBackDatabase(Swap):
 
     def action_of(self, targets: Sequence[Target]) -> str:
         phase = targets[0].identity[2]
-        if phase == "given up":
+        if phase == GIVEN_UP:
             return "give up the restore that was interrupted before its swap: drop what is half loaded, start the application"
-        if phase == "swapped":
+        if phase == SWAPPED:
             return "finish the swap that was interrupted: start the application, read again"
         return self.action
 
     def cost_of(self, targets: Sequence[Target]) -> str:
-        if targets[0].identity[2] in ("given up", "swapped"):
+        if targets[0].identity[2] in (GIVEN_UP, SWAPPED):
             return "none; the application is stopped as it is"
         return self.cost
 
     def replace(self, state: State, target: Target, lock: Connection) -> str:
-        if self.phase(state) == "given up":
+        if self.phase(state) == GIVEN_UP:
             return self.give_up(state)
         return super().replace(state, target, lock)
 

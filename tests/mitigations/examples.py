@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
@@ -49,10 +49,6 @@ def fault(one: f.Fault) -> Step:
     return start
 
 
-def end_fault(one: f.Fault) -> Step:
-    return lambda sandbox, _opened: one.stop(sandbox)
-
-
 def applied(slug: str, **options: Any) -> Step:
     """Another mitigation, by somebody else."""
 
@@ -70,18 +66,28 @@ def idle_session(sandbox: Sandbox, opened: ExitStack) -> None:
     connection.execute("SELECT 1")
 
 
+def run_aside(connection: psycopg.Connection[Any], statement: bytes) -> None:
+    """In a thread, until it is ended from outside."""
+
+    def run() -> None:
+        with suppress(psycopg.Error):
+            connection.execute(statement)
+
+    Thread(target=run, daemon=True).start()
+
+
 def long_query(sandbox: Sandbox, opened: ExitStack) -> None:
     """One more report without a limit."""
     connection = opened.enter_context(closing(psycopg.connect(sandbox.app_dsn, application_name="report")))
+    run_aside(connection, b"SELECT pg_sleep(60)")
 
-    def run() -> None:
-        try:
-            connection.execute("SELECT pg_sleep(60)")
-        except psycopg.Error:
-            pass  # cancelled, as it should be
 
-    Thread(target=run, daemon=True).start()
-    opened.callback(connection.cancel_safe)
+def another_lock(sandbox: Sandbox, opened: ExitStack) -> None:
+    """One more session that holds what another one waits for."""
+    lock = b"SELECT pg_advisory_xact_lock(4711)"
+    holder = opened.enter_context(closing(psycopg.connect(sandbox.app_dsn, application_name="holder")))
+    holder.execute(lock)
+    run_aside(opened.enter_context(closing(psycopg.connect(sandbox.app_dsn, application_name="waiter"))), lock)
 
 
 def restart_one(sandbox: Sandbox, _opened: ExitStack) -> None:
@@ -131,7 +137,7 @@ FAST = {"idle_after_seconds": 1.0}
 EXAMPLES: dict[str, Example] = {
     "cancel-long-queries": Example(fault(f.SlowReports(per_replica=1)), long_query, {"long_query_seconds": 1.0}),
     "terminate-idle-in-transaction": Example(fault(f.OpenTransactions(per_replica=1)), idle_session, FAST),
-    "terminate-root-blocker": Example(fault(f.LockChain()), end_fault(f.LockChain())),
+    "terminate-root-blocker": Example(fault(f.LockChain()), another_lock),
     "restart-backend": Example(fault(f.LeakedConnections()), restart_one, FAST),
     "rolling-restart": Example(nothing, restart_one),
     "scale-backend": Example(nothing, applied("scale-backend", replicas=4), {"replicas": 5}),
