@@ -473,12 +473,8 @@ _MEMORY = (
         Severity.P1,
         420,
         (
-            _command(
-                "redis-cli --scan --pattern 'PREFIX*' | head", "look at what would go before anything goes; no FLUSHDB"
-            ),
-            _command(
-                "redis-cli --scan --pattern 'PREFIX*' | xargs -n 500 redis-cli UNLINK",
-                "delete by pattern, once the owner of these keys agrees",
+            _mitigation(
+                "unlink-keys", "delete by -p pattern='PREFIX*', once the owner of these keys agrees; read the plan"
             ),
             _command("redis-cli CONFIG SET maxmemory …", "or raise the limit, if the host has the memory"),
         ),
@@ -546,9 +542,8 @@ _MEMORY = (
         470,
         (
             NextStep("person", "owner of the largest prefix", "set an expiry where these keys are written"),
-            _command(
-                "redis-cli --scan --pattern 'PREFIX*' | xargs -n 500 redis-cli UNLINK",
-                "delete by pattern after a look, once the owner of these keys agrees; never FLUSHDB",
+            _mitigation(
+                "unlink-keys", "delete by -p pattern='PREFIX*', once the owner of these keys agrees; read the plan"
             ),
         ),
     ),

@@ -17,6 +17,8 @@ KNOWN = {
     "restart-backend": "flowrex_ops.mitigations.backend:RestartBackend",
     "block-client": "flowrex_ops.mitigations.block:BlockClient",
     "unblock-clients": "flowrex_ops.mitigations.block:UnblockClients",
+    "unlink-keys": "flowrex_ops.mitigations.redis_keys:UnlinkKeys",
+    "flush-redis": "flowrex_ops.mitigations.redis_keys:FlushRedis",
     "maintenance-on": "flowrex_ops.mitigations.maintenance:MaintenanceOn",
     "maintenance-off": "flowrex_ops.mitigations.maintenance:MaintenanceOff",
     "renew-certificate": "flowrex_ops.mitigations.certificates:RenewCertificate",

@@ -13,8 +13,12 @@ FAST: Mapping[str, float] = {"trend_minutes": 0.35, "sample_seconds": 5.0, "frag
 """A trend over twenty seconds instead of half an hour, and holes that count from 10 MiB: the sandbox's Redis is small."""
 
 
+CLEAN_UP: Mapping[str, Any] = {"approve": ("unlink-keys",), "cures": True}
+
+
 def _memory(scenario: str, title: str, faults: tuple[f.Fault, ...], *expected: str, **more: Any) -> Drill:
-    return Drill(scenario, title, faults, expected, runbook="memory_usage", parameters=dict(FAST), **more)
+    parameters = {**FAST, "pattern": "drill-*"}
+    return Drill(scenario, title, faults, expected, runbook="memory_usage", parameters=parameters, **more)
 
 
 COMPOSE_ONLY = ("compose",)
@@ -38,7 +42,13 @@ MEMORY: tuple[Drill, ...] = (
         stacks=COMPOSE_ONLY,
         alerts=("BackendRestarted",),
     ),
-    _memory("redis-growth", "sessions without an expiry fill Redis", (keyspace.RedisGrows(),), "memory.redis-growth"),
+    _memory(
+        "redis-growth",
+        "sessions without an expiry fill Redis",
+        (keyspace.RedisGrows(),),
+        "memory.redis-growth",
+        **CLEAN_UP,
+    ),
     _memory(
         "redis-evicting",
         "a cache is larger than Redis may be",
@@ -50,6 +60,7 @@ MEMORY: tuple[Drill, ...] = (
         "a queue that nobody reads has filled Redis, which may evict nothing",
         (keyspace.RedisRejects(),),
         "memory.redis-rejecting",
+        **CLEAN_UP,
     ),
     _memory(
         "redis-fragmented",

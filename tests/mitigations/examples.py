@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import psycopg
+from redis import Redis
 
 from flowrex_ops.model import MitigationState
 from flowrex_ops.sandbox import Sandbox
@@ -19,7 +20,7 @@ from flowrex_ops.sandbox.faults.release import deploy
 from flowrex_ops.sandbox.sandbox import get_answer
 
 from . import restoring
-from .running import mitigate
+from .running import await_redis, mitigate
 
 Step = Callable[[Sandbox, ExitStack], None]
 
@@ -132,6 +133,24 @@ def flood_from(*clients: str) -> Step:
     return act
 
 
+def keys(*prefixes: str) -> Step:
+    """Redis holds some hundred of each."""
+
+    def write(sandbox: Sandbox, opened: ExitStack) -> None:
+        client = opened.enter_context(closing(Redis.from_url(f"redis://127.0.0.1:{sandbox.state.ports['redis']}/0")))
+        names = [f"{prefix}{number}" for prefix in prefixes for number in range(300)]
+        client.mset(dict.fromkeys(names, "x" * 100))
+        opened.callback(client.unlink, *names)
+
+    return write
+
+
+def restart_redis(sandbox: Sandbox, _opened: ExitStack) -> None:
+    for replica in sandbox.stack().get_replicas("redis"):
+        sandbox.stack().restart(replica, timeout_seconds=20)
+    await_redis(sandbox)
+
+
 FAST = {"idle_after_seconds": 1.0}
 
 EXAMPLES: dict[str, Example] = {
@@ -151,6 +170,8 @@ EXAMPLES: dict[str, Example] = {
         fault(f.ExpiredCertificate(renewable=True)), fault(f.ExpiringCertificate(OTHER_SITE, renewable=True))
     ),
     "reload-nginx": Example(fault(f.RenewedNotReloaded()), fault(f.RenewedNotReloaded(OTHER_SITE))),
+    "unlink-keys": Example(keys("drill-cache:"), keys("drill-customers:"), {"pattern": "drill-c*"}),
+    "flush-redis": Example(keys("drill-cache:"), restart_redis),
     "restore-database": Example(old_backup, another_backup),
     "swap-back-database": Example(restored, applied("restore-database")),
 }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
+
+from redis import Redis, RedisError
 
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Outcome, Verdict, VerdictKind
 from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sandbox.waiting import await_condition
 
 
 def investigate(sandbox: Sandbox, *approve: str, cause: str = "", runbook: str = "service_restart") -> Investigation:
@@ -22,3 +26,16 @@ def investigate(sandbox: Sandbox, *approve: str, cause: str = "", runbook: str =
 def mitigate(sandbox: Sandbox, slug: str, *, cause: str = "", approved: bool = True, **options: Any) -> Outcome:
     """The outcome of one mitigation."""
     return investigate(sandbox, *([slug] if approved else []), cause=cause).mitigate(slug, **options)
+
+
+def await_redis(sandbox: Sandbox) -> None:
+    """It was started, and answers once this returns."""
+
+    def answers() -> bool:
+        try:
+            with closing(Redis.from_url(f"redis://127.0.0.1:{sandbox.state.ports['redis']}/0")) as client:
+                return bool(client.ping())
+        except RedisError:
+            return False
+
+    await_condition(answers, "Redis answered", timeout_seconds=20)
