@@ -9,6 +9,7 @@ import pytest
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox import faults as f
+from flowrex_ops.sandbox.acme import stop_acme
 from flowrex_ops.sandbox.certificates import SITES
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE, get_served, refusal, restore_certificates
 
@@ -80,3 +81,16 @@ def test_sandbox_without_tls(platform: Sandbox) -> None:
     restore_certificates(old)
     with pytest.raises(SandboxError, match="needs NGINX with TLS"):
         f.ExpiredCertificate().start(old)
+
+
+def test_sandbox_without_an_acme_server(supervisor_sandbox: Sandbox) -> None:
+    """A machine without certbot and Pebble is told what to install; drills of diagnosis still work there."""
+    from dataclasses import replace
+
+    stop_acme(supervisor_sandbox)
+    ports = {
+        purpose: port for purpose, port in supervisor_sandbox.state.ports.items() if not purpose.startswith("acme")
+    }
+    without = Sandbox(replace(supervisor_sandbox.state, ports=ports))
+    with pytest.raises(SandboxError, match="has no ACME server; install NGINX, certbot and pebble"):
+        f.ExpiredCertificate(renewable=True).start(without)
