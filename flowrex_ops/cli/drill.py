@@ -112,10 +112,15 @@ def score(
 ) -> None:
     """Run the drills one after another and print a table. Exit 1 when one did not pass.
 
-    Example: flowrex-ops drill score --approve
+    With --approve on the compose stack each cure is held against the playbook's shell block, typed into the same fault: 'by hand'.
+
+    Example: flowrex-ops drill score --approve --stack compose
     """
+    from dataclasses import replace
+
     from flowrex_ops import sandbox
-    from flowrex_ops.cli.scoring import play
+    from flowrex_ops.cli.scoring import play, play_by_hand
+    from flowrex_ops.sandbox.by_hand import block_of
     from flowrex_ops.sandbox.drills import DRILLS, get_drill
 
     chosen = [get_drill(name) for name in scenario] if scenario else [d for d in DRILLS if stack in d.stacks]
@@ -127,7 +132,11 @@ def score(
         for drill in chosen:
             progress(f"drill {drill.scenario}")
             approved = drill.approve if approve else ()
-            scores.append(play(platform, drill, approve=approved, on_progress=progress))
+            scored = play(platform, drill, approve=approved, on_progress=progress)
+            if approve and (block := block_of(drill, platform)):
+                seconds = play_by_hand(platform, drill, block, on_progress=progress)
+                scored = replace(scored, by_hand=block, by_hand_seconds=seconds)
+            scores.append(scored)
     finally:
         if not ran_before:
             sandbox.down(where)
@@ -143,16 +152,22 @@ def _print_table(scores: list[Score]) -> None:
     """Plain columns: they read the same on a terminal, in a pipe and in a log."""
     if not scores:
         raise SandboxError("no drill fits this stack; see 'flowrex-ops drill list'")
-    rows = [("drill", "expected", "diagnosis", "false findings", "diagnosed", "recovered", "")]
+    rows = [("drill", "expected", "diagnosis", "false findings", "diagnosed", "recovered", "by hand", "")]
     for score in scores:
         recovered = f"{score.recovery_seconds:.1f} s" if score.recovery_seconds is not None else "-"
+        by_hand = "-" if not score.by_hand else "never" if (took := score.by_hand_seconds) is None else f"{took:.1f} s"
         expected = ", ".join(cause.removeprefix("db.") for cause in score.drill.expected) or "none"
         found = (score.result.diagnosis or "none").removeprefix("db.")
         false = ", ".join(score.false_findings) or "none"
         verdict = "passed" if not score.failures else "FAILED: " + "; ".join(score.failures)
-        rows.append((score.drill.scenario, expected, found, false, f"{score.result.seconds:.1f} s", recovered, verdict))
+        diagnosed = f"{score.result.seconds:.1f} s"
+        rows.append((score.drill.scenario, expected, found, false, diagnosed, recovered, by_hand, verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     passed = sum(not score.failures for score in scores)
+    if any(score.by_hand for score in scores):
+        typer.echo(
+            "by hand: from typing the playbook's shell block to recovery, without the time to find out what to type"
+        )
     typer.echo(f"{passed} of {len(scores)} drills passed")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from flowrex_ops.sandbox.drill import Drill
 
 RECOVERY_SECONDS = 30.0
+QUIET_SECONDS = 2.0
+"""So long no request must have failed; it is taken off the time to recovery again."""
+
 OPERATOR = "drill"
 
 
@@ -24,7 +27,8 @@ OPERATOR = "drill"
 class Score:
     """What the runbook said of a drill. ``recovery_seconds`` counts from the start of the run to a quiet platform.
 
-    ``alerts`` says which alerts did not fire that should have; empty when all did.
+    ``by_hand`` is the playbook's shell block for the same cure, empty where it has none, and ``by_hand_seconds`` the time from
+    typing it to the same quiet; None where that never came. ``alerts`` says which alerts did not fire that should have; empty when all did.
     """
 
     drill: Drill
@@ -32,6 +36,8 @@ class Score:
     recovery_seconds: float | None = None
     approved: bool = False
     alerts: str = ""
+    by_hand: str = ""
+    by_hand_seconds: float | None = None
 
     @property
     def found(self) -> list[str]:
@@ -84,6 +90,8 @@ class Score:
             "failures": self.failures,
             "seconds": self.result.seconds,
             "recovery_seconds": self.recovery_seconds,
+            "by_hand": self.by_hand,
+            "by_hand_seconds": self.by_hand_seconds,
             "record": str(self.result.record),
         }
 
@@ -106,7 +114,7 @@ def play(
         started = time.monotonic()
         result = run_runbook(drill.runbook, _parameters(sandbox, drill, approve), on_event=on_event)
         alerts = _await_alerts(sandbox, drill, on_progress)
-        recovery = _await_recovery(sandbox, started) if approve else None
+        recovery = _await_recovery(sandbox, drill, started) if approve else None
         return Score(drill, result, recovery, approved=bool(approve), alerts=alerts)
     finally:
         if heal:
@@ -133,17 +141,40 @@ def _await_alerts(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], N
     return ""
 
 
-def _await_recovery(sandbox: Sandbox, started: float) -> float | None:
+def play_by_hand(sandbox: Sandbox, drill: Drill, block: str, *, on_progress: Callable[[str], None]) -> float | None:
+    """Inject *drill*, type the playbook's shell *block* in place of the runbook, and heal; seconds to recovery."""
+    from flowrex_ops.sandbox import by_hand, drills
+
+    try:
+        drills.inject(sandbox, drill, on_progress)
+        on_progress("typing the playbook's shell block")
+        started = time.monotonic()
+        by_hand.run_block(sandbox, block)
+        return _await_recovery(sandbox, drill, started)
+    except SandboxError as error:
+        on_progress(f"the shell block failed: {error}")
+        return None
+    finally:
+        on_progress("healing")
+        drills.heal(sandbox, on_progress)
+
+
+def _await_recovery(sandbox: Sandbox, drill: Drill, started: float) -> float | None:
+    """Seconds from *started* until nothing is stuck, certificates are accepted, Redis has room, and no request failed any more."""
+    from flowrex_ops.sandbox.faults.answers import seconds_since_failure
     from flowrex_ops.sandbox.faults.certificates import clients_accept
+    from flowrex_ops.sandbox.faults.keyspace import has_room
     from flowrex_ops.sandbox.faults.observe import is_quiet
     from flowrex_ops.sandbox.waiting import await_condition
 
+    quiet = QUIET_SECONDS if drill.runbook == "error_rate" else 0.0
+
+    def recovered() -> bool:
+        well = is_quiet(sandbox) and clients_accept(sandbox) and has_room(sandbox)
+        return well and (not quiet or seconds_since_failure(sandbox) > quiet)
+
     try:
-        await_condition(
-            lambda: is_quiet(sandbox) and clients_accept(sandbox),
-            "the platform recovered",
-            timeout_seconds=RECOVERY_SECONDS,
-        )
+        await_condition(recovered, "the platform recovered", timeout_seconds=RECOVERY_SECONDS)
     except SandboxError:
         return None
-    return round(time.monotonic() - started, 1)
+    return round(max(0.0, time.monotonic() - started - quiet), 1)

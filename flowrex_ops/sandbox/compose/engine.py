@@ -35,6 +35,11 @@ def compose(home: Path, *arguments: str, timeout_seconds: float) -> str:
     return _run((*find_command(), "-f", COMPOSE_FILE, *arguments), timeout_seconds=timeout_seconds, folder=home)
 
 
+def shell(home: Path, text: str, *, timeout_seconds: float) -> str:
+    """What the lines of *text* print in *home*; the first that fails ends them."""
+    return _run(("sh", "-ec", text), timeout_seconds=timeout_seconds, folder=home)
+
+
 def _run(
     command: tuple[str, ...],
     *,

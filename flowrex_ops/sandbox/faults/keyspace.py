@@ -22,6 +22,7 @@ CONFIG = {"maxmemory": str(64 * MIB), "maxmemory-policy": "noeviction", "actived
 _PATTERN = "drill-*"
 _RESTART_SECONDS = 20.0
 _USUAL_BYTES = 12 * MIB
+_ROOM = 0.75
 
 
 @contextmanager
@@ -37,6 +38,13 @@ def _client(sandbox: Sandbox) -> Iterator[Redis]:
 
 def _url(sandbox: Sandbox) -> str:
     return f"redis://127.0.0.1:{sandbox.state.ports['redis']}/0"
+
+
+def has_room(sandbox: Sandbox) -> bool:
+    """Whether Redis takes writes: well below its limit, or without one."""
+    with _client(sandbox) as client:
+        info = client.info("memory")
+    return not info["maxmemory"] or bool(info["used_memory"] < _ROOM * info["maxmemory"])
 
 
 @dataclass(frozen=True, slots=True)
