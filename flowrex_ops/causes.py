@@ -304,9 +304,7 @@ _WS = (
         Severity.P2,
         320,
         (
-            _command(
-                "docker restart CONTAINER", "one replica after the other: gives the memory back, drops its clients"
-            ),
+            _mitigation("rolling-restart", "one replica after the other: gives the memory back, its clients reconnect"),
             NextStep(
                 "person", "owner of the WebSocket handler", "find what is kept: buffers, subscriptions, histories"
             ),
@@ -486,7 +484,7 @@ _MEMORY = (
         Severity.P2,
         430,
         (
-            _runbook("service_restart", "frees it for as long as it took to grow, one replica at a time"),
+            _mitigation("rolling-restart", "frees it for as long as it took to grow, one replica at a time"),
             _command(
                 "flowrex-ops run memory_usage --approve scale-backend --operator NAME -p replicas=7",
                 "each replica then fills up later; the leak goes on",

@@ -24,6 +24,7 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
     "terminate-idle-in-transaction": (_KILL, _RESTART),
     "terminate-root-blocker": (_KILL, _RESTART),
     "restart-backend": (_RESTART,),
+    "rolling-restart": (_RESTART,),
     "unlink-keys": ("{compose} exec -T redis redis-cli FLUSHDB",),
     "renew-certificate": ("{compose} run --rm -T certbot renew", _RELOAD),
     "reload-nginx": (_RELOAD,),

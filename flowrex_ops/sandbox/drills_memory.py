@@ -25,7 +25,14 @@ COMPOSE_ONLY = ("compose",)
 
 MEMORY: tuple[Drill, ...] = (
     _memory("memory-healthy", "nothing is wrong: memory stands still, Redis has room", ()),
-    _memory("memory-leak", "every replica leaks", (memory.MemoryLeak(),), "memory.leak"),
+    _memory(
+        "memory-leak",
+        "every replica leaks",
+        (memory.MemoryLeak(),),
+        "memory.leak",
+        approve=("rolling-restart",),
+        cures=True,
+    ),
     _memory(
         "memory-near-limit",
         "a cache in one replica takes most of what it may have, and does not grow",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.drill import Drill
@@ -64,7 +65,13 @@ WEBSOCKETS: tuple[Drill, ...] = (
         "ws.backend-error",
         alerts=("WebSocketClosings",),
     ),
-    _ws("ws-memory-leak", "the handler keeps every message for good", (streams.LeakingHandler(),), "ws.memory-leak"),
+    replace(
+        _ws(
+            "ws-memory-leak", "the handler keeps every message for good", (streams.LeakingHandler(),), "ws.memory-leak"
+        ),
+        approve=("rolling-restart",),
+        cures=True,
+    ),
     _ws(
         "ws-connection-limit",
         "the backend lets in one connection per replica",
