@@ -108,7 +108,7 @@ class Investigation:
             loaded = loaded.model_copy(update={"limits": limits})
         notebook = Notebook.current(loaded)
         hashes = dict(split_approval(item) for item in approve)
-        approval = Approval(hashes, operator, ask=_ask if notebook.live else None)
+        approval = Approval(hashes, operator, ask=partial(_ask, notebook) if notebook.live else None)
         ledger = Ledger.find(loaded.outputs, incident_id, runbook, Redactor(loaded.secret_values()))
         investigation = cls(
             runbook, loaded, discover(loaded), since=since, approval=approval, ledger=ledger, notebook=notebook
@@ -331,11 +331,11 @@ def _order(verdict: Verdict) -> tuple[str, int]:
     return severity, CAUSES[verdict.cause].rank if verdict.cause in CAUSES else 10_000
 
 
-def _ask(plan: Plan) -> str:
-    """Ask the engineer at the keyboard; an empty answer, or no keyboard, approves nothing."""
+def _ask(notebook: Notebook, plan: Plan) -> str:
+    """Show the plan, then ask the engineer at the keyboard; an empty answer, or no keyboard, approves nothing."""
+    notebook.show(presentation.plan_html(plan), presentation.plan_text(plan))
+    number = f"{len(plan.targets)} target" + ("s" if len(plan.targets) != 1 else "")
     try:
-        return input(
-            f"type {plan.slug} to apply this plan to {len(plan.targets)} targets, or press Enter to leave it: "
-        )
+        return input(f"type {plan.slug} to apply this plan to {number}, or press Enter to leave it: ")
     except (EOFError, KeyboardInterrupt):
         return ""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.model import Outcome, Reading, Verdict, VerdictKind
+from flowrex_ops.model import Outcome, Plan, Reading, Verdict, VerdictKind
 
 SHOWN_ROWS = 15
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?)?")
@@ -64,22 +64,29 @@ def verdicts_html(verdicts: Sequence[Verdict]) -> str:
 
 def outcome_html(outcome: Outcome) -> str:
     """One mitigation: its state, what it would do or did, to what, at which cost, and how it is undone."""
-    rows = []
-    if outcome.plan:
-        plan = outcome.plan
-        targets = "<br>".join(escape(target.label) for target in plan.targets) or "none"
-        rows = [
-            ("does", escape(plan.action)),
-            ("to", targets),
-            ("costs users", escape(plan.cost)),
-            ("undo", escape(plan.undo)),
-            ("plan", f"<code>{plan.slug}@{plan.hash}</code>"),
-        ]
+    head = f"<p><b>{escape(outcome.state.value)}</b> <code>{escape(outcome.slug)}</code>: {escape(outcome.reason)}</p>"
+    return head + (plan_html(outcome.plan) if outcome.plan else "")
+
+
+def plan_html(plan: Plan) -> str:
+    """What a person must have read before approving."""
+    rows = [
+        ("does", escape(plan.action)),
+        ("to", "<br>".join(escape(target.label) for target in plan.targets) or "none"),
+        ("costs users", escape(plan.cost)),
+        ("undo", escape(plan.undo)),
+        ("plan", f"<code>{plan.slug}@{plan.hash}</code>"),
+    ]
     body = "".join(
         f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>{v}</td></tr>" for name, v in rows
     )
-    head = f"<p><b>{escape(outcome.state.value)}</b> <code>{escape(outcome.slug)}</code>: {escape(outcome.reason)}</p>"
-    return head + (f"<table class='flowrex'>{body}</table>" if rows else "")
+    return f"<table class='flowrex'>{body}</table>"
+
+
+def plan_text(plan: Plan) -> str:
+    """The same in lines."""
+    targets = "; ".join(target.label for target in plan.targets)
+    return f"does: {plan.action}\nto: {targets}\ncosts users: {plan.cost}\nundo: {plan.undo}\nplan: {plan.slug}@{plan.hash}"
 
 
 def outcome_text(outcome: Outcome) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from flowrex_ops.errors import StackUnavailableError
 
 _LINES = 3
+_VERSION_SECONDS = 10.0
 _GENERATIONS = (("docker-compose",), ("docker", "compose"))
 
 
@@ -67,9 +68,19 @@ def run(
 
 
 def _version(command: tuple[str, ...]) -> str:
-    """``1.29.2``, ``2.26.1``; empty where there is no such command."""
+    """``1.29.2``, ``2.26.1``; empty where there is no such command, or it hangs."""
     if shutil.which(command[0]) is None:
         return ""
     line = [*command, "version", "--short"]
-    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            line,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return ""
     return done.stdout.strip().removeprefix("v") if done.returncode == 0 else ""

@@ -10,7 +10,9 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import missing_part
@@ -18,6 +20,9 @@ from conftest import missing_part
 from flowrex_ops.catalog import get_runbook
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 RUNBOOK = get_runbook("database_connections").path
@@ -86,11 +91,11 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_run_all_cells_ends_with_the_diagnosis(chromium: str, lab: str, locked_up: Sandbox, tmp_path: Path) -> None:
-    """Run All Cells: the outcome names the root of the chain, and the platform is as it was."""
+@contextmanager
+def notebook(chromium: str, lab: str) -> Iterator[Page]:
+    """The runbook on an engineer's screen, its kernel idle."""
     from playwright.sync_api import sync_playwright
 
-    committed = RUNBOOK.read_bytes()
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
@@ -98,17 +103,65 @@ def test_run_all_cells_ends_with_the_diagnosis(chromium: str, lab: str, locked_u
         page.locator(".jp-Notebook").wait_for(timeout=60_000)
         page.locator(".jp-MarkdownOutput h1").first.wait_for(timeout=60_000)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        outcome = page.locator(".jp-OutputArea-output", has_text="diagnosis").filter(has_text="took").last
-        outcome.wait_for(timeout=90_000)
-        outcome.scroll_into_view_if_needed()
-        text = outcome.inner_text()
+        yield page
+        browser.close()
+
+
+def run_all(page: Page) -> None:
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+
+
+def read_outcome(page: Page) -> str:
+    outcome = page.locator(".jp-OutputArea-output", has_text="diagnosis").filter(has_text="took").last
+    outcome.wait_for(timeout=90_000)
+    outcome.scroll_into_view_if_needed()
+    return outcome.inner_text()
+
+
+def is_locked(sandbox: Sandbox) -> bool:
+    return bool(sandbox.query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'migration'"))
+
+
+def test_run_all_cells_ends_with_the_diagnosis(chromium: str, lab: str, locked_up: Sandbox, tmp_path: Path) -> None:
+    """Run All Cells by accident: the outcome names the root of the chain, nobody is asked, the platform is as it was."""
+    committed = RUNBOOK.read_bytes()
+    with notebook(chromium, lab) as page:
+        run_all(page)
+        text = read_outcome(page)
         shot = Path(os.environ.get("FLOWREX_OPS_SCREENSHOTS", tmp_path)) / "jupyterlab.png"
         page.screenshot(path=shot)
-        browser.close()
     assert "db.lock-contention" in text
     assert RUNBOOK.read_bytes() == committed, "JupyterLab saved the runbook with its outputs"
     assert "terminate-root-blocker planned" in text
     assert shot.stat().st_size > 20_000
-    assert locked_up.query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'migration'")
+    assert is_locked(locked_up)
+
+
+@pytest.mark.parametrize(
+    ("typed", "state", "locked"), [("yes", "planned", True), ("terminate-root-blocker", "verified", False)]
+)
+def test_the_engineer_types_the_slug(
+    chromium: str, lab: str, locked_up: Sandbox, tmp_path: Path, typed: str, state: str, *, locked: bool
+) -> None:
+    """With a name in ``operator`` the plan is shown and the slug asked for; anything else that is typed changes nothing."""
+    with notebook(chromium, lab) as page:
+        parameters = page.locator(".jp-CodeCell .cm-content").first
+        parameters.click()
+        page.keyboard.press("Control+End")
+        page.keyboard.press("Enter")
+        page.keyboard.type('operator = "ada"')
+        run_all(page)
+        prompt = page.locator(".jp-Stdin-input")
+        prompt.wait_for(timeout=90_000)
+        assert "type terminate-root-blocker to apply this plan to 1 target," in page.locator(".jp-Stdin").inner_text()
+        plan = page.locator(".jp-OutputArea-output", has_text="costs users").last.inner_text()
+        assert "migration" in plan
+        assert is_locked(locked_up)
+        prompt.fill(typed)
+        shot = Path(os.environ.get("FLOWREX_OPS_SCREENSHOTS", tmp_path)) / "approval.png"
+        page.screenshot(path=shot)
+        prompt.press("Enter")
+        text = read_outcome(page)
+    assert f"terminate-root-blocker {state}" in text
+    assert is_locked(locked_up) is locked
