@@ -16,10 +16,12 @@ def notebooks(context: typer.Context, settings: SettingsOption = "") -> None:
     Example: flowrex-ops notebooks --no-browser --port 8889
     """
     from flowrex_ops.catalog import NOTEBOOKS
-    from flowrex_ops.settings import PATH_VARIABLE, find_file, load
+    from flowrex_ops.settings import OUTPUTS_VARIABLE, PATH_VARIABLE, find_file, load
 
-    load(settings or None)  # a mistake in the settings is told here, and not in the first cell
+    loaded = load(settings or None)  # a mistake in the settings is told here, and not in the first cell
     file = find_file(settings or None)
     environment = dict(os.environ) | ({PATH_VARIABLE: str(file)} if file else {})
+    # Kernels run in the notebook's folder; records and locks must be where every other run of this folder has them.
+    environment[OUTPUTS_VARIABLE] = str(loaded.outputs.absolute())
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS}", *context.args]
     os.execve(sys.executable, command, environment)  # noqa: S606  (replaces this process, no shell)

@@ -73,7 +73,7 @@ def lab(locked_up: Sandbox, tmp_path: Path) -> Iterator[str]:
         *options,
     ]
     with (tmp_path / "lab.log").open("w") as log:
-        process = subprocess.Popen(command, env=os.environ | folders, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=tmp_path, env=os.environ | folders, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
         assert wait_until(lambda: answers(f"{address}/api"), seconds=60), (tmp_path / "lab.log").read_text()
@@ -164,4 +164,7 @@ def test_the_engineer_types_the_slug(
         prompt.press("Enter")
         text = read_outcome(page)
     assert f"terminate-root-blocker {state}" in text
+    assert not (RUNBOOK.parent / "outputs").exists()
+    kept = [path.read_text() for path in tmp_path.glob("outputs/INC-*/timeline.jsonl")]
+    assert any("mitigation-result" in text for text in kept) is (state == "verified")
     assert is_locked(locked_up) is locked
