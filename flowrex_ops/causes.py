@@ -293,8 +293,9 @@ _WS = (
         310,
         (
             _command(_NGINX_DUMP, "find the location; it needs proxy_http_version 1.1, Upgrade and Connection"),
-            _command(_TEST, "after it was corrected; a reload with a broken configuration changes nothing"),
-            _command(_RELOAD, "no connection is lost"),
+            _mitigation(
+                "reload-websocket-proxy", "once it was corrected on disk: tested, reloaded, seen by handshakes"
+            ),
         ),
     ),
     Cause(

@@ -17,6 +17,7 @@ KNOWN = {
     "restart-backend": "flowrex_ops.mitigations.backend:RestartBackend",
     "block-client": "flowrex_ops.mitigations.block:BlockClient",
     "unblock-clients": "flowrex_ops.mitigations.block:UnblockClients",
+    "reload-websocket-proxy": "flowrex_ops.mitigations.websocket_proxy:ReloadWebSocketProxy",
     "unlink-keys": "flowrex_ops.mitigations.redis_keys:UnlinkKeys",
     "flush-redis": "flowrex_ops.mitigations.redis_keys:FlushRedis",
     "maintenance-on": "flowrex_ops.mitigations.maintenance:MaintenanceOn",

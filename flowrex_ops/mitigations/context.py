@@ -16,6 +16,7 @@ from flowrex_ops.sources.postgres import PostgresSource
 from flowrex_ops.sources.redis import RedisSource
 from flowrex_ops.sources.services import ServicesSource
 from flowrex_ops.sources.tls import TlsSource
+from flowrex_ops.sources.websocket import WebSocketSource
 
 
 class Context(Protocol):
@@ -30,6 +31,7 @@ class Context(Protocol):
     access: AccessLogSource
     services: ServicesSource
     tls: TlsSource
+    websocket: WebSocketSource
 
     def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:
         """Sessions with their replica."""

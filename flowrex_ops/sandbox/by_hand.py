@@ -28,6 +28,7 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
     "unlink-keys": ("{compose} exec -T redis redis-cli FLUSHDB",),
     "renew-certificate": ("{compose} run --rm -T certbot renew", _RELOAD),
     "reload-nginx": (_RELOAD,),
+    "reload-websocket-proxy": (_RELOAD,),
 }
 """Of a mitigation, what the playbook has people type instead; it says nothing of floods but to block them, and how a release
 is rolled back stands in a script of the platform's own. Its five minutes for a long query are the drill's threshold here."""

@@ -45,6 +45,16 @@ WEBSOCKETS: tuple[Drill, ...] = (
         (proxy.UpgradesNotPassed(),),
         "ws.proxy-misconfigured",
     ),
+    replace(
+        _ws(
+            "ws-corrected-not-reloaded",
+            "the proxy passed no upgrades on; its file was corrected, and it was not reloaded",
+            (proxy.CorrectedNotReloaded(),),
+            "ws.proxy-misconfigured",
+        ),
+        approve=("reload-websocket-proxy",),
+        cures=True,
+    ),
     _ws(
         "ws-proxy-timeout",
         "the proxy cuts off what is quiet for two seconds",

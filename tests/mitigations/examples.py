@@ -16,6 +16,7 @@ from flowrex_ops.model import MitigationState
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
+from flowrex_ops.sandbox.faults.proxy_configuration import CorrectedNotReloaded
 from flowrex_ops.sandbox.faults.release import deploy
 from flowrex_ops.sandbox.sandbox import get_answer
 
@@ -151,6 +152,11 @@ def restart_redis(sandbox: Sandbox, _opened: ExitStack) -> None:
     await_redis(sandbox)
 
 
+def edit_configuration(sandbox: Sandbox, _opened: ExitStack) -> None:
+    """Somebody adds a snippet meanwhile."""
+    (sandbox.control / "http-mine.conf").write_text("map $uri $flowrex_mine { default 1; }\n")
+
+
 FAST = {"idle_after_seconds": 1.0}
 
 EXAMPLES: dict[str, Example] = {
@@ -172,6 +178,7 @@ EXAMPLES: dict[str, Example] = {
     "reload-nginx": Example(fault(f.RenewedNotReloaded()), fault(f.RenewedNotReloaded(OTHER_SITE))),
     "unlink-keys": Example(keys("drill-cache:"), keys("drill-customers:"), {"pattern": "drill-c*"}),
     "flush-redis": Example(keys("drill-cache:"), restart_redis),
+    "reload-websocket-proxy": Example(fault(CorrectedNotReloaded()), edit_configuration),
     "restore-database": Example(old_backup, another_backup),
     "swap-back-database": Example(restored, applied("restore-database")),
 }

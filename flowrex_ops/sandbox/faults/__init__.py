@@ -41,6 +41,7 @@ from flowrex_ops.sandbox.faults.outside import BrokerFault, BrokerStopped
 from flowrex_ops.sandbox.faults.platform import Announced, DiskFilled, ReplicaCrashing
 from flowrex_ops.sandbox.faults.proxy import NginxHanging, NginxStopped, empty_control, reload_nginx
 from flowrex_ops.sandbox.faults.proxy_configuration import (
+    CorrectedNotReloaded,
     FewWorkerConnections,
     ShortReadTimeout,
     ShortTimeoutElsewhere,
@@ -120,6 +121,7 @@ ALL_FAULTS: tuple[Fault, ...] = (
     BrokerFault(),
     OrdersAboveRiskLimit(),
     TradesNotWritable(),
+    CorrectedNotReloaded(),
     UpgradesNotPassed(),
     ShortReadTimeout(),
     FewWorkerConnections(),

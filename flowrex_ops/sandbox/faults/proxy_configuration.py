@@ -59,6 +59,24 @@ class UpgradesNotPassed(ProxyConfiguration):
 
 
 @dataclass(frozen=True, slots=True)
+class CorrectedNotReloaded(UpgradesNotPassed):
+    """The same, and somebody has corrected the file since; NGINX was not reloaded."""
+
+    name = "corrected-not-reloaded"
+
+    def start(self, sandbox: Sandbox) -> None:
+        UpgradesNotPassed.start(self, sandbox)
+        _put(sandbox, sound_configuration(sandbox))
+
+    def stop(self, sandbox: Sandbox) -> None:
+        """What lies on disk is sound already, so that it cannot tell whether this fault is there."""
+        UpgradesNotPassed.stop(self, sandbox)
+        if has_nginx(sandbox) and shake_hands(sandbox) not in (0, HTTPStatus.SWITCHING_PROTOCOLS):
+            reload_nginx(sandbox)
+            reconnect_clients(sandbox)
+
+
+@dataclass(frozen=True, slots=True)
 class ShortReadTimeout(ProxyConfiguration):
     """Whatever is quiet for longer is cut off by NGINX."""
 
