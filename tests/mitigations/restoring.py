@@ -18,6 +18,7 @@ ROWS = 500
 
 CHILD = """
 import os, signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 from flowrex_ops.mitigations import find
 from flowrex_ops.mitigations.guard import Approval, guard
 from flowrex_ops.investigation import Investigation
