@@ -37,6 +37,7 @@ MOST_MINUTES = 24 * 60
 _SETTLED_SECONDS = 2.0
 """Requests that were under way when NGINX was reloaded are answered by its old workers; so long none may have been."""
 _SETTLE_SECONDS = 20.0
+_REACH_SECONDS = 5.0
 
 
 class _Block(Mitigation):
@@ -177,10 +178,10 @@ class BlockClient(_Block):
 
     def verify(self, plan: Plan) -> str:
         """The proxy's own log: since it settled, nothing that these clients sent was let through, and others were."""
-        blocks = self._blocks()
         clients = [identity for (identity,) in (target.identity for target in plan.targets)]
-        absent = [client for client in clients if client not in blocks or not self._is_blocked(blocks[client][1])]
-        if absent or not self._is_open():
+        # More than one look: old workers answer for a moment after the last of several reloads.
+        if not wait_until(lambda: not self._absent(clients) and self._is_open(), seconds=_REACH_SECONDS):
+            absent = self._absent(clients)
             raise VerificationError(
                 f"{', '.join(map(short, absent)) or 'everybody'}: NGINX does not answer as planned; run unblock-clients, look at its log"
             )
@@ -201,6 +202,11 @@ class BlockClient(_Block):
         sent, _ = counts[0]
         seen = f"all {sent} requests of theirs answered 429" if sent else "they have sent nothing"
         return f"read again: {seen} in the last {_SETTLED_SECONDS:g} s, and the front door is open to others"
+
+    def _absent(self, clients: Sequence[str]) -> list[str]:
+        """Those that are not turned away."""
+        blocks = self._blocks()
+        return [client for client in clients if client not in blocks or not self._is_blocked(blocks[client][1])]
 
     def _flooding(self, access: Reading[AccessLog]) -> tuple[Network, ...]:
         flood = find_flood(access, self._limits)
@@ -260,8 +266,9 @@ class UnblockClients(_Block):
         return f"{short(client)} is served again"
 
     def verify(self, plan: Plan) -> str:
-        still = [client for client, token in (target.identity for target in plan.targets) if not self._is_open(token)]
-        if still:
+        tokens = {target.identity[0]: target.identity[1] for target in plan.targets}
+        if not wait_until(lambda: all(map(self._is_open, tokens.values())), seconds=_REACH_SECONDS):
+            still = [client for client, token in tokens.items() if not self._is_open(token)]
             raise VerificationError(f"NGINX still turns {', '.join(map(short, still))} away; look at its configuration")
         return "read again: none of them is turned away"
 

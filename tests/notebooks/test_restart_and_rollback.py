@@ -13,6 +13,7 @@ from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox.faults import heal
 from flowrex_ops.sandbox.faults.release import deploy
 from flowrex_ops.sandbox.sandbox import get_answer
+from flowrex_ops.sandbox.waiting import await_condition
 
 
 @pytest.fixture
@@ -34,6 +35,11 @@ def state_of(result: RunResult) -> tuple[str, str]:
     return result.status.value, mitigation["state"]
 
 
+def await_answer(sandbox: Sandbox) -> None:
+    """The proxy's log has an answer of the version that runs."""
+    await_condition(lambda: get_answer(f"{sandbox.url}/api/prices") == 200, "prices were served", timeout_seconds=20)
+
+
 def test_restart_changes_nothing_until_it_is_approved(platform: Sandbox) -> None:
     """Run All shows the plan; approved, every replica is another process, and the record says how."""
     before = {replica.name: replica.identity for replica in platform.replicas()}
@@ -48,9 +54,9 @@ def test_restart_changes_nothing_until_it_is_approved(platform: Sandbox) -> None
 
 def test_rollback_shows_both_versions_and_goes_back(platform: Sandbox) -> None:
     """The table names what ran; nothing is changed before it is approved; then every replica is of the version before."""
-    get_answer(f"{platform.url}/api/prices")
+    await_answer(platform)
     deploy(platform, "1.5.0")
-    get_answer(f"{platform.url}/api/prices")
+    await_answer(platform)
     shown = run(platform, "rollback")
     page = shown.html.read_text(encoding="utf-8")
     assert state_of(shown) == ("complete", "planned")
