@@ -17,6 +17,7 @@ from flowrex_ops.durations import format_seconds, parse_duration
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.ledger.writer import Ledger
 from flowrex_ops.mitigations import find, split_approval
+from flowrex_ops.mitigations.annotation import AnnotatedTimeline
 from flowrex_ops.mitigations.guard import Approval, guard
 from flowrex_ops.mitigations.holding import hold
 from flowrex_ops.model import Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
@@ -249,11 +250,18 @@ class Investigation:
 
     def mitigate(self, slug: str, **options: Any) -> Outcome:
         """Plan a mitigation and show the plan; apply it only if approved; show what came of it."""
+        timeline = AnnotatedTimeline(
+            self.ledger.note,
+            self.settings.grafana,
+            Redactor(self.settings.secret_values()),
+            platform=self.settings.platform,
+            limit_seconds=self.settings.limits.reading_seconds,
+        )
         outcome = guard(
             find(slug).build(self, **options),
             verdicts=self.verdicts,
             approval=self.approval,
-            timeline=self.ledger.note,
+            timeline=timeline,
             max_targets=self.settings.limits.max_targets,
             siblings={cause: name for name, causes in RUNBOOK_CAUSES.items() for cause in causes},
             hold=partial(hold, self.settings.outputs, self.settings.platform),
@@ -261,6 +269,8 @@ class Investigation:
         self.mitigations[slug] = outcome
         data = {"kind": "mitigation", **outcome.to_dict()}
         self._notebook.show(presentation.outcome_html(outcome), presentation.outcome_text(outcome), data)
+        if timeline.trouble:
+            self._notebook.show_text(timeline.trouble)
         return outcome
 
     @property

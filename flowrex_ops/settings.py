@@ -194,6 +194,18 @@ class SentrySettings(_Section):
     token: SecretStr | None = None
 
 
+class GrafanaSettings(_Section):
+    """Where each applied mitigation is annotated; without ``url`` nothing is sent. ``token`` needs ``annotations:create`` alone.
+
+    With ``dashboard_uid`` the annotation is that dashboard's, otherwise the organization's, found by its ``tags``.
+    """
+
+    url: str = ""
+    token: SecretStr | None = None
+    dashboard_uid: str = ""
+    tags: tuple[str, ...] = ("flowrex-ops",)
+
+
 class PrometheusSettings(_Section):
     """``url`` of Prometheus; without it the published ``port`` of ``service`` is asked."""
 
@@ -267,6 +279,7 @@ class Settings(BaseSettings):
     proxy: ProxySettings = ProxySettings()
     prometheus: PrometheusSettings = PrometheusSettings()
     sentry: SentrySettings = SentrySettings()
+    grafana: GrafanaSettings = GrafanaSettings()
     status_pages: Mapping[str, str] = Field(default_factory=lambda: dict(STATUS_PAGES))
     limits: LimitSettings = LimitSettings()
     rollback: RollbackSettings = RollbackSettings()
@@ -292,7 +305,7 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """Every secret value in these settings, for redaction: whole values and the passwords inside DSNs and URLs."""
         found: set[str] = set()
-        for section in (self.postgres, self.redis, self.broker, self.sentry, self.redaction):
+        for section in (self.postgres, self.redis, self.broker, self.sentry, self.grafana, self.redaction):
             for value in section.__dict__.values():
                 for secret in value if isinstance(value, tuple) else (value,):
                     if isinstance(secret, SecretStr):

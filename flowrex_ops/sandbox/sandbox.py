@@ -174,6 +174,7 @@ def _settings_text(sandbox: Sandbox) -> str:
         "broker": {"url": sandbox.outside_url, "token": state.broker_token, "account": BROKER_ACCOUNT},
     }
     sections["sentry"] = {"url": sandbox.outside_url, "token": state.sentry_token}
+    sections["grafana"] = {"url": sandbox.outside_url, "token": state.grafana_token}
     sections["status_pages"] = {page: f"{sandbox.outside_url}/status/{page}" for page in STATUS_PAGES}
     if "prometheus" in state.ports:
         sections["prometheus"] = {"url": f"http://127.0.0.1:{state.ports['prometheus']}"}

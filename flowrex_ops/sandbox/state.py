@@ -47,6 +47,7 @@ class State:
     reporting_password: str = field(default_factory=_secret, repr=False)
     broker_token: str = field(default_factory=_secret, repr=False)
     sentry_token: str = field(default_factory=_secret, repr=False)
+    grafana_token: str = field(default_factory=_secret, repr=False)
 
     @property
     def released_defects(self) -> str:

@@ -135,6 +135,7 @@ def _environment_file(state: State, tags: dict[str, str]) -> str:
         "BROKER_TOKEN": state.broker_token,
         "BROKER_ACCOUNT": BROKER_ACCOUNT,
         "SENTRY_TOKEN": state.sentry_token,
+        "GRAFANA_TOKEN": state.grafana_token,
         **{f"{purpose.upper()}_PORT": port for purpose, port in state.ports.items()},
         **{f"{image.upper()}_TAG": tag for image, tag in tags.items()},
     }

@@ -274,6 +274,7 @@ def _outside_environment(state: State) -> dict[str, str]:
         "BROKER_TOKEN": state.broker_token,
         "BROKER_ACCOUNT": BROKER_ACCOUNT,
         "SENTRY_TOKEN": state.sentry_token,
+        "GRAFANA_TOKEN": state.grafana_token,
     }
 
 
