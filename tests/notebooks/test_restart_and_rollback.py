@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowrex_ops.cli.run import run_runbook
+from flowrex_ops.mitigations.rotation import LIST
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox.faults import heal
@@ -23,8 +28,14 @@ def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     heal(any_sandbox, print)
 
 
-def run(sandbox: Sandbox, name: str, *approve: str) -> RunResult:
-    given = {"settings": str(sandbox.settings_file), "operator": "ada", "approve": list(approve), "since": "10m"}
+def run(sandbox: Sandbox, name: str, *approve: str, **more: Any) -> RunResult:
+    given = {
+        "settings": str(sandbox.settings_file),
+        "operator": "ada",
+        "approve": list(approve),
+        "since": "10m",
+        **more,
+    }
     result = run_runbook(name, given)
     assert "Traceback" not in result.html.read_text(encoding="utf-8")
     return result
@@ -50,6 +61,41 @@ def test_restart_changes_nothing_until_it_is_approved(platform: Sandbox) -> None
     after = {replica.name: replica.identity for replica in platform.replicas()}
     assert after.keys() == before.keys()
     assert not set(after.values()) & set(before.values())
+
+
+def test_a_kernel_that_dies_while_it_restarts(platform: Sandbox) -> None:
+    """The record says so, the platform serves, and the same notebook ends what was begun."""
+    slow = {"websocket_seconds": 30.0}
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, platform, "service_restart", "rolling-restart", **slow)
+        await_condition((platform.control / LIST).exists, "a replica left the rotation", timeout_seconds=60)
+        kill_kernel()
+        result = running.result(60)
+    assert result.status.value == "failed"
+    assert "killed by SIGKILL" in (result.reason or "")
+    await_answer(platform)
+    shown = run(platform, "service_restart")
+    assert state_of(shown) == ("complete", "planned")
+    assert "which this one ends" in shown.html.read_text(encoding="utf-8")
+    assert state_of(run(platform, "service_restart", "rolling-restart")) == ("complete", "verified")
+    assert not (platform.control / LIST).exists()
+
+
+def kill_kernel() -> None:
+    """As the kernel of the system does it to one that takes too much memory."""
+    found = [int(pid) for pid in children_of(os.getpid()) if b"ipykernel" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert found
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+
+
+def children_of(parent: int) -> list[str]:
+    """Of every thread of it."""
+    return [
+        pid
+        for task in Path(f"/proc/{parent}/task").iterdir()
+        for pid in (task / "children").read_text(encoding="ascii").split()
+    ]
 
 
 def test_rollback_shows_both_versions_and_goes_back(platform: Sandbox) -> None:
