@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import ipaddress
+import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from importlib import resources
@@ -17,7 +18,7 @@ import httpx
 from flowrex_ops.errors import MitigationRefusedError, ParameterError, VerificationError
 from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.guard import Mitigation
-from flowrex_ops.mitigations.proxy import ProxyControl
+from flowrex_ops.mitigations.proxy import CONSECUTIVE, ProxyControl
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Target
 from flowrex_ops.sources.managed import head_of, parse_head
@@ -26,6 +27,7 @@ HTTP, SERVER, PAGE = "http-maintenance.conf", "server-maintenance.conf", "flowre
 HEADER = "X-Flowrex-Maintenance"
 PURPOSE = "maintenance"
 MOST_PAGE_BYTES = 1_000_000
+OLD_WORKERS_SECONDS = 1.0
 _ACME = "~^/.well-known/acme-challenge/"
 """A certificate that is renewed meanwhile must stay possible (RFC 8555, 8.3)."""
 
@@ -203,9 +205,16 @@ class MaintenanceOff(_Maintenance):
     def apply(self, target: Target) -> str:
         if not {HTTP, SERVER, PAGE} & set(self._proxy.read()) and self._is_off():
             return "it was off already"
-        self._proxy.change({HTTP: None, SERVER: None}, self._is_off)
+        self._proxy.change({HTTP: None, SERVER: None}, self._stays_off)
         self._proxy.discard(PAGE)  # not before: an old worker would answer 404 in its place
         return f"the page is gone; it was {target.identity[2]}"
+
+    def _stays_off(self) -> bool:
+        """Off, and still off once the workers from before the reload had their time (about 150 ms)."""
+        if not self._is_off():
+            return False
+        time.sleep(OLD_WORKERS_SECONDS / CONSECUTIVE)
+        return True
 
     def verify(self, plan: Plan) -> str:  # noqa: ARG002  # one target, always the same
         if not wait_until(self._is_off, seconds=5.0):
