@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
 from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
 from flowrex_ops.errors import ParameterError
-
-if TYPE_CHECKING:
-    from flowrex_ops.record.events import OnEvent
-    from flowrex_ops.record.result import RunResult
 
 EXIT_FOUND = 3
 
@@ -47,6 +42,7 @@ def run(
     Example: flowrex-ops run database_connections --approve terminate-root-blocker --operator ada
     """
     from flowrex_ops.cli.report import LiveReport, is_terminal, summary
+    from flowrex_ops.record.runbook import run_runbook
 
     limit = _severity(fail_on)
     given = parse_parameters(parameter or ())
@@ -75,36 +71,6 @@ def triage(
     Example: flowrex-ops triage --fail-on P1
     """
     run("triage", parameter, incident, settings=settings, fail_on=fail_on, as_json=as_json)
-
-
-def run_runbook(name: str, given: Mapping[str, Any], *, on_event: OnEvent | None = None) -> RunResult:
-    """Validate everything, then run: nothing is started for a request that cannot be right."""
-    from flowrex_ops.catalog import get_runbook
-    from flowrex_ops.ledger.redaction import Redactor
-    from flowrex_ops.parameters import validate
-    from flowrex_ops.record.events import ignore
-    from flowrex_ops.record.run import run_notebook
-    from flowrex_ops.settings import find_file, load
-
-    runbook = get_runbook(name)
-    parameters = validate(runbook, given)
-    settings = load(parameters.get("settings") or None)
-    file = find_file(parameters.get("settings") or None)
-    if file and "settings" in {parameter.name for parameter in runbook.parameters}:
-        parameters["settings"] = str(file)
-    return run_notebook(
-        runbook.path,
-        parameters,
-        folder=settings.outputs,
-        incident_id=parameters.get("incident_id") or None,
-        runbook=runbook.slug,
-        title=runbook.title,
-        settings=settings,
-        redactor=Redactor(settings.secret_values()),
-        on_event=on_event or ignore,
-        cwd=Path.cwd(),
-        preload="flowrex_ops.preload",
-    )
 
 
 def parse_parameters(items: Sequence[str]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flowrex_ops.cli.run import run_runbook
 from flowrex_ops.errors import SandboxError
+from flowrex_ops.record.events import OnEvent, ignore
+from flowrex_ops.record.runbook import run_runbook
 
 if TYPE_CHECKING:
-    from flowrex_ops.record.events import OnEvent
     from flowrex_ops.record.result import RunResult
     from flowrex_ops.sandbox import Sandbox
     from flowrex_ops.sandbox.drill import Drill
@@ -102,7 +102,7 @@ def play(
     *,
     approve: Sequence[str] = (),
     on_progress: Callable[[str], None],
-    on_event: OnEvent | None = None,
+    on_event: OnEvent = ignore,
     heal: bool = True,
 ) -> Score:
     """Inject *drill* into a running sandbox, run its runbook, and heal; the sandbox stays up."""

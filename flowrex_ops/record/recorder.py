@@ -20,7 +20,7 @@ from flowrex_ops.record.outcome import Findings
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What is known of a run before it starts."""
+    """What is known of a run before it starts; ``trigger`` is what asked for it where that was no person."""
 
     runbook: str
     title: str
@@ -29,6 +29,7 @@ class RunFacts:
     platform: str
     host: str
     versions: Mapping[str, str]
+    trigger: str = ""
 
 
 class Recorder:
@@ -121,6 +122,7 @@ class Recorder:
             "ended": self._ended.isoformat(timespec="milliseconds") if self._ended else None,
             "seconds": round((self._ended - self._started).total_seconds(), 3) if self._ended else None,
             "operator": facts.operator,
+            "trigger": facts.trigger,
             "host": facts.host,
             "parameters": dict(facts.parameters),
             "versions": dict(facts.versions),

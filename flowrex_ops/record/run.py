@@ -58,18 +58,19 @@ def run_notebook(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     preload: str = "",
+    trigger: str = "",
 ) -> RunResult:
     """Execute *notebook_path* with *parameters* (validated, JSON values) into a new record under *folder*.
 
     Whatever happens to a cell, the kernel, a limit or the runner (signals) is told by the result's ``status`` and by
     the record. *incident_id* ``None`` opens an incident. Limits default to the settings'; *cwd* (of the kernel) to
-    the present folder; *environment* is added to the kernel's, which imports the module *preload* as it starts. Blocking; several may run in threads or processes.
+    the present folder; *environment* is added to the kernel's, which imports the module *preload* as it starts. *trigger* says what asked for the run where that was no person. Blocking; several may run in threads or processes.
 
     Raises NotebookError for a file that is not a notebook, RecordError where the record cannot be written: what was
     written before is then intact and says that the run did not finish.
     """
     notebook = read_notebook(notebook_path)
-    facts = _facts(runbook, title, parameters, settings)
+    facts = _facts(runbook, title, parameters, settings, trigger)
     slot = allocate(open_incident(folder, incident_id, title=title), runbook)
     limits = (cell_seconds or settings.limits.cell_seconds, run_seconds or settings.limits.run_seconds)
     try:
@@ -183,7 +184,7 @@ def _note(slot: Slot, redactor: Redactor, kind: str, text: str, **more: Any) -> 
     timeline.append(slot.incident, {"kind": kind, "text": redactor.text(text), "record": slot.id, **more})
 
 
-def _facts(runbook: str, title: str, parameters: Mapping[str, Any], settings: Settings) -> RunFacts:
+def _facts(runbook: str, title: str, parameters: Mapping[str, Any], settings: Settings, trigger: str) -> RunFacts:
     return RunFacts(
         runbook=runbook,
         title=title,
@@ -192,6 +193,7 @@ def _facts(runbook: str, title: str, parameters: Mapping[str, Any], settings: Se
         platform=settings.platform,
         host=socket.gethostname(),
         versions={"flowrex_ops": version("flowrex-ops"), "python": platform.python_version()},
+        trigger=trigger,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flowrex_ops.cli.run import run_runbook
+from flowrex_ops.record.runbook import run_runbook
 from flowrex_ops.sandbox.sandbox import to_toml
 
 

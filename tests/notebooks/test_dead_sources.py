@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flowrex_ops.cli.run import run_runbook
+from flowrex_ops.record.runbook import run_runbook
 
 SECRETS = ("s3cret-pw", "t0p-s3cret-token")
 SETTINGS = """

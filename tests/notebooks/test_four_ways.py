@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from flowrex_ops.catalog import get_runbook
-from flowrex_ops.cli.run import run_runbook
 from flowrex_ops.model import OUTCOME_MIME_TYPE
+from flowrex_ops.record.runbook import run_runbook
 from flowrex_ops.sandbox import Sandbox
 
 RUNBOOK = get_runbook("database_connections")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from flowrex_ops.cli.run import run_runbook
 from flowrex_ops.mitigations.rotation import LIST
 from flowrex_ops.record.result import RunResult
+from flowrex_ops.record.runbook import run_runbook
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox.faults import heal
 from flowrex_ops.sandbox.faults.release import deploy

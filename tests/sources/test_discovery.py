@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowrex_ops.checks.sessions import with_replica
-from flowrex_ops.cli.run import run_runbook
+from flowrex_ops.record.runbook import run_runbook
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.settings import load
 from flowrex_ops.sources.endpoints import discover, unambiguous_addresses
