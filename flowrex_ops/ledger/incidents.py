@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from flowrex_ops.errors import RecordError
 from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.files import locked, record_error, sync_folder, write_atomic
+from flowrex_ops.ledger.files import record_error, sync_folder, write_atomic
 
 INCIDENT_ID = re.compile(r"INC-(\d{8}-\d{4})-[0-9a-f]{4}")
 """An incident's id: ``INC-YYYYMMDD-HHMM-xxxx``."""
 INCIDENT_FILE = "incident.json"
+INVESTIGATING = "Investigating"
+"""The status in which each incident begins."""
+CHANGED = "incident-changed"
+"""Kind of the timeline's lines about a change: ``{"by", "changes": {name: {"was", "is"}}}``."""
+_UNTOLD = frozenset({"runbooks"})
+"""What has lines of its own on the timeline."""
 
 
 def open_incident(outputs: Path, incident_id: str | None, *, title: str = "") -> Path:
@@ -24,7 +31,7 @@ def open_incident(outputs: Path, incident_id: str | None, *, title: str = "") ->
     RecordError for an id that does not exist or has another shape, and for a folder that cannot be written.
     """
     if incident_id is None:
-        return _new_incident(outputs.absolute(), title)
+        return new_incident(outputs, {"title": title})
     if not INCIDENT_ID.fullmatch(incident_id):
         raise RecordError(
             f"'{incident_id}' is not an incident id such as INC-20260102-0304-a1b2; leave it out for a new one"
@@ -45,19 +52,44 @@ def read_incident(incident: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def change_incident(
+    incident: Path, decide: Callable[[dict[str, Any]], tuple[Mapping[str, Any], str]], *, by: str
+) -> dict[str, Any]:
+    """Change ``incident.json`` as *decide* says, and tell old and new on the timeline first; what it says then.
+
+    *decide* gets the present values under the incident's lock, so that two who change it at once lose nothing, and returns
+    the new ones (already redacted) with a line for people. Nothing is written where nothing changes.
+    """
+    with timeline.writing(incident) as write:
+        value = read_incident(incident)
+        wanted, text = decide(dict(value))
+        changes = {name: new for name, new in wanted.items() if value.get(name) != new}
+        if not changes:
+            return value
+        told = {name: {"was": value.get(name), "is": new} for name, new in changes.items() if name not in _UNTOLD}
+        if told:
+            write({"kind": CHANGED, "text": text, "by": by, "changes": told})
+        value |= changes
+        write_atomic(incident / INCIDENT_FILE, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+        return value
+
+
 def update_incident(incident: Path, *, runbook: str, title: str, severity: str | None) -> None:
     """Note in ``incident.json`` that *runbook* ran; the severity only ever gets worse by itself."""
-    with locked(incident / timeline.FILE):
-        value = read_incident(incident)
-        value["runbooks"] = {**value.get("runbooks", {}), runbook: title}
+
+    def decide(value: dict[str, Any]) -> tuple[Mapping[str, Any], str]:
         known = [level for level in (value.get("severity"), severity) if level]
-        value["severity"] = min(known, default=None)
-        write_atomic(incident / INCIDENT_FILE, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+        level = min(known, default=None)
+        return {"runbooks": {**value.get("runbooks", {}), runbook: title}, "severity": level}, f"severity {level}"
+
+    change_incident(incident, decide, by=runbook)
 
 
-def _new_incident(outputs: Path, title: str) -> Path:
-    started = datetime.now(UTC)
-    stamp = f"{started:%Y%m%d-%H%M}"
+def new_incident(outputs: Path, facts: Mapping[str, Any], *, by: str = "") -> Path:
+    """The folder of a new incident that *facts* (already redacted) are written of; RecordError where it cannot be."""
+    opened = datetime.now(UTC)
+    stamp = f"{opened:%Y%m%d-%H%M}"
+    outputs = outputs.absolute()
     try:
         outputs.mkdir(parents=True, exist_ok=True)
         folder = _exclusive_folder(outputs, stamp)
@@ -65,15 +97,18 @@ def _new_incident(outputs: Path, title: str) -> Path:
         raise record_error(error, outputs) from error
     incident: dict[str, Any] = {
         "id": folder.name,
-        "status": "open",
+        "status": INVESTIGATING,
         "severity": None,
-        "started": started.isoformat(timespec="seconds"),
+        "started": opened.isoformat(timespec="seconds"),
+        "opened": opened.isoformat(timespec="seconds"),
         "channel": f"#incident-{stamp}",
-        "title": title,
+        "title": "",
         "runbooks": {},
+        **facts,
     }
     write_atomic(folder / INCIDENT_FILE, json.dumps(incident, indent=1, ensure_ascii=False) + "\n")
-    timeline.append(folder, {"kind": "incident", "text": f"incident {folder.name} opened"})
+    about = {"by": by, "severity": incident["severity"]} if by else {}
+    timeline.append(folder, {"kind": "incident", "text": f"incident {folder.name} opened", **about})
     return folder
 
 

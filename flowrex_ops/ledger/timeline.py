@@ -6,10 +6,11 @@ members as canonical JSON, ``prev`` is the hash of the line before (64 zeros on 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,25 @@ def append(folder: Path, event: Mapping[str, Any]) -> dict[str, Any]:
     Safe from several processes at once. A line that a crash cut in half is closed off first, so that it stays
     visible to ``verify`` and the chain goes on after it. RecordError where the disk is full.
     """
+    with writing(folder) as write:
+        return write(event)
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], dict[str, Any]]]:
+    """Hold the incident's lock and yield what ``append`` does: nobody else changes anything of it meanwhile."""
     path = folder / FILE
     with locked(path) as descriptor:
-        seq, previous, torn = _tail(path)
-        line = {"seq": seq, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **event, "prev": previous}
-        line["hash"] = _hash(line)
-        raw = (b"\n" if torn else b"") + json.dumps(line, ensure_ascii=False).encode() + b"\n"
-        _write(descriptor, raw, path)
-    return line
+
+        def write(event: Mapping[str, Any]) -> dict[str, Any]:
+            seq, previous, torn = _tail(path)
+            line = {"seq": seq, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **event, "prev": previous}
+            line["hash"] = _hash(line)
+            raw = (b"\n" if torn else b"") + json.dumps(line, ensure_ascii=False).encode() + b"\n"
+            _write(descriptor, raw, path)
+            return line
+
+        yield write
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ class TestIncident:
     def test_new_incident_says_what_a_person_needs(self, incident: Path) -> None:
         said = read_incident(incident)
         assert said["id"] == incident.name
-        assert said["status"] == "open"
+        assert said["status"] == "Investigating"
         assert said["channel"] == f"#incident-{incident.name[4:17]}"
 
     def test_an_id_of_another_shape_is_refused(self, tmp_path: Path) -> None:
