@@ -12,7 +12,7 @@ FLAGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test matrix lint bench check sandbox-up sandbox-down notebooks clean
+.PHONY: help setup drill drills test matrix lint bench check sandbox-up sandbox-down notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ drill: $(READY) ## inject SCENARIO into a sandbox of STACK, run its runbook, lea
 
 test: $(READY) ## run the whole suite
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadscope $(FLAGS)
+
+drills: $(READY) ## play every drill on every stack that it is for; 'test' plays each on one
+	@FLOWREX_DRILLS=whole $(BIN)/python -m pytest tests/drills -n $(WORKERS) --dist loadscope $(FLAGS)
 
 matrix: $(READY) ## run every runbook with every source and every pair of sources down or hanging, in all ways
 	@FLOWREX_MATRIX=whole $(BIN)/python -m pytest tests/notebooks/test_dead_source_matrix.py $(FLAGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from xdist.scheduler import LoadScopeScheduling
 from flowrex_ops import sandbox
 from flowrex_ops.sandbox import Sandbox, drills
 
+STACKS = ("compose", "supervisor")
+
 
 class StackScheduling(LoadScopeScheduling):
     """Side by side (``-n 2``) each stack's sandbox belongs to one worker, and stays up there; the rest goes file by file.
@@ -23,11 +26,24 @@ class StackScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, name = nodeid.partition("::")
-        text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
-        for stack in ("compose", "supervisor"):
-            if f"[{stack}" in name or ("[" not in name and f"{stack}_sandbox" in text):
-                return stack
-        return "supervisor" if "locked_up" in text or "supervisor_sandbox" in text else file
+        return stack_of(name, (Path(__file__).parents[1] / file).read_text(encoding="utf-8")) or file
+
+
+def stack_of(name: str, text: str) -> str:
+    """The stack whose sandbox the test *name* of a file with this *text* needs; empty where it needs none.
+
+    The id names it, or the function's own arguments, or there is but one in the whole file. A test in the wrong worker
+    brings up a sandbox more, which costs everybody else their time limits.
+    """
+    for stack in STACKS:
+        if f"[{stack}" in name or f"-{stack}]" in name or f"-{stack}-" in name:
+            return stack
+    function = re.search(rf"def {name.rpartition('::')[2].partition('[')[0]}\((.*?)\)", text, re.DOTALL)
+    for part in (function[1] if function else "", text.replace("locked_up", "supervisor_sandbox")):
+        named = [stack for stack in STACKS if f"{stack}_sandbox" in part]
+        if len(named) == 1:
+            return named[0]
+    return "supervisor" if named or "any_sandbox" in text else ""
 
 
 @pytest.hookimpl(optionalhook=True)
