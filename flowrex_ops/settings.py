@@ -206,6 +206,19 @@ class GrafanaSettings(_Section):
     tags: tuple[str, ...] = ("flowrex-ops",)
 
 
+class NotifySettings(_Section):
+    """Who can be told: names and apprise URLs. A receiver named like a role (``team-lead``) gets that role's reminders.
+
+    ``default`` are those that a message goes to where none is named; all of them where that is empty, too.
+    """
+
+    urls: Mapping[str, SecretStr] = Field(default_factory=dict)
+    default: tuple[str, ...] = ()
+    seconds: float = Field(default=10.0, gt=0, le=60)
+    attempts: int = Field(default=3, ge=1, le=10)
+    retry_seconds: float = Field(default=0.5, ge=0)
+
+
 class PrometheusSettings(_Section):
     """``url`` of Prometheus; without it the published ``port`` of ``service`` is asked."""
 
@@ -280,6 +293,7 @@ class Settings(BaseSettings):
     prometheus: PrometheusSettings = PrometheusSettings()
     sentry: SentrySettings = SentrySettings()
     grafana: GrafanaSettings = GrafanaSettings()
+    notify: NotifySettings = NotifySettings()
     status_pages: Mapping[str, str] = Field(default_factory=lambda: dict(STATUS_PAGES))
     limits: LimitSettings = LimitSettings()
     rollback: RollbackSettings = RollbackSettings()
@@ -305,9 +319,18 @@ class Settings(BaseSettings):
     def secret_values(self) -> tuple[str, ...]:
         """Every secret value in these settings, for redaction: whole values and the passwords inside DSNs and URLs."""
         found: set[str] = set()
-        for section in (self.postgres, self.redis, self.broker, self.sentry, self.grafana, self.redaction):
+        for section in (
+            self.postgres,
+            self.redis,
+            self.broker,
+            self.sentry,
+            self.grafana,
+            self.notify,
+            self.redaction,
+        ):
             for value in section.__dict__.values():
-                for secret in value if isinstance(value, tuple) else (value,):
+                several = list(value.values()) if isinstance(value, Mapping) else value
+                for secret in several if isinstance(several, tuple | list) else (several,):
                     if isinstance(secret, SecretStr):
                         found.update(_secret_parts(secret.get_secret_value()))
         return tuple(sorted(found, key=len, reverse=True))

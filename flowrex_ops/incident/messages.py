@@ -1,11 +1,17 @@
-"""What to tell people, filled in from what was found. Pure text: sending is for the engineer who read it."""
+"""What to tell people: the playbook's three templates, filled in from what was found and from the incident's facts. Pure text.
+
+What only people know, and nobody has said, stands in square brackets; such a text is not sent.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from flowrex_ops.durations import format_seconds
+from flowrex_ops.incident.facts import Incident
 from flowrex_ops.model import MitigationState
 
 NO_FINDING = "No cause was confirmed; the search goes on."
@@ -47,3 +53,68 @@ def update(outcome: Mapping[str, Any]) -> str:
         "Next update in [X] minutes.",
     ]
     return "\n".join(lines)
+
+
+KINDS = ("initial", "update", "resolved")
+_GAP = re.compile(r"\[[^\]\n]+\]")
+_MARKER = re.compile(r"\[redacted:[a-z-]+\]")
+
+
+def compose(kind: str, incident: Incident, *, done: str = "", now: datetime | None = None) -> str:
+    """The message of *kind* (one of ``KINDS``) about *incident*; *done* is what was changed (``slug verified``), if anything."""
+    return {"initial": _initial, "update": _update, "resolved": _resolved}[kind](
+        incident, done, now or datetime.now(UTC)
+    )
+
+
+def gaps(text: str) -> list[str]:
+    """What is still to be said in *text*: the parts in square brackets."""
+    return [gap for gap in _GAP.findall(text) if not _MARKER.fullmatch(gap)]
+
+
+def _initial(incident: Incident, _done: str, _now: datetime) -> str:
+    lines = [
+        "🚨 INCIDENT DETECTED",
+        "",
+        f"Severity: {incident.severity or '[P0 to P3]'}",
+        f"Service: {incident.service or '[service]'}",
+        f"Impact: {incident.impact or '[what users cannot do, and how many]'}",
+        f"Started: {incident.started:%H:%M} UTC",
+        "",
+        f"We are looking into it.{_next(incident)}",
+    ]
+    return "\n".join(lines)
+
+
+def _update(incident: Incident, done: str, _now: datetime) -> str:
+    lines = [
+        "📋 INCIDENT UPDATE",
+        "",
+        f"Status: {incident.status.value}",
+        f"Impact: {incident.impact or '[what users cannot do now, and how many]'}",
+        f"Root Cause: {incident.root_cause or 'not known yet'}",
+        *([f"Done: {done}"] if done else []),
+        f"ETA: {incident.eta or 'not known yet'}",
+        "",
+        _next(incident).strip() or "[when the next update comes]",
+    ]
+    return "\n".join(lines)
+
+
+def _resolved(incident: Incident, done: str, now: datetime) -> str:
+    ended = incident.resolved or now
+    lines = [
+        "✅ INCIDENT RESOLVED",
+        "",
+        f"Duration: {format_seconds((ended - incident.started).total_seconds())}",
+        f"Impact: {incident.impact or '[what users could not do, and how many]'}",
+        f"Root Cause: {incident.root_cause or '[why it happened]'}",
+        f"Resolution: {incident.resolution or done or '[what was done]'}",
+        "",
+        "A post-mortem follows.",
+    ]
+    return "\n".join(lines)
+
+
+def _next(incident: Incident) -> str:
+    return f" Next update at {incident.next_update:%H:%M} UTC." if incident.next_update else ""

@@ -33,7 +33,7 @@ MATRIX: Mapping[Severity, tuple[timedelta | str, ...]] = {
 }
 """The playbook's escalation matrix, a time after it was noticed for each of ``ROLES``."""
 
-_UNRESOLVED_AFTER = timedelta(hours=4)
+UNRESOLVED_AFTER = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +88,4 @@ def channel(noticed: datetime) -> str:
 def _by(due: timedelta | str, noticed: datetime) -> str:
     if isinstance(due, timedelta):
         return _NOW if not due else f"{(noticed + due).astimezone(UTC):%H:%M} UTC"
-    return due + f"{(noticed + _UNRESOLVED_AFTER).astimezone(UTC):%H:%M} UTC" if due.startswith("if") else due
+    return due + f"{(noticed + UNRESOLVED_AFTER).astimezone(UTC):%H:%M} UTC" if due.startswith("if") else due
