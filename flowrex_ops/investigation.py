@@ -117,6 +117,14 @@ class Investigation:
         investigation._show_opening()
         return investigation
 
+    @classmethod
+    def for_readings(cls, name: str, settings: Settings) -> Investigation:
+        """One that reads and shows nothing, for what is no notebook; close its ``database`` afterwards."""
+        ledger = Ledger(settings.outputs, None, name, Redactor(settings.secret_values()), sealed_by_runner=True)
+        return cls(
+            name, settings, discover(settings), since="30m", approval=Approval({}), ledger=ledger, notebook=Notebook()
+        )
+
     def _open_sources(self) -> None:
         limits, endpoints = self.settings.limits, self.endpoints
         self._finder = ReplicaFinder(self.settings, endpoints.stack, endpoints.replicas)

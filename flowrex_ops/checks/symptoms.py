@@ -24,6 +24,7 @@ ROOT_FIRST = (
 """Of runbooks that explain symptoms of equal severity: a database that is full makes trades fail, and both make 5xx."""
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
+SENTRY = "new issues in Sentry"
 READY = 200
 MOST = 0.5
 """From this share of failing requests or trades on it is P1 by the playbook's table, below it P2."""
@@ -65,7 +66,7 @@ def find_symptoms(
     rows = [
         _row("users get no good answer", "error_rate", _front_door, survey.front_door),
         _row("5xx among the backend's answers", "error_rate", lambda log: _errors(log, error_share), survey.log),
-        _row("new issues in Sentry", "error_rate", _issues, survey.issues),
+        _row(SENTRY, "error_rate", _issues, survey.issues),
         _row("backend replicas are not ready", "database_connections", _unready, survey.health),
         _row("connection pools are full", "database_connections", _pools, survey.pools),
         _row("the log speaks of the connection pool", "database_connections", _pool_errors, survey.log),

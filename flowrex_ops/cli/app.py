@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flowrex_ops.cli import backup, doctor, drill, notebooks, records, run, runbooks, sandbox
+from flowrex_ops.cli import backup, doctor, drill, incident, message, notebooks, records, run, runbooks, sandbox
 
 app = typer.Typer(
     name="flowrex-ops",
@@ -23,6 +23,8 @@ app.command()(run.run)
 app.command()(run.triage)
 app.command()(backup.backup)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(notebooks.notebooks)
+app.add_typer(incident.app, name="incident")
+app.command()(message.message)
 app.add_typer(records.app, name="records")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(drill.app, name="drill")

@@ -36,7 +36,8 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     application_role), redis (url, service), backend (service, port, urls, pool_size), front_door (url, path, service,
     port), tls (endpoints, ca_file, warn_days, service, port), certbot (service, program, server, webroot, seconds), broker (url, token, account), proxy (service, port,
     program, configuration, control, control_inside, websocket_url, websocket_path), prometheus (url, service, port),
-    sentry (url, organization, project, token), grafana (url, token, dashboard_uid, tags), status_pages (name = url), contacts (role = contact), limits
+    sentry (url, organization, project, token), grafana (url, token, dashboard_uid, tags), status_pages (name = url), contacts (role = contact),
+    notify (urls, default, seconds, attempts, retry_seconds), limits
     (reading_seconds, log_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), rollback (script,
     script_seconds), backup (folder, binaries, seconds, services, probe_path), redaction (values).
     What is left out is discovered from the running compose project.

@@ -6,13 +6,16 @@ once neither loses a word.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from flowrex_ops.errors import ParameterError
+from flowrex_ops.incident.escalation import KIND as ESCALATION
+from flowrex_ops.incident.escalation import key
 from flowrex_ops.incident.facts import TEXTS, Incident, Status
+from flowrex_ops.incident.severity import ROLES
 from flowrex_ops.ledger import timeline
 from flowrex_ops.ledger.incidents import change_incident, new_incident, open_incident, read_incident
 from flowrex_ops.ledger.manifest import write_manifest
@@ -76,6 +79,17 @@ def note_alert(folder: Path, alert: Mapping[str, Any], *, state: str, redactor: 
     if state == "firing" and level in {one.value for one in Severity}:
         change_incident(folder, lambda value: _worse(value, level), by=f"alert {facts.get('alertname')}")
     write_manifest(folder)
+
+
+def note_told(folder: Path, roles: Sequence[str], *, by: str) -> None:
+    """Note that *roles* of the escalation matrix were told. ParameterError for one that it does not have."""
+    known = {key(role): role for role in ROLES}
+    unknown = [role for role in roles if key(role) not in known]
+    if unknown:
+        raise ParameterError(f"--told: '{unknown[0]}' is not in the escalation matrix; give {', '.join(ROLES)}")
+    for role in roles:
+        told = known[key(role)]
+        timeline.append(folder, {"kind": ESCALATION, "text": f"{told} told", "role": told, "by": by})
 
 
 def load(outputs: Path, wanted: str) -> tuple[Path, Incident]:

@@ -7,7 +7,6 @@ imported while it does.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ from flowrex_ops.ledger.evidence import VARIABLE
 from flowrex_ops.ledger.files import READ_ONLY, write_atomic
 from flowrex_ops.ledger.incidents import open_incident, update_incident
 from flowrex_ops.ledger.manifest import write_manifest
+from flowrex_ops.ledger.people import login_name
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.record.archive import Slot, allocate
 from flowrex_ops.record.events import OnEvent, RunFinished, ignore
@@ -189,19 +189,12 @@ def _facts(runbook: str, title: str, parameters: Mapping[str, Any], settings: Se
         runbook=runbook,
         title=title,
         parameters=parameters,
-        operator=str(parameters.get("operator") or "") or _login_name(),
+        operator=str(parameters.get("operator") or "") or login_name(),
         platform=settings.platform,
         host=socket.gethostname(),
         versions={"flowrex_ops": version("flowrex-ops"), "python": platform.python_version()},
         trigger=trigger,
     )
-
-
-def _login_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
 
 
 def _warm_up() -> None:

@@ -101,7 +101,7 @@ class TestRecord:
         assert verify(bench.outputs / first.incident) == []
         assert read_incident(bench.outputs / first.incident)["severity"] == "P1"
         kinds = [line["kind"] for line in timeline.read(bench.outputs / first.incident)]
-        assert kinds == ["incident", "run-started", "run-finished", "run-started", "run-finished"]
+        assert kinds == ["incident", "run-started", "run-finished", "run-started", "incident-changed", "run-finished"]
 
     def test_kernel_knows_its_record(self, bench: Bench) -> None:
         source = "from flowrex_ops.ledger.evidence import kernel_record; print(kernel_record().record)"

@@ -1,0 +1,100 @@
+"""Resolves an incident: works through its checklist, does what a tool can do, asks for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from flowrex_ops.errors import ParameterError
+from flowrex_ops.incident import lifecycle
+from flowrex_ops.incident.resolution import ASKED, CONFIRMED, VERIFIED, WATCHED, Item, answer
+from flowrex_ops.incident.watch import NOT_WELL, UNKNOWN, WELL, watch
+from flowrex_ops.ledger import timeline
+from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.model import RunStatus
+from flowrex_ops.settings import Settings
+
+Ask = Callable[[str], bool]
+
+
+class Closing:
+    """The checklist of the incident in *folder*. Everything that is done stands on its timeline: a second try goes on from there."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        settings_file: str,
+        *,
+        by: str,
+        minutes: float,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._settings_file = settings_file
+        self._by = by
+        self._minutes = minutes
+        self._tell = tell
+        self._redactor = Redactor(settings.secret_values())
+
+    @property
+    def items(self) -> list[Item]:
+        """The checklist as it stands now."""
+        return answer(timeline.read(self._folder), minutes=self._minutes)
+
+    def confirm(self, names: Sequence[str]) -> None:
+        """Somebody says that these are done. ParameterError for what is no item that people confirm."""
+        unknown = [name for name in names if name not in ASKED]
+        if unknown:
+            raise ParameterError(
+                f"--confirm: '{unknown[0]}' is not an item that people confirm; give {', '.join(ASKED)}"
+            )
+        for name in names:
+            event = {"kind": CONFIRMED, "text": f"{ASKED[name]}, says {self._by}", "item": name, "by": self._by}
+            timeline.append(self._folder, self._redactor.json(event))
+
+    def work(self, *, watch_every_seconds: float | None, ask: Ask | None = None) -> list[Item]:
+        """Do what is open and can be done: run triage, watch (where it may), ask (where there is somebody)."""
+        open_ones = {item.name for item in self.items if not item.done}
+        if VERIFIED in open_ones:
+            self._verify()
+        if WATCHED in open_ones and watch_every_seconds is not None:
+            watch(
+                self._folder,
+                self._settings,
+                minutes=self._minutes,
+                every_seconds=watch_every_seconds,
+                on_look=lambda state, says: self._tell(f"  {state}: {says}"),
+            )
+        for name in ASKED if ask else ():
+            if name in open_ones and ask and ask(f"{ASKED[name]}?"):
+                self.confirm([name])
+        return self.items
+
+    def close(self, items: Sequence[Item], *, anyway: str = "") -> bool:
+        """Mark it resolved where all *items* are done, or *anyway* says why not all have to be; whether it is resolved."""
+        open_ones = [item.name for item in items if not item.done]
+        if open_ones and not anyway:
+            return False
+        text = "resolved: every item of the checklist is done"
+        if open_ones:
+            text = f"resolved with {', '.join(open_ones)} open: {anyway}"
+        lifecycle.close(self._folder, by=self._by, text=text, redactor=self._redactor)
+        return True
+
+    def _verify(self) -> None:
+        """A run of triage in this incident; well is a complete one without a finding."""
+        from flowrex_ops.record.runbook import run_runbook
+
+        self._tell("  running triage")
+        given = {"incident_id": self._folder.name, "operator": self._by, "settings": self._settings_file}
+        result = run_runbook("triage", {name: value for name, value in given.items() if value}, trigger="resolve")
+        if result.findings or result.severity:
+            state, text = NOT_WELL, f"not well: {result.diagnosis or result.severity}"
+        elif result.status is RunStatus.COMPLETE:
+            state, text = WELL, "nothing found, everything ruled out"
+        else:
+            state, text = UNKNOWN, f"the run is {result.status.value}: what could not be looked at is not healthy"
+        event = {"kind": "health-run", "text": text, "state": state, "record": result.id, "by": self._by}
+        timeline.append(self._folder, self._redactor.json(event))

@@ -1,0 +1,110 @@
+"""Who is due, who is overdue, who was told; and each is reminded once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrex_ops.incident.escalation import get_deadlines
+from flowrex_ops.incident.facts import Incident, Status
+from flowrex_ops.incident.lifecycle import note_told, open_new
+from flowrex_ops.incident.reminders import remind
+from flowrex_ops.ledger import timeline
+from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.model import Severity
+from flowrex_ops.settings import Settings
+
+OPENED = datetime(2026, 1, 30, 16, 0, tzinfo=UTC)
+"""A Friday."""
+
+
+def incident(severity: str | None, **more: Any) -> Incident:
+    known: dict[str, Any] = {"status": Status.INVESTIGATING, "started": OPENED, "opened": OPENED}
+    return Incident("INC-20260130-1600-abcd", severity=Severity(severity) if severity else None, **known | more)
+
+
+def due(one: Incident, minutes: float, *lines: Mapping[str, Any]) -> dict[str, str]:
+    found = get_deadlines(one, lines, contacts={"team-lead": "+49 1"}, now=OPENED + timedelta(minutes=minutes))
+    return {f"{deadline.role} {deadline.by:%a %H:%M}": deadline.state for deadline in found}
+
+
+@pytest.mark.parametrize(
+    ("severity", "minutes", "expected"),
+    [
+        (
+            "P0",
+            10,
+            {"On-call engineer Fri 16:00": "overdue", "Team lead Fri 16:00": "overdue", "Management Fri 16:15": "due"},
+        ),
+        (
+            "P1",
+            15,
+            {"On-call engineer Fri 16:00": "overdue", "Team lead Fri 16:15": "overdue", "Management Fri 17:00": "due"},
+        ),
+        ("P2", 59, {"On-call engineer Fri 17:00": "due", "Team lead Fri 20:00": "due"}),
+        ("P3", 60, {"On-call engineer Mon 09:00": "due"}),
+        (None, 60, {}),
+    ],
+)
+def test_the_matrix(severity: str | None, minutes: float, expected: dict[str, str]) -> None:
+    """As the playbook has it; the next business day after a Friday is Monday."""
+    assert due(incident(severity), minutes) == expected
+
+
+def test_whoever_takes_command_is_told() -> None:
+    """The on-call engineer who commands needs no call."""
+    assert due(incident("P1", roles={"commander": "ada"}), 1)["On-call engineer Fri 16:00"] == "told"
+
+
+def test_who_was_told_is_not_overdue() -> None:
+    """By the timeline, however the role is spelled."""
+    assert due(incident("P1"), 60, {"kind": "escalation", "role": "team-lead"})["Team lead Fri 16:15"] == "told"
+
+
+def test_nobody_is_due_once_it_is_over() -> None:
+    """A resolved incident calls nobody."""
+    assert due(incident("P0", status=Status.RESOLVED), 60) == {}
+
+
+@pytest.mark.parametrize(
+    ("was", "expected"),
+    [("P2", "Team lead Fri 16:45"), ("P0", "Team lead Fri 16:15"), (None, "Team lead Fri 16:45")],
+)
+def test_time_counts_from_when_it_became_so_severe(was: str | None, expected: str) -> None:
+    """Raised to P1 at 16:30, the team lead has until 16:45; lowered to P1, the time ran since it was opened."""
+    at = (OPENED + timedelta(minutes=30)).isoformat()
+    change = {"kind": "incident-changed", "at": at, "changes": {"severity": {"was": was, "is": "P1"}}}
+    assert expected in due(incident("P1"), 31, change)
+
+
+class TestReminders:
+    """Written to the timeline once for each role and severity."""
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        return Settings(outputs=tmp_path, contacts={"team lead": "+49 1"})
+
+    @pytest.fixture
+    def folder(self, settings: Settings) -> Path:
+        facts = {"title": "x", "severity": "P1", "roles": {"commander": "ada"}}
+        return open_new(settings.outputs, facts, by="ada", redactor=Redactor())
+
+    def test_each_role_is_reminded_once(self, settings: Settings, folder: Path) -> None:
+        later = datetime.now(UTC) + timedelta(minutes=16)
+        first, second = remind(settings, now=later), remind(settings, now=later)
+        assert [len(first), second] == [1, []]
+        assert first[0].startswith(f"Team lead (+49 1) was to be told of {folder.name} (P1) by ")
+        assert [line["role"] for line in timeline.read(folder) if line["kind"] == "reminder"] == ["Team lead"]
+
+    def test_who_was_told_is_not_reminded(self, settings: Settings, folder: Path) -> None:
+        note_told(folder, ["team lead"], by="ada")
+        assert remind(settings, now=datetime.now(UTC) + timedelta(minutes=16)) == []
+
+    def test_a_damaged_incident_stops_no_other(self, settings: Settings, folder: Path) -> None:
+        other = open_new(settings.outputs, {"title": "y"}, by="ada", redactor=Redactor())
+        (other / "incident.json").write_text("{")
+        assert len(remind(settings, now=datetime.now(UTC) + timedelta(minutes=16))) == 1

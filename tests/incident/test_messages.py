@@ -1,0 +1,165 @@
+"""The three messages: filled in, kept, and sent to a real receiver only when they are whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from flowrex_ops.errors import ParameterError, SettingsError
+from flowrex_ops.incident.facts import Incident, Status
+from flowrex_ops.incident.lifecycle import load, open_new
+from flowrex_ops.incident.messages import KINDS, compose, gaps
+from flowrex_ops.incident.notify import choose
+from flowrex_ops.incident.outbox import deliver, keep, require_whole
+from flowrex_ops.ledger import timeline
+from flowrex_ops.ledger.manifest import verify
+from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.settings import NotifySettings
+
+STARTED = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
+WHOLE = Incident(
+    "INC-20260131-0412-abcd",
+    Status.MITIGATING,
+    severity="P1",  # type: ignore[arg-type]  # a StrEnum's value
+    started=STARTED,
+    opened=STARTED,
+    service="backend",
+    impact="no orders are filled",
+    root_cause="a report held a lock",
+    resolution="the report has a time limit",
+    resolved=datetime(2026, 1, 31, 5, 40, tzinfo=UTC),
+    next_update=datetime(2026, 1, 31, 4, 45, tzinfo=UTC),
+)
+
+
+class Receiver:
+    """Somebody who is told, over HTTP: apprise's ``json://``. ``fails`` answers are 500 first."""
+
+    def __init__(self, fails: int = 0) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self.asked = 0
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                receiver.asked += 1
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                good = receiver.asked > fails
+                if good:
+                    receiver.heard.append(json.loads(body))
+                self.send_response(200 if good else 500)
+                self.end_headers()
+
+            def log_message(self, *_args: object) -> None:
+                """Silent."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"json://127.0.0.1:{self.server.server_address[1]}/s3cret-path"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """One that answers."""
+    one = Receiver()
+    yield one
+    one.server.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An incident of which all is known that the first message says."""
+    facts = {"title": "Orders time out", "severity": "P1", "service": "backend", "impact": "no orders are filled"}
+    return open_new(tmp_path, facts, by="ada", redactor=Redactor())
+
+
+def settings(**urls: str) -> NotifySettings:
+    return NotifySettings.model_validate(
+        {"urls": {k.replace("_", "-"): v for k, v in urls.items()}, "retry_seconds": 0}
+    )
+
+
+def test_the_first_message() -> None:
+    """By the playbook's template."""
+    lines = ["Severity: P1", "Service: backend", "Impact: no orders are filled", "Started: 04:12 UTC"]
+    assert compose("initial", WHOLE).splitlines()[2:6] == lines
+
+
+def test_the_update() -> None:
+    """The cause as far as known, and when the next one comes."""
+    text = compose("update", WHOLE, done="terminate-root-blocker verified")
+    assert text.splitlines()[2:5] == [
+        "Status: Mitigating",
+        "Impact: no orders are filled",
+        "Root Cause: a report held a lock",
+    ]
+    assert "Done: terminate-root-blocker verified" in text
+    assert "Next update at 04:45 UTC." in text
+
+
+def test_the_last_message() -> None:
+    """From the first suffering to the end."""
+    text = compose("resolved", WHOLE)
+    assert "Duration: 1 h 28 min" in text
+    assert "Resolution: the report has a time limit" in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_nobody_said_stays_marked(kind: str) -> None:
+    """A text with gaps is never sent; a marker of redaction is no gap."""
+    empty = Incident("INC-20260131-0412-abcd", Status.INVESTIGATING, None, STARTED, STARTED)
+    assert gaps(compose(kind, empty))
+    assert gaps(compose(kind, WHOLE) + " [redacted:secret]") == []
+    with pytest.raises(ParameterError, match="the message still says"):
+        require_whole(compose(kind, empty))
+
+
+class TestSending:
+    """Kept before it is sent; each receiver's fate is on the timeline."""
+
+    def send(self, folder: Path, notify: NotifySettings, *names: str) -> list[str]:
+        _, incident = load(folder.parent, folder.name)
+        redactor = Redactor([url.get_secret_value() for url in notify.urls.values()])
+        message = keep(folder, "initial", compose("initial", incident), by="ada", redactor=redactor)
+        receivers = choose(notify, names)
+        sent = deliver(folder, message, receivers, incident=incident, by="ada", settings=notify, redactor=redactor)
+        assert verify(folder) == []
+        return [one.error for one in sent.deliveries]
+
+    def test_arrives_as_it_was_kept(self, folder: Path, receiver: Receiver) -> None:
+        assert self.send(folder, settings(incident=receiver.url)) == [""]
+        kept = (folder / "messages" / "001-initial.txt").read_text()
+        assert receiver.heard[0]["message"].strip() == kept.strip()
+        assert timeline.read(folder)[-1]["text"] == "message 001-initial sent to incident"
+
+    def test_is_tried_again(self, folder: Path) -> None:
+        receiver = Receiver(fails=2)
+        assert self.send(folder, settings(incident=receiver.url)) == [""]
+        assert receiver.asked == 3
+
+    def test_one_that_fails_costs_no_other_and_names_no_url(self, folder: Path, receiver: Receiver) -> None:
+        notify = settings(dead="json://127.0.0.1:9/s3cret-dead", nonsense="no url at all", incident=receiver.url)
+        dead, nonsense, good = self.send(folder, notify)
+        assert dead.endswith("look whether it is up and its URL is right")
+        assert (nonsense, good) == ("its URL is none that apprise understands; correct notify.urls", "")
+        assert all("s3cret" not in path.read_text() for path in folder.rglob("*") if path.is_file())
+
+    def test_a_receiver_named_like_a_role_tells_the_role(self, folder: Path, receiver: Receiver) -> None:
+        self.send(folder, settings(team_lead=receiver.url))
+        assert timeline.read(folder)[-1]["text"] == "Team lead told by message"
+
+    def test_nobody_to_tell_is_said_before_anything_is_written(self) -> None:
+        with pytest.raises(SettingsError, match=r"set notify\.urls\.NAME to an apprise URL"):
+            choose(NotifySettings(), ())
+        with pytest.raises(ParameterError, match="'slak' is no receiver; there are: slack"):
+            choose(settings(slack="json://127.0.0.1:9/"), ("slak",))
