@@ -21,6 +21,9 @@ from flowrex_ops.sources.backups import checksum_file
 from .restoring import clear, make_old_backup, open_vault, quiet, read_generation, require_serving, run
 from .running import investigate, mitigate
 
+STEPS, SWAPPED = 12, 11
+"""Of a restore (``test_restore_kill`` counts them), and the first after which the restored data are the platform's."""
+
 
 @pytest.fixture
 def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
@@ -67,12 +70,19 @@ class TestPostgresStartsAgain:
         require_serving(platform)
 
 
-@pytest.mark.parametrize(("step", "generation"), [(5, "new"), (10, "new"), (11, "old")])
-def test_ctrl_c_leaves_a_platform_that_serves(platform: Sandbox, step: int, generation: str) -> None:
+INTERRUPTED = [
+    *(pytest.param("supervisor", step, id=f"supervisor-{step}") for step in range(1, STEPS + 1)),
+    *(pytest.param("compose", step, id=f"compose-{step}", marks=pytest.mark.docker) for step in (5, 10, SWAPPED)),
+]
+"""Every step on one stack; on the other those where the danger is."""
+
+
+@pytest.mark.parametrize(("any_sandbox", "step"), INTERRUPTED, indirect=["any_sandbox"])
+def test_ctrl_c_leaves_a_platform_that_serves(platform: Sandbox, step: int) -> None:
     """Before the swap the data from before, after it the new; the interrupted run itself sees to that, and says so."""
     stopped = run(platform, "restore-database", at=step, by="SIGINT")
     assert "KeyboardInterrupt" in stopped.stderr
-    assert read_generation(platform) == generation
+    assert read_generation(platform) == ("old" if step >= SWAPPED else "new")
     require_serving(platform)
 
 
