@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from flowrex_ops.cli import backup, doctor, drill, incident, message, notebooks, records, run, runbooks, sandbox, serve
+from flowrex_ops.cli import (
+    backup,
+    batch,
+    doctor,
+    drill,
+    incident,
+    message,
+    notebooks,
+    records,
+    run,
+    runbooks,
+    sandbox,
+    serve,
+)
 
 app = typer.Typer(
     name="flowrex-ops",
@@ -21,6 +34,7 @@ app.command()(doctor.doctor)
 app.command()(runbooks.runbooks)
 app.command()(run.run)
 app.command()(run.triage)
+app.command()(batch.batch)
 app.command()(backup.backup)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(notebooks.notebooks)
 app.add_typer(incident.app, name="incident")

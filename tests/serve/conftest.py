@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parent))
 
-from serve_bench import Server  # noqa: E402  (after the path is set)
+from serve_bench import Server
 
 
 @pytest.fixture

@@ -21,7 +21,11 @@ def told(group: Group, *alerts: dict[str, object], minutes: float = 0) -> Decisi
     read = [Alert.model_validate(alert) for alert in alerts]
     begun = Group(group.incident or "INC", group.alerts, group.last_run)
     return decide(
-        begun, read, runbook_for=lambda a: RUNBOOKS.get(a.name, "triage"), now=NOW + timedelta(minutes=minutes), repeat=REPEAT
+        begun,
+        read,
+        runbook_for=lambda a: RUNBOOKS.get(a.name, "triage"),
+        now=NOW + timedelta(minutes=minutes),
+        repeat=REPEAT,
     )
 
 
@@ -36,7 +40,9 @@ class TestFiring:
         assert told(Group(), an_alert("Odd")).runs == (("triage", Kind.ALERT),)
 
     def test_several_alerts_of_one_runbook_run_it_once(self) -> None:
-        decision = told(Group(), an_alert(), an_alert(fingerprint="f2"), an_alert("PoolErrors", "f3"), an_alert("Odd", "f4"))
+        decision = told(
+            Group(), an_alert(), an_alert(fingerprint="f2"), an_alert("PoolErrors", "f3"), an_alert("Odd", "f4")
+        )
         assert decision.runs == (("pool", Kind.ALERT), ("triage", Kind.ALERT))
 
     def test_a_repeat_within_the_interval_runs_nothing(self) -> None:
@@ -54,7 +60,11 @@ class TestFiring:
     def test_a_run_that_has_not_begun_sees_the_other_alert_too(self) -> None:
         waiting = told(Group(), an_alert()).group
         decision = decide(
-            waiting, [Alert.model_validate(an_alert(fingerprint="f2"))], runbook_for=lambda _: "pool", now=NOW, repeat=REPEAT
+            waiting,
+            [Alert.model_validate(an_alert(fingerprint="f2"))],
+            runbook_for=lambda _: "pool",
+            now=NOW,
+            repeat=REPEAT,
         )
         assert decision.runs == ()
 

@@ -66,7 +66,11 @@ def test_secrets_in_labels_and_annotations_do_not_pass() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)
+    )
+)
 def test_any_json_is_refused_by_its_error(value: object) -> None:
     """Never by a traceback."""
     with pytest.raises(PayloadError):
