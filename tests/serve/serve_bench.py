@@ -162,6 +162,11 @@ class Server:
         """Oldest first."""
         return list_records(self.outputs)[::-1]
 
+    def busy(self) -> bool:
+        """Whether a run has come to its last cell, which waits."""
+        texts = [record.path.read_text(encoding="utf-8") for record in self.records() if record.status == "running"]
+        return any(json.loads(text)["cells"][-1]["metadata"]["flowrex_ops"]["state"] == "running" for text in texts)
+
     def ended(self, count: int) -> list[Record]:
         """Wait until *count* records are there and none of them runs, and nothing waits."""
 
@@ -182,10 +187,12 @@ class Server:
 
     def stop(self) -> None:
         """Whatever state it is in."""
-        self.release()
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+            until(lambda: "stopping" in "\n".join(self.said) or self.process is None or self.process.poll() is not None)
+            self.process.send_signal(signal.SIGTERM)  # the second cuts the grace short
             self.process.wait(timeout=40)
+        self.release()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         for line in process.stdout or ():

@@ -90,7 +90,7 @@ def test_a_full_queue_says_when_to_come_again_and_a_stopped_server_keeps_it(prep
     refused = server.send(a_payload(an_alert(), group="c"))
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
     assert server.send(a_payload(an_alert(), group="a")).status_code == 200, "a repeat needs no place in the queue"
-    until(lambda: [record for record in server.records() if len(record.metadata["cells"]) > 0])
+    until(server.busy)
     server.stop()
     assert [(record.status, record.metadata["trigger"]) for record in server.records()] == [("interrupted", "alert 1")]
     assert "1 runs go on, 1 wait and stay in the queue" in "\n".join(server.said)
