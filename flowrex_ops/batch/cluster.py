@@ -33,16 +33,22 @@ class ClusterError(FlowrexOpsError):
 def on_cluster(
     batch: Batch, address: str, *, most: int | None
 ) -> Callable[[Sequence[Order]], Generator[Outcome, None, None]]:
-    """What makes orders on the cluster at *address*, *most* at once. UsageError without the package, ClusterError as it says."""
-    _distributed()
-    return functools.partial(_run, batch=batch, address=address, most=most)
+    """What makes orders on the cluster at *address*, *most* at once, once that is seen to be fit for it.
 
-
-def _run(orders: Sequence[Order], *, batch: Batch, address: str, most: int | None) -> Generator[Outcome, None, None]:
+    UsageError without the package, ClusterError where the cluster is not there or not fit.
+    """
     client = _connect(address)
     try:
         _require_same_version(client, address)
         _require_shared(client, batch.path, address)
+    except BaseException:
+        client.close(timeout=_CONNECT_SECONDS)
+        raise
+    return functools.partial(_run, client=client, address=address, most=most)
+
+
+def _run(orders: Sequence[Order], *, client: Any, address: str, most: int | None) -> Generator[Outcome, None, None]:
+    try:
         yield from _gather(client, orders, most or len(orders), address)
     finally:
         client.close(timeout=_CONNECT_SECONDS)
