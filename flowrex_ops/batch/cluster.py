@@ -67,7 +67,7 @@ def _connect(address: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions; ours are compared by ourselves
-            return _distributed().Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+            return _distributed().Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         reason = str(error).splitlines()[0].lower() if str(error) else type(error).__name__
         raise ClusterError(

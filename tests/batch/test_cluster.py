@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from batch_bench import Yard
 from serve_bench import until
@@ -84,8 +82,6 @@ def test_a_worker_that_is_killed_costs_no_run(yard: Yard, cluster: Cluster) -> N
     assert sum(len(run["earlier"]) for run in runs) == 1
     statuses = sorted(record.status for record in yard.records())
     assert statuses == ["complete", "complete", "complete", "interrupted"]
-    children = psutil.Process(os.getpid()).children(recursive=True)
-    assert [child for child in children if "flowrex_ops.record.child" in " ".join(child.cmdline())] == []
 
 
 def test_a_cluster_without_workers_is_one_line(yard: Yard, tmp_path: Path) -> None:
