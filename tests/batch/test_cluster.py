@@ -84,6 +84,19 @@ def test_a_worker_that_is_killed_costs_no_run(yard: Yard, cluster: Cluster) -> N
     assert statuses == ["complete", "complete", "interrupted"]
 
 
+def test_a_batch_that_is_stopped_interrupts_its_runs_on_the_workers(yard: Yard, cluster: Cluster) -> None:
+    """Nobody would fetch their results; the records say why they end."""
+    yard.plan(PLAN)
+    yard.hold("1m")
+    yard.hold("2m")
+    process = yard.start("--plan", "plan.yaml", "--dask", cluster.address, "--jobs", "1")
+    until(lambda: yard.waiting() or process.poll() is not None, seconds=120)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "0 of 2 runs are finished" in err, len(err.strip().splitlines())) == (1, True, 1), err
+    until(lambda: [record.status for record in yard.records()] == ["interrupted"])
+
+
 def test_a_cluster_without_workers_is_one_line(yard: Yard, tmp_path: Path) -> None:
     yard.plan(PLAN)
     empty = Cluster(tmp_path, workers=0)
