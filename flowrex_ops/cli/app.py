@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from flowrex_ops.cli import backup, doctor, drill, incident, message, notebooks, records, run, runbooks, sandbox
+from flowrex_ops.cli import (
+    backup,
+    doctor,
+    drill,
+    incident,
+    message,
+    notebooks,
+    post_mortem,
+    records,
+    run,
+    runbooks,
+    sandbox,
+)
 
 app = typer.Typer(
     name="flowrex-ops",
@@ -25,6 +37,7 @@ app.command()(backup.backup)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(notebooks.notebooks)
 app.add_typer(incident.app, name="incident")
 app.command()(message.message)
+app.command(name="post-mortem")(post_mortem.post_mortem)
 app.add_typer(records.app, name="records")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(drill.app, name="drill")
