@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,14 @@ def allocate(incident: Path, runbook: str) -> Slot:
 
 def list_records(outputs: Path) -> list[Record]:
     """All records under *outputs*, newest first; files that are no records are left out."""
-    paths = [p for p in outputs.glob("INC-*/records/*.ipynb") if _RECORD_NAME.fullmatch(p.name)]
-    records = [record for record in map(_try_record, paths) if record is not None]
+    records = _records(outputs.glob("INC-*/records/*.ipynb"))
     return sorted(records, key=lambda r: (str(r.metadata.get("started", "")), r.id), reverse=True)
+
+
+def find_by_trigger(incident: Path, trigger: str) -> list[Record]:
+    """The records in the folder *incident* that *trigger* asked for, oldest first."""
+    records = _records(sorted((incident / "records").glob("*.ipynb")))
+    return [record for record in records if record.metadata.get("trigger") == trigger]
 
 
 def load_record(outputs: Path, wanted: str) -> Record:
@@ -123,6 +129,11 @@ def load_record(outputs: Path, wanted: str) -> Record:
 def _highest(records: Path) -> int:
     names = [path.name.removeprefix(".") for path in records.iterdir()]
     return max((int(match.group()) for name in names if (match := re.match(r"\d{3,}", name))), default=0)
+
+
+def _records(paths: Iterable[Path]) -> list[Record]:
+    found = (_try_record(path) for path in paths if _RECORD_NAME.fullmatch(path.name))
+    return [record for record in found if record is not None]
 
 
 def _try_record(path: Path) -> Record | None:
