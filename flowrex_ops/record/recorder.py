@@ -42,6 +42,7 @@ class Recorder:
         self.findings = Findings()
         self.status = RunStatus.RUNNING
         self.reason: str | None = None
+        self.seen_before: list[dict[str, Any]] = []
         self._facts = facts
         self._redactor = redactor
         self._emit = on_event
@@ -129,6 +130,7 @@ class Recorder:
             "cells": summary(list(self._runs.values())),
             **found,
             "platform": found.get("platform") or facts.platform,
+            "seen_before": self.seen_before,
         }
 
     def _close(self, status: RunStatus, reason: str) -> None:
