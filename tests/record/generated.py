@@ -47,7 +47,7 @@ def metadata(
             "cause": one,
             "verdict": "confirmed" if one == cause else "ruled out",
             "reason": f"as read {n}",
-            "evidence": [],
+            "evidence": finding["evidence"] if finding and one == cause else [],
         }
         for one in known
     ]
