@@ -24,10 +24,15 @@ BAR = 40
 
 
 def open_archive(settings: str) -> Settings:
-    """The settings whose ``outputs`` is the archive."""
+    """The settings whose ``outputs`` is the archive, with what a store has of it fetched first."""
     from flowrex_ops.settings import load
 
-    return load(settings or None)
+    loaded = load(settings or None)
+    if loaded.outputs_url:
+        from flowrex_ops.ledger.remote import pull
+
+        pull(loaded)
+    return loaded
 
 
 def search(

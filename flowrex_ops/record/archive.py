@@ -138,7 +138,8 @@ def find_incidents(outputs: Path, wanted: str = "") -> list[Path]:
 def _choose(outputs: Path, ids: list[str], wanted: str) -> str:
     wanted_path = Path(wanted).absolute()
     exact = [name for name in ids if name == wanted or _path(outputs, name).absolute() == wanted_path]
-    found = exact or [name for name in ids if name.startswith(wanted)]
+    of_incident = [name for name in ids if name.partition("/")[0] == wanted]
+    found = exact or of_incident or [name for name in ids if name.startswith(wanted)]
     if not wanted or not found:
         raise RecordError(f"no record is called '{wanted}' in '{outputs}'; see 'flowrex-ops records list'")
     incidents = sorted({name.partition("/")[0] for name in found})

@@ -24,6 +24,7 @@ from flowrex_ops.errors import NotebookError, ParameterError
 from flowrex_ops.ledger.incidents import INCIDENT_ID, open_incident
 from flowrex_ops.ledger.people import login_name
 from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.ledger.remote import push
 from flowrex_ops.model import OUTCOME_MIME_TYPE
 from flowrex_ops.record.archive import allocate
 from flowrex_ops.record.cells import CellRun, CellState
@@ -62,9 +63,11 @@ def import_notebook(
         recorder = Recorder(slot, notebook, facts, redactor, ignore)
         note(slot, redactor, "record-imported", f"{slot.name} imported from {path.name}", sha256=digest)
         _replay(recorder, path, notebook)
-        return finish_record(recorder, facts, redactor, ignore)
+        result = finish_record(recorder, facts, redactor, ignore)
     finally:
         os.close(slot.lock)
+    push(slot.incident, settings)
+    return result
 
 
 def content_hash(notebook: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from flowrex_ops.ledger.evidence import VARIABLE
 from flowrex_ops.ledger.incidents import open_incident
 from flowrex_ops.ledger.people import login_name
 from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.ledger.remote import push
 from flowrex_ops.record.archive import allocate
 from flowrex_ops.record.events import OnEvent, ignore
 from flowrex_ops.record.finish import finish_record, note
@@ -77,9 +78,11 @@ def run_notebook(
             note(slot, redactor, "run-started", f"{slot.name} started by {facts.operator}")
             where = cwd or Path.cwd()
             _execute(recorder, parameters, limits, guard, cwd=where, environment=environment or {}, preload=preload)
-            return finish_record(recorder, facts, redactor, on_event)
+            result = finish_record(recorder, facts, redactor, on_event)
     finally:
         os.close(slot.lock)
+    push(slot.incident, settings)
+    return result
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
