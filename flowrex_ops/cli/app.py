@@ -14,6 +14,7 @@ from flowrex_ops.cli import (
     incident,
     message,
     notebooks,
+    post_mortem,
     records,
     run,
     runbooks,
@@ -39,6 +40,7 @@ app.command()(backup.backup)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(notebooks.notebooks)
 app.add_typer(incident.app, name="incident")
 app.command()(message.message)
+app.command(name="post-mortem")(post_mortem.post_mortem)
 app.command()(serve.serve)
 app.add_typer(records.app, name="records")
 app.add_typer(sandbox.app, name="sandbox")
