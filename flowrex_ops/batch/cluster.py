@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 from flowrex_ops.batch.folder import NOT_STARTED, Batch, Outcome
 from flowrex_ops.batch.task import Order, run_order
 from flowrex_ops.errors import FlowrexOpsError, UsageError
+from flowrex_ops.record.children import Child
 
 _CONNECT_SECONDS = 10.0
 _LOOK_SECONDS = 2.0
@@ -44,12 +46,35 @@ def on_cluster(
     except BaseException:
         client.close(timeout=_CONNECT_SECONDS)
         raise
-    return functools.partial(_run, client=client, address=address, most=most)
+    stop = batch.path / f".stop-{secrets.token_hex(4)}"
+    return functools.partial(_run, client=client, address=address, most=most, stop=stop)
 
 
-def _run(orders: Sequence[Order], *, client: Any, address: str, most: int | None) -> Generator[Outcome, None, None]:
+def run_on_worker(order: Order, stop: Path) -> Outcome:
+    """``run_order``, interrupted once the file *stop* is there: a thread of a worker cannot be cancelled from afar."""
+    ended = threading.Event()
+
+    def on_child(child: Child | None) -> None:
+        if child is None:
+            ended.set()
+        else:
+            threading.Thread(target=_stop_at, args=(child, stop, ended), daemon=True).start()
+
+    return run_order(order, on_child=on_child)
+
+
+def _stop_at(child: Child, stop: Path, ended: threading.Event) -> None:
+    while not ended.wait(_LOOK_SECONDS):
+        if stop.exists():
+            child.stop()
+            return
+
+
+def _run(
+    orders: Sequence[Order], *, client: Any, address: str, most: int | None, stop: Path
+) -> Generator[Outcome, None, None]:
     try:
-        yield from _gather(client, orders, most or len(orders), address)
+        yield from _gather(client, orders, most or len(orders), address, stop)
     finally:
         client.close(timeout=_CONNECT_SECONDS)
 
@@ -67,7 +92,7 @@ def _connect(address: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions; ours are compared by ourselves
-            return _distributed().Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+            return _distributed().Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         reason = str(error).splitlines()[0].lower() if str(error) else type(error).__name__
         raise ClusterError(
@@ -118,22 +143,25 @@ def _require_shared(client: Any, folder: Path, address: str) -> None:
         probe.unlink(missing_ok=True)
 
 
-def _gather(client: Any, orders: Sequence[Order], most: int, address: str) -> Generator[Outcome, None, None]:
-    """Outcomes as they come; the next order is submitted when there is room. Left early, what runs is cancelled."""
+def _gather(
+    client: Any, orders: Sequence[Order], most: int, address: str, stop: Path
+) -> Generator[Outcome, None, None]:
+    """Outcomes as they come; the next order is submitted when there is room. Left early, what runs is interrupted."""
     waiting, running = list(orders), dict[Any, Order]()
     lonely_since = time.monotonic()
     try:
         while waiting or running:
             while waiting and len(running) < most:
                 order = waiting.pop(0)
-                running[client.submit(run_order, order, key=f"{order.trigger} {secrets.token_hex(4)}", pure=False)] = (
-                    order
-                )
+                key = f"{order.trigger} {secrets.token_hex(4)}"
+                running[client.submit(run_on_worker, order, stop, key=key, pure=False)] = order
             for future in [future for future in _wait(running) if future.done()]:
                 yield _outcome(future, running.pop(future))
             lonely_since = _require_alive(client, lonely_since, address)
     finally:
-        client.cancel(list(running), force=True)
+        if running:
+            stop.touch()
+            client.cancel(list(running), force=True)
 
 
 def _wait(running: dict[Any, Order]) -> list[Any]:

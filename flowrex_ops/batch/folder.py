@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,12 +18,13 @@ from typing import Any
 
 from flowrex_ops.batch.plan import Plan, Task, digest
 from flowrex_ops.errors import RecordError, UsageError
-from flowrex_ops.ledger.files import is_locked, locked, record_error, sync_folder, write_atomic
+from flowrex_ops.ledger.files import locked, record_error, sync_folder, write_atomic
 from flowrex_ops.ledger.incidents import reserve_incident_id
 
 FOLDER = "batches"
 LATEST = "latest"
 NOT_STARTED = "not started"
+_LOCK_SECONDS = 25.0
 _WORKED = ("complete", "partial")
 
 
@@ -102,16 +104,19 @@ class Batch:
         return [task for task in self.tasks if task.number not in known or not known[task.number].finished]
 
     def hold(self) -> int:
-        """Take the lock, as a file descriptor; RecordError where the batch, or a run of it, still goes on."""
+        """Take the lock, as a file descriptor, once runs of a batch that was killed are gone; RecordError where it still goes on."""
         descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise RecordError(
-                f"batch '{self.id}' still goes on; wait for its end, then go on with --resume {self.id}"
-            ) from None
-        return descriptor
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(descriptor)
+                    text = f"batch '{self.id}' still goes on; wait for its end, then go on with --resume {self.id}"
+                    raise RecordError(text) from None
+            time.sleep(0.1)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         path = self.path / "state.jsonl"
@@ -148,7 +153,7 @@ def resume(outputs: Path, wanted: str, *, expected: Sequence[Task] | None = None
     """The batch called *wanted*, or the ``latest`` that is not finished. UsageError where there is none, or *expected* is another plan."""
     folder = outputs.absolute() / FOLDER
     if wanted == LATEST:
-        found = [batch for batch in map(_read, _folders(folder)) if batch.unfinished() and not is_locked(batch.lock)]
+        found = [batch for batch in map(_read, _folders(folder)) if batch.unfinished()]
         if not found:
             raise UsageError(f"no batch in '{folder}' waits to be finished; leave --resume out to start one")
         batch = found[0]

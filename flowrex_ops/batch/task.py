@@ -13,8 +13,6 @@ from flowrex_ops.record.archive import Record, find_by_trigger
 from flowrex_ops.record.children import Answer, Child, Request
 
 _TOLERANCE_SECONDS = 120.0
-_LAST_WORDS_SECONDS = 30.0
-"""How long a run whose batch, or worker, was killed may take to finish its record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,8 @@ def run_order(
 
 
 def _earlier(order: Order) -> list[Record]:
-    """Records that this order has already; one that is still being written is waited for."""
-    deadline = time.monotonic() + _LAST_WORDS_SECONDS
+    """Records that this order has already. One that is still being written is waited for: its worker outlived its batch."""
+    deadline = time.monotonic() + order.task.run_seconds + _TOLERANCE_SECONDS
     while True:
         found = find_by_trigger(Path(order.task.outputs) / order.incident, order.trigger)
         if all(record.status != "running" for record in found) or time.monotonic() > deadline:

@@ -28,14 +28,22 @@ def up(
     stack: StackOption = "supervisor",
     home: HomeOption = None,
     replicas: Annotated[int, typer.Option("--replicas", min=1, max=20, help="Backend replicas.")] = 3,
+    alerts_to: Annotated[
+        str, typer.Option("--alerts-to", metavar="URL", help="Alertmanager sends its alerts there; else to nobody.")
+    ] = "",
 ) -> None:
     """Start the sandbox and wait until it is healthy; nothing happens to one that already runs.
 
     Example: flowrex-ops sandbox up --stack compose
+
+    Example: flowrex-ops sandbox up --alerts-to http://127.0.0.1:9099/alertmanager
     """
     from flowrex_ops import sandbox
+    from flowrex_ops.sandbox.monitoring.alerts import send_alerts_to
 
     started = sandbox.up(stack, home_of(stack, home), replicas=replicas, on_progress=progress)
+    if alerts_to:
+        send_alerts_to(started, alerts_to)
     typer.echo(f"sandbox {started.name} is up")
     typer.echo(f"settings: {started.settings_file}")
     typer.echo(f"try: flowrex-ops run database_connections --settings {started.settings_file}")

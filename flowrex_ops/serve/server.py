@@ -48,6 +48,7 @@ def serve(settings: Settings, *, settings_file: Path | None = None, notebooks: P
     """
     chosen = settings.serve
     require_token_for(chosen)
+    require_certificate(chosen)
     runbooks = find_runbooks(notebooks)
     if FALLBACK not in runbooks:
         raise NotebookError(
@@ -93,6 +94,20 @@ def require_token_for(settings: ServeSettings) -> None:
         raise SettingsError(
             f"serve.host: '{settings.host}' can be reached by others, and there is no serve.token; set one, or listen on 127.0.0.1"
         )
+
+
+def require_certificate(settings: ServeSettings) -> None:
+    """SettingsError where the certificate and its key cannot be used."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as error:  # ssl.SSLError is one
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(
+            f"serve.tls_certificate '{settings.tls_certificate}' and serve.tls_key '{settings.tls_key}' cannot be used: {reason};"
+            " give a PEM certificate with its chain, and its key"
+        ) from None
 
 
 def listen(settings: ServeSettings) -> socket.socket:
@@ -194,14 +209,7 @@ def _configuration(settings: ServeSettings, door: Door) -> uvicorn.Config:
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
-    try:
-        configuration.load()
-    except (OSError, ssl.SSLError) as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SettingsError(
-            f"serve.tls_certificate '{settings.tls_certificate}' and serve.tls_key '{settings.tls_key}' cannot be used: {reason};"
-            " give a PEM certificate with its chain, and its key"
-        ) from None
+    configuration.load()
     return configuration
 
 

@@ -66,11 +66,9 @@ class Yard:
         return [record for record in self.records() if record.status == "running" and _last_runs(record)]
 
     def lines(self) -> list[dict[str, Any]]:
-        """What the only batch's state tells."""
-        state = next((self.folder / "outputs" / "batches").glob("*/state.jsonl"), None)
-        if state is None:
-            return []
-        return [json.loads(line) for line in state.read_text(encoding="utf-8").splitlines()]
+        """What the batches' states tell."""
+        states = list((self.folder / "outputs" / "batches").glob("*/state.jsonl"))
+        return [json.loads(line) for state in states for line in state.read_text(encoding="utf-8").splitlines()]
 
 
 def _last_runs(record: Record) -> bool:

@@ -43,7 +43,6 @@ def test_one_report_over_all_runs(yard: Yard) -> None:
     assert {path.name for path in yard.folder.glob("outputs/INC-*")} == set(facts["incidents"].values())
 
 
-@pytest.mark.xfail(strict=False, reason="passes alone, not on a starved machine; issue 5 is open")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 def test_what_is_finished_is_not_run_again(yard: Yard, number: signal.Signals) -> None:
     """One run is finished and one goes on when the batch is stopped; --resume makes the rest, and its report tells all."""

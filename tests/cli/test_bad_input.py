@@ -47,6 +47,15 @@ BAD: dict[str, tuple[list[str], str]] = {
     "missing settings": (["run", "database_connections", "--settings", "gone.toml"], "does not exist"),
     "malformed settings": (["run", "database_connections", "--settings", "bad.toml"], "is not valid TOML"),
     "unknown setting": (["doctor", "--settings", "odd.toml"], "'postgres.url' is not a setting"),
+    "serve for everybody": (["serve", "--host", "0.0.0.0"], "there is no serve.token; set one"),  # noqa: S104  (the point)
+    "serve without its certificate": (["serve", "--settings", "tls.toml"], "cannot be used: no such file"),
+    "serve with half a pair": (["serve", "--settings", "half.toml"], "tls_certificate and tls_key are needed together"),
+    "serve with a short token": (["serve", "--settings", "short.toml"], "shorter than 16 characters"),
+    "serve without runbooks": (["serve", "--notebooks", "gone"], "'gone' is not a folder"),
+    "serve at no address": (
+        ["serve", "--host", "127.0.0.1.example.invalid", "--settings", "token.toml"],
+        "choose another",
+    ),
     "unknown stack": (["sandbox", "up", "--stack", "nomad"], "give supervisor or compose"),
     "unknown scenario": (["drill", "run", "earthquake"], "earthquake"),
 }
@@ -61,6 +70,10 @@ def folder(tmp_path: Path) -> Path:
         json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
     )
     (tmp_path / "bad.toml").write_text("platform = ")
+    (tmp_path / "tls.toml").write_text("[serve]\ntls_certificate = 'no.pem'\ntls_key = 'no.key'")
+    (tmp_path / "half.toml").write_text("[serve]\ntls_certificate = 'no.pem'")
+    (tmp_path / "short.toml").write_text("[serve]\ntoken = 'sesame'")
+    (tmp_path / "token.toml").write_text("[serve]\ntoken = 'open-sesame-open-sesame'")
     (tmp_path / "odd.toml").write_text("[postgres]\nurl = 'x'")
     return tmp_path
 

@@ -106,10 +106,11 @@ class Server:
     def outputs(self) -> Path:
         return self.folder / "outputs"
 
-    def start(self, *arguments: str, code: str = COMMAND) -> Server:
-        """Start it and wait until it listens; *code* may cut it off at a chosen moment."""
+    def start(self, *arguments: str, code: str = COMMAND, notebooks: str = "notebooks") -> Server:
+        """Start it and wait until it listens; *code* may cut it off at a chosen moment, no *notebooks* means ours."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLOWREX_OPS")}
-        command = [sys.executable, "-c", code, "serve", "--port", "0", "--notebooks", "notebooks", *arguments]
+        own = ["--notebooks", notebooks] if notebooks else []
+        command = [sys.executable, "-c", code, "serve", "--port", "0", *own, *arguments]
         self.process = subprocess.Popen(
             command, cwd=self.folder, env=inherited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -6,6 +6,8 @@ import json
 import urllib.request
 from collections.abc import Collection
 
+from flowrex_ops.errors import SandboxError
+from flowrex_ops.sandbox.monitoring.configuration import write_receiver
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
 
@@ -27,6 +29,26 @@ def firing(sandbox: Sandbox) -> set[str]:
             return {alert["labels"]["alertname"] for alert in json.loads(answer.read())}
     except (OSError, ValueError):
         return set()
+
+
+def send_alerts_to(sandbox: Sandbox, url: str) -> None:
+    """Have Alertmanager send all alerts to *url* (``flowrex-ops serve``), from now until the sandbox is started anew.
+
+    SandboxError where there is no Alertmanager, or it does not take it.
+    """
+    if not has_alerts(sandbox):
+        raise SandboxError(
+            "this sandbox has no Alertmanager; install Prometheus, Alertmanager and the blackbox exporter"
+        )
+    write_receiver(sandbox.home / "monitoring", url)
+    reload = f"http://127.0.0.1:{sandbox.state.ports['alertmanager']}/-/reload"
+    try:
+        with urllib.request.urlopen(reload, data=b"", timeout=5):  # our own http URL
+            return
+    except OSError as error:
+        raise SandboxError(
+            f"alertmanager did not take '{url}': {error}; give a URL such as http://127.0.0.1:9099/alertmanager"
+        ) from None
 
 
 def await_alerts(sandbox: Sandbox, names: Collection[str]) -> None:

@@ -95,15 +95,23 @@ def _one_job_each(probes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _alertmanager() -> dict[str, Any]:
+def write_receiver(folder: Path, url: str) -> None:
+    """Have every alert sent to the webhook at *url*, in place: a container sees the file that was there when it started."""
+    text = json.dumps(_alertmanager(url), indent=2) + "\n"
+    (folder / "alertmanager.yml").write_text(text, encoding="utf-8")
+
+
+def _alertmanager(url: str = "") -> dict[str, Any]:
+    """All alerts are one group, and so one incident, where somebody listens."""
+    hooks = {"webhook_configs": [{"url": url, "send_resolved": True}]} if url else {}
     route = {
-        "receiver": "nobody",
-        "group_by": ["alertname"],
+        "receiver": "webhook" if url else "nobody",
+        "group_by": ["platform"] if url else ["alertname"],
         "group_wait": "0s",
         "group_interval": "1s",
         "repeat_interval": "1h",
     }
-    return {"route": route, "receivers": [{"name": "nobody"}]}
+    return {"route": route, "receivers": [{"name": route["receiver"], **hooks}]}
 
 
 def _blackbox(ca_file: str) -> dict[str, Any]:
