@@ -24,7 +24,7 @@ def is_url(value: object) -> bool:
 
 def check_url(url: str) -> None:
     """ValueError, with what would be right, for a URL that no records can go to."""
-    from fsspec.registry import known_implementations
+    from fsspec.registry import known_implementations  # type: ignore[import-untyped]  # it has no types
 
     parts = urlsplit(url)
     known = known_implementations.get(parts.scheme)

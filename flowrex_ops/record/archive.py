@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,17 +103,16 @@ def load_record(outputs: Path, wanted: str) -> Record:
 
     RecordError where there is none, or where a beginning fits records of several incidents.
     """
-    rows = ask(outputs, lambda index: index.execute(f"SELECT id FROM records {_NEWEST_FIRST}").fetchall())  # noqa: S608  # our own words
-    ids = [str(row["id"]) for row in rows]
+    name, metadata = ask(outputs, lambda index: _load(index, outputs, wanted))
+    return _record(outputs, name, metadata)
+
+
+def _load(index: sqlite3.Connection, outputs: Path, wanted: str) -> tuple[str, dict[str, Any]]:
+    ids = [str(row["id"]) for row in index.execute(f"SELECT id FROM records {_NEWEST_FIRST}")]  # noqa: S608  # our own words
     if not ids:
         raise RecordError(f"there are no records in '{outputs}'; make one with 'flowrex-ops run RUNBOOK'")
     name = ids[0] if wanted == LATEST else _choose(outputs, ids, wanted)
-    metadata = ask(
-        outputs, lambda index: index.execute("SELECT metadata FROM records WHERE id = ?", (name,)).fetchone()
-    )
-    if metadata is None:
-        raise RecordError(f"record '{name}' has just been removed; see 'flowrex-ops records list'")
-    return _record(outputs, name, json.loads(metadata[0]))
+    return name, json.loads(index.execute("SELECT metadata FROM records WHERE id = ?", (name,)).fetchone()[0])
 
 
 def find_incidents(outputs: Path, wanted: str = "") -> list[Path]:

@@ -7,6 +7,7 @@ brackets, a lone quote) means nothing. A slug such as ``db.lock-contention`` is 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sqlite3
 from collections.abc import Iterable
@@ -109,7 +110,9 @@ def _search(index: sqlite3.Connection, query: Query, match: str) -> list[Hit]:
         conditions, values = ["words MATCH ?", *conditions], [match, *values]
     where = " AND ".join(conditions) or "1"
     sql = _SELECT.format(excerpt=excerpt, join=join, where=where, order=order)
-    return [_hit(index, row) for row in index.execute(sql, [*values, query.limit])]
+    rows = index.execute(sql, [*values, query.limit]).fetchall()
+    traits = _traits(index, [row["number"] for row in rows])
+    return [_hit(row, traits.get(row["number"], [])) for row in rows]
 
 
 def _conditions(index: sqlite3.Connection, query: Query) -> tuple[list[str], list[Any]]:
@@ -159,10 +162,15 @@ def _moment(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def _hit(index: sqlite3.Connection, row: sqlite3.Row) -> Hit:
-    traits = index.execute(
-        "SELECT kind, value FROM traits WHERE record = ? ORDER BY rowid", (row["number"],)
-    ).fetchall()
+def _traits(index: sqlite3.Connection, numbers: list[int]) -> dict[int, list[tuple[str, str]]]:
+    found: dict[int, list[tuple[str, str]]] = {}
+    sql = "SELECT record, kind, value FROM traits WHERE record IN (SELECT value FROM json_each(?)) ORDER BY rowid"
+    for number, kind, value in index.execute(sql, (json.dumps(numbers),)):
+        found.setdefault(number, []).append((kind, value))
+    return found
+
+
+def _hit(row: sqlite3.Row, traits: list[tuple[str, str]]) -> Hit:
     excerpt = " ".join(str(row["excerpt"]).split())
     return Hit(
         id=row["id"],

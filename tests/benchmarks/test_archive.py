@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "record"))
 
-from generated import BEGIN, DAYS, make_archive  # noqa: E402  (it lives beside the archive's tests)
+from generated import BEGIN, DAYS, make_archive
 
-from flowrex_ops.ledger.manifest import verify  # noqa: E402
-from flowrex_ops.record.archive import find_incidents, list_records, load_record  # noqa: E402
-from flowrex_ops.record.export import pack  # noqa: E402
-from flowrex_ops.record.index import rebuild  # noqa: E402
-from flowrex_ops.record.search import Query, search  # noqa: E402
-from flowrex_ops.record.similar import find_similar, seen_before  # noqa: E402
-from flowrex_ops.record.trend import get_trend  # noqa: E402
+from flowrex_ops.ledger.manifest import verify
+from flowrex_ops.record.archive import find_incidents, list_records, load_record
+from flowrex_ops.record.export import pack
+from flowrex_ops.record.index import rebuild
+from flowrex_ops.record.search import Query, search
+from flowrex_ops.record.similar import find_similar, seen_before
+from flowrex_ops.record.trend import get_trend
 
 RECORDS = 1000
 NOTEBOOK_BYTES = 400_000
@@ -28,12 +27,12 @@ NOTEBOOK_BYTES = 400_000
 
 
 @pytest.fixture(scope="module")
-def month(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def month(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made once; 400 MB of it."""
     outputs = tmp_path_factory.mktemp("month")
     make_archive(outputs, RECORDS, padding=NOTEBOOK_BYTES)
     rebuild(outputs)
-    yield outputs
+    return outputs
 
 
 def test_reindex(benchmark: Any, month: Path) -> None:

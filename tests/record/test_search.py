@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -121,6 +122,12 @@ class TestIndex:
         before = found(two, text="blocker")
         harm(two / index.FILE)  # type: ignore[operator]
         assert found(two, text="blocker") == before == ["db.lock-contention"]
+
+    def test_many_may_ask_at_once(self, two: Path) -> None:
+        """Also while there is no index yet, which each of them wants to make."""
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: found(two, text="blocker"), range(24)))
+        assert answers == [["db.lock-contention"]] * 24
 
     def test_changed_new_and_removed_records_are_noticed(self, two: Path) -> None:
         newest = list_records(two)[0]
