@@ -25,11 +25,11 @@ from flowrex_ops.ledger.download import Download
 from flowrex_ops.ledger.files import locked
 from flowrex_ops.ledger.manifest import FILE as MANIFEST
 from flowrex_ops.ledger.manifest import entry_of, finished_files
+from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.ledger.store import Store
 from flowrex_ops.ledger.synced import Synced
 from flowrex_ops.ledger.timeline import FILE as TIMELINE
 from flowrex_ops.settings import Settings
-from flowrex_ops.sources.reading import call_within
 
 PUSH_SECONDS = 30.0
 PULL_SECONDS = 10.0
@@ -70,12 +70,15 @@ def pull(settings: Settings, *, seconds: float = PULL_SECONDS) -> bool:
 
 
 def _within(settings: Settings, seconds: float, work: Callable[[_Exchange], None]) -> bool:
+    from flowrex_ops.sources.reading import call_within  # it imports pandas, which a local archive does not need
+
     stop = threading.Event()
     try:
         call_within(seconds, lambda: work(_Exchange(settings, stop)), f"the store '{settings.outputs_url}'")
     except Exception as error:  # noqa: BLE001  (a backend raises what it likes; no run and no command may fail for it)
         reason = str(error) if isinstance(error, FlowrexOpsError) else f"{type(error).__name__}: {error}"
-        _say(f"the store '{settings.outputs_url}' lacks something: {_line(reason)}; the next command tries again")
+        reason = _line(Redactor(settings.secret_values()).text(reason))
+        _say(f"the store '{settings.outputs_url}' lacks something: {reason}; the next command tries again")
         return False
     finally:
         stop.set()
@@ -101,8 +104,11 @@ class _Exchange:
 
     def send(self, folder: Path) -> None:
         """Bring the store's copy up to *folder*; where somebody else wrote there, make one of our own."""
-        if not (folder / MANIFEST).is_file():
-            return
+        if (folder / MANIFEST).is_file():
+            with self._synced.held(folder.name):
+                self._send(folder)
+
+    def _send(self, folder: Path) -> None:
         ours = _Snapshot(folder)
         about = self._synced.of(folder.name)
         name = about.name or folder.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from flowrex_ops.ledger.files import write_atomic
+from flowrex_ops.ledger.files import locked, write_atomic
 
 FOLDER = ".store"
 
@@ -48,6 +49,11 @@ class Synced:
         known = self.of(local)
         value = {"manifest": known.manifest, "seen": known.seen, "name": known.name, **changes}
         write_atomic(self._folder / f"{local}.json", json.dumps(value))
+
+    def held(self, local: str) -> contextlib.AbstractContextManager[int]:
+        """Two processes of one machine send an incident one after the other."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return locked(self._folder / f"{local}.lock")
 
     def local_name(self, remote: str) -> str | None:
         """What the store's *remote* is called here; ``None`` for a copy that is this machine's own under another name."""

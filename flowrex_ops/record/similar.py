@@ -95,7 +95,7 @@ def seen_before(outputs: Path, record: Mapping[str, Any]) -> list[dict[str, Any]
     try:
         about = (find_traits(record), str(record["started"]), str(record["incident"]))
         found = compare(outputs, about[0], before=about[1], but=about[2], limit=IN_BANNER, seconds=BANNER_SECONDS)
-    except (OSError, ValueError, sqlite3.Error, FlowrexOpsError):
+    except (OSError, ValueError, KeyError, sqlite3.Error, FlowrexOpsError):
         return []
     return [one.to_dict() for one in found]
 

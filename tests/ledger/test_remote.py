@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -98,6 +99,15 @@ class TestExchange:
         settings = Settings(outputs=tmp_path)
         assert (push(open_incident(tmp_path, None), settings), pull(settings)) == (True, True)
         assert not (tmp_path / ".store").exists()
+
+    def test_processes_of_one_machine_do_not_undo_one_another(self, ada: Machine, bob: Machine) -> None:
+        folder = ada.work(None, "first")
+        for number in range(4):
+            ada.work(folder.name, f"more{number}")
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(lambda _: push(folder, ada.settings), range(4)))
+        pull(bob.settings)
+        assert bob.texts(folder.name) == ada.texts(folder.name)
 
     def test_what_was_never_sent_goes_with_the_next(self, ada: Machine, bob: Machine) -> None:
         """Also what a live session wrote, which sends nothing itself."""

@@ -93,7 +93,7 @@ class TestRunner:
         assert "This run has not finished" in banner
         assert "3 of 5 code cells ran; cell 4 was running; cell 5 did not run" in banner.lower()
         assert "db.idle-in-transaction it is" in banner
-        assert [problem.kind for problem in verify(record.incident)] == ["no-manifest"]
+        assert [problem.kind for problem in verify(record.incident)] == ["unfinished"]
         until(lambda: not is_alive(pid))
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

@@ -7,6 +7,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from nbformat import v4
@@ -15,6 +16,7 @@ from record_bench import confirmed, read, states, verdict
 from flowrex_ops.errors import NotebookError, ParameterError, RecordError
 from flowrex_ops.ledger.incidents import open_incident
 from flowrex_ops.ledger.manifest import verify
+from flowrex_ops.ledger.store import Store
 from flowrex_ops.model import OUTCOME_MIME_TYPE
 from flowrex_ops.record.importing import import_notebook
 from flowrex_ops.record.result import RunResult
@@ -125,6 +127,14 @@ class TestIncident:
     def test_one_that_is_not_there(self, desk: Desk) -> None:
         with pytest.raises(RecordError, match="is not in"):
             desk.bring(parameters(), shown(confirmed(), 2), incident_id="INC-20260101-0000-abcd")
+
+
+def test_it_goes_to_the_store(desk: Desk) -> None:
+    """As every record does."""
+    url = f"memory://{uuid4().hex}"
+    desk.settings = desk.settings.model_copy(update={"outputs_url": url})
+    result = desk.bring(parameters(), shown(confirmed(), 2))
+    assert Store(url).read(f"{result.id.replace('/', '/records/')}.ipynb") == result.record.read_bytes()
 
 
 class TestRefused:

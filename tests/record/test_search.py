@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowrex_ops.errors import ParameterError, RecordError
-from flowrex_ops.record import index
+from flowrex_ops.record import banner, index
 from flowrex_ops.record.archive import find_incidents, list_records, load_record
 from flowrex_ops.record.search import Query, match_words, search
-from flowrex_ops.record.similar import find_similar
+from flowrex_ops.record.similar import find_similar, seen_before
 from flowrex_ops.record.traits import find_traits, mask
 
 
@@ -231,3 +231,25 @@ class TestSimilar:
         at = BEGIN + timedelta(days=3)
         (now,) = add_incident(two, at, [metadata("error_rate", None, at)])
         assert find_similar(two, load_record(two, now)) == []
+
+
+class TestSeenBefore:
+    """What the banner of a finished record says of earlier ones."""
+
+    def test_line_names_incident_cause_and_what_ended_it(self, two: Path) -> None:
+        at = BEGIN + timedelta(days=3)
+        record = metadata("database_connections", "db.lock-contention", at, id="x", incident="INC-now")
+        record["seen_before"] = seen_before(two, record)
+        line = (
+            "Seen before: INC-20261101-0000-0000 (2026-11-01), db.lock-contention, resolved by terminate-root-blocker"
+        )
+        assert banner.seen_before(record) == [line]
+        assert "Seen before: INC-20261101" in banner.banner(record)
+
+    @pytest.mark.parametrize("record", [{}, {"started": None}, {"findings": 1, "started": "x", "incident": "y"}])
+    def test_no_run_fails_for_it(self, tmp_path: Path, record: dict[str, object]) -> None:
+        (tmp_path / index.FILE).write_bytes(b"damaged" * 1000)
+        assert seen_before(tmp_path, record) == []
+
+    def test_a_record_of_before_has_no_such_line(self) -> None:
+        assert banner.seen_before(metadata("triage", None, BEGIN)) == []
