@@ -72,7 +72,7 @@ def _plot_long(axes: Axes, incidents: pd.DataFrame) -> None:
 def _format_dates(axes: Axes) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    locator = AutoDateLocator(tz=UTC)  # type: ignore[no-untyped-call]  # of matplotlib
+    locator = AutoDateLocator(tz=UTC, maxticks=7, interval_multiples=False)  # type: ignore[no-untyped-call]  # of matplotlib
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(
         ConciseDateFormatter(locator, tz=UTC, formats=_FORMATS, zero_formats=_ZERO_FORMATS, show_offset=False)  # type: ignore[no-untyped-call]  # of matplotlib
