@@ -41,6 +41,11 @@ class Runbook:
     severity: str
     document: Mapping[str, Any]
 
+    @property
+    def reads_incident(self) -> bool:
+        """Whether it reads an incident that was kept, and asks nothing of the platform (``"reads": "incident"``)."""
+        return bool(self.document["metadata"]["flowrex_ops"].get("reads") == "incident")
+
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters in the order of their cell. NotebookError when that cell is not plain typed assignments."""

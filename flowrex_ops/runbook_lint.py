@@ -14,6 +14,8 @@ from flowrex_ops.mitigations import KNOWN
 
 MOST_STATEMENTS = 5
 COMMON_PARAMETERS = ("incident_id", "since", "approve", "operator", "settings")
+REVIEW_PARAMETERS = ("incident_id", "operator", "settings")
+"""Of a notebook that reads an incident and not the platform: it has nothing to look back at, and nothing to approve."""
 FORBIDDEN = {
     ast.FunctionDef: "defines a function",
     ast.AsyncFunctionDef: "defines a function",
@@ -50,7 +52,8 @@ def _structure(runbook: Runbook) -> Iterator[str]:
             yield f"cell {number}: is committed with outputs; run nbstripout"
         if number == 0 or cells[number - 1]["cell_type"] != "markdown":
             yield f"cell {number}: has no prose before it"
-    missing = [name for name in COMMON_PARAMETERS if name not in {p.name for p in runbook.parameters}]
+    common = REVIEW_PARAMETERS if runbook.reads_incident else COMMON_PARAMETERS
+    missing = [name for name in common if name not in {p.name for p in runbook.parameters}]
     if missing:
         yield f"parameters: lacks {', '.join(missing)}, which every runbook takes"
     for parameter in runbook.parameters:

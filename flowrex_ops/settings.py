@@ -53,6 +53,7 @@ PATH_VARIABLE = "FLOWREX_OPS_SETTINGS"
 OUTPUTS_VARIABLE = "FLOWREX_OPS_OUTPUTS"
 SECRETS_VARIABLE = "FLOWREX_OPS_SECRETS_DIR"
 SHORTEST_SECRET = 4
+SHORTEST_TOKEN = 16
 
 
 class _Section(BaseModel):
@@ -273,6 +274,36 @@ class RollbackSettings(_Section):
     script_seconds: float = Field(default=300.0, gt=0)
 
 
+class ServeSettings(_Section):
+    """The webhook for Alertmanager. Without ``token`` it listens on loopback alone; with a certificate and its key over TLS alone.
+
+    ``jobs`` runs go on at once, ``queue_size`` wait; beyond, senders are told to come again. ``repeat_seconds`` is how long an alert
+    that keeps firing waits for another run, ``grace_seconds`` how long runs may go on after SIGTERM. ``state`` is the
+    queue's database; without it ``serve.sqlite`` beside the records.
+    """
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=9099, ge=0, le=65535)
+    token: SecretStr | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    jobs: int = Field(default=2, ge=1, le=64)
+    queue_size: int = Field(default=100, ge=1)
+    max_request_bytes: int = Field(default=1024 * 1024, ge=1024)
+    request_seconds: float = Field(default=10.0, gt=0)
+    repeat_seconds: float = Field(default=3600.0, ge=0)
+    grace_seconds: float = Field(default=30.0, ge=0)
+    state: Path | None = None
+
+    @model_validator(mode="after")
+    def _whole_pair(self) -> ServeSettings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are needed together")
+        if self.token is not None and len(self.token.get_secret_value()) < SHORTEST_TOKEN:
+            raise ValueError(f"token is shorter than {SHORTEST_TOKEN} characters")
+        return self
+
+
 class RedactionSettings(_Section):
     """Names of further settings or literal values that must never reach disk."""
 
@@ -314,6 +345,7 @@ class Settings(BaseSettings):
     rollback: RollbackSettings = RollbackSettings()
     contacts: Mapping[str, str] = Field(default_factory=dict)
     backup: BackupSettings = BackupSettings()
+    serve: ServeSettings = ServeSettings()
     redaction: RedactionSettings = RedactionSettings()
 
     @model_validator(mode="before")
@@ -357,6 +389,7 @@ class Settings(BaseSettings):
             self.sentry,
             self.grafana,
             self.notify,
+            self.serve,
             self.redaction,
         ):
             for value in section.__dict__.values():

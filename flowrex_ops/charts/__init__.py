@@ -7,6 +7,7 @@ from flowrex_ops.charts.certificates import plot_validity
 from flowrex_ops.charts.database import plot_blocking_tree, plot_connections, plot_pools, plot_session_ages
 from flowrex_ops.charts.errors import plot_error_history, plot_error_share, plot_route_replicas
 from flowrex_ops.charts.history import plot_history
+from flowrex_ops.charts.incident import plot_course
 from flowrex_ops.charts.memory import plot_memory_trend, plot_redis_prefixes
 from flowrex_ops.charts.style import new_figure
 from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
@@ -29,6 +30,7 @@ __all__ = [
     "plot_checklist",
     "plot_closings",
     "plot_connections",
+    "plot_course",
     "plot_error_history",
     "plot_error_share",
     "plot_failed_per_minute",

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from flowrex_ops.cli import backup, doctor, drill, incident, message, notebooks, records, run, runbooks, sandbox
+from flowrex_ops.cli import (
+    backup,
+    batch,
+    doctor,
+    drill,
+    incident,
+    message,
+    notebooks,
+    post_mortem,
+    records,
+    run,
+    runbooks,
+    sandbox,
+    serve,
+)
 
 app = typer.Typer(
     name="flowrex-ops",
@@ -21,10 +35,13 @@ app.command()(doctor.doctor)
 app.command()(runbooks.runbooks)
 app.command()(run.run)
 app.command()(run.triage)
+app.command()(batch.batch)
 app.command()(backup.backup)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(notebooks.notebooks)
 app.add_typer(incident.app, name="incident")
 app.command()(message.message)
+app.command(name="post-mortem")(post_mortem.post_mortem)
+app.command()(serve.serve)
 app.add_typer(records.app, name="records")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(drill.app, name="drill")

@@ -39,7 +39,9 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     sentry (url, organization, project, token), grafana (url, token, dashboard_uid, tags), status_pages (name = url), contacts (role = contact),
     notify (urls, default, seconds, attempts, retry_seconds), limits
     (reading_seconds, log_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), rollback (script,
-    script_seconds), backup (folder, binaries, seconds, services, probe_path), redaction (values).
+    script_seconds), backup (folder, binaries, seconds, services, probe_path), serve (host, port, token,
+    tls_certificate, tls_key, jobs, queue_size, max_request_bytes, request_seconds, repeat_seconds, grace_seconds, state),
+    redaction (values).
     What is left out is discovered from the running compose project.
 
     Example: flowrex-ops doctor --json

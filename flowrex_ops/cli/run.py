@@ -44,7 +44,7 @@ def run(
     from flowrex_ops.cli.report import LiveReport, is_terminal, summary
     from flowrex_ops.record.runbook import run_runbook
 
-    limit = _severity(fail_on)
+    limit = severity_of(fail_on)
     given = parse_parameters(parameter or ())
     named = {"incident_id": incident, "approve": list(approve or ()), "operator": operator, "settings": settings}
     given |= {name: value for name, value in named.items() if value}
@@ -84,7 +84,8 @@ def parse_parameters(items: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
-def _severity(text: str) -> Any:
+def severity_of(text: str) -> Any:
+    """``--fail-on``'s level, or ``None``; ParameterError for a word that is none."""
     from flowrex_ops.model import Severity
 
     if not text:

@@ -22,7 +22,7 @@ from flowrex_ops.ledger.manifest import write_manifest
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.model import Severity
 
-_ALERT = ("alertname", "fingerprint", "severity", "starts_at", "ends_at", "summary", "source")
+_ALERT = ("alertname", "fingerprint", "severity", "starts_at", "ends_at", "summary", "source", "delivery")
 
 
 def open_new(outputs: Path, facts: Mapping[str, Any], *, by: str, redactor: Redactor) -> Path:

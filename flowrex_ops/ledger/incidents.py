@@ -87,20 +87,46 @@ def update_incident(incident: Path, *, runbook: str, title: str, severity: str |
 
 def new_incident(outputs: Path, facts: Mapping[str, Any], *, by: str = "") -> Path:
     """The folder of a new incident that *facts* (already redacted) are written of; RecordError where it cannot be."""
-    opened = datetime.now(UTC)
-    stamp = f"{opened:%Y%m%d-%H%M}"
     outputs = outputs.absolute()
     try:
         outputs.mkdir(parents=True, exist_ok=True)
-        folder = _exclusive_folder(outputs, stamp)
+        folder = _exclusive_folder(outputs, f"{datetime.now(UTC):%Y%m%d-%H%M}")
     except OSError as error:
         raise record_error(error, outputs) from error
+    _begin(folder, facts, by)
+    return folder
+
+
+def reserve_incident_id(outputs: Path) -> str:
+    """An id that no incident has yet, for whoever must write it down before the folder exists (``ensure_incident``)."""
+    while True:
+        name = f"INC-{datetime.now(UTC):%Y%m%d-%H%M}-{secrets.token_hex(2)}"
+        if not (outputs / name).exists():
+            return name
+
+
+def ensure_incident(outputs: Path, incident_id: str, *, title: str, by: str = "") -> Path:
+    """The folder of *incident_id*, a reserved id, made now unless it is there; absolute. What a crash left half is completed."""
+    folder = outputs.absolute() / incident_id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise record_error(error, outputs) from error
+    if not (folder / INCIDENT_FILE).is_file():
+        _begin(folder, {"title": title}, by)
+    return folder
+
+
+def _begin(folder: Path, facts: Mapping[str, Any], by: str) -> None:
+    opened = datetime.now(UTC).isoformat(timespec="seconds")
+    stamp = "-".join(folder.name.split("-")[1:3])
     incident: dict[str, Any] = {
         "id": folder.name,
         "status": INVESTIGATING,
         "severity": None,
-        "started": opened.isoformat(timespec="seconds"),
-        "opened": opened.isoformat(timespec="seconds"),
+        "started": opened,
+        "opened": opened,
         "channel": f"#incident-{stamp}",
         "title": "",
         "runbooks": {},
@@ -109,7 +135,6 @@ def new_incident(outputs: Path, facts: Mapping[str, Any], *, by: str = "") -> Pa
     write_atomic(folder / INCIDENT_FILE, json.dumps(incident, indent=1, ensure_ascii=False) + "\n")
     about = {"by": by, "severity": incident["severity"]} if by else {}
     timeline.append(folder, {"kind": "incident", "text": f"incident {folder.name} opened", **about})
-    return folder
 
 
 def _exclusive_folder(outputs: Path, stamp: str) -> Path:

@@ -18,7 +18,8 @@ from flowrex_ops.errors import RecordError
 from flowrex_ops.ledger import timeline
 from flowrex_ops.ledger.files import is_locked, locked, record_error
 from flowrex_ops.ledger.manifest import LOCK_SUFFIX, lock_of
-from flowrex_ops.record.index import ask
+from flowrex_ops.record.index import ask, is_record_name
+from flowrex_ops.record.metadata import read_metadata
 
 LATEST = "latest"
 _NEWEST_FIRST = "ORDER BY started DESC, id DESC"
@@ -96,6 +97,13 @@ def list_records(outputs: Path) -> list[Record]:
     """All records under *outputs*, newest first; files that are no records are left out. Answered from the index."""
     rows = ask(outputs, lambda index: index.execute(f"SELECT id, metadata FROM records {_NEWEST_FIRST}").fetchall())  # noqa: S608  # our own words
     return [_record(outputs, row["id"], json.loads(row["metadata"])) for row in rows]
+
+
+def find_by_trigger(incident: Path, trigger: str) -> list[Record]:
+    """The records in the folder *incident* that *trigger* asked for, oldest first."""
+    paths = sorted(path for path in (incident / "records").glob("*.ipynb") if is_record_name(path.name))
+    found = ((f"{incident.name}/{path.stem}", read_metadata(path)) for path in paths)
+    return [_record(incident.parent, name, about) for name, about in found if about and about.get("trigger") == trigger]
 
 
 def load_record(outputs: Path, wanted: str) -> Record:

@@ -46,7 +46,9 @@ def headline(record: dict[str, Any]) -> str:
         severity = f"{record['severity']} · " if record["severity"] else ""
         return f"{severity}{_plain(diagnosis_title(record))}"
     if record["status"] == "complete":
-        return "Nothing found: every cause ruled out" if record["verdicts"] else changes(record["mitigations"])
+        if record["verdicts"]:
+            return "Nothing found: every cause ruled out"
+        return changes(record["mitigations"]) if record["mitigations"] else _plain(record["title"])
     return {
         "partial": "Nothing confirmed, but not everything could be looked at",
         "running": "Not finished: no finding yet",

@@ -50,7 +50,7 @@ def _note_end(slot: Slot, redactor: Redactor, record: dict[str, Any]) -> None:
     found = record["diagnosis"] or "no diagnosis"
     said = f"{slot.name} {record['status']}: {found}" + (f" ({record['reason']})" if record["reason"] else "")
     digest = hashlib.sha256(slot.notebook.read_bytes()).hexdigest()
-    note(slot, redactor, "run-finished", said, status=record["status"], sha256=digest)
+    note(slot, redactor, "run-finished", said, status=record["status"], diagnosis=record["diagnosis"], sha256=digest)
 
 
 def _index(outputs: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowrex_ops.catalog import get_runbook
+from flowrex_ops.catalog import Runbook, get_runbook, source
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.ledger.remote import pull
 from flowrex_ops.parameters import validate
@@ -44,6 +44,12 @@ def run_runbook(name: str, given: Mapping[str, Any], *, on_event: OnEvent = igno
         redactor=Redactor(settings.secret_values()),
         on_event=on_event,
         cwd=Path.cwd(),
-        preload="flowrex_ops.preload",
+        preload=_preload(runbook),
         trigger=trigger,
     )
+
+
+def _preload(runbook: Runbook) -> str:
+    """What its kernel imports before it answers; a notebook without a word of this library needs none of it."""
+    uses = any("flowrex_ops" in source(cell) for cell in runbook.document["cells"] if cell.get("cell_type") == "code")
+    return "flowrex_ops.preload" if uses else ""

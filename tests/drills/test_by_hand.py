@@ -38,8 +38,12 @@ def test_the_block_cures_or_does_not(compose_sandbox: Sandbox, scenario: str, *,
     assert (seconds is not None) is cured
 
 
-def test_only_where_the_playbook_has_one(compose_sandbox: Sandbox, supervisor_sandbox: Sandbox) -> None:
-    """It only says to block a flood, and its blocks are for Docker Compose."""
+def test_only_where_the_playbook_has_one(compose_sandbox: Sandbox) -> None:
+    """It only says to block a flood."""
     assert not block_of(get_drill("traffic-flood"), compose_sandbox)
     assert not block_of(get_drill("healthy"), compose_sandbox)
+
+
+def test_only_for_docker_compose(supervisor_sandbox: Sandbox) -> None:
+    """Its blocks are commands of it."""
     assert not any(block_of(drill, supervisor_sandbox) for drill in DRILLS)

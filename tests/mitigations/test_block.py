@@ -81,7 +81,7 @@ class TestBlock:
         assert planned.plan is not None, planned.reason
         (target,) = planned.plan.targets
         assert target.identity == (f"{FLOODER}/32",)
-        assert re.fullmatch(rf"{FLOODER}, 3\d\d of \d+ requests in 0.5 minutes", target.label)
+        assert re.fullmatch(rf"{FLOODER}, \d+ of \d+ requests in 0.5 minutes", target.label)
         assert snippets(proxy) == []
 
     def test_nobody_floods(self, proxy: Sandbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -279,6 +280,11 @@ class TestCompose:
 
             with pytest.raises(SandboxError, match=r"\(redis\) of the sandbox .* is taken"):
                 sandbox.up("compose", home, on_progress=quiet)
+
+        # Its volumes are still there. With the folder gone so are the passwords to them: a new sandbox begins afresh.
+        shutil.rmtree(home)
+        again = sandbox.up("compose", home, replicas=1, on_progress=quiet)
+        assert get_answer(f"{again.url}/api/prices") == 200
 
 
 def test_compose_without_an_engine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

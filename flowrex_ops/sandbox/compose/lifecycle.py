@@ -54,7 +54,11 @@ Progress = Callable[[str], None]
 def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress) -> Sandbox:
     """Start what does not run yet and wait until every service is healthy."""
     docker("version", "--format", "{{.Server.Version}}")  # says what is wrong before anything is written
-    state = _with_every_port(read_state(home) or _new_state(home, replicas, name or default_name(home)))
+    known = read_state(home)
+    if known is None:
+        # A sandbox whose folder was deleted while it ran left volumes behind, of other passwords, under the same name.
+        _remove(name or default_name(home))
+    state = _with_every_port(known or _new_state(home, replicas, name or default_name(home)))
     sandbox = Sandbox(state)
     tags = copy_build_folders(home)
     write_private(home / ".env", _environment_file(state, tags))
@@ -97,7 +101,11 @@ def stop(home: Path) -> None:
     """
     variables = (home / ".env").read_text(encoding="utf-8").splitlines() if (home / ".env").exists() else []
     named = [line.partition("=")[2] for line in variables if line.startswith("COMPOSE_PROJECT_NAME=")]
-    label = f"label={PROJECT}={named[0] if named else default_name(home)}"
+    _remove(named[0] if named else default_name(home))
+
+
+def _remove(project: str) -> None:
+    label = f"label={PROJECT}={project}"
     for found, remove in (
         (("ps", "-aq"), ("rm", "-f", "-v")),
         (("network", "ls", "-q"), ("network", "rm")),

@@ -1,0 +1,116 @@
+"""``flowrex-ops batch``: many runs, one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.run import EXIT_FOUND, FailOnOption, severity_of
+from flowrex_ops.errors import UsageError
+
+if TYPE_CHECKING:
+    from flowrex_ops.batch.folder import Batch, Outcome
+
+
+def batch(
+    runbook: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUNBOOK]...", help="Runbooks, each run once; else --plan.")
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="Runbooks, parameters and platforms, as YAML.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", min=1, max=256, help="Runs at once; as many as processors.")
+    ] = None,
+    dask: Annotated[
+        str, typer.Option("--dask", metavar="ADDRESS", help="Run on this Dask cluster, such as tcp://host:8786.")
+    ] = "",
+    resume: Annotated[
+        str, typer.Option("--resume", metavar="BATCH", help="Go on with an interrupted batch; latest: the newest.")
+    ] = "",
+    settings: SettingsOption = "",
+    fail_on: FailOnOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Run many runbooks, with many parameters, on many platforms (settings files); nothing is changed by them.
+
+    Everything is validated before anything starts. What is finished is kept as it comes in outputs/batches: after an interruption
+    --resume runs only the rest. Exit 1 when a run could not do its work. The plan's members: docs/scheduling.md.
+
+    Example: flowrex-ops batch --plan nightly.yaml --jobs 4
+
+    Example: flowrex-ops batch triage certificate_expiry --fail-on P1
+
+    Example: flowrex-ops batch --resume latest
+    """
+    from flowrex_ops.batch.report import summary, to_json, worst_severity
+    from flowrex_ops.batch.run import run_batch
+
+    limit = severity_of(fail_on)
+    chosen = _choose(runbook or [], plan, resume, settings)
+    with _Progress(len(chosen.tasks), len(chosen.unfinished()), quiet=as_json) as progress:
+        outcomes = run_batch(chosen, jobs=jobs or chosen.jobs, dask=dask, on_outcome=progress)
+    facts = to_json(chosen, outcomes)
+    if as_json:
+        echo_json(facts)
+    else:
+        _tell(chosen, outcomes)
+        typer.echo(f"{summary(facts['counts'])}\nReport     {facts['report']}")
+    worst = worst_severity(outcomes)
+    if limit and worst and worst.at_least(limit):
+        raise typer.Exit(EXIT_FOUND)
+    if not all(outcome.worked for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _choose(runbooks: list[str], plan: Path | None, resume: str, settings: str) -> Batch:
+    from flowrex_ops.batch import folder
+    from flowrex_ops.batch.plan import expand, plan_runbooks, read_plan
+    from flowrex_ops.settings import load
+
+    if bool(runbooks) + bool(plan) > 1 or not (runbooks or plan or resume):
+        raise UsageError("give runbooks, or --plan with a file, or --resume with a batch; see --help")
+    outputs = load(settings or None).outputs
+    tasks = None
+    if runbooks or plan:
+        wanted = read_plan(plan) if plan else plan_runbooks(runbooks)
+        tasks = expand(wanted, folder=plan.parent if plan else Path(), settings=settings)
+        if not resume:
+            return folder.create(outputs, wanted, tasks)
+    return folder.resume(outputs, resume, expected=tasks)
+
+
+def _tell(batch: Batch, outcomes: list[Outcome]) -> None:
+    for task, outcome in zip(batch.tasks, outcomes, strict=True):
+        parameters = " ".join(f"{name}={value}" for name, value in task.parameters.items())
+        found = f"{outcome.severity or '  '} {outcome.diagnosis or '-'}"
+        reason = f"  {outcome.reason}" if outcome.reason else ""
+        typer.echo(
+            f"  {outcome.status:<12} {task.platform:<12} {task.slug:<24} {found:<32} {parameters}{reason}".rstrip()
+        )
+
+
+class _Progress:
+    """A bar with the time that is left, on a terminal only; counts only what this call has to run."""
+
+    def __init__(self, total: int, left: int, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+        self._task = self._bar.add_task("runs", total=total, completed=total - left)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, outcome: Outcome) -> None:
+        self._bar.update(self._task, advance=1, description=outcome.diagnosis or outcome.status)

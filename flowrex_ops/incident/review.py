@@ -1,0 +1,148 @@
+"""What the post-mortem's notebook holds: one incident, read from its folder; nothing of the platform is asked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from flowrex_ops import charts, presentation
+from flowrex_ops.incident.events import merge_events, read_deploys
+from flowrex_ops.incident.lifecycle import load as load_incident
+from flowrex_ops.incident.milestones import get_durations, get_milestones
+from flowrex_ops.incident.post_mortem import FILE, Material, read_actions, to_write
+from flowrex_ops.ledger import timeline
+from flowrex_ops.notebook import Notebook
+from flowrex_ops.settings import load
+
+_FOUND = ["record", "runbook", "status", "severity", "diagnosis", "title"]
+
+
+class Review:
+    """One incident as its folder tells it; each ``show_*`` shows one thing."""
+
+    def __init__(self, folder: Path, *, platform: str, operator: str, notebook: Notebook) -> None:
+        self.folder = folder
+        self.incident = load_incident(folder.parent, folder.name)[1]
+        self._platform = platform
+        self._operator = operator
+        self._notebook = notebook
+        self._began = time.monotonic()
+        self.lines = timeline.read(folder)
+
+    @classmethod
+    def open(cls, incident_id: str, *, operator: str = "", settings: str = "") -> Review:
+        """The incident called *incident_id* (or the beginning of it, or ``latest``). UsageError where there is none."""
+        loaded = load(settings or None)
+        folder, _ = load_incident(loaded.outputs, incident_id or "latest")
+        review = cls(folder, platform=loaded.platform, operator=operator, notebook=Notebook.current(loaded))
+        review.show_facts()
+        return review
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """Everything that happened, columns ``EVENT_COLUMNS``."""
+        return merge_events(self.lines, read_deploys(self.folder))
+
+    @cached_property
+    def durations(self) -> pd.DataFrame:
+        """How long it took to detect, acknowledge, diagnose, mitigate, resolve; columns ``DURATION_COLUMNS``."""
+        return get_durations(get_milestones(self.incident, self.lines))
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """One row a record and confirmed cause: record, runbook, status, severity, diagnosis, title."""
+        return pd.DataFrame([row for record in self._records() for row in _found(record)], columns=_FOUND)
+
+    @property
+    def material(self) -> Material:
+        """What the document is written from."""
+        return Material(self.incident, self.events, self.durations, dict(self._evidence()))
+
+    @property
+    def document(self) -> str:
+        """``post_mortem.md`` as it stands; empty while there is none."""
+        path = self.folder / FILE
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def show_facts(self) -> None:
+        """What the incident's file says."""
+        known = asdict(self.incident)
+        known["roles"] = [f"{role}: {person}" for role, person in self.incident.roles.items()]
+        known["runbooks"] = list(self.incident.runbooks)
+        facts = {name.replace("_", " "): presentation.format_cell(value) for name, value in known.items() if value}
+        self._notebook.show(presentation.facts_html(facts), "\n".join(f"{k}: {v}" for k, v in facts.items()))
+
+    def show_course(self) -> None:
+        """The whole course in one picture."""
+        self._notebook.show_figure(charts.plot_course(self.events, self._milestones()))
+
+    def show(self, frame: pd.DataFrame) -> None:
+        """A table, whole."""
+        self._notebook.show(presentation.frame_html(frame), frame.to_string(index=False))
+
+    def show_actions(self) -> None:
+        """The action items that people wrote, and what they still have to write."""
+        text = self.document
+        self.show(read_actions(text))
+        missing = to_write(text) if text else ["everything: there is no document yet"]
+        self._notebook.show_text(f"still to write: {', '.join(missing) or 'nothing'}")
+
+    def close(self) -> None:
+        """Leave the machine-readable outcome in the record."""
+        outcome: dict[str, Any] = {
+            "kind": "outcome",
+            "runbook": "post_mortem",
+            "platform": self._platform,
+            "operator": self._operator,
+            "severity": None,
+            "diagnosis": None,
+            "title": f"post-mortem of {self.incident.id}",
+            "findings": [],
+            "verdicts": [],
+            "mitigations": [],
+            "seconds": round(time.monotonic() - self._began, 3),
+        }
+        facts = {"events": str(len(self.events)), "records": str(self.findings["record"].nunique())}
+        self._notebook.show(presentation.facts_html(facts), str(facts), outcome)
+
+    def _milestones(self) -> pd.DataFrame:
+        at = {name: moment for name, moment in asdict(get_milestones(self.incident, self.lines)).items() if moment}
+        return pd.DataFrame({"milestone": list(at), "at": pd.to_datetime(list(at.values()), utc=True)})
+
+    def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for path in sorted((self.folder / "records").glob("*.ipynb")):
+            try:
+                yield path.stem, json.loads(path.read_bytes())["metadata"]["flowrex_ops"]["record"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # 'records verify' names it; the others still tell their part
+
+    def _evidence(self) -> Iterator[tuple[str, str]]:
+        for name, record in self._records():
+            page = self.folder / "records" / f"{name}.html"
+            if record.get("runbook") != "post_mortem":
+                yield (
+                    f"records/{name}{'.html' if page.exists() else '.ipynb'}",
+                    f"{record.get('title')}: {record.get('diagnosis') or record.get('status')}",
+                )
+        for path in sorted((self.folder / "messages").glob("*.txt")):
+            yield f"messages/{path.name}", f"message {path.stem}"
+        yield "timeline.jsonl", "the timeline, each line with the hash of the one before"
+
+
+def _found(record: tuple[str, dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    name, about = record
+    if about.get("runbook") == "post_mortem":
+        return
+    facts = (name, about.get("runbook"), about.get("status"))
+    findings = about.get("findings") or []
+    if not findings:
+        yield (*facts, None, None, "nothing confirmed")
+    for one in findings:
+        yield (*facts, one.get("severity"), one.get("cause"), one.get("title"))

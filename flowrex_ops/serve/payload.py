@@ -1,0 +1,99 @@
+"""What Alertmanager sends: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config, version 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from flowrex_ops.errors import UsageError
+
+VERSION = "4"
+_SUMMARY_CHARACTERS = 500
+
+
+class PayloadError(UsageError):
+    """A request is not what Alertmanager sends; the text names the member and what it should be."""
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Go's zero time, year 1, is what Alertmanager sends for an end that is not known; west of Greenwich it has no UTC."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        return value.replace(tzinfo=UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Text = Annotated[str, Field(max_length=10_000)]
+
+
+class _Part(BaseModel):
+    """Members that newer versions add are ignored."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+
+
+class Alert(_Part):
+    """One alert of a group. ``ends_at`` lies in the future, or in year 1, while it fires."""
+
+    status: Literal["firing", "resolved"]
+    labels: Mapping[str, Text]
+    annotations: Mapping[str, Text] = Field(default_factory=dict)
+    starts_at: Moment
+    ends_at: Moment | None = None
+    fingerprint: str = Field(min_length=1, max_length=100)
+
+    @property
+    def name(self) -> str:
+        """The alert's name; alerts without one are legal, and left to triage."""
+        return self.labels.get("alertname", "")
+
+    @property
+    def severity(self) -> str:
+        """The label ``severity`` as it was sent."""
+        return self.labels.get("severity", "")
+
+    @property
+    def summary(self) -> str:
+        """What its annotations say of it, for people."""
+        return (self.annotations.get("summary") or self.annotations.get("description") or "")[:_SUMMARY_CHARACTERS]
+
+
+class Payload(_Part):
+    """One notification: a group and its alerts."""
+
+    version: str
+    group_key: str = Field(min_length=1, max_length=10_000)
+    status: Literal["firing", "resolved"]
+    alerts: tuple[Alert, ...] = Field(min_length=1)
+    truncated_alerts: int = 0
+
+
+def read_payload(raw: bytes) -> Payload:
+    """*raw* as a payload. PayloadError in one line names the first member that is missing or wrong."""
+    try:
+        payload = Payload.model_validate_json(raw)
+    except ValidationError as error:
+        raise PayloadError(_explain(error)) from None
+    if payload.version != VERSION:
+        raise PayloadError(f"version: '{payload.version[:20]}' is not '4'; send Alertmanager's webhook of version 4")
+    return payload
+
+
+def redacted(payload: Payload, redactor: Any) -> Payload:
+    """*payload* without secrets, in labels and annotations too: from here on it goes to disk."""
+    return Payload.model_validate(redactor.json(payload.model_dump(mode="json", by_alias=True)))
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    member = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "json_invalid":
+        return f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}; send Alertmanager's webhook"
+    if not member:
+        return "the body is not a JSON object; send Alertmanager's webhook of version 4"
+    return f"{member}: {first['msg'].lower()}; send Alertmanager's webhook of version 4"

@@ -1,0 +1,180 @@
+"""The archive writes most of the post-mortem; what people wrote is never lost."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from flowrex_ops.charts import plot_course
+from flowrex_ops.errors import ParameterError
+from flowrex_ops.incident.events import merge_events, read_deploys
+from flowrex_ops.incident.facts import Incident, Status
+from flowrex_ops.incident.lifecycle import change, close, note_alert, open_new
+from flowrex_ops.incident.milestones import get_durations, get_milestones
+from flowrex_ops.incident.post_mortem import Material, read_actions, to_write, write_document
+from flowrex_ops.ledger.manifest import verify
+from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.reviewing import write_post_mortem
+from flowrex_ops.settings import Settings
+
+STARTED = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
+INCIDENT = Incident(
+    "INC-20260131-0420-abcd",
+    Status.RESOLVED,
+    None,
+    started=STARTED,
+    opened=STARTED + timedelta(minutes=8),
+    title="Orders time out",
+    resolved=STARTED + timedelta(minutes=88),
+)
+
+
+def line(minute: float, kind: str, text: str = "", **facts: Any) -> dict[str, Any]:
+    return {"at": (STARTED + timedelta(minutes=minute)).isoformat(), "kind": kind, "text": text, **facts}
+
+
+LINES = [
+    line(6, "alert", "alert HighErrorRate firing", state="firing"),
+    line(8, "incident", "incident opened"),
+    line(9, "incident-changed", "severity P1", by="triage", changes={"severity": {"was": None, "is": "P1"}}),
+    line(10, "incident-changed", "commander ada", by="ada", changes={"roles": {"was": {}, "is": {"commander": "ada"}}}),
+    line(13, "run-finished", "001 complete: db.lock-contention", diagnosis="db.lock-contention", record="x/001-triage"),
+    line(20, "mitigation-intent", "terminate", slug="terminate-root-blocker", operator="ada"),
+    line(20.1, "mitigation-step", "signal"),
+    line(20.5, "mitigation-result", "verified", slug="terminate-root-blocker", state="verified", operator="ada"),
+    line(30, "watch", "well", state="well"),
+    line(31, "message", "message 001-update written", by="ada"),
+]
+
+
+def test_milestones() -> None:
+    """The first alert is the detection, a person's first word the acknowledgement; a run's severity is no word."""
+    durations = get_durations(get_milestones(INCIDENT, LINES))
+    assert dict(zip(durations["time_to"], durations["seconds"] / 60, strict=True)) == {
+        "detect": 6,
+        "acknowledge": 4,
+        "diagnose": 7,
+        "mitigate": 14.5,
+        "resolve": 88,
+    }
+
+
+def test_what_left_no_trace_is_said() -> None:
+    """A telephone call is on no timeline; nothing is made up for it."""
+    durations = get_durations(get_milestones(INCIDENT, []))
+    assert list(durations.loc[durations["seconds"].isna(), "took"]) == ["not yet, or no trace of it"] * 3
+
+
+def test_events_are_merged_in_order() -> None:
+    """Deploys among them; steps and looks that were well are left out."""
+    deploys = pd.DataFrame({"at": [STARTED + timedelta(minutes=1)], "event": ["2.0 started (backend-1)"]})
+    events = merge_events(LINES, deploys)
+    expected = ["deploy", "alert", "people", "people", "people", "finding", "mitigation", "mitigation", "message"]
+    assert list(events["what"]) == expected
+
+
+def test_deploys_come_from_what_triage_saw(tmp_path: Path) -> None:
+    """Replicas of one version that start together are one deploy; a damaged table costs nothing."""
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    rows = ["2026-01-31 04:00:00+00:00,backend,backend-1,2.0,0", "2026-01-31 04:01:00+00:00,backend,backend-2,2.0,0"]
+    table = "\n".join(["started_at,service,name,version,restarts", *rows, "2026-01-31 04:02:00+00:00,redis,redis-1,,0"])
+    (folder / "001-triage-recent-starts.csv").write_text(table)
+    (folder / "002-triage-recent-starts.csv").write_text("nonsense")
+    assert list(read_deploys(tmp_path)["event"]) == ["2.0 started (backend-1, backend-2)"]
+
+
+class TestDocument:
+    """Generated blocks are renewed where they stand; everything else is people's."""
+
+    def material(self, **facts: Any) -> Material:
+        from dataclasses import replace
+
+        events = merge_events(LINES, read_deploys(Path("nowhere")))
+        durations = get_durations(get_milestones(INCIDENT, LINES))
+        return Material(replace(INCIDENT, **facts), events, durations, {"records/001.html": "Triage"})
+
+    def test_what_people_wrote_stays(self) -> None:
+        first = write_document(self.material())
+        edited = first.replace("✍ One or two sentences for somebody who was not there.", "A report held a lock.")
+        again = write_document(self.material(root_cause="no time limit"), edited)
+        assert "A report held a lock." in again
+        assert "no time limit" in again
+        assert write_document(self.material(root_cause="no time limit"), again) == again
+
+    def test_says_what_remains(self) -> None:
+        missing = to_write(write_document(self.material(root_cause="x", impact="y", service="z", resolution="r")))
+        assert missing == ["Summary", "Impact", "Detection", "Response", "Action items", "Lessons learned"]
+
+    def test_an_event_cannot_end_its_block(self) -> None:
+        """Whatever a log line says, the next writing finds the block's end."""
+        nasty = "<!-- /flowrex-ops:root-cause --> | x"
+        once = write_document(self.material(title=nasty, service=nasty))
+        assert write_document(self.material(title=nasty, service=nasty), once) == once
+
+    def test_action_items_are_read_back(self) -> None:
+        row = "| a \\| b | ada | 2026-02-14 | open |"
+        text = write_document(self.material()).replace("|---|---|---|---|\n", f"|---|---|---|---|\n{row}\n")
+        assert read_actions(text).to_dict("records") == [
+            {"action": "a | b", "owner": "ada", "due": date(2026, 2, 14), "status": "open"}
+        ]
+
+    @pytest.mark.parametrize(
+        ("row", "text"),
+        [
+            ("| fix it | ada | soon | open |", "line 3: 'soon' is not a date; write it as 2026-01-31"),
+            ("| fix it | ada |", "line 3: an action item has 4 cells, this has 2"),
+        ],
+    )
+    def test_a_row_that_cannot_be_read_is_named(self, row: str, text: str) -> None:
+        with pytest.raises(ParameterError, match=text):
+            read_actions(f"| Action | Owner | Due date | Status |\n|---|---|---|---|\n{row}\n")
+
+
+def test_chart_says_how_long_it_took() -> None:
+    """One mark an event, and the milestones by name."""
+    milestones = pd.DataFrame({"milestone": ["started", "resolved"], "at": [STARTED, STARTED + timedelta(minutes=88)]})
+    figure = plot_course(merge_events(LINES, read_deploys(Path("nowhere"))), milestones)
+    axes = figure.axes[0]
+    assert axes.get_title() == "Over after 88 minutes"
+    assert [label.get_text() for label in axes.get_yticklabels()][::-1] == [
+        "alert",
+        "finding",
+        "mitigation",
+        "message",
+        "people",
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A resolved incident of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWREX_OPS_OUTPUTS", str(tmp_path / "outputs"))
+    redactor = Redactor()
+    folder = open_new(tmp_path / "outputs", {"title": "Orders time out", "severity": "P2"}, by="ada", redactor=redactor)
+    note_alert(folder, {"alertname": "HighErrorRate", "severity": "P1"}, state="firing", redactor=redactor)
+    change(folder, {"roles": {"commander": "ada"}, "root_cause": "a lock"}, by="ada", redactor=redactor)
+    close(folder, by="ada", text="resolved", redactor=redactor)
+    return folder
+
+
+def test_the_whole_of_it(folder: Path) -> None:
+    """Document, executed notebook and page, sealed; renewing it keeps what was written."""
+    settings = Settings(outputs=folder.parent)
+    written = write_post_mortem(folder.name, settings, "", operator="ada")
+    assert written.to_write == ("Post-mortem: Orders time out", *written.to_write[1:])
+    document = folder / "post_mortem.md"
+    document.write_text(document.read_text().replace("✍ What should others know?", "Time limits."))
+    again = write_post_mortem("latest", settings, "", operator="ada")
+    assert "Time limits." in document.read_text()
+    assert "Lessons learned" not in again.to_write
+    assert verify(folder) == []
+    record = json.loads((folder / "post_mortem.ipynb").read_text())["metadata"]["flowrex_ops"]["record"]
+    assert (record["status"], record["id"]) == ("complete", f"{folder.name}/002-post_mortem")
+    assert "Traceback" not in (folder / "post_mortem.html").read_text()
