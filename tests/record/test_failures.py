@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from record_bench import RUNNER, Bench, confirmed, is_alive, read, shows, states, until
 
 from flowrex_ops.ledger.manifest import verify
 from flowrex_ops.record.archive import list_records, load_record
+from flowrex_ops.record.client import RecordClient
 from flowrex_ops.record.result import RunResult
 
 SAY_PID = """
@@ -147,6 +151,26 @@ class TestRunner:
         left = json.loads(notebook_text)
         assert left["metadata"]["flowrex_ops"]["record"]["status"] == "running"
         assert "'before'" in json.dumps(left["cells"])
+
+
+def test_a_task_that_lost_its_next_step_holds_nobody_up() -> None:
+    """A signal between two steps of a task takes the next one with it; cancelling such a task ends nothing."""
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            await asyncio.sleep(30)
+
+    async def hang_up() -> float:
+        task = asyncio.ensure_future(stubborn())
+        await asyncio.sleep(0)
+        started = time.monotonic()
+        await RecordClient._hang_up(SimpleNamespace(kc=None))  # type: ignore[arg-type]
+        assert not task.done()
+        return time.monotonic() - started
+
+    assert asyncio.run(hang_up()) < 5
 
 
 class TestCollisions:
