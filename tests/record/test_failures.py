@@ -180,7 +180,7 @@ class TestCollisions:
         first = bench.run("1")
         runners = [bench_runner(bench, first.incident) for _ in range(2)]
         for process in runners:
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=60) == 0
         names = sorted(record.id.partition("/")[2] for record in list_records(bench.outputs))
         assert [f"00{n}-database_connections" for n in range(1, 4)] == names
         assert verify(bench.outputs / first.incident) == []
