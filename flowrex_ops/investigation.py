@@ -306,6 +306,7 @@ class Investigation:
             "runbook": self.runbook,
             "platform": self.settings.platform,
             "stack": self.endpoints.stack_line,
+            "configuration": self.endpoints.configuration,
             "operator": self.approval.operator,
             "severity": severity.value if severity else None,
             "diagnosis": findings[0].cause if findings else None,

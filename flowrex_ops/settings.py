@@ -16,7 +16,16 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -26,6 +35,7 @@ from pydantic_settings import (
 )
 
 from flowrex_ops.errors import SettingsError
+from flowrex_ops.outputs_url import check_url, is_url, working_folder
 
 STATUS_PAGES = {
     "TwelveData": "https://status.twelvedata.com",
@@ -301,7 +311,11 @@ class RedactionSettings(_Section):
 
 
 class Settings(BaseSettings):
-    """All settings. Every secret is a ``SecretStr``: printing a Settings object shows none."""
+    """All settings. Every secret is a ``SecretStr``: printing a Settings object shows none.
+
+    ``outputs`` is always a local folder. Where a URL was given for it, that stands in ``outputs_url``, and ``outputs`` is the
+    working copy (see ``ledger/remote.py``).
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="FLOWREX_OPS_",
@@ -312,6 +326,7 @@ class Settings(BaseSettings):
 
     platform: str = "flowrex"
     outputs: Path = Path("outputs")
+    outputs_url: str = ""
     stack: StackSettings = StackSettings()
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
@@ -332,6 +347,22 @@ class Settings(BaseSettings):
     backup: BackupSettings = BackupSettings()
     serve: ServeSettings = ServeSettings()
     redaction: RedactionSettings = RedactionSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_url(cls, values: object) -> object:
+        """What ``outputs`` says, if that is a URL, before it becomes the working copy's folder."""
+        if isinstance(values, dict) and is_url(values.get("outputs")):
+            return {**values, "outputs_url": str(values["outputs"]).rstrip("/")}
+        return values
+
+    @field_validator("outputs", mode="before")
+    @classmethod
+    def _open_url(cls, value: object) -> object:
+        if not is_url(value):
+            return value
+        check_url(str(value))
+        return working_folder(str(value))
 
     @classmethod
     def settings_customise_sources(

@@ -11,6 +11,7 @@ from flowrex_ops.charts.incident import plot_course
 from flowrex_ops.charts.memory import plot_memory_trend, plot_redis_prefixes
 from flowrex_ops.charts.style import new_figure
 from flowrex_ops.charts.trades import plot_broker_latency, plot_failed_per_minute, plot_symbols
+from flowrex_ops.charts.trend import plot_trend
 from flowrex_ops.charts.triage import plot_checklist, plot_memory
 from flowrex_ops.charts.versions import plot_versions
 from flowrex_ops.charts.websockets import (
@@ -41,6 +42,7 @@ __all__ = [
     "plot_route_replicas",
     "plot_session_ages",
     "plot_symbols",
+    "plot_trend",
     "plot_validity",
     "plot_versions",
     "plot_websocket_connections",

@@ -1,4 +1,4 @@
-"""``flowrex-ops records``: list, show and verify what was kept."""
+"""``flowrex-ops records``: list, show and verify what was kept; what else is asked of it stands in ``archive.py``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flowrex_ops.cli import archive
+from flowrex_ops.cli.archive import WantedArgument, open_archive
 from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
 
 if TYPE_CHECKING:
     from flowrex_ops.record.archive import Record
 
 app = typer.Typer(no_args_is_help=True, help="What was kept of earlier runs.", rich_markup_mode=None)
-WantedArgument = Annotated[
-    str, typer.Argument(metavar="RECORD", help="A record's id, the beginning of one, or latest.")
-]
 
 
 @app.command("list")
@@ -24,9 +23,8 @@ def list_(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     Example: flowrex-ops records list --json
     """
     from flowrex_ops.record.archive import list_records
-    from flowrex_ops.settings import load
 
-    records = list_records(load(settings or None).outputs)
+    records = list_records(open_archive(settings).outputs)
     if as_json:
         echo_json([_facts(record) for record in records])
         return
@@ -46,9 +44,8 @@ def show(record: WantedArgument = "latest", settings: SettingsOption = "", as_js
     Example: flowrex-ops records show latest
     """
     from flowrex_ops.record.archive import load_record
-    from flowrex_ops.settings import load
 
-    found = load_record(load(settings or None).outputs, record)
+    found = load_record(open_archive(settings).outputs, record)
     facts = _facts(found)
     if as_json:
         echo_json({**facts, "record": found.metadata})
@@ -65,22 +62,47 @@ def show(record: WantedArgument = "latest", settings: SettingsOption = "", as_js
 def verify(
     record: Annotated[str, typer.Argument(metavar="RECORD", help="A record or incident; all when left out.")] = "",
     settings: SettingsOption = "",
+    as_json: JsonOption = False,
 ) -> None:
-    """Check that nothing was changed since it was written: manifest and timeline. Exit 1 names what was.
+    """Check that nothing was changed since it was written: manifest and timeline of every incident. Exit 1 names what was.
+
+    Of a timeline the first line is named that does not follow from the one before.
 
     Example: flowrex-ops records verify
     """
     from flowrex_ops.ledger.manifest import verify as verify_folder
-    from flowrex_ops.record.archive import list_records, load_record
-    from flowrex_ops.settings import load
+    from flowrex_ops.record.archive import find_incidents
 
-    outputs = load(settings or None).outputs
-    records = [load_record(outputs, record)] if record else list_records(outputs)
-    folders = sorted({found.incident for found in records})
-    problems = [f"{folder.name}: {problem}" for folder in folders for problem in verify_folder(folder)]
-    typer.echo("\n".join(problems) or f"{len(folders)} incidents verified, nothing was changed")
+    folders = find_incidents(open_archive(settings).outputs, record)
+    problems = [(folder.name, problem) for folder in folders for problem in verify_folder(folder)]
+    if as_json:
+        told = [{"incident": name, "kind": one.kind, "path": one.path, "text": one.text} for name, one in problems]
+        echo_json({"incidents": len(folders), "problems": told})
+    else:
+        lines = [f"{name}: {problem}" for name, problem in problems]
+        typer.echo("\n".join(lines) or f"{len(folders)} incidents verified, nothing was changed")
     if problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def reindex(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
+    """Make the index anew from the folders. It is derived, and heals by itself; this is for whoever wants to be sure.
+
+    Example: flowrex-ops records reindex
+    """
+    from flowrex_ops.record.index import FILE, rebuild
+
+    outputs = open_archive(settings).outputs
+    counts = rebuild(outputs)
+    if as_json:
+        echo_json({"index": str(outputs / FILE), **counts})
+        return
+    typer.echo(f"{counts['records']} records of {counts['incidents']} incidents in '{outputs / FILE}'")
+
+
+for command in (archive.search, archive.similar, archive.diff, archive.trend, archive.export, archive.import_):
+    app.command(command.__name__.rstrip("_"))(command)
 
 
 def _facts(record: Record) -> dict[str, Any]:

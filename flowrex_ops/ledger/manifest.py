@@ -43,7 +43,7 @@ def write_manifest(folder: Path, *, finished: Path | None = None) -> None:
     *finished* is a record that still holds its lock and is done nevertheless.
     """
     with locked(folder / timeline.FILE):
-        files = {name: _entry(folder / name) for name in _finished_files(folder, finished)}
+        files = {name: _entry(folder / name) for name in finished_files(folder, finished)}
         manifest = {"version": 1, "written": datetime.now(UTC).isoformat(timespec="seconds"), "files": files}
         write_atomic(folder / FILE, json.dumps(manifest, indent=1) + "\n")
 
@@ -51,14 +51,15 @@ def write_manifest(folder: Path, *, finished: Path | None = None) -> None:
 def verify(folder: Path) -> list[Problem]:
     """Everything in *folder* that is not as it was written, worst first; empty when all is well.
 
-    RecordError where *folder* is no incident folder.
+    An incident in which no run has ended yet has no manifest, which is no problem; its timeline must be unbroken all the
+    same. RecordError where *folder* is no incident folder.
     """
     if not folder.is_dir():
         raise RecordError(f"'{folder}' is not an incident folder; see 'flowrex-ops records list'")
     try:
         listed = json.loads((folder / FILE).read_text())["files"]
     except FileNotFoundError:
-        return [Problem("no-manifest", FILE, f"'{folder.name}' has no {FILE}: no run in it has ended")]
+        return [*_no_manifest(folder), *_no_timeline(folder), *_chain(folder), *_unfinished(folder)]
     except (ValueError, KeyError, TypeError):
         return [Problem("changed", FILE, f"{FILE} cannot be read: it was changed after it was written")]
     return [*_changed(folder, listed), *_chain(folder), *_unlisted(folder, listed)]
@@ -84,6 +85,25 @@ def _changed(folder: Path, listed: dict[str, Any]) -> Iterator[Problem]:
             yield Problem("changed", name, f"{name} was changed after it was written")
 
 
+def _no_manifest(folder: Path) -> Iterator[Problem]:
+    finished = {path.relative_to(folder).as_posix() for path in folder.glob("records/*.ipynb")} - unfinished(folder)
+    if finished:
+        yield Problem(
+            "no-manifest", FILE, f"'{folder.name}' has no {FILE}, and {min(finished)} has ended: it was removed"
+        )
+
+
+def _no_timeline(folder: Path) -> Iterator[Problem]:
+    if not (folder / timeline.FILE).is_file():
+        yield Problem("missing", timeline.FILE, f"{timeline.FILE} is missing")
+
+
+def _unfinished(folder: Path) -> Iterator[Problem]:
+    for name in sorted(unfinished(folder)):
+        if not is_locked(lock_of(folder / name)):
+            yield Problem("unfinished", name, f"{name} was never finished: its runner is gone")
+
+
 def _chain(folder: Path) -> Iterator[Problem]:
     broken = timeline.verify(folder)
     if broken:
@@ -91,14 +111,11 @@ def _chain(folder: Path) -> Iterator[Problem]:
 
 
 def _unlisted(folder: Path, listed: dict[str, Any]) -> Iterator[Problem]:
-    open_records = unfinished(folder)
+    being_written = _with_evidence(folder, unfinished(folder))
     for name in _all_files(folder):
-        if name in listed:
-            continue
-        if name not in open_records:
+        if name not in listed and name not in being_written:
             yield Problem("unexpected", name, f"{name} is not in the manifest: it was added by other means")
-        elif not is_locked(lock_of(folder / name)):
-            yield Problem("unfinished", name, f"{name} was never finished: its runner is gone")
+    yield from _unfinished(folder)
 
 
 def lock_of(record: Path) -> Path:
@@ -106,13 +123,22 @@ def lock_of(record: Path) -> Path:
     return record.parent / f".{record.name.partition('-')[0]}{LOCK_SUFFIX}"
 
 
-def _finished_files(folder: Path, finished: Path | None) -> Iterator[str]:
+def finished_files(folder: Path, finished: Path | None = None) -> Iterator[str]:
+    """Every file of *folder* by its path in it, but for the manifest, locks, and records that are not finished."""
     open_records = unfinished(folder)
     if finished is not None:
         open_records -= {
             (finished.relative_to(folder).with_suffix(suffix)).as_posix() for suffix in (".ipynb", ".html")
         }
-    yield from (name for name in _all_files(folder) if name not in open_records)
+    being_written = _with_evidence(folder, open_records)
+    yield from (name for name in _all_files(folder) if name not in being_written)
+
+
+def _with_evidence(folder: Path, records: set[str]) -> set[str]:
+    """*records* and their tables, which begin with a record's name."""
+    stems = tuple(f"{Path(name).stem}-" for name in records)
+    tables = (path for path in folder.glob("evidence/*") if path.name.startswith(stems))
+    return records | {path.relative_to(folder).as_posix() for path in tables}
 
 
 def _all_files(folder: Path) -> Iterator[str]:
@@ -122,6 +148,10 @@ def _all_files(folder: Path) -> Iterator[str]:
             yield path.relative_to(folder).as_posix()
 
 
-def _entry(path: Path, limit: int | None = None) -> dict[str, Any]:
-    raw = path.read_bytes()[:limit]
+def entry_of(raw: bytes) -> dict[str, Any]:
+    """What the manifest says of a file with this content."""
     return {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
+
+
+def _entry(path: Path, limit: int | None = None) -> dict[str, Any]:
+    return entry_of(path.read_bytes()[:limit])

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterable
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from flowrex_ops.errors import RecordError
 from flowrex_ops.ledger import timeline
 from flowrex_ops.ledger.files import is_locked, locked, record_error
 from flowrex_ops.ledger.manifest import LOCK_SUFFIX, lock_of
+from flowrex_ops.record.index import ask, is_record_name
+from flowrex_ops.record.metadata import read_metadata
 
 LATEST = "latest"
-_RECORD_NAME = re.compile(r"(\d{3,})-.+\.ipynb")
+_NEWEST_FIRST = "ORDER BY started DESC, id DESC"
 _RUNBOOK = re.compile(r"[A-Za-z0-9][\w-]*")
 
 
@@ -92,15 +94,16 @@ def allocate(incident: Path, runbook: str) -> Slot:
 
 
 def list_records(outputs: Path) -> list[Record]:
-    """All records under *outputs*, newest first; files that are no records are left out."""
-    records = _records(outputs.glob("INC-*/records/*.ipynb"))
-    return sorted(records, key=lambda r: (str(r.metadata.get("started", "")), r.id), reverse=True)
+    """All records under *outputs*, newest first; files that are no records are left out. Answered from the index."""
+    rows = ask(outputs, lambda index: index.execute(f"SELECT id, metadata FROM records {_NEWEST_FIRST}").fetchall())  # noqa: S608  # our own words
+    return [_record(outputs, row["id"], json.loads(row["metadata"])) for row in rows]
 
 
 def find_by_trigger(incident: Path, trigger: str) -> list[Record]:
     """The records in the folder *incident* that *trigger* asked for, oldest first."""
-    records = _records(sorted((incident / "records").glob("*.ipynb")))
-    return [record for record in records if record.metadata.get("trigger") == trigger]
+    paths = sorted(path for path in (incident / "records").glob("*.ipynb") if is_record_name(path.name))
+    found = ((f"{incident.name}/{path.stem}", read_metadata(path)) for path in paths)
+    return [_record(incident.parent, name, about) for name, about in found if about and about.get("trigger") == trigger]
 
 
 def load_record(outputs: Path, wanted: str) -> Record:
@@ -108,17 +111,46 @@ def load_record(outputs: Path, wanted: str) -> Record:
 
     RecordError where there is none, or where a beginning fits records of several incidents.
     """
-    records = list_records(outputs)
-    if not records:
+    name, metadata = ask(outputs, lambda index: _load(index, outputs, wanted))
+    return _record(outputs, name, metadata)
+
+
+def _load(index: sqlite3.Connection, outputs: Path, wanted: str) -> tuple[str, dict[str, Any]]:
+    ids = [str(row["id"]) for row in index.execute(f"SELECT id FROM records {_NEWEST_FIRST}")]  # noqa: S608  # our own words
+    if not ids:
         raise RecordError(f"there are no records in '{outputs}'; make one with 'flowrex-ops run RUNBOOK'")
+    name = ids[0] if wanted == LATEST else _choose(outputs, ids, wanted)
+    return name, json.loads(index.execute("SELECT metadata FROM records WHERE id = ?", (name,)).fetchone()[0])
+
+
+def find_incidents(outputs: Path, wanted: str = "") -> list[Path]:
+    """Every incident's folder, oldest first, or the one that *wanted* names: its id or the beginning, a record's id, ``latest``.
+
+    Incidents without any record count too. RecordError where *wanted* fits none, or several.
+    """
+    folders = sorted(path for path in outputs.glob("INC-*") if path.is_dir())
+    if not wanted:
+        return folders
     if wanted == LATEST:
-        return records[0]
+        return folders[-1:] or [load_record(outputs, wanted).incident]
+    name = wanted.partition("/")[0]
+    found = [folder for folder in folders if folder.name == name] or [f for f in folders if f.name.startswith(name)]
+    if "/" in wanted or not found:
+        return [load_record(outputs, wanted).incident]
+    if len(found) > 1:
+        names = ", ".join(folder.name for folder in found[:3])
+        raise RecordError(f"'{wanted}' fits {len(found)} incidents ({names} …); give more of it")
+    return found
+
+
+def _choose(outputs: Path, ids: list[str], wanted: str) -> str:
     wanted_path = Path(wanted).absolute()
-    exact = [record for record in records if record.id == wanted or record.path.absolute() == wanted_path]
-    found = exact or [record for record in records if record.id.startswith(wanted)]
+    exact = [name for name in ids if name == wanted or _path(outputs, name).absolute() == wanted_path]
+    of_incident = [name for name in ids if name.partition("/")[0] == wanted]
+    found = exact or of_incident or [name for name in ids if name.startswith(wanted)]
     if not wanted or not found:
         raise RecordError(f"no record is called '{wanted}' in '{outputs}'; see 'flowrex-ops records list'")
-    incidents = sorted({record.incident.name for record in found})
+    incidents = sorted({name.partition("/")[0] for name in found})
     if len(incidents) > 1:
         raise RecordError(
             f"'{wanted}' fits records of {len(incidents)} incidents ({', '.join(incidents[:3])} …); give more of it"
@@ -131,17 +163,13 @@ def _highest(records: Path) -> int:
     return max((int(match.group()) for name in names if (match := re.match(r"\d{3,}", name))), default=0)
 
 
-def _records(paths: Iterable[Path]) -> list[Record]:
-    found = (_try_record(path) for path in paths if _RECORD_NAME.fullmatch(path.name))
-    return [record for record in found if record is not None]
+def _path(outputs: Path, name: str) -> Path:
+    incident, _, record = name.partition("/")
+    return outputs / incident / "records" / f"{record}.ipynb"
 
 
-def _try_record(path: Path) -> Record | None:
-    try:
-        metadata = json.loads(path.read_bytes())["metadata"]["flowrex_ops"]["record"]
-        status = str(metadata["status"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _record(outputs: Path, name: str, metadata: dict[str, Any]) -> Record:
+    path, status = _path(outputs, name), str(metadata["status"])
     if status == "running" and not is_locked(lock_of(path)):
         status = "interrupted"
-    return Record(f"{path.parent.parent.name}/{path.stem}", path, status, metadata)
+    return Record(name, path, status, metadata)

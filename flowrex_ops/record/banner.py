@@ -33,6 +33,7 @@ def banner(record: dict[str, Any]) -> str:
         _trust(record),
         _verdicts(record["verdicts"]),
         _mitigations(record["mitigations"]),
+        "  \n".join(_plain(line) for line in seen_before(record)),
         facts(record),
         "---",
     ]
@@ -100,6 +101,19 @@ def facts(record: dict[str, Any]) -> str:
         f"{record['runbook']} · {record['id']} · {record['status']} · against {record['platform']} · "
         f"by {record.get('operator') or 'nobody named'} on {record['host']} · {started} UTC · {duration}"
     )
+
+
+def seen_before(record: dict[str, Any]) -> list[str]:
+    """A line for each earlier incident that was like this one: ``Seen before: INC-… (2026-11-02), db.lock-contention, …``."""
+    lines = []
+    for one in record.get("seen_before") or ():
+        common = ", ".join([*one.get("causes", ()), *list(one.get("signatures", ()))[:1]])
+        ended = (
+            f"resolved by {', '.join(one['resolved_by'])}" if one.get("resolved_by") else "not resolved by this tool"
+        )
+        said = [f"{one.get('incident')} ({str(one.get('started'))[:10]})", common or str(one.get("diagnosis")), ended]
+        lines.append(f"Seen before: {', '.join(said)}")
+    return lines
 
 
 def _trust(record: dict[str, Any]) -> str:

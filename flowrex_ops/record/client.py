@@ -25,6 +25,7 @@ _LOG.propagate = False
 _START_SECONDS = 60
 _ALIVE_POLL_SECONDS = 0.2
 _SHORTEST_TIMEOUT = 0.05
+_HANG_UP_SECONDS = 2.0
 CHANGES = "changes"
 
 
@@ -60,11 +61,16 @@ class RecordClient(NotebookClient):
             run_sync(self._hang_up)()
 
     async def _hang_up(self) -> None:
-        """Leave no task that waits for the kernel, and no open channel to it."""
+        """Leave no task that waits for the kernel, and no open channel to it.
+
+        A signal that strikes between two steps of a task takes the next one with it: such a task never ends, cancelled or not.
+        """
         pending = asyncio.all_tasks() - {asyncio.current_task()}
         for task in pending:
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        if pending:
+            done, _ = await asyncio.wait(pending, timeout=_HANG_UP_SECONDS)
+            _ = [task.exception() for task in done if not task.cancelled()]  # asked for, or asyncio complains
         if self.kc is not None:
             self.kc.stop_channels()
 

@@ -13,6 +13,8 @@ from flowrex_ops.causes import rank_of
 from flowrex_ops.model import RunStatus, VerdictKind
 from flowrex_ops.record.events import Event, MitigationSeen, ReadingSeen, VerdictSeen
 
+_SAID = ("platform", "stack", "operator", "configuration")
+
 
 class Findings:
     """The verdicts, findings, mitigations and readings seen so far; all plain JSON as in ``run --json``."""
@@ -103,8 +105,8 @@ class Findings:
         return RunStatus.PARTIAL if unknown else RunStatus.COMPLETE
 
     def to_metadata(self) -> dict[str, Any]:
-        """``{severity, diagnosis, findings, verdicts, mitigations, readings, next_runbooks}`` and ``platform``/``stack``/``operator``."""
-        said = {key: self._closing[key] for key in ("platform", "stack", "operator") if self._closing.get(key)}
+        """``{severity, diagnosis, findings, verdicts, mitigations, readings, next_runbooks}``; ``platform``, ``stack``, ``operator``, ``configuration``."""
+        said = {key: self._closing[key] for key in _SAID if self._closing.get(key)}
         return {
             "severity": self.severity,
             "diagnosis": self.diagnosis,

@@ -11,7 +11,7 @@ from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowrex_ops.record.banner import counts, diagnosis_title, headline, ordered, trust
+from flowrex_ops.record.banner import counts, diagnosis_title, headline, ordered, seen_before, trust
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -39,6 +39,7 @@ def render_page(notebook: dict[str, Any]) -> str:
         title=diagnosis_title(record) if record["diagnosis"] else headline(record),
         tone="bad" if record["diagnosis"] else _TONES.get(record["status"], "bad"),
         notices=trust(record),
+        seen_before=seen_before(record),
         finding=next((f for f in record["findings"] if f.get("cause") == record["diagnosis"]), None),
         verdicts=ordered(record["verdicts"]),
         counts=counts(record["verdicts"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,10 @@ from flowrex_ops.record.outcome import Findings
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What is known of a run before it starts; ``trigger`` is what asked for it where that was no person."""
+    """What is known of a run before it starts; ``trigger`` is what asked for it where that was no person.
+
+    ``imported`` says of a record that was brought in where it came from: ``{"file", "sha256", "at"}``.
+    """
 
     runbook: str
     title: str
@@ -30,6 +33,7 @@ class RunFacts:
     host: str
     versions: Mapping[str, str]
     trigger: str = ""
+    imported: Mapping[str, str] = field(default_factory=dict)
 
 
 class Recorder:
@@ -42,6 +46,7 @@ class Recorder:
         self.findings = Findings()
         self.status = RunStatus.RUNNING
         self.reason: str | None = None
+        self.seen_before: list[dict[str, Any]] = []
         self._facts = facts
         self._redactor = redactor
         self._emit = on_event
@@ -84,6 +89,15 @@ class Recorder:
         self._write()
         self._emit(CellFinished(run.number, run.state.value, run.seconds or 0.0))
 
+    def replay(self, runs: Mapping[int, CellRun], *, started: datetime, ended: datetime) -> None:
+        """Take over what became of each code cell (by its index) in a run that was over before this recorder was there."""
+        self._runs |= runs
+        self._started, self._ended = started, ended
+
+    def leave_partial(self, reason: str) -> None:
+        """The run came to no end of its own, and did not fail either."""
+        self._close(RunStatus.PARTIAL, reason)
+
     def take(self, payload: object) -> None:
         """A machine-readable output appeared."""
         event = self.findings.take(self._redactor.json(payload))
@@ -105,7 +119,7 @@ class Recorder:
                 self._close_open_cell(run)
         if self.status is RunStatus.RUNNING:
             self.status = self.findings.status
-        self._ended = datetime.now(UTC)
+        self._ended = self._ended or datetime.now(UTC)
         return self._write(mode=READ_ONLY)
 
     def metadata(self) -> dict[str, Any]:
@@ -129,6 +143,8 @@ class Recorder:
             "cells": summary(list(self._runs.values())),
             **found,
             "platform": found.get("platform") or facts.platform,
+            "seen_before": self.seen_before,
+            **({"imported": dict(facts.imported)} if facts.imported else {}),
         }
 
     def _close(self, status: RunStatus, reason: str) -> None:

@@ -7,7 +7,6 @@ imported while it does.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import platform
@@ -20,15 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.errors import NotebookError, RecordError
-from flowrex_ops.ledger import timeline
 from flowrex_ops.ledger.evidence import VARIABLE
-from flowrex_ops.ledger.files import READ_ONLY, write_atomic
-from flowrex_ops.ledger.incidents import open_incident, update_incident
-from flowrex_ops.ledger.manifest import write_manifest
+from flowrex_ops.ledger.incidents import open_incident
 from flowrex_ops.ledger.people import login_name
 from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.record.archive import Slot, allocate
-from flowrex_ops.record.events import OnEvent, RunFinished, ignore
+from flowrex_ops.ledger.remote import push
+from flowrex_ops.record.archive import allocate
+from flowrex_ops.record.events import OnEvent, ignore
+from flowrex_ops.record.finish import finish_record, note
 from flowrex_ops.record.interrupts import Guard, interruptible
 from flowrex_ops.record.recorder import Recorder, RunFacts
 from flowrex_ops.record.result import RunResult
@@ -77,12 +75,14 @@ def run_notebook(
         with interruptible() as guard:
             recorder = Recorder(slot, notebook, facts, redactor, on_event)
             recorder.open()
-            _note(slot, redactor, "run-started", f"{slot.name} started by {facts.operator}")
+            note(slot, redactor, "run-started", f"{slot.name} started by {facts.operator}")
             where = cwd or Path.cwd()
             _execute(recorder, parameters, limits, guard, cwd=where, environment=environment or {}, preload=preload)
-            return _finish(recorder, facts, redactor, on_event)
+            result = finish_record(recorder, facts, redactor, on_event)
     finally:
         os.close(slot.lock)
+    push(slot.incident, settings)
+    return result
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
@@ -156,32 +156,6 @@ def _run_with_papermill(
             limits=Limits(*limits),
             guard=guard,
         )
-
-
-def _finish(recorder: Recorder, facts: RunFacts, redactor: Redactor, on_event: OnEvent) -> RunResult:
-    from flowrex_ops.record.page import render_page
-
-    slot = recorder.slot
-    notebook = recorder.finish()
-    record = notebook["metadata"]["flowrex_ops"]["record"]
-    write_atomic(slot.html, render_page(notebook), mode=READ_ONLY)
-    update_incident(slot.incident, runbook=facts.runbook, title=facts.title, severity=record["severity"])
-    _note_end(slot, redactor, record)
-    write_manifest(slot.incident, finished=slot.notebook)
-    slot.remove_lock()
-    on_event(RunFinished(record["status"], record["reason"]))
-    return RunResult.from_metadata(record, slot.notebook, slot.html)
-
-
-def _note_end(slot: Slot, redactor: Redactor, record: dict[str, Any]) -> None:
-    found = record["diagnosis"] or "no diagnosis"
-    said = f"{slot.name} {record['status']}: {found}" + (f" ({record['reason']})" if record["reason"] else "")
-    digest = hashlib.sha256(slot.notebook.read_bytes()).hexdigest()
-    _note(slot, redactor, "run-finished", said, status=record["status"], diagnosis=record["diagnosis"], sha256=digest)
-
-
-def _note(slot: Slot, redactor: Redactor, kind: str, text: str, **more: Any) -> None:
-    timeline.append(slot.incident, {"kind": kind, "text": redactor.text(text), "record": slot.id, **more})
 
 
 def _facts(runbook: str, title: str, parameters: Mapping[str, Any], settings: Settings, trigger: str) -> RunFacts:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.catalog import Runbook, get_runbook, source
 from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.ledger.remote import pull
 from flowrex_ops.parameters import validate
 from flowrex_ops.record.events import OnEvent, ignore
 from flowrex_ops.settings import find_file, load
@@ -30,6 +31,8 @@ def run_runbook(name: str, given: Mapping[str, Any], *, on_event: OnEvent = igno
     file = find_file(parameters.get("settings") or None)
     if file and "settings" in {parameter.name for parameter in runbook.parameters}:
         parameters["settings"] = str(file)
+    if parameters.get("incident_id"):
+        pull(settings)  # others may have written to it
     return run_notebook(
         runbook.path,
         parameters,

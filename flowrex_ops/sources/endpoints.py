@@ -38,6 +38,16 @@ class Endpoints:
     replicas: Sequence[Replica] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def configuration(self) -> dict[str, str]:
+        """How the platform is set up, to hold two runs against one another: sources' origins; replicas and releases of services."""
+        found = {f"{source} from": origin for source, origin in self.origins.items()}
+        for service in sorted({replica.service for replica in self.replicas}):
+            own = [replica for replica in self.replicas if replica.service == service]
+            versions = ", ".join(sorted({replica.version for replica in own if replica.version}))
+            found[service] = f"{len(own)} replica{'' if len(own) == 1 else 's'}" + (f", {versions}" if versions else "")
+        return found
+
 
 def discover(settings: Settings) -> Endpoints:
     """Settings first, the running stack for the rest. A dead stack is told in ``stack_error``, not raised."""

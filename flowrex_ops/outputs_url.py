@@ -1,0 +1,47 @@
+"""Where records go when that is no folder of this machine: any URL that fsspec knows, such as ``s3://bucket/prefix``.
+
+The working copy is always a local folder (locks, atomic renames and fsync need one); the store is the archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+STATE_VARIABLE = "XDG_STATE_HOME"
+EXTRAS = {"s3": "flowrex-ops[s3]", "s3a": "flowrex-ops[s3]"}
+"""What to install for a scheme, where it is an extra of ours."""
+_READ_ONLY = ("http", "https", "data", "git", "github", "zip", "tar")
+
+
+def is_url(value: object) -> bool:
+    """Whether *value* is a URL and not a folder."""
+    return isinstance(value, str) and "://" in value
+
+
+def check_url(url: str) -> None:
+    """ValueError, with what would be right, for a URL that no records can go to."""
+    from fsspec.registry import known_implementations  # type: ignore[import-untyped]  # it has no types
+
+    parts = urlsplit(url)
+    known = known_implementations.get(parts.scheme)
+    if known is None or parts.scheme in _READ_ONLY:
+        raise ValueError(
+            f"'{parts.scheme}://' is not a place that records can go to; use a folder, s3://, gs:// or file://"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a URL must hold no credentials; give them by the environment, such as AWS_ACCESS_KEY_ID")
+    package = str(known["class"]).partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(
+            f"'{parts.scheme}://' needs the package {package}: install {EXTRAS.get(parts.scheme, package)}"
+        )
+
+
+def working_folder(url: str) -> Path:
+    """The local folder of *url*: one a URL, below the user's state (XDG Base Directory Specification)."""
+    state = os.environ.get(STATE_VARIABLE) or Path.home() / ".local" / "state"
+    return Path(state) / "flowrex-ops" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:12]

@@ -1,0 +1,59 @@
+"""The end of a record, whether it was run here or brought in: page, incident, timeline, manifest, index; then it is immutable."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from flowrex_ops.ledger import timeline
+from flowrex_ops.ledger.files import READ_ONLY, write_atomic
+from flowrex_ops.ledger.incidents import update_incident
+from flowrex_ops.ledger.manifest import write_manifest
+from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.record.archive import Slot
+from flowrex_ops.record.events import OnEvent, RunFinished
+from flowrex_ops.record.index import ask
+from flowrex_ops.record.recorder import Recorder, RunFacts
+from flowrex_ops.record.result import RunResult
+from flowrex_ops.record.similar import seen_before
+
+INDEX_SECONDS = 1.0
+
+
+def finish_record(recorder: Recorder, facts: RunFacts, redactor: Redactor, on_event: OnEvent) -> RunResult:
+    """Close *recorder*'s record; its slot's lock still has to be given back. RecordError where it cannot be written."""
+    from flowrex_ops.record.page import render_page
+
+    slot = recorder.slot
+    recorder.seen_before = seen_before(slot.incident.parent, recorder.metadata())
+    notebook = recorder.finish()
+    record = notebook["metadata"]["flowrex_ops"]["record"]
+    write_atomic(slot.html, render_page(notebook), mode=READ_ONLY)
+    update_incident(slot.incident, runbook=facts.runbook, title=facts.title, severity=record["severity"])
+    _note_end(slot, redactor, record)
+    write_manifest(slot.incident, finished=slot.notebook)
+    slot.remove_lock()
+    _index(slot.incident.parent)
+    on_event(RunFinished(record["status"], record["reason"]))
+    return RunResult.from_metadata(record, slot.notebook, slot.html)
+
+
+def note(slot: Slot, redactor: Redactor, kind: str, text: str, **more: Any) -> None:
+    """One line about a record on its incident's timeline."""
+    timeline.append(slot.incident, {"kind": kind, "text": redactor.text(text), "record": slot.id, **more})
+
+
+def _note_end(slot: Slot, redactor: Redactor, record: dict[str, Any]) -> None:
+    found = record["diagnosis"] or "no diagnosis"
+    said = f"{slot.name} {record['status']}: {found}" + (f" ({record['reason']})" if record["reason"] else "")
+    digest = hashlib.sha256(slot.notebook.read_bytes()).hexdigest()
+    note(slot, redactor, "run-finished", said, status=record["status"], diagnosis=record["diagnosis"], sha256=digest)
+
+
+def _index(outputs: Path) -> None:
+    """The index is derived: what it lacks now, the next question adds."""
+    with contextlib.suppress(OSError, ValueError, sqlite3.Error):
+        ask(outputs, lambda _index: None, limit_seconds=INDEX_SECONDS)

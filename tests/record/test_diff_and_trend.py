@@ -1,0 +1,124 @@
+"""Two runs held against one another, and the archive over time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from generated import BEGIN, add_incident, metadata
+
+from flowrex_ops.charts import plot_trend
+from flowrex_ops.errors import ParameterError
+from flowrex_ops.record.diff import change_of, compare_records
+from flowrex_ops.record.trend import get_trend
+
+END = BEGIN + timedelta(days=10)
+
+
+def judged(name: str, value: str, **more: Any) -> dict[str, Any]:
+    """A record whose one verdict has one piece of evidence."""
+    evidence = [{"name": name, "value": value, "source": "postgres"}]
+    verdict = {"cause": "db.max-connections", "verdict": "ruled out", "reason": "as read", "evidence": evidence}
+    return metadata("database_connections", None, BEGIN, verdicts=[verdict], **more)
+
+
+class TestDiff:
+    """What changed, and nothing else."""
+
+    def test_a_record_does_not_differ_from_itself(self) -> None:
+        record = metadata("error_rate", "http.new-exception", BEGIN)
+        found = compare_records(record, record)
+        assert [len(table) for table in (found.findings, found.verdicts, found.numbers, found.configuration)] == [0] * 4
+
+    def test_findings_appear_and_go(self) -> None:
+        before = metadata("database_connections", "db.lock-contention", BEGIN)
+        after = metadata("database_connections", "db.pool-saturated", BEGIN)
+        found = compare_records(before, after)
+        changes = dict(zip(found.findings["cause"], found.findings["change"], strict=True))
+        assert changes == {"db.pool-saturated": "appeared", "db.lock-contention": "gone"}
+        assert set(found.verdicts["cause"]) == {"db.pool-saturated", "db.lock-contention"}
+
+    def test_numbers_change_by_so_much(self) -> None:
+        found = compare_records(judged("connections", "18 of 40 in use"), judged("connections", "31 of 40 in use"))
+        assert found.numbers.to_dict("records") == [
+            {
+                "cause": "db.max-connections",
+                "name": "connections",
+                "before": "18 of 40 in use",
+                "after": "31 of 40 in use",
+                "change": "+13",
+            }
+        ]
+
+    def test_what_differs_by_its_number_alone_is_held_against_its_like(self) -> None:
+        found = compare_records(judged("root PID 7", "open for 3 s"), judged("root PID 9", "open for 9 s"))
+        assert list(found.numbers["change"]) == ["+6"]
+
+    def test_parameters_versions_and_configuration(self) -> None:
+        before = judged("a", "1", configuration={"backend": "3 replicas, 1.4.2"})
+        after = judged("a", "1", configuration={"backend": "5 replicas, 1.5.0"}, parameters={"since": "1h"})
+        names = list(compare_records(before, after).configuration["name"])
+        assert names == ["parameters: idle_after_seconds", "configuration: backend", "parameters: since"]
+
+    def test_two_runbooks_are_refused(self) -> None:
+        with pytest.raises(ParameterError, match="give two records of the same runbook"):
+            compare_records(metadata("error_rate", None, BEGIN), metadata("triage", None, BEGIN))
+
+    @pytest.mark.parametrize(
+        ("before", "after", "expected"),
+        [("18 of 40", "18 of 40", ""), ("1.5 s", "1.25 s", "-0.25"), ("3 rows", "4 rows, more", ""), ("a", "b", "")],
+    )
+    def test_change(self, before: str, after: str, expected: str) -> None:
+        assert change_of(before, after) == expected
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """The same cause on the first day, and twice on the fourth; the last is not resolved."""
+    for number, (hours, minutes) in enumerate([(1, 30), (73, 60), (75, None)]):
+        at = BEGIN + timedelta(hours=hours)
+        resolved = (at + timedelta(minutes=minutes)).isoformat() if minutes else None
+        record = metadata("database_connections", "db.lock-contention", at, n=2)
+        add_incident(tmp_path, at, [record, record], number=number, resolved=resolved)
+    return tmp_path
+
+
+class TestTrend:
+    """How often, and how long."""
+
+    def test_periods_have_gaps_too(self, outputs: Path) -> None:
+        found = get_trend(outputs, "db.lock-contention", since=BEGIN, until=END)
+        assert list(found.periods["times"]) == [1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]
+        assert list(found.incidents["minutes"]) == [30.0, 60.0, 0.08]
+        assert list(found.incidents["resolved"]) == [True, True, False]
+        assert set(found.incidents["resolved_by"]) == {"terminate-root-blocker"}
+
+    @pytest.mark.parametrize(("days", "period"), [(10, "day"), (100, "week"), (1000, "month")])
+    def test_long_times_are_coarse(self, outputs: Path, days: int, period: str) -> None:
+        found = get_trend(outputs, "database_connections", since=END - timedelta(days=days), until=END)
+        assert (found.period, int(found.periods["times"].sum())) == (period, 3)
+
+    def test_never(self, outputs: Path) -> None:
+        found = get_trend(outputs, "tls.expired", until=END)
+        assert (len(found.incidents), found.to_dict()["kind"]) == (0, "cause")
+
+    def test_neither_cause_nor_runbook(self, outputs: Path) -> None:
+        with pytest.raises(ParameterError, match=r"did you mean 'db.lock-contention'"):
+            get_trend(outputs, "lock-contention")
+
+    def test_chart(self, outputs: Path) -> None:
+        """Axes are labelled with units, hollow points are named."""
+        found = get_trend(outputs, "db.lock-contention", since=BEGIN, until=END)
+        often, long = plot_trend(found.incidents, found.periods, what=found.what, period=found.period).axes
+        assert (often.get_title(), often.get_ylabel()) == ("db.lock-contention: 3 incidents", "incidents a day")
+        assert (long.get_ylabel(), long.get_xlabel()) == ("lasted, minutes", "began (UTC)")
+        labels = [text.get_text() for text in long.get_legend().get_texts()]
+        assert labels == ["resolved", "not resolved: to its last record", "half were shorter than 30"]
+
+    def test_chart_of_nothing(self) -> None:
+        empty = pd.DataFrame(columns=["started", "minutes", "resolved"])
+        periods = pd.DataFrame(columns=["begins", "times"])
+        assert "never" in plot_trend(empty, periods, what="x", period="day").axes[0].get_title()
