@@ -14,6 +14,7 @@ from flowrex_ops.incident.review import Review
 from flowrex_ops.ledger.files import READ_ONLY, write_atomic
 from flowrex_ops.ledger.manifest import write_manifest
 from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.ledger.remote import push
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import Settings
 
@@ -60,4 +61,5 @@ def write_post_mortem(wanted: str, settings: Settings, settings_file: str, *, op
     for made in (result.record, result.html):
         write_atomic(folder / f"{RUNBOOK}{made.suffix}", made.read_bytes(), mode=READ_ONLY)
     write_manifest(folder)
+    push(folder, settings)
     return PostMortem(folder, actions, tuple(to_write(text)))

@@ -52,6 +52,7 @@ def open_(
     loaded = load_settings(settings)
     facts = incident_facts(title=title, severity=severity, service=service, impact=impact, started=started, role=role)
     folder = open_new(loaded.outputs, facts, by=by or _login(), redactor=_redactor(loaded))
+    send_changes(folder, loaded)
     _print(load(loaded.outputs, folder.name), loaded, as_json)
 
 
@@ -105,6 +106,7 @@ def update(
     who = by or _login()
     note_told(folder, told or (), by=who)
     change(folder, facts, by=who, redactor=_redactor(loaded), note=note)
+    send_changes(folder, loaded)
     _print(load(loaded.outputs, folder.name), loaded, as_json)
 
 
@@ -148,6 +150,7 @@ def resolve(
     every_seconds = parse_duration(every, name="--every").total_seconds()
     items = closing.work(watch_every_seconds=every_seconds if watch else None, ask=_ask())
     closed = closing.close(items, anyway=anyway)
+    send_changes(folder, loaded)
     if as_json:
         echo_json({"incident": folder.name, "resolved": closed, "checklist": [item.to_dict() for item in items]})
     else:
@@ -199,6 +202,26 @@ def show(incident: IdArgument = "latest", settings: SettingsOption = "", as_json
     if not as_json:
         for line in timeline.read(folder):
             typer.echo(f"  {str(line['at'])[11:19]}  {line.get('by') or '':<10}  {line['text']}")
+
+
+@app.command()
+def export(
+    incident: IdArgument = "latest",
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="INC-….zip in this folder unless given.")
+    ] = None,
+    settings: SettingsOption = "",
+) -> None:
+    """Pack an incident into one zip that opens anywhere: a page with links, records, messages, post-mortem, checksums.
+
+    Example: flowrex-ops incident export latest --to incident.zip
+    """
+    from flowrex_ops.incident.lifecycle import load
+    from flowrex_ops.record.export import export as pack
+
+    loaded = load_settings(settings)
+    folder, _ = load(loaded.outputs, incident)
+    typer.echo(str(pack(loaded.outputs, folder.name, to)))
 
 
 def incident_facts(**given: Any) -> dict[str, Any]:
@@ -266,10 +289,20 @@ def _ask() -> Any:
 
 
 def load_settings(settings: str) -> Settings:
-    """The settings that a command works by."""
+    """The settings that a command works by; what the store has of incidents, where there is one, is here afterwards."""
+    from flowrex_ops.ledger.remote import pull
     from flowrex_ops.settings import load
 
-    return load(settings or None)
+    loaded = load(settings or None)
+    pull(loaded)
+    return loaded
+
+
+def send_changes(folder: Path, settings: Settings) -> None:
+    """Send what a command changed in an incident to the store, where there is one; trouble is one line, and loses nothing."""
+    from flowrex_ops.ledger.remote import push
+
+    push(folder, settings)
 
 
 def _redactor(settings: Settings) -> Any:

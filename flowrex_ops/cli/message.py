@@ -15,6 +15,7 @@ from flowrex_ops.cli.incident import (
     ServiceOption,
     incident_facts,
     load_settings,
+    send_changes,
 )
 from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
 from flowrex_ops.errors import FlowrexOpsError, ParameterError
@@ -73,6 +74,7 @@ def message(
         kept = outbox.deliver(
             folder, kept, receivers, incident=found, by=who, settings=loaded.notify, redactor=redactor
         )
+    send_changes(folder, loaded)
     if as_json:
         echo_json(kept.to_dict())
     else:

@@ -31,7 +31,5 @@ def test_every_command_of_the_design_is_there() -> None:
     """The verbs that the first runbook needs."""
     expected = "doctor,runbooks,run,notebooks,records list,records show,records verify"
     expected += ",sandbox up,sandbox down,sandbox status,drill list,drill run,drill inject,drill heal,drill score"
-    expected += (
-        ",incident open,incident update,incident resolve,incident list,incident show,message,post-mortem,triage,backup"
-    )
+    expected += ",incident open,incident update,incident resolve,incident list,incident show,incident export,serve,batch,records search,message,post-mortem,triage,backup"
     assert set(expected.split(",")) <= {" ".join(path) for path in COMMANDS}

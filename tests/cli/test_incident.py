@@ -1,0 +1,59 @@
+"""An incident by its commands alone, as an engineer types them, and where its outputs are a store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+def flowrex(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from flowrex_ops.cli import main; main()", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_opened_told_of_and_taken_along(tmp_path: Path) -> None:
+    """The zip holds the incident, its message and a page that opens it."""
+    opened = flowrex(tmp_path, "incident", "open", "Orders time out", "--severity", "P1", "--service", "backend")
+    said = flowrex(tmp_path, "message", "initial", "latest", "--impact", "no orders are filled")
+    packed = flowrex(tmp_path, "incident", "export", "latest", "--to", "all.zip")
+    assert [done.returncode for done in (opened, said, packed)] == [0, 0, 0], (
+        opened.stderr + said.stderr + packed.stderr
+    )
+    names = {Path(name).name for name in zipfile.ZipFile(tmp_path / "all.zip").namelist()}
+    assert {"index.html", "incident.json", "timeline.jsonl", "001-initial.txt", "manifest.json"} <= names
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("incident", "open", "x", "--severity", "P9"), "severity: 'P9' is not one; give P0, P1, P2, P3"),
+        (("incident", "open", "x", "--started", "noonish"), "--started: 'noonish' is not a time"),
+        (("incident", "open", "x", "--role", "ada"), "--role: 'ada' is not a role; write ROLE=NAME"),
+        (("incident", "show", "INC-1"), "no incident is called 'INC-1'"),
+        (("message", "farewell", "latest"), "'farewell' is not a message; give initial, update, resolved"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_leaves_nothing(tmp_path: Path, words: tuple[str, ...], text: str) -> None:
+    """Exit code 2, what is wrong and what would be right."""
+    done = flowrex(tmp_path, *words)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert text in done.stderr
+    assert list(tmp_path.glob("outputs/INC-*")) == []
+
+
+def test_two_machines_share_an_incident_through_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one opens the other sees, changes, and the first one reads: each with a working copy of its own."""
+    monkeypatch.setenv("FLOWREX_OPS_OUTPUTS", f"file://{tmp_path}/store")
+    for machine in ("a", "b"):
+        (tmp_path / machine).mkdir()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a"))
+    assert flowrex(tmp_path, "incident", "open", "Orders time out").returncode == 0
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "b"))
+    changed = flowrex(tmp_path, "incident", "update", "latest", "--role", "commander=bob", "--by", "bob")
+    assert changed.returncode == 0, changed.stderr
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a"))
+    assert "commander bob" in flowrex(tmp_path, "incident", "show", "latest").stdout
