@@ -34,7 +34,7 @@ drill: $(READY) ## inject SCENARIO into a sandbox of STACK, run its runbook, lea
 test: $(READY) ## run the whole suite
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadscope $(FLAGS)
 
-drills: $(READY) ## play every drill on every stack that it is for; 'test' plays each on one
+drills: $(READY) ## play every drill on every stack that it is for; 'test' plays a sample that shows every cause and cure
 	@FLOWREX_DRILLS=whole $(BIN)/python -m pytest tests/drills -n $(WORKERS) --dist loadscope $(FLAGS)
 
 matrix: $(READY) ## run every runbook with every source and every pair of sources down or hanging, in all ways
