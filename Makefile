@@ -12,7 +12,7 @@ FLAGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup drill drills test matrix lint bench check sandbox-up sandbox-down notebooks clean
+.PHONY: help setup drill drills test whole matrix lint bench check sandbox-up sandbox-down notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -31,14 +31,17 @@ $(READY): requirements.lock pyproject.toml
 drill: $(READY) ## inject SCENARIO into a sandbox of STACK, run its runbook, leave nothing running
 	@$(BIN)/flowrex-ops drill run $(SCENARIO) --stack $(STACK) $(FLAGS)
 
-test: $(READY) ## run the whole suite
+test: $(READY) ## run the suite, in about half an hour
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadscope $(FLAGS)
 
+whole: $(READY) ## run everything on both stacks: every test, every drill, every pair of dead sources; takes hours
+	@FLOWREX_SUITE=whole $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadscope $(FLAGS)
+
 drills: $(READY) ## play every drill on every stack that it is for; 'test' plays a sample that shows every cause and cure
-	@FLOWREX_DRILLS=whole $(BIN)/python -m pytest tests/drills -n $(WORKERS) --dist loadscope $(FLAGS)
+	@FLOWREX_SUITE=whole $(BIN)/python -m pytest tests/drills -n $(WORKERS) --dist loadscope $(FLAGS)
 
 matrix: $(READY) ## run every runbook with every source and every pair of sources down or hanging, in all ways
-	@FLOWREX_MATRIX=whole $(BIN)/python -m pytest tests/notebooks/test_dead_source_matrix.py $(FLAGS)
+	@FLOWREX_SUITE=whole $(BIN)/python -m pytest tests/notebooks/test_dead_source_matrix.py $(FLAGS)
 
 lint: $(READY) ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@$(BIN)/ruff check .

@@ -52,6 +52,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StackSche
     return StackScheduling(config, log)
 
 
+WHOLE = os.environ.get("FLOWREX_SUITE") == "whole"
+"""Everything on both stacks (``make whole``), which takes hours."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is written for both stacks is run on one of them, in turn, unless it is marked ``both_stacks`` or only one is asked for."""
+    pairs: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if not item.get_closest_marker("both_stacks"):
+            file, _, name = item.nodeid.partition("::")
+            pairs.setdefault(f"{file}::{re.sub('|'.join(STACKS), '*', name)}", []).append(item)
+    twins = [pair for pair in pairs.values() if len(pair) == len(STACKS)]
+    spared = [] if WHOLE else [pair[number % len(STACKS)] for number, pair in enumerate(twins)]
+    if spared:
+        config.hook.pytest_deselected(items=spared)
+        items[:] = [item for item in items if item not in spared]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Which drills did not pass the first time, and why: a test that is passed in the end is still worth a look."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]

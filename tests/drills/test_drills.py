@@ -38,7 +38,7 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield
 
 
-WHOLE = os.environ.get("FLOWREX_DRILLS") == "whole"
+WHOLE = os.environ.get("FLOWREX_SUITE") == "whole"
 """Every drill on every stack that it is for (``make drills``): an hour and more."""
 
 

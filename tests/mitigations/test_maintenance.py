@@ -19,6 +19,8 @@ from flowrex_ops.sandbox.faults.proxy import clear_control
 from flowrex_ops.settings import load
 from flowrex_ops.sources.managed import parse_head
 
+pytestmark = pytest.mark.both_stacks
+
 
 @pytest.fixture
 def platform(any_sandbox: Sandbox) -> Iterator[Sandbox]:

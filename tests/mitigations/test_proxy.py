@@ -16,6 +16,8 @@ from flowrex_ops.sandbox.faults.proxy import clear_control
 from flowrex_ops.settings import ProxySettings, load
 from flowrex_ops.sources.managed import head_of, list_managed
 
+pytestmark = pytest.mark.both_stacks
+
 NAME = "server-test.conf"
 
 

@@ -12,6 +12,8 @@ from flowrex_ops.sandbox import Sandbox
 from .restoring import clear, comment, databases, make_old_backup, read_generation
 from .running import mitigate
 
+pytestmark = pytest.mark.both_stacks
+
 
 @pytest.fixture
 def platform(platform: Sandbox) -> Iterator[Sandbox]:

@@ -31,6 +31,7 @@ def released(platform: Sandbox) -> Sandbox:
 
 
 class TestRollback:
+    @pytest.mark.both_stacks
     def test_to_the_version_before_loses_no_request(
         self, released: Sandbox, record_property: pytest.RecordProperty
     ) -> None:

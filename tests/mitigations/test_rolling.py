@@ -30,6 +30,7 @@ def identities(sandbox: Sandbox) -> dict[str, str]:
 
 
 class TestUnderLoad:
+    @pytest.mark.both_stacks
     def test_no_request_is_lost_and_websockets_are_closed_in_words(
         self, platform: Sandbox, record_property: pytest.RecordProperty
     ) -> None:

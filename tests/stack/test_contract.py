@@ -21,6 +21,8 @@ from flowrex_ops.settings import load
 from flowrex_ops.stack import Stack, open_stack
 from flowrex_ops.stack.execution import EXECUTION_BYTES
 
+pytestmark = pytest.mark.both_stacks
+
 
 @pytest.fixture
 def stack(any_sandbox: Sandbox) -> Stack:
