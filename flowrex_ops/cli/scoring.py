@@ -105,15 +105,20 @@ def play(
     on_event: OnEvent = ignore,
     heal: bool = True,
 ) -> Score:
-    """Inject *drill* into a running sandbox, run its runbook, and heal; the sandbox stays up."""
+    """Inject *drill* into a running sandbox, run its runbook, and heal; the sandbox stays up.
+
+    With mitigations to *approve* the drill's alerts must fire before the runbook runs, which ends what they tell of;
+    without, they have until after it.
+    """
     from flowrex_ops.sandbox import drills
 
     try:
         drills.inject(sandbox, drill, on_progress)
+        alerts = _await_alerts(sandbox, drill, on_progress) if approve else ""
         on_progress(f"running {drill.runbook}")
         started = time.monotonic()
         result = run_runbook(drill.runbook, _parameters(sandbox, drill, approve), on_event=on_event)
-        alerts = _await_alerts(sandbox, drill, on_progress)
+        alerts = alerts if approve else _await_alerts(sandbox, drill, on_progress)
         recovery = _await_recovery(sandbox, drill, started) if approve else None
         return Score(drill, result, recovery, approved=bool(approve), alerts=alerts)
     finally:

@@ -46,7 +46,7 @@ class Load:
         """Requests without an answer, or with one that says that the server failed."""
         return len(self.failures) + sum(count for status, count in self.statuses.items() if status >= 500)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         codes, statuses = dict(self.close_codes), dict(self.statuses)
         return f"sent {self.sent}, answered {statuses}, failed {self.failures}, close codes {codes}"
 

