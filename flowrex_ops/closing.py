@@ -16,6 +16,9 @@ from flowrex_ops.settings import Settings
 
 Ask = Callable[[str], bool]
 
+LOOK_BACK_MINUTES = 5.0
+"""Triage's own default."""
+
 
 class Closing:
     """The checklist of the incident in *folder*. Everything that is done stands on its timeline: a second try goes on from there."""
@@ -55,10 +58,11 @@ class Closing:
             timeline.append(self._folder, self._redactor.json(event))
 
     def work(self, *, watch_every_seconds: float | None, ask: Ask | None = None) -> list[Item]:
-        """Do what is open and can be done: run triage, watch (where it may), ask (where there is somebody)."""
+        """Do what is open and can be done: watch (where it may), run triage, ask (where there is somebody).
+
+        Triage comes after the watch: it looks back some minutes, in which the incident itself would still be seen.
+        """
         open_ones = {item.name for item in self.items if not item.done}
-        if VERIFIED in open_ones:
-            self._verify()
         if WATCHED in open_ones and watch_every_seconds is not None:
             watch(
                 self._folder,
@@ -67,6 +71,8 @@ class Closing:
                 every_seconds=watch_every_seconds,
                 on_look=lambda state, says: self._tell(f"  {state}: {says}"),
             )
+        if any(item.name == VERIFIED and not item.done for item in self.items):
+            self._verify()
         for name in ASKED if ask else ():
             if name in open_ones and ask and ask(f"{ASKED[name]}?"):
                 self.confirm([name])
@@ -84,11 +90,16 @@ class Closing:
         return True
 
     def _verify(self) -> None:
-        """A run of triage in this incident; well is a complete one without a finding."""
+        """A run of triage in this incident; well is a complete one without a finding. It looks back no longer than was watched."""
         from flowrex_ops.record.runbook import run_runbook
 
         self._tell("  running triage")
-        given = {"incident_id": self._folder.name, "operator": self._by, "settings": self._settings_file}
+        given: dict[str, str | float] = {
+            "incident_id": self._folder.name,
+            "operator": self._by,
+            "settings": self._settings_file,
+        }
+        given |= {"recent_minutes": min(LOOK_BACK_MINUTES, max(1.0, self._minutes))}
         result = run_runbook("triage", {name: value for name, value in given.items() if value}, trigger="resolve")
         if result.findings or result.severity:
             state, text = NOT_WELL, f"not well: {result.diagnosis or result.severity}"

@@ -58,16 +58,20 @@ WHOLE = os.environ.get("FLOWREX_SUITE") == "whole"
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is written for both stacks is run on one of them, in turn, unless it is marked ``both_stacks`` or only one is asked for."""
+    """What is written for both stacks is run on one of them, in turn, unless it is marked ``both_stacks`` or only one is asked for.
+
+    What the drills show as well is left to ``make whole``.
+    """
     pairs: dict[str, list[pytest.Item]] = {}
     for item in items:
         if not item.get_closest_marker("both_stacks"):
             file, _, name = item.nodeid.partition("::")
             pairs.setdefault(f"{file}::{re.sub('|'.join(STACKS), '*', name)}", []).append(item)
     twins = [pair for pair in pairs.values() if len(pair) == len(STACKS)]
-    spared = [] if WHOLE else [pair[number % len(STACKS)] for number, pair in enumerate(twins)]
-    if spared:
-        config.hook.pytest_deselected(items=spared)
+    spared = {pair[number % len(STACKS)] for number, pair in enumerate(twins)}
+    spared |= {item for item in items if item.get_closest_marker("shown_by_drills")}
+    if spared and not WHOLE:
+        config.hook.pytest_deselected(items=list(spared))
         items[:] = [item for item in items if item not in spared]
 
 

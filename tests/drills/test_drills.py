@@ -43,8 +43,8 @@ WHOLE = os.environ.get("FLOWREX_SUITE") == "whole"
 
 
 def shown(drill: Drill) -> set[str]:
-    """What *drill* shows that the suite wants to see: causes, mitigations that cure, or a runbook that finds nothing wrong."""
-    return {*drill.expected, *(drill.approve if drill.cures else ())} or {f"{drill.runbook} finds nothing"}
+    """What *drill* shows that the suite wants to see: causes, and mitigations that cure. That nothing is found where nothing is, plain papermill shows."""
+    return {*drill.expected, *(drill.approve if drill.cures else ())}
 
 
 def sample() -> list[Drill]:

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from flowrex_ops.incident.watch import WELL, take_look
 from flowrex_ops.sandbox import Sandbox, drills
+from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_ops.settings import load
 
 RESOLVE = (
     *("incident", "resolve", "latest", "--by", "ada"),
@@ -37,7 +40,7 @@ def flowrex(sandbox: Sandbox, folder: Path, *words: str) -> subprocess.Completed
 
 def checklist(done: subprocess.CompletedProcess[str]) -> tuple[int, bool, dict[str, bool]]:
     answer: dict[str, Any] = json.loads(done.stdout)
-    return done.returncode, answer["resolved"], {item["name"]: item["done"] for item in answer["checklist"]}
+    return done.returncode, answer["resolved"], {item["item"]: item["done"] for item in answer["checklist"]}
 
 
 def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
@@ -53,6 +56,12 @@ def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
     assert (items["verified"], items["watched"], items["fix-deployed"]) == (False, False, True)
 
     drills.heal(locked, print)
+    await_condition(
+        lambda: take_look(load(locked.settings_file))[0] == WELL,
+        "the last minute was well",
+        timeout_seconds=150,
+        details=lambda: take_look(load(locked.settings_file))[1],
+    )
     done = flowrex(locked, tmp_path, *RESOLVE)
     code, resolved, items = checklist(done)
     assert (code, resolved) == (0, True), done.stdout + done.stderr

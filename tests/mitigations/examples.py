@@ -170,7 +170,7 @@ EXAMPLES: dict[str, Example] = {
     "rollback-bad-deploy": Example(release("1.5.0"), release("1.6.0")),
     "maintenance-on": Example(nothing, applied("maintenance-on", message="somebody else's")),
     "maintenance-off": Example(applied("maintenance-on"), applied("maintenance-off")),
-    "block-client": Example(flood_from(FLOODER), flood_from(OTHER), {"recent_minutes": 0.5, "flood_share": 0.3}),
+    "block-client": Example(flood_from(FLOODER), flood_from(OTHER), {"recent_minutes": 0.5, "flood_share": 0.2}),
     "unblock-clients": Example(applied("block-client", clients=[FLOODER]), applied("block-client", clients=[OTHER])),
     "renew-certificate": Example(
         fault(f.ExpiredCertificate(renewable=True)), fault(f.ExpiringCertificate(OTHER_SITE, renewable=True))

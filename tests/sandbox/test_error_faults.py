@@ -14,7 +14,7 @@ from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.sandbox import get_answer
 from flowrex_ops.sandbox.state import VERSION, read_state
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.shown_by_drills]
 Inject = Callable[[str], Sandbox]
 
 

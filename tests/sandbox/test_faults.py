@@ -18,7 +18,7 @@ from flowrex_ops.sandbox.faults.observe import get_pools, is_quiet, last_failure
 from flowrex_ops.sandbox.sandbox import get_answer
 from flowrex_ops.sandbox.waiting import await_condition
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.shown_by_drills]
 
 BACKENDS = "application_name LIKE 'flowrex-backend-%'"
 

@@ -21,7 +21,7 @@ CONFIG = {"maxmemory": str(64 * MIB), "maxmemory-policy": "noeviction", "actived
 
 _PATTERN = "drill-*"
 _RESTART_SECONDS = 20.0
-_USUAL_BYTES = 12 * MIB
+_USUAL_BYTES = 8 * MIB
 _ROOM = 0.75
 
 
