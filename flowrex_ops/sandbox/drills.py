@@ -31,6 +31,7 @@ _DATABASE: tuple[Drill, ...] = (
         (f.OpenTransactions(),),
         ("db.idle-in-transaction",),
         ("terminate-idle-in-transaction",),
+        alerts=("DatabasePoolExhausted",),
         cures=True,
     ),
     Drill(
@@ -39,6 +40,7 @@ _DATABASE: tuple[Drill, ...] = (
         (f.SlowReports(),),
         ("db.long-running-query",),
         ("cancel-long-queries",),
+        alerts=("DatabasePoolExhausted",),
         cures=True,
     ),
     Drill(
@@ -47,6 +49,7 @@ _DATABASE: tuple[Drill, ...] = (
         (f.LockChain(),),
         ("db.lock-contention",),
         ("terminate-root-blocker",),
+        alerts=("DatabasePoolErrors",),
         cures=True,
     ),
     Drill(
@@ -67,6 +70,7 @@ _DATABASE: tuple[Drill, ...] = (
         (f.LeakedConnections(),),
         ("db.pool-saturated",),
         ("restart-backend",),
+        alerts=("DatabasePoolExhausted",),
         cures=True,
     ),
     Drill(
@@ -88,6 +92,7 @@ _DATABASE: tuple[Drill, ...] = (
         (f.OpenTransactions(per_replica=3), f.SlowReports(per_replica=2)),
         ("db.idle-in-transaction", "db.long-running-query"),
         ("terminate-idle-in-transaction", "cancel-long-queries"),
+        alerts=("DatabasePoolExhausted",),
         cures=True,
     ),
     Drill(
@@ -175,6 +180,7 @@ _CERTIFICATE_DRILLS = (
         "the certificate was renewed on disk, and NGINX still serves the old one",
         f.RenewedNotReloaded(),
         expected=("tls.not-reloaded",),
+        alerts=("CertificateExpiringSoon",),
         approve=("reload-nginx",),
     ),
     _certificates(
@@ -182,6 +188,7 @@ _CERTIFICATE_DRILLS = (
         "the certificate ended two days ago, and certbot can renew it",
         f.ExpiredCertificate(renewable=True),
         expected=("tls.expired",),
+        alerts=("CertificateExpired",),
         approve=("renew-certificate",),
     ),
     _certificates(
@@ -190,6 +197,7 @@ _CERTIFICATE_DRILLS = (
         f.ExpiringCertificate(renewable=True),
         f.ExpiringCertificate(OTHER_SITE, renewable=True),
         expected=("tls.expiring",),
+        alerts=("CertificateExpiringSoon",),
         approve=("renew-certificate",),
     ),
     _certificates(
@@ -198,6 +206,7 @@ _CERTIFICATE_DRILLS = (
         f.ExpiredCertificate(renewable=True),
         f.RenewedNotReloaded(OTHER_SITE),
         expected=("tls.expired", "tls.not-reloaded"),
+        alerts=("CertificateExpired",),
         approve=("reload-nginx", "renew-certificate"),
     ),
     _certificates("nginx-stopped", "NGINX is stopped", f.NginxStopped(), expected=("tls.unreachable",)),

@@ -29,6 +29,7 @@ ERRORS: tuple[Drill, ...] = (
     _errors("errors-healthy", "nothing is wrong: no request fails", ()),
     replace(
         _errors("bad-deploy", "release 1.5.0 adds money to a float", (_BAD_RELEASE,), "http.bad-deploy"),
+        alerts=("HighErrorRate",),
         approve=("rollback-bad-deploy",),
         cures=True,
     ),
@@ -50,6 +51,7 @@ ERRORS: tuple[Drill, ...] = (
     ),
     replace(
         _errors("traffic-flood", "three clients exhaust the pools", (errors.Flood(),), "http.traffic-flood"),
+        alerts=("HighErrorRate",),
         approve=("block-client",),
         cures=True,
     ),

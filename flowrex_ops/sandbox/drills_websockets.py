@@ -52,6 +52,7 @@ WEBSOCKETS: tuple[Drill, ...] = (
             (proxy.CorrectedNotReloaded(),),
             "ws.proxy-misconfigured",
         ),
+        alerts=("WebSocketConnectionsDropped",),
         approve=("reload-websocket-proxy",),
         cures=True,
     ),
