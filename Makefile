@@ -31,7 +31,7 @@ $(READY): requirements.lock pyproject.toml
 drill: $(READY) ## inject SCENARIO into a sandbox of STACK, run its runbook, leave nothing running
 	@$(BIN)/flowrex-ops drill run $(SCENARIO) --stack $(STACK) $(FLAGS)
 
-test: $(READY) ## run the suite, in about half an hour
+test: $(READY) ## run the suite, in under an hour
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadscope $(FLAGS)
 
 whole: $(READY) ## run everything on both stacks: every test, every drill, every pair of dead sources; takes hours
