@@ -16,7 +16,7 @@ from flowrex_ops.settings import Settings
 
 Ask = Callable[[str], bool]
 
-LOOK_BACK_MINUTES = 5.0
+_LOOK_BACK_MINUTES = 5.0
 """Triage's own default."""
 
 
@@ -99,7 +99,7 @@ class Closing:
             "operator": self._by,
             "settings": self._settings_file,
         }
-        given |= {"recent_minutes": min(LOOK_BACK_MINUTES, max(1.0, self._minutes))}
+        given |= {"recent_minutes": min(_LOOK_BACK_MINUTES, max(1.0, self._minutes))}
         result = run_runbook("triage", {name: value for name, value in given.items() if value}, trigger="resolve")
         if result.findings or result.severity:
             state, text = NOT_WELL, f"not well: {result.diagnosis or result.severity}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from suite import WHOLE
 from xdist.scheduler import LoadScopeScheduling
 
 from flowrex_ops import sandbox
@@ -50,10 +51,6 @@ def stack_of(name: str, text: str) -> str:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StackScheduling:
     """Our own scheduling, whatever ``--dist`` says."""
     return StackScheduling(config, log)
-
-
-WHOLE = os.environ.get("FLOWREX_SUITE") == "whole"
-"""Everything on both stacks (``make whole``), which takes hours."""
 
 
 @pytest.hookimpl(trylast=True)

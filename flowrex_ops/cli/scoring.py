@@ -114,11 +114,11 @@ def play(
 
     try:
         drills.inject(sandbox, drill, on_progress)
-        alerts = _await_alerts(sandbox, drill, on_progress) if approve else ""
+        alerts_before = _await_alerts(sandbox, drill, on_progress) if approve else ""
         on_progress(f"running {drill.runbook}")
         started = time.monotonic()
         result = run_runbook(drill.runbook, _parameters(sandbox, drill, approve), on_event=on_event)
-        alerts = alerts if approve else _await_alerts(sandbox, drill, on_progress)
+        alerts = alerts_before if approve else _await_alerts(sandbox, drill, on_progress)
         recovery = _await_recovery(sandbox, drill, started) if approve else None
         return Score(drill, result, recovery, approved=bool(approve), alerts=alerts)
     finally:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
+from suite import WHOLE
 
 from flowrex_ops.causes import CAUSES
 from flowrex_ops.cli.scoring import play
@@ -36,10 +36,6 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         if drill.runbook == "memory_usage":
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-WHOLE = os.environ.get("FLOWREX_SUITE") == "whole"
-"""Every drill on every stack that it is for (``make drills``): an hour and more."""
 
 
 def shown(drill: Drill) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,6 @@ RESOLVE = (
 )
 
 
-@pytest.fixture
-def locked(supervisor_sandbox: Sandbox) -> Iterator[Sandbox]:
-    """A platform in which a chain of sessions waits behind one."""
-    drills.inject(supervisor_sandbox, drills.get_drill("lock-chain"), print)
-    yield supervisor_sandbox
-    drills.heal(supervisor_sandbox, print)
-
-
 def flowrex(sandbox: Sandbox, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from flowrex_ops.cli import main; main()", *words]
     command += ["--settings", str(sandbox.settings_file)]
@@ -44,30 +35,30 @@ def checklist(done: subprocess.CompletedProcess[str]) -> tuple[int, bool, dict[s
 
 
 def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
-    locked: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    locked_up: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Triage and the watch see the slow requests; after the cure both are well, and what was confirmed before still counts."""
     monkeypatch.setenv("FLOWREX_OPS_OUTPUTS", str(tmp_path / "outputs"))
-    opened = flowrex(locked, tmp_path, "incident", "open", "Orders time out", "--severity", "P1")
+    opened = flowrex(locked_up, tmp_path, "incident", "open", "Orders time out", "--severity", "P1")
     assert opened.returncode == 0, opened.stderr
 
-    code, resolved, items = checklist(flowrex(locked, tmp_path, *RESOLVE))
+    code, resolved, items = checklist(flowrex(locked_up, tmp_path, *RESOLVE))
     assert (code, resolved) == (1, False)
     assert (items["verified"], items["watched"], items["fix-deployed"]) == (False, False, True)
 
-    drills.heal(locked, print)
+    drills.heal(locked_up, print)
     await_condition(
-        lambda: take_look(load(locked.settings_file))[0] == WELL,
+        lambda: take_look(load(locked_up.settings_file))[0] == WELL,
         "the last minute was well",
         timeout_seconds=150,
-        details=lambda: take_look(load(locked.settings_file))[1],
+        details=lambda: take_look(load(locked_up.settings_file))[1],
     )
-    done = flowrex(locked, tmp_path, *RESOLVE)
+    done = flowrex(locked_up, tmp_path, *RESOLVE)
     code, resolved, items = checklist(done)
     assert (code, resolved) == (0, True), done.stdout + done.stderr
     assert all(items.values())
-    shown = flowrex(locked, tmp_path, "incident", "show", "latest").stdout
+    shown = flowrex(locked_up, tmp_path, "incident", "show", "latest").stdout
     assert "Resolved" in shown
     assert "not well: " in shown
-    verified = flowrex(locked, tmp_path, "records", "verify", "latest")
+    verified = flowrex(locked_up, tmp_path, "records", "verify", "latest")
     assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from suite import WHOLE
 
 from flowrex_ops.catalog import find_runbooks
 from flowrex_ops.causes import RUNBOOK_CAUSES
@@ -135,7 +135,7 @@ def test_every_single_source_and_every_pair(
 ) -> None:
     """Every hypothesis gets a verdict, and no check and no cell fails; ``make matrix`` has every combination with every runbook."""
     cases = []
-    for number, ills in enumerate(combinations() if os.environ.get("FLOWREX_SUITE") == "whole" else share(runbook)):
+    for number, ills in enumerate(combinations() if WHOLE else share(runbook)):
         file = tmp_path / f"settings-{number}.toml"
         file.write_text(settings_with(supervisor_sandbox, dead, ills, tmp_path / f"outputs-{number}"), encoding="utf-8")
         name = " and ".join(f"{ill} {way}" for ill, way in ills.items())
