@@ -4,9 +4,9 @@
 Both have a time limit, and neither ever fails a command: what went wrong is one line on standard error, and the next command tries
 again (an incident is due as long as its manifest is not the one that was last sent).
 
-Two machines that write to one incident are noticed by its timeline: where neither is the beginning of the other, both
-are kept. In the store, ours goes to a name of its own (``INC-…+<machine>``), a whole folder that verifies; here, theirs does
-(``INC-…+store``). ``.heads/<incident>@<hash of its manifest>`` in the store lets one listing tell what changed.
+Machines take turns at sending an incident (``turn``). That two have written to it is noticed by its timeline: where neither is
+the beginning of the other, both are kept. In the store, ours goes to a name of its own (``INC-…+<machine>``), a whole folder
+that verifies; here, theirs does (``INC-…+store``). ``.heads/<incident>@<hash of its manifest>`` in the store lets one listing tell what changed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.ledger.store import Store
 from flowrex_ops.ledger.synced import Synced
 from flowrex_ops.ledger.timeline import FILE as TIMELINE
+from flowrex_ops.ledger.turn import turn
 from flowrex_ops.settings import Settings
 
 PUSH_SECONDS = 30.0
@@ -105,7 +106,8 @@ class _Exchange:
     def send(self, folder: Path) -> None:
         """Bring the store's copy up to *folder*; where somebody else wrote there, make one of our own."""
         if (folder / MANIFEST).is_file():
-            with self._synced.held(folder.name):
+            machine, stop = self._synced.machine, self._check_stop
+            with self._synced.held(folder.name), turn(self._store, folder.name, machine, stop):
                 self._send(folder)
 
     def _send(self, folder: Path) -> None:
@@ -118,9 +120,6 @@ class _Exchange:
                 return
             name = self._own_name(folder)
         self._upload(name, ours)
-        if self._store.read(f"{name}/{TIMELINE}") != ours.timeline:  # somebody else was quicker
-            name = self._own_name(folder)
-            self._upload(name, ours)
         self._synced.note(folder.name, manifest=_hash(ours.manifest), name=name)
 
     def fetch_all(self) -> None:
@@ -132,11 +131,18 @@ class _Exchange:
         names = self._store.names()
         if not names:
             self._store.require()
+        failed: list[RecordError] = []
         for name in reversed(names):
             known = self._synced.seen(name)
             if _INCIDENT.fullmatch(name) and not (known and heads.get(name) == {known[:_SHORT]}):
                 self._check_stop()
-                self._fetch(name)
+                try:
+                    self._fetch(name)
+                except RecordError as error:  # one that is damaged, or just being written, keeps no other from coming
+                    failed.append(error)
+        self._check_stop()
+        if failed:
+            raise failed[0]
 
     def _fetch(self, name: str) -> None:
         local = self._synced.local_name(name)
@@ -152,7 +158,7 @@ class _Exchange:
             shutil.rmtree(beside, ignore_errors=True)
             download.into_new(beside)
             _say(f"'{name}' was also written by another machine; its copy is kept as '{beside.name}'")
-            self._synced.note(local, seen=_hash(raw))
+            self._synced.note(local, seen=_hash(raw), manifest="")  # ours is due: the store may not have it at all
             return
         here = (folder / MANIFEST).read_bytes()
         about = {"manifest": _hash(raw)} if here == raw else {}

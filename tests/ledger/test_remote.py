@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +16,13 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from moto.server import ThreadedMotoServer
 
-from flowrex_ops.errors import SettingsError
+from flowrex_ops.errors import RecordError, SettingsError
 from flowrex_ops.ledger import timeline
 from flowrex_ops.ledger.incidents import open_incident
 from flowrex_ops.ledger.manifest import verify, write_manifest
 from flowrex_ops.ledger.remote import pull, push
 from flowrex_ops.ledger.store import Store
+from flowrex_ops.ledger.turn import FOLDER, STALE_SECONDS, turn
 from flowrex_ops.settings import Settings, load
 
 
@@ -149,6 +152,100 @@ class TestConflicts:
         for machine in (ada, bob):
             assert sorted(machine.texts(folder.name) for folder in machine.outputs.glob("INC-*")) == everything
 
+    def test_two_who_send_at_the_same_moment_lose_nothing(
+        self, ada: Machine, bob: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _send_at_once(ada, bob, monkeypatch)
+        _see_both(Machine(ada.settings.outputs_url, tmp_path / "eve"))
+
+    def test_one_that_was_overwritten_sends_again(
+        self, ada: Machine, bob: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A machine whose clock is wrong, or an older version, may not have waited for its turn."""
+        name = ada.work(None, "first").name
+        push(ada.outputs / name, ada.settings)
+        pull(bob.settings)
+        early = (bob.outputs / name / "timeline.jsonl").read_bytes()
+        push(ada.work(name, "of-ada"), ada.settings)
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "read", lambda _, wanted: early if wanted.endswith("timeline.jsonl") else None)
+            push(bob.work(name, "of-bob"), bob.settings)
+        pull(ada.settings)
+        _see_both(Machine(ada.settings.outputs_url, tmp_path / "eve"))
+
+
+class TestTurns:
+    """One machine at a time sends an incident; the dead hold up nobody."""
+
+    def test_who_waits_goes_on_when_the_other_is_done(self, url: str) -> None:
+        store, order = Store(url), []
+        entered, left = threading.Event(), threading.Event()
+
+        def second() -> None:
+            entered.wait(10)
+            with turn(store, "INC-1", "bob", lambda: None):
+                order.append("bob")
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(second)
+            with turn(store, "INC-1", "ada", lambda: None):
+                entered.set()
+                left.wait(0.3)
+                order.append("ada")
+            waiting.result(10)
+        assert (order, store.names(FOLDER)) == (["ada", "bob"], [])
+
+    def test_other_incidents_do_not_wait(self, url: str) -> None:
+        store = Store(url)
+        with turn(store, "INC-1", "ada", lambda: None), turn(store, "INC-2", "ada", lambda: None):
+            assert len(store.names(FOLDER)) == 2
+
+    def test_waiting_has_an_end_and_leaves_nothing(self, url: str) -> None:
+        store = Store(url)
+        with turn(store, "INC-1", "ada", lambda: None):
+            with pytest.raises(RecordError, match="too long"), turn(store, "INC-1", "bob", _too_long):
+                pytest.fail("two have the turn")
+            assert [name.split("-")[2] for name in store.names(FOLDER)] == ["ada"]
+
+    @pytest.mark.parametrize("since", [str(int(time.time() - STALE_SECONDS - 1)), "damaged"])
+    def test_claim_of_the_dead_is_taken_away(self, url: str, since: str) -> None:
+        store = Store(url)
+        store.write(f"{FOLDER}/INC-1@{since}-ada-abc123", b"")
+        with turn(store, "INC-1", "bob", _too_long):
+            assert [name.split("-")[2] for name in store.names(FOLDER)] == ["bob"]
+
+
+def _too_long() -> None:
+    raise RecordError("it took too long")
+
+
+def _send_at_once(ada: Machine, bob: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have written to one incident, and each looks at the store before the other has sent, if it is let."""
+    name = ada.work(None, "first").name
+    push(ada.outputs / name, ada.settings)
+    pull(bob.settings)
+    both, read = threading.Barrier(2), Store.read
+
+    def read_with_the_other(store: Store, wanted: str) -> bytes | None:
+        found = read(store, wanted)
+        if wanted.endswith("timeline.jsonl"):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.5)
+        return found
+
+    monkeypatch.setattr(Store, "read", read_with_the_other)
+    folders = [ada.work(name, "of-ada"), bob.work(name, "of-bob")]
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(push, folders, [ada.settings, bob.settings]))
+    monkeypatch.undo()
+
+
+def _see_both(eve: Machine) -> None:
+    """A third machine that fetches has what either wrote."""
+    assert pull(eve.settings)
+    found = sorted(eve.texts(folder.name) for folder in eve.outputs.glob("INC-*"))
+    assert (found, eve.verified()) == ([["first", "of-ada"], ["first", "of-bob"]], True)
+
 
 class TestTrouble:
     """A failed upload fails nothing and loses nothing; what is being written is not taken for the truth."""
@@ -182,6 +279,14 @@ class TestTrouble:
         Store(ada.settings.outputs_url).write(f"{folder.name}/records/001-first.ipynb", b"changed")
         assert not pull(bob.settings)
         assert list(bob.outputs.glob("*")) == []
+
+    def test_damaged_incident_keeps_no_other_from_coming(self, ada: Machine, bob: Machine) -> None:
+        good, bad = ada.work(None, "good"), ada.work(None, "bad")
+        for folder in (good, bad):
+            push(folder, ada.settings)
+        Store(ada.settings.outputs_url).write(f"{bad.name}/timeline.jsonl", b"changed")
+        assert not pull(bob.settings)
+        assert bob.texts(good.name) == ["good"]
 
     @pytest.mark.parametrize("name", ["../../evil", "/etc/evil"])
     def test_manifest_that_leads_out_of_the_folder_is_refused(self, ada: Machine, bob: Machine, name: str) -> None:
@@ -230,6 +335,14 @@ class TestS3:
         assert pull(ada.settings)
         found = sorted(ada.texts(folder.name) for folder in ada.outputs.glob("INC-*"))
         assert (found, ada.verified()) == ([["first", "of-ada"], ["first", "of-bob"]], True)
+
+    def test_two_who_send_at_the_same_moment_lose_nothing(
+        self, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ada, bob, eve = (Machine(f"s3://records/{tmp_path.name}", tmp_path / name) for name in ("ada", "bob", "eve"))
+        with monkeypatch.context() as patched:
+            _send_at_once(ada, bob, patched)
+        _see_both(eve)
 
     def test_missing_bucket_is_said(self, s3: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         machine = Machine("s3://recrods/x", tmp_path / "ada")
