@@ -26,6 +26,7 @@ from flowrex_ops.ledger.files import record_error
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.serve.app import FALLBACK, WEBHOOK, Door, serves
 from flowrex_ops.serve.metrics import Metrics
+from flowrex_ops.serve.patience import with_patience
 from flowrex_ops.serve.queue import Queue
 from flowrex_ops.serve.workers import Work, Workers
 from flowrex_ops.settings import ServeSettings, Settings
@@ -199,6 +200,7 @@ class _Serving:
 def _configuration(settings: ServeSettings, door: Door) -> uvicorn.Config:
     configuration = uvicorn.Config(
         door.app(),
+        http=with_patience(settings.request_seconds),
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import ssl
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +64,48 @@ def test_a_body_that_does_not_come_is_not_waited_for(guarded: Server) -> None:
         head = f"POST /alertmanager HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
         connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /health/ready HTTP/1.1\r\nHost: x\r\nX-Slow"], ids=["nothing", "half"])
+@pytest.mark.parametrize("before", ["", "GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first", "second"])
+def test_a_head_that_does_not_come_is_not_waited_for(guarded: Server, before: str, said: bytes) -> None:
+    """Neither on a fresh connection nor after an answer; else a few hundred of them would keep Alertmanager out."""
+    host, port = guarded.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(before.encode() + said)
+        answered = b"".join(iter(lambda: connection.recv(1000), b""))  # to the end: it is closed
+        assert answered.count(b"HTTP/1.1") == bool(before), answered
+
+
+def test_a_full_disk_refuses_until_there_is_room_and_loses_nothing(prepare: Callable[..., Server]) -> None:
+    """What was accepted before is run; what was refused comes again, as Alertmanager does after a 503."""
+    server = prepare('jobs = 1\nstate = "small/serve.sqlite"')
+    small = server.folder / "small"
+    small.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", small], capture_output=True, check=False)
+    if mount.returncode:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("a small disk cannot be mounted here")
+    try:
+        server.start()
+        server.hold()
+        assert server.send(a_payload(an_alert(), group="a")).status_code == 200
+        until(server.busy)
+        with contextlib.suppress(OSError), (small / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(b"x" * 4096)
+        refused = server.send(a_payload(an_alert(), group="b"))
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
+        assert server.get("/health/ready").status_code == 503
+        assert [line for line in server.said if "Traceback" in line] == []
+        assert "free some space" in "\n".join(server.said)
+        (small / "ballast").unlink()
+        assert server.get("/health/ready").status_code == 200
+        assert server.send(a_payload(an_alert(), group="b")).status_code == 200
+        server.release()
+        assert [record.status for record in server.ended(2)] == ["complete", "complete"]
+    finally:
+        server.stop()
+        subprocess.run(["umount", "--lazy", small], check=True)
 
 
 def test_other_paths_and_methods_say_what_there_is(guarded: Server) -> None:
