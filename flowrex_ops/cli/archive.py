@@ -243,8 +243,8 @@ def _print_trend(found: Trend) -> None:
     most = max(1, int(found.periods["times"].max()) if len(found.periods) else 1)
     for row in found.periods.itertuples():
         bar = "█" * round(BAR * min(1.0, row.times / max(most, BAR)))
-        long = ""
+        lasted = ""
         if row.times:
             median, longest = (format_seconds(60 * minutes) for minutes in (row.median_minutes, row.longest_minutes))
-            long = f"  half under {median}, longest {longest}"
-        typer.echo(f"{row.begins:%Y-%m-%d}  {row.times:>4} {bar}{long}")
+            lasted = f"  lasted {longest}" if row.times == 1 else f"  half under {median}, longest {longest}"
+        typer.echo(f"{row.begins:%Y-%m-%d}  {row.times:>4} {bar}{lasted}".rstrip())
