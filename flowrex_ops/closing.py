@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.incident import lifecycle
@@ -11,8 +12,11 @@ from flowrex_ops.incident.resolution import ASKED, CONFIRMED, VERIFIED, WATCHED,
 from flowrex_ops.incident.watch import NOT_WELL, UNKNOWN, WELL, watch
 from flowrex_ops.ledger import timeline
 from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.model import RunStatus
+from flowrex_ops.model import RunStatus, VerdictKind
 from flowrex_ops.settings import Settings
+
+if TYPE_CHECKING:
+    from flowrex_ops.record.result import RunResult
 
 Ask = Callable[[str], bool]
 
@@ -106,6 +110,18 @@ class Closing:
         elif result.status is RunStatus.COMPLETE:
             state, text = WELL, "nothing found, everything ruled out"
         else:
-            state, text = UNKNOWN, f"the run is {result.status.value}: what could not be looked at is not healthy"
+            state, text = (
+                UNKNOWN,
+                f"the run is {result.status.value} ({_why(result)}); unknown is not healthy, try again",
+            )
         event = {"kind": "health-run", "text": text, "state": state, "record": result.id, "by": self._by}
         timeline.append(self._folder, self._redactor.json(event))
+
+
+def _why(result: RunResult) -> str:
+    """What kept a run from saying that all is well."""
+    unknown = [verdict for verdict in result.verdicts if verdict.get("verdict") == VerdictKind.INCONCLUSIVE]
+    if not unknown:
+        return result.reason or "it was not complete"
+    first = f"{unknown[0]['cause']}: {unknown[0].get('reason') or 'inconclusive'}"
+    return f"{first}; and {len(unknown) - 1} more" if unknown[1:] else first

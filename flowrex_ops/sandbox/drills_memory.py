@@ -32,6 +32,7 @@ MEMORY: tuple[Drill, ...] = (
         "memory.leak",
         approve=("rolling-restart",),
         cures=True,
+        alerts=("MemoryGrowing",),
     ),
     _memory(
         "memory-near-limit",
@@ -54,6 +55,7 @@ MEMORY: tuple[Drill, ...] = (
         "sessions without an expiry fill Redis",
         (keyspace.RedisGrows(),),
         "memory.redis-growth",
+        alerts=("RedisMemoryGrowing",),
         **CLEAN_UP,
     ),
     _memory(
@@ -67,6 +69,7 @@ MEMORY: tuple[Drill, ...] = (
         "a queue that nobody reads has filled Redis, which may evict nothing",
         (keyspace.RedisRejects(),),
         "memory.redis-rejecting",
+        alerts=("RedisMemoryHigh",),
         **CLEAN_UP,
     ),
     _memory(

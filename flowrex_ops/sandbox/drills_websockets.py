@@ -82,6 +82,7 @@ WEBSOCKETS: tuple[Drill, ...] = (
         ),
         approve=("rolling-restart",),
         cures=True,
+        alerts=("MemoryGrowing",),
     ),
     _ws(
         "ws-connection-limit",

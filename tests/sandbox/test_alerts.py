@@ -15,14 +15,14 @@ from flowrex_ops.catalog import runbooks_by_alert
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox.drills import DRILLS
 from flowrex_ops.sandbox.monitoring.alerts import firing, has_alerts
-from flowrex_ops.sandbox.monitoring.configuration import RULES
+from flowrex_ops.sandbox.monitoring.configuration import RULES, rules
 
 
 def test_promtool_accepts_the_rules_as_production_would_have_them(tmp_path: Path) -> None:
     """With the windows that the file recommends for production."""
     if shutil.which("promtool") is None:
         missing_part("promtool")
-    text = RULES.read_text(encoding="utf-8").replace("WINDOW]", "5m]").replace("for: FOR", "for: 2m")
+    text = rules("5m", "2m", 300)
     file = tmp_path / "rules.yml"
     file.write_text(text, encoding="utf-8")
     done = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False)
@@ -30,16 +30,16 @@ def test_promtool_accepts_the_rules_as_production_would_have_them(tmp_path: Path
     assert f"{len(re.findall('- alert:', text))} rules found" in done.stdout
 
 
-def rules() -> set[str]:
+def named() -> set[str]:
     return set(re.findall(r"- alert: (\w+)", RULES.read_text(encoding="utf-8")))
 
 
 def test_every_alert_leads_to_a_runbook_and_no_runbook_waits_for_one_that_is_not_there() -> None:
-    assert set(runbooks_by_alert()) == rules()
+    assert set(runbooks_by_alert()) == named()
 
 
 def test_every_alert_fires_in_a_drill() -> None:
-    assert {alert for drill in DRILLS for alert in drill.alerts} == rules()
+    assert {alert for drill in DRILLS for alert in drill.alerts} == named()
 
 
 def test_every_rule_can_be_evaluated(any_sandbox: Sandbox) -> None:

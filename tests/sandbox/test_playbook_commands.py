@@ -94,7 +94,7 @@ TRADES = (
     FROM trades WHERE status = 'failed' 
     ORDER BY created_at DESC LIMIT 20;"
 """,  # noqa: W291  # as in the playbook
-        ("error_message", "rejected by broker: MARKET_HALTED", "rows)"),
+        ("error_message", " | failed | ", "rows)"),
     ),
     Pasted(
         "broker connectivity",

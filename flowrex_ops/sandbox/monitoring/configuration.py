@@ -15,7 +15,7 @@ from typing import Any
 from flowrex_ops.sandbox.certificates import SITES
 
 RULES = Path(__file__).with_name("rules.yml")
-WINDOW, FOR = "15s", "0s"
+WINDOW, FOR, SETTLED_SECONDS = "15s", "0s", 20
 SCRAPE = "2s"
 FILES = ("prometheus.yml", "rules.yml", "alertmanager.yml", "blackbox.yml")
 
@@ -39,11 +39,25 @@ class Places:
     https: str
 
 
+def rules(window: str, lasting: str, settled_seconds: int) -> str:
+    """The alert rules, with the three words filled in that are said at their head."""
+    text = RULES.read_text(encoding="utf-8")
+    for word, value in (
+        ("WINDOW]", f"{window}]"),
+        ("for: FOR", f"for: {lasting}"),
+        ("> SETTLED", f"> {settled_seconds}"),
+    ):
+        text = text.replace(word, value)
+    return text
+
+
 def write_monitoring(folder: Path, places: Places) -> None:
     """Write all of ``FILES`` into *folder*."""
     folder.mkdir(exist_ok=True)
-    rules = RULES.read_text(encoding="utf-8").replace("WINDOW]", f"{WINDOW}]").replace("for: FOR", f"for: {FOR}")
-    texts = (rules, *(json.dumps(part, indent=2) for part in (_alertmanager(), _blackbox(places.ca_file))))
+    texts = (
+        rules(WINDOW, FOR, SETTLED_SECONDS),
+        *(json.dumps(part, indent=2) for part in (_alertmanager(), _blackbox(places.ca_file))),
+    )
     for name, text in zip(FILES, (json.dumps(_prometheus(places), indent=2), *texts), strict=True):
         (folder / name).write_text(text + "\n", encoding="utf-8")
 

@@ -24,6 +24,7 @@ from .database import Database
 from .execution.adapters import get_adapter
 from .identity import VERSION, replica_number
 from .logs import log
+from .redis_memory import RedisMemoryCollector
 from .sessions import Sessions
 
 T = TypeVar("T")
@@ -45,11 +46,15 @@ def create_app() -> Starlette:
         application_name=f"flowrex-backend-{REPLICA}",
     )
     metrics.REGISTRY.register(metrics.PoolCollector(database))
+    sessions = Sessions(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
+    redis_memory = RedisMemoryCollector(sessions)
+    metrics.REGISTRY.register(redis_memory)
     prices_streamed = streams.Streams()
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         database.open()
+        redis_memory.start()
         log.info("backend started version=%s replica=%s pool_size=%d", VERSION, REPLICA, database.size)
         yield
         log.info("backend stopping version=%s replica=%s", VERSION, REPLICA)
@@ -73,7 +78,7 @@ def create_app() -> Starlette:
     )
     app.state.database = database
     app.state.broker = get_adapter()
-    app.state.sessions = Sessions(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
+    app.state.sessions = sessions
     app.state.bugs = Bugs(database)
     app.state.streams = prices_streamed
     # Threads and not coroutines: a query that hangs holds its own thread, and the loop still answers /metrics.

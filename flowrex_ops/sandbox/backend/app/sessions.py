@@ -29,3 +29,8 @@ class Sessions:
         visits = defects.visits(self._redis.incr(key))
         self._redis.expire(key, LIFE_SECONDS)
         return {"account": account, "visits": visits}
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes that Redis uses, and may use (0: no limit)."""
+        info = self._redis.info("memory")
+        return int(info["used_memory"]), int(info["maxmemory"])
