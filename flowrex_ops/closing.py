@@ -22,6 +22,7 @@ Ask = Callable[[str], bool]
 
 _LOOK_BACK_MINUTES = 5.0
 """Triage's own default."""
+_TRIES = 3
 
 
 class Closing:
@@ -94,7 +95,13 @@ class Closing:
         return True
 
     def _verify(self) -> None:
-        """A run of triage in this incident; well is a complete one without a finding. It looks back no longer than was watched."""
+        """Run triage, a few times where something stayed unknown: one answer that came late is no reason to send people away."""
+        for _ in range(_TRIES):
+            if self._run_triage() != UNKNOWN:
+                return
+
+    def _run_triage(self) -> str:
+        """A run in this incident; well is a complete one without a finding. It looks back no longer than was watched."""
         from flowrex_ops.record.runbook import run_runbook
 
         self._tell("  running triage")
@@ -116,6 +123,7 @@ class Closing:
             )
         event = {"kind": "health-run", "text": text, "state": state, "record": result.id, "by": self._by}
         timeline.append(self._folder, self._redactor.json(event))
+        return state
 
 
 def _why(result: RunResult) -> str:

@@ -62,3 +62,22 @@ def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
     assert "not well: " in shown
     verified = flowrex(locked_up, tmp_path, "records", "verify", "latest")
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_what_cannot_be_looked_at_is_tried_again_and_then_named(tmp_path: Path) -> None:
+    """A platform of which nothing answers is not well, however often one asks; nobody waits for it either."""
+    (tmp_path / "flowrex-ops.toml").write_text(
+        'outputs = "outputs"\n[stack]\nproject = "not-there"\n', encoding="utf-8"
+    )
+    command = [sys.executable, "-c", "from flowrex_ops.cli import main; main()"]
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200
+        )
+
+    run("incident", "open", "Nothing answers", "--severity", "P0")
+    code, resolved, items = checklist(done := run(*RESOLVE[: RESOLVE.index("--watch")], "--json"))
+    assert (code, resolved, items["verified"]) == (1, False, False)
+    said = {item["item"]: item["says"] for item in json.loads(done.stdout)["checklist"]}["verified"]
+    assert "/003-triage: the run is partial (service.down: the stack knows no service at all; and " in said
