@@ -113,6 +113,8 @@ class Certbot:
             return f"the ACME server's rate limit is reached: {error}; wait, and do not force it"
         if _UNREACHABLE.search(error):
             return f"the ACME server '{self.settings.server or 'that certbot knows'}' cannot be reached: {error}; try again later"
+        if "Another instance of Certbot is already running" in said:
+            return "another certbot is at work, and holds the lock; wait until it has ended, or end it, then run this again"
         if "No certificate found with name" in said:
             return f"certbot knows no certificate '{name}'; see 'certbot certificates', and set certificate in tls.endpoints"
         last = [line for line in said.strip().splitlines() if line and not line.startswith("Ask for help")][-2:]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flowrex_ops.sandbox.compose.engine import COMPOSE_FILE, shell
+from flowrex_ops.sandbox.compose.engine import COMPOSE_FILE, docker, shell
 from flowrex_ops.sandbox.drill import Drill
 from flowrex_ops.sandbox.sandbox import Sandbox
+from flowrex_ops.stack.compose import ONE_OFF, PROJECT
 from flowrex_ops.stack.compose_cli import find_command
 
 _RESTART = "{compose} restart backend"
@@ -26,7 +27,8 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
     "restart-backend": (_RESTART,),
     "rolling-restart": (_RESTART,),
     "unlink-keys": ("{compose} exec -T redis redis-cli FLUSHDB",),
-    "renew-certificate": ("{compose} run --rm -T certbot renew", _RELOAD),
+    # At the terminal: without one certbot waits for up to eight minutes before it begins.
+    "renew-certificate": ("{compose} run --rm certbot renew", _RELOAD),
     "reload-nginx": (_RELOAD,),
     "reload-websocket-proxy": (_RELOAD,),
 }
@@ -40,11 +42,25 @@ def block_of(drill: Drill, sandbox: Sandbox) -> str:
     """What to type for the drill's cure; empty where the playbook has nothing, or the stack is not Docker Compose."""
     if sandbox.state.stack != "compose" or not drill.cures or not set(drill.approve) <= BLOCKS.keys():
         return ""
-    lines = dict.fromkeys(line for slug in drill.approve for line in BLOCKS[slug])
+    typed = [line for slug in drill.approve for line in BLOCKS[slug]]
+    lines = [
+        line for place, line in enumerate(typed) if line not in typed[place + 1 :]
+    ]  # NGINX is reloaded once, at the end
     given = {"compose": " ".join((*find_command(), "-f", COMPOSE_FILE)), "long_query_seconds": 0, **drill.parameters}
     return "\n".join(line.format(**given) for line in lines)
 
 
 def run_block(sandbox: Sandbox, block: str) -> None:
     """Type it. SandboxError where a command fails, which a person would see too."""
-    shell(sandbox.home, block, timeout_seconds=_TIMEOUT_SECONDS)
+    try:
+        shell(sandbox.home, block, timeout_seconds=_TIMEOUT_SECONDS)
+    finally:
+        _remove_what_still_runs(sandbox)
+
+
+def _remove_what_still_runs(sandbox: Sandbox) -> None:
+    """A container of ``run`` outlives a client that was given up, and a certbot in it holds the lock of the next one."""
+    labels = (f"{PROJECT}={sandbox.name}", f"{ONE_OFF}=True")
+    filters = [word for label in labels for word in ("--filter", f"label={label}")]
+    if left := docker("ps", "-aq", *filters).split():
+        docker("rm", "-f", *left)

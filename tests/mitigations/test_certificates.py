@@ -211,7 +211,7 @@ def certbot_that(script: str, **settings: object) -> Certbot:
             "echo 'with error: Requesting acme/dir: Name or service not known' >&2; exit 1",
             "cannot be reached: Requesting",
         ),
-        ("echo 'Another instance of Certbot is already running.' >&2; exit 1", "failed: Another instance of Certbot"),
+        ("echo 'Another instance of Certbot is already running.' >&2; exit 1", "another certbot is at work"),
         ("exit 1", "no reason given"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,8 +37,13 @@ def compose(home: Path, *arguments: str, timeout_seconds: float) -> str:
 
 
 def shell(home: Path, text: str, *, timeout_seconds: float) -> str:
-    """What the lines of *text* print in *home*; the first that fails ends them."""
-    return _run(("sh", "-ec", text), timeout_seconds=timeout_seconds, folder=home)
+    """What the lines of *text* print in *home*, typed at a terminal; the first that fails ends them."""
+    terminal, stdin = pty.openpty()
+    try:
+        return _run(("sh", "-ec", text), timeout_seconds=timeout_seconds, folder=home, stdin=stdin)
+    finally:
+        os.close(terminal)
+        os.close(stdin)
 
 
 def _run(
@@ -46,6 +52,7 @@ def _run(
     timeout_seconds: float,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
 ) -> str:
     # A COMPOSE_… variable of whoever calls must not lead elsewhere than the sandbox's .env does.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
@@ -54,7 +61,7 @@ def _run(
             command,
             cwd=folder,
             env={**inherited, **(environment or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             capture_output=True,
             text=True,
             timeout=timeout_seconds,
