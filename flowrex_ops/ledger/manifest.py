@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from flowrex_ops.ledger.files import TEMPORARY_PREFIX, is_locked, locked, write_
 
 FILE = "manifest.json"
 LOCK_SUFFIX = ".lock"
+_SETTLE_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +42,34 @@ class Problem:
 def write_manifest(folder: Path, *, finished: Path | None = None) -> None:
     """Rewrite the manifest over every finished file in *folder*; records still running are left out.
 
-    *finished* is a record that still holds its lock and is done nevertheless.
+    *finished* is a record that still holds its lock and is done: the lock goes in the same turn, or the manifest of
+    another run that ends at this moment would leave the record out.
     """
     with locked(folder / timeline.FILE):
         files = {name: _entry(folder / name) for name in finished_files(folder, finished)}
         manifest = {"version": 1, "written": datetime.now(UTC).isoformat(timespec="seconds"), "files": files}
         write_atomic(folder / FILE, json.dumps(manifest, indent=1) + "\n")
+        if finished is not None:
+            lock_of(finished).unlink(missing_ok=True)
 
 
 def verify(folder: Path) -> list[Problem]:
     """Everything in *folder* that is not as it was written, worst first; empty when all is well.
 
     An incident in which no run has ended yet has no manifest, which is no problem; its timeline must be unbroken all the
-    same. RecordError where *folder* is no incident folder.
+    same. What somebody is writing at this moment does not fit for that moment: only what is still so a little later
+    is a problem. RecordError where *folder* is no incident folder.
     """
     if not folder.is_dir():
         raise RecordError(f"'{folder}' is not an incident folder; see 'flowrex-ops records list'")
+    seen = _look(folder)
+    if not seen:
+        return []
+    time.sleep(_SETTLE_SECONDS)
+    return [problem for problem in _look(folder) if problem in seen]
+
+
+def _look(folder: Path) -> list[Problem]:
     try:
         listed = json.loads((folder / FILE).read_text())["files"]
     except FileNotFoundError:

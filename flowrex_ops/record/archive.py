@@ -49,10 +49,6 @@ class Slot:
         """The page."""
         return self.notebook.with_suffix(".html")
 
-    def remove_lock(self) -> None:
-        """The record is finished; without this it counts as unfinished for good."""
-        lock_of(self.notebook).unlink(missing_ok=True)
-
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -24,7 +24,7 @@ INDEX_SECONDS = 1.0
 
 
 def finish_record(recorder: Recorder, facts: RunFacts, redactor: Redactor, on_event: OnEvent) -> RunResult:
-    """Close *recorder*'s record; its slot's lock still has to be given back. RecordError where it cannot be written."""
+    """Close *recorder*'s record; the open lock of its slot still has to be given back. RecordError where it cannot be written."""
     from flowrex_ops.record.page import render_page
 
     slot = recorder.slot
@@ -35,7 +35,6 @@ def finish_record(recorder: Recorder, facts: RunFacts, redactor: Redactor, on_ev
     update_incident(slot.incident, runbook=facts.runbook, title=facts.title, severity=record["severity"])
     _note_end(slot, redactor, record)
     write_manifest(slot.incident, finished=slot.notebook)
-    slot.remove_lock()
     _index(slot.incident.parent)
     on_event(RunFinished(record["status"], record["reason"]))
     return RunResult.from_metadata(record, slot.notebook, slot.html)

@@ -20,8 +20,7 @@ def finished_record(incident: Path, runbook: str, started: str) -> str:
     slot = allocate(incident, runbook)
     record = {"status": "complete", "started": started, "id": slot.id}
     slot.notebook.write_text(json.dumps({"cells": [], "metadata": {"flowrex_ops": {"record": record}}}))
-    slot.remove_lock()
-    write_manifest(incident)
+    write_manifest(incident, finished=slot.notebook)
     return slot.id
 
 
@@ -160,6 +159,20 @@ class TestManifest:
         assert verify(incident) == []
         os.close(slot.lock)
         assert [p.kind for p in verify(incident)] == ["unfinished"]
+
+    def test_two_that_end_at_once_are_both_in_the_manifest(self, incident: Path) -> None:
+        slots = [allocate(incident, "error_rate") for _ in range(2)]
+        for slot in slots:
+            slot.notebook.write_text("{}")
+            write_manifest(incident, finished=slot.notebook)
+        listed = json.loads((incident / "manifest.json").read_text())["files"]
+        assert {f"records/{slot.name}.ipynb" for slot in slots} <= set(listed)
+        assert verify(incident) == []
+
+    def test_what_is_just_being_written_is_no_problem(self, incident: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (incident / "extra.txt").write_text("x")
+        monkeypatch.setattr("flowrex_ops.ledger.manifest.time.sleep", lambda _seconds: write_manifest(incident))
+        assert verify(incident) == []
 
     def test_a_folder_that_is_none_is_one_line(self, tmp_path: Path) -> None:
         with pytest.raises(RecordError, match=r"is not an incident folder; see"):
