@@ -101,7 +101,10 @@ class Closing:
                 return
 
     def _run_triage(self) -> str:
-        """A run in this incident; well is a complete one without a finding. It looks back no longer than was watched."""
+        """A run in this incident; well is a complete one without a finding. It looks back no longer than was watched.
+
+        Nobody is in the dark here, so each source has the time of the settings, not triage's own second.
+        """
         from flowrex_ops.record.runbook import run_runbook
 
         self._tell("  running triage")
@@ -111,6 +114,7 @@ class Closing:
             "settings": self._settings_file,
         }
         given |= {"recent_minutes": min(_LOOK_BACK_MINUTES, max(1.0, self._minutes))}
+        given |= {"reading_seconds": self._settings.limits.reading_seconds}
         result = run_runbook("triage", {name: value for name, value in given.items() if value}, trigger="resolve")
         if result.findings or result.severity:
             state, text = NOT_WELL, f"not well: {result.diagnosis or result.severity}"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flowrex_ops.incident.watch import WELL, take_look
+from flowrex_ops.record.archive import load_record
 from flowrex_ops.sandbox import Sandbox, drills
 from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.settings import load
@@ -67,7 +68,7 @@ def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
 def test_what_cannot_be_looked_at_is_tried_again_and_then_named(tmp_path: Path) -> None:
     """A platform of which nothing answers is not well, however often one asks; nobody waits for it either."""
     (tmp_path / "flowrex-ops.toml").write_text(
-        'outputs = "outputs"\n[stack]\nproject = "not-there"\n', encoding="utf-8"
+        'outputs = "outputs"\n[stack]\nproject = "not-there"\n[limits]\nreading_seconds = 7\n', encoding="utf-8"
     )
     command = [sys.executable, "-c", "from flowrex_ops.cli import main; main()"]
 
@@ -81,3 +82,5 @@ def test_what_cannot_be_looked_at_is_tried_again_and_then_named(tmp_path: Path) 
     assert (code, resolved, items["verified"]) == (1, False, False)
     said = {item["item"]: item["says"] for item in json.loads(done.stdout)["checklist"]}["verified"]
     assert "/003-triage: the run is partial (service.down: the stack knows no service at all; and " in said
+    record = load_record(tmp_path / "outputs", "latest")
+    assert record.metadata["parameters"]["reading_seconds"] == 7, "as patient as the settings say"
