@@ -14,6 +14,7 @@ from typing import Any
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.mitigations.guard import Timeline
 from flowrex_ops.settings import GrafanaSettings
+from flowrex_ops.sources.trust import trusted
 
 MOST_TEXT = 2000
 _KIND = "annotation"
@@ -74,7 +75,7 @@ class AnnotatedTimeline:
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
         url = f"{str(self._settings.url).rstrip('/')}/api/annotations"
         try:
-            answer = httpx.post(url, json=body, headers=headers, timeout=self._limit_seconds)
+            answer = httpx.post(url, json=body, headers=headers, timeout=self._limit_seconds, verify=trusted())
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return self._redactor.text(
                 f"'{url}' did not answer ({str(error) or type(error).__name__}); correct grafana.url"

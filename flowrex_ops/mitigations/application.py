@@ -13,6 +13,7 @@ from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.fleet import Fleet
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Replica
+from flowrex_ops.sources.trust import trusted
 
 Names = Collection[tuple[str, str]]
 """Replicas, each as (service, name)."""
@@ -79,7 +80,10 @@ class Application:
         if not url:
             return True
         try:
-            return httpx.get(f"{url}{self._probe_path}", timeout=fleet.request_seconds).status_code == httpx.codes.OK
+            return (
+                httpx.get(f"{url}{self._probe_path}", timeout=fleet.request_seconds, verify=trusted()).status_code
+                == httpx.codes.OK
+            )
         except httpx.HTTPError:
             return False
 

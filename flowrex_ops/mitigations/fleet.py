@@ -14,6 +14,7 @@ from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Replica, Target
 from flowrex_ops.sources.backend import read_load
+from flowrex_ops.sources.trust import trusted
 from flowrex_ops.stack import Stack
 
 _QUIET_READINGS = 3
@@ -68,7 +69,10 @@ class Fleet:
             return replica.health in ("healthy", "none")
         url = self.url(replica)
         try:
-            return bool(url) and httpx.get(f"{url}/health/ready", timeout=self.request_seconds).is_success
+            return (
+                bool(url)
+                and httpx.get(f"{url}/health/ready", timeout=self.request_seconds, verify=trusted()).is_success
+            )
         except httpx.HTTPError:
             return False
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.sources.reading import Source, reads
+from flowrex_ops.sources.trust import trusted
 
 POOL_METRICS = {
     "flowrex_database_connections": "in_use",
@@ -44,6 +45,7 @@ class BackendSource(Source):
     """
 
     name = "backend"
+    libraries = ("httpx", "prometheus_client.parser")
 
     def __init__(
         self,
@@ -145,7 +147,7 @@ class BackendSource(Source):
         row: dict[str, Any] = {"replica": replica, "error": None}
         try:
             # A little under the reading's own limit: one silent replica must not cost the answers of the others.
-            response = httpx.get(url, timeout=self.limit_seconds * 0.7)
+            response = httpx.get(url, timeout=self.limit_seconds * 0.7, verify=trusted())
             row |= read(response)
         except (httpx.HTTPError, ValueError) as error:
             row["error"] = f"{url} did not answer: {error or type(error).__name__}"
@@ -160,7 +162,7 @@ def read_load(base_url: str, *, timeout_seconds: float) -> dict[str, float | Non
     """
     import httpx
 
-    found = _sum_metrics(httpx.get(f"{base_url}/metrics", timeout=timeout_seconds).text, LOAD_METRICS)
+    found = _sum_metrics(httpx.get(f"{base_url}/metrics", timeout=timeout_seconds, verify=trusted()).text, LOAD_METRICS)
     return {column: found.get(column) for column in LOAD_METRICS.values()}
 
 

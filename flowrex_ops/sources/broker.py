@@ -16,6 +16,7 @@ from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import Execution, Replica
 from flowrex_ops.settings import Settings
 from flowrex_ops.sources.reading import Source, reads
+from flowrex_ops.sources.trust import trusted
 from flowrex_ops.stack import Stack
 
 BROKER_COLUMNS = ["place", "connected", "seconds", "kind", "error"]
@@ -91,6 +92,7 @@ class BrokerSource(Source):
     """Whether the broker answers and takes the credentials; every row says from which place it was asked."""
 
     name = "broker"
+    libraries = ("httpx",)
 
     def __init__(self, stack: Stack, service: str, *, url: str, token: str, account: str, limit_seconds: float) -> None:
         super().__init__(limit_seconds=limit_seconds)
@@ -150,6 +152,7 @@ class BrokerSource(Source):
                 url,
                 headers={"Authorization": f"Bearer {self._token}"},
                 timeout=max(0.1, until - started),
+                verify=trusted(),
             )
             kind, error = _judge_answer(answer.status_code, answer.json)
         except httpx.ConnectTimeout:

@@ -16,6 +16,7 @@ class FrontDoorSource(Source):
     """One GET of the readiness endpoint, the way in that users take."""
 
     name = "front door"
+    libraries = ("httpx",)
 
     def __init__(self, url: str | None, path: str, *, limit_seconds: float, missing: str = "") -> None:
         super().__init__(limit_seconds=limit_seconds)

@@ -14,6 +14,7 @@ import pandas as pd
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.settings import SentrySettings
 from flowrex_ops.sources.reading import Source, reads
+from flowrex_ops.sources.trust import trusted
 
 ISSUE_COLUMNS = ["issue", "title", "culprit", "level", "events", "users", "first_seen", "last_seen", "new", "link"]
 PAGE_COLUMNS = ["page", "indicator", "says", "troubles", "seconds", "error", "link"]
@@ -30,6 +31,7 @@ class SentrySource(Source):
     """The issues of one project (https://docs.sentry.io/api/events/list-a-projects-issues/)."""
 
     name = "sentry"
+    libraries = ("httpx",)
 
     def __init__(self, sentry: SentrySettings, *, limit_seconds: float, limit_rows: int) -> None:
         super().__init__(limit_seconds=limit_seconds, limit_rows=limit_rows)
@@ -61,6 +63,7 @@ class StatusPagesSource(Source):
     """All pages at once; one that does not answer is a row with its error, all silent is an unavailable reading."""
 
     name = "status pages"
+    libraries = ("httpx",)
 
     def __init__(self, pages: Mapping[str, str], *, limit_seconds: float, limit_rows: int) -> None:
         super().__init__(limit_seconds=limit_seconds, limit_rows=limit_rows)
@@ -127,7 +130,12 @@ def get_json(
 
     try:
         answer = httpx.get(
-            url, params=parameters, headers=dict(headers or {}), timeout=limit_seconds, follow_redirects=True
+            url,
+            params=parameters,
+            headers=dict(headers or {}),
+            timeout=limit_seconds,
+            follow_redirects=True,
+            verify=trusted(),
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SourceUnavailableError(f"{url} did not answer: {error or type(error).__name__}") from None

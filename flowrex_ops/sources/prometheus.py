@@ -14,6 +14,7 @@ import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.sources.reading import Source, reads
+from flowrex_ops.sources.trust import trusted
 
 SERIES_COLUMNS = ["at", "series", "value"]
 ALERT_COLUMNS = ["alert", "state", "severity", "instance", "since", "summary"]
@@ -26,6 +27,7 @@ class PrometheusSource(Source):
     """*find_names* tells which replica an address (``host:port`` or ``host``) belongs to, anew for each question."""
 
     name = "prometheus"
+    libraries = ("httpx",)
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class PrometheusSource(Source):
         url = f"{self._url}/api/v1/{what}"
         limit = self.limit_seconds * 0.8
         try:
-            answer = httpx.get(url, params={**given, "timeout": f"{limit:g}s"}, timeout=limit)
+            answer = httpx.get(url, params={**given, "timeout": f"{limit:g}s"}, timeout=limit, verify=trusted())
             body = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise SourceUnavailableError(f"{url} did not answer: {error or type(error).__name__}") from None

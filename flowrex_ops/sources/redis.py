@@ -47,6 +47,7 @@ class RedisSource(Source):
     """One client for single questions, each bounded."""
 
     name = "redis"
+    libraries = ("redis",)
 
     def __init__(self, url: str | None, *, limit_seconds: float) -> None:
         super().__init__(limit_seconds=limit_seconds)

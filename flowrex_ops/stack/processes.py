@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from flowrex_ops.model import Usage
+
+if TYPE_CHECKING:
+    import psutil
 
 _EVENT = re.compile(r"(exited|stopped): (\S+) \(([^)]*)\)")
 
 
-def read_usage(service: str, name: str, pid: int, limit_bytes: int | None = None) -> Usage | None:
+Children = Mapping[int, Sequence["psutil.Process"]]
+
+
+def read_children() -> Children:
+    """Every process of this machine by the number of its parent: one look at ``/proc`` for all who ask for families."""
+    import psutil
+
+    children: dict[int, list[psutil.Process]] = {}
+    for process in psutil.process_iter(["ppid"]):
+        children.setdefault(process.info["ppid"], []).append(process)
+    return children
+
+
+def read_usage(
+    service: str, name: str, pid: int, limit_bytes: int | None = None, *, children: Children
+) -> Usage | None:
     """Resident memory and CPU time of a process and all that descend from it; ``None`` when it has just gone.
 
     PostgreSQL's processes share memory, so the proportional set size is summed where the kernel tells it (proc(5),
@@ -19,12 +39,13 @@ def read_usage(service: str, name: str, pid: int, limit_bytes: int | None = None
     import psutil
 
     try:
-        root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
+        family = [psutil.Process(pid)]
     except psutil.Error:
         return None
+    for process in family:  # grows as it is walked
+        family += children.get(process.pid, ())
     memory, seconds = 0, 0.0
-    for process in tree:
+    for process in family:
         try:
             memory += _memory(process)
             times = process.cpu_times()

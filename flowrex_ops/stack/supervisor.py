@@ -32,7 +32,7 @@ from flowrex_ops.stack.disks import local_disks
 from flowrex_ops.stack.execution import shortened
 from flowrex_ops.stack.logfiles import merge_by_time, read_log_chunks, read_log_file
 from flowrex_ops.stack.pipes import run_piped
-from flowrex_ops.stack.processes import count_restarts, read_usage
+from flowrex_ops.stack.processes import count_restarts, read_children, read_usage
 
 INVENTORY = "services.json"
 LOCAL = "127.0.0.1"
@@ -108,8 +108,9 @@ class SupervisorStack:
 
     def get_usage(self, service: str | None = None) -> Sequence[Usage]:
         """By the process's number, so only where supervisord runs on this machine."""
+        children = read_children()
         found = [
-            read_usage(entry.service, entry.replica, int(info["pid"]), entry.memory_limit_bytes)
+            read_usage(entry.service, entry.replica, int(info["pid"]), entry.memory_limit_bytes, children=children)
             for entry, info in self._processes()
             if info["pid"] and service in (None, entry.service)
         ]
