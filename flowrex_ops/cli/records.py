@@ -89,15 +89,22 @@ def verify(
 def reindex(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     """Make the index anew from the folders. It is derived, and heals by itself; this is for whoever wants to be sure.
 
+    Records whose runner was killed are finished on the way: they get their page, and stand in the manifest and the store.
+
     Example: flowrex-ops records reindex
     """
+    from flowrex_ops.record.abandoned import finish_all_abandoned
     from flowrex_ops.record.index import FILE, rebuild
 
-    outputs = open_archive(settings).outputs
+    loaded = open_archive(settings)
+    outputs = loaded.outputs
+    finished = finish_all_abandoned(loaded)
     counts = rebuild(outputs)
     if as_json:
-        echo_json({"index": str(outputs / FILE), **counts})
+        echo_json({"index": str(outputs / FILE), **counts, "finished": finished})
         return
+    for name in finished:
+        typer.echo(f"{name}: its runner had been killed; finished as interrupted")
     typer.echo(f"{counts['records']} records of {counts['incidents']} incidents in '{outputs / FILE}'")
 
 

@@ -115,7 +115,11 @@ def _no_timeline(folder: Path) -> Iterator[Problem]:
 def _unfinished(folder: Path) -> Iterator[Problem]:
     for name in sorted(unfinished(folder)):
         if not is_locked(lock_of(folder / name)):
-            yield Problem("unfinished", name, f"{name} was never finished: its runner is gone")
+            yield Problem(
+                "unfinished",
+                name,
+                f"{name} was never finished: its runner is gone; 'flowrex-ops records reindex' finishes it",
+            )
 
 
 def _chain(folder: Path) -> Iterator[Problem]:

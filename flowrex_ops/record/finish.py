@@ -16,28 +16,35 @@ from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.record.archive import Slot
 from flowrex_ops.record.events import OnEvent, RunFinished
 from flowrex_ops.record.index import ask
-from flowrex_ops.record.recorder import Recorder, RunFacts
+from flowrex_ops.record.recorder import Recorder
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.record.similar import seen_before
 
 INDEX_SECONDS = 1.0
+_ENDED = "run-finished"
 
 
-def finish_record(recorder: Recorder, facts: RunFacts, redactor: Redactor, on_event: OnEvent) -> RunResult:
+def finish_record(recorder: Recorder, redactor: Redactor, on_event: OnEvent) -> RunResult:
     """Close *recorder*'s record; the open lock of its slot still has to be given back. RecordError where it cannot be written."""
-    from flowrex_ops.record.page import render_page
-
     slot = recorder.slot
     recorder.seen_before = seen_before(slot.incident.parent, recorder.metadata())
     notebook = recorder.finish()
-    record = notebook["metadata"]["flowrex_ops"]["record"]
+    record = seal(slot, notebook, redactor)
+    on_event(RunFinished(record["status"], record["reason"]))
+    return RunResult.from_metadata(record, slot.notebook, slot.html)
+
+
+def seal(slot: Slot, notebook: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
+    """What belongs to a record beside its finished *notebook*; returns what it says of itself."""
+    from flowrex_ops.record.page import render_page
+
+    record: dict[str, Any] = notebook["metadata"]["flowrex_ops"]["record"]
     write_atomic(slot.html, render_page(notebook), mode=READ_ONLY)
-    update_incident(slot.incident, runbook=facts.runbook, title=facts.title, severity=record["severity"])
+    update_incident(slot.incident, runbook=record["runbook"], title=record["title"], severity=record["severity"])
     _note_end(slot, redactor, record)
     write_manifest(slot.incident, finished=slot.notebook)
     _index(slot.incident.parent)
-    on_event(RunFinished(record["status"], record["reason"]))
-    return RunResult.from_metadata(record, slot.notebook, slot.html)
+    return record
 
 
 def note(slot: Slot, redactor: Redactor, kind: str, text: str, **more: Any) -> None:
@@ -46,10 +53,12 @@ def note(slot: Slot, redactor: Redactor, kind: str, text: str, **more: Any) -> N
 
 
 def _note_end(slot: Slot, redactor: Redactor, record: dict[str, Any]) -> None:
+    if any(line["kind"] == _ENDED and line.get("record") == slot.id for line in timeline.read(slot.incident)):
+        return  # it was killed right after
     found = record["diagnosis"] or "no diagnosis"
     said = f"{slot.name} {record['status']}: {found}" + (f" ({record['reason']})" if record["reason"] else "")
     digest = hashlib.sha256(slot.notebook.read_bytes()).hexdigest()
-    note(slot, redactor, "run-finished", said, status=record["status"], diagnosis=record["diagnosis"], sha256=digest)
+    note(slot, redactor, _ENDED, said, status=record["status"], diagnosis=record["diagnosis"], sha256=digest)
 
 
 def _index(outputs: Path) -> None:

@@ -63,7 +63,7 @@ def import_notebook(
         recorder = Recorder(slot, notebook, facts, redactor, ignore)
         note(slot, redactor, "record-imported", f"{slot.name} imported from {path.name}", sha256=digest)
         _replay(recorder, path, notebook)
-        result = finish_record(recorder, facts, redactor, ignore)
+        result = finish_record(recorder, redactor, ignore)
     finally:
         os.close(slot.lock)
     push(slot.incident, settings)

@@ -24,6 +24,7 @@ from flowrex_ops.ledger.incidents import open_incident
 from flowrex_ops.ledger.people import login_name
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.ledger.remote import push
+from flowrex_ops.record.abandoned import finish_abandoned
 from flowrex_ops.record.archive import allocate
 from flowrex_ops.record.events import OnEvent, ignore
 from flowrex_ops.record.finish import finish_record, note
@@ -69,7 +70,9 @@ def run_notebook(
     """
     notebook = read_notebook(notebook_path)
     facts = _facts(runbook, title, parameters, settings, trigger)
-    slot = allocate(open_incident(folder, incident_id, title=title), runbook)
+    incident = open_incident(folder, incident_id, title=title)
+    finish_abandoned(incident, redactor)
+    slot = allocate(incident, runbook)
     limits = (cell_seconds or settings.limits.cell_seconds, run_seconds or settings.limits.run_seconds)
     try:
         with interruptible() as guard:
@@ -78,7 +81,7 @@ def run_notebook(
             note(slot, redactor, "run-started", f"{slot.name} started by {facts.operator}")
             where = cwd or Path.cwd()
             _execute(recorder, parameters, limits, guard, cwd=where, environment=environment or {}, preload=preload)
-            result = finish_record(recorder, facts, redactor, on_event)
+            result = finish_record(recorder, redactor, on_event)
     finally:
         os.close(slot.lock)
     push(slot.incident, settings)

@@ -16,6 +16,7 @@ from flowrex_ops.catalog import Runbook
 from flowrex_ops.errors import FlowrexOpsError
 from flowrex_ops.ledger.incidents import ensure_incident
 from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.record.abandoned import finish_abandoned
 from flowrex_ops.record.archive import find_by_trigger
 from flowrex_ops.record.children import Answer, Child, Request
 from flowrex_ops.serve import notes
@@ -149,6 +150,7 @@ class Workers:
 def recover(work: Work) -> None:
     """Jobs that were begun and never ended: by now nobody works on them, and their records tell what became of them."""
     for job in work.queue.begun():
+        finish_abandoned(work.outputs / job.incident, work.redactor)
         settle(work, job, Answer(error="the server was killed"), stopping=True)
 
 

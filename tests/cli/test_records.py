@@ -87,7 +87,7 @@ def test_bad_input_is_one_line(call: Call, example: str) -> None:
         (["diff", FIRST, SECOND], {"before", "after", "findings", "numbers", "configuration"}),
         (["trend", "database_connections"], {"what", "kind", "period", "incidents", "periods"}),
         (["export", FIRST, "--to", "x.zip"], {"file", "bytes"}),
-        (["reindex"], {"index", "records", "incidents"}),
+        (["reindex"], {"index", "records", "incidents", "finished"}),
         (["verify"], {"incidents", "problems"}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -16,10 +16,15 @@ from types import SimpleNamespace
 import pytest
 from record_bench import RUNNER, Bench, confirmed, is_alive, read, shows, states, until
 
-from flowrex_ops.ledger.manifest import verify
-from flowrex_ops.record.archive import list_records, load_record
+from flowrex_ops.ledger import timeline
+from flowrex_ops.ledger.manifest import lock_of, verify
+from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.ledger.remote import pull
+from flowrex_ops.record.abandoned import REASON, finish_abandoned, finish_all_abandoned
+from flowrex_ops.record.archive import allocate, list_records, load_record
 from flowrex_ops.record.client import RecordClient
 from flowrex_ops.record.result import RunResult
+from flowrex_ops.settings import Settings
 
 SAY_PID = """
 import os
@@ -99,6 +104,65 @@ class TestRunner:
         assert "db.idle-in-transaction it is" in banner
         assert [problem.kind for problem in verify(record.incident)] == ["unfinished"]
         until(lambda: not is_alive(pid))
+
+    def test_a_killed_runners_record_is_finished_by_the_next_run(self, bench: Bench) -> None:
+        runner = bench.runner("'before'", shows(confirmed()), WAIT, "4")
+        runner.wait_for("CellStarted", number=4)
+        assert finish_abandoned(load_record(bench.outputs, "latest").incident, Redactor([])) == [], (
+            "somebody works on it"
+        )
+        runner.stop(signal.SIGKILL)
+        runner.end()
+        record = load_record(bench.outputs, "latest")
+        before = read(record.path)
+
+        bench.run("1", incident_id=record.incident.name)
+        record = load_record(bench.outputs, record.id)
+        assert "interrupted" == record.status == record.metadata["status"]
+        assert record.metadata["reason"] == REASON
+        assert record.metadata["started"] == before.metadata.flowrex_ops.record.started
+        assert record.metadata["diagnosis"] == "db.idle-in-transaction", "what was found before stays"
+        after = read(record.path)
+        assert states(record.path) == ["completed", "completed", "completed", "interrupted", "did not run"]
+        assert [cell.source for cell in after.cells[1:]] == [cell.source for cell in before.cells[1:]]
+        outputs, were = ([cell.get("outputs", []) for cell in one.cells] for one in (after, before))
+        assert outputs[:-3] == were[:-3], "what cells said is as it was written"
+        assert "This run was interrupted" in after.cells[0].source
+        assert [len(said) for said in outputs if said][-2:] == [1, 1], "one mark each"
+        assert record.html is not None
+        assert "did not run" in record.html.read_text(encoding="utf-8")
+        assert verify(record.incident) == []
+        ended = [line["text"] for line in timeline.read(record.incident) if line["kind"] == "run-finished"]
+        assert len(ended) == 2
+        assert REASON in ended[0]
+
+    def test_a_runner_killed_before_its_seal_leaves_a_record_that_is_only_sealed(self, bench: Bench) -> None:
+        """Between the last write and the manifest: what the notebook says of itself stays, to the byte."""
+        record = load_record(bench.outputs, bench.run("1").id)
+        written = record.path.read_bytes()
+        assert record.html is not None
+        record.html.unlink()
+        (record.incident / "manifest.json").unlink()
+        lock_of(record.path).touch()
+        assert finish_abandoned(record.incident, Redactor([])) == [record.id]
+        assert record.path.read_bytes() == written
+        assert verify(record.incident) == []
+        assert len([line for line in timeline.read(record.incident) if line["kind"] == "run-finished"]) == 1
+
+    def test_a_runner_killed_before_it_wrote_leaves_nothing(self, bench: Bench) -> None:
+        incident = load_record(bench.outputs, bench.run("1").id).incident
+        os.close(allocate(incident, "triage").lock)
+        assert finish_abandoned(incident, Redactor([])) == []
+        assert not list((incident / "records").glob(".*.lock"))
+        assert allocate(incident, "triage").name == "002-triage"
+
+    def test_a_damaged_record_keeps_nobody_from_running(self, bench: Bench) -> None:
+        incident = load_record(bench.outputs, bench.run("1").id).incident
+        slot = allocate(incident, "triage")
+        os.close(slot.lock)
+        slot.notebook.write_text('{"cells": [', encoding="utf-8")
+        assert bench.run("1", incident_id=incident.name).status == "complete"
+        assert [problem.kind for problem in verify(incident)] == ["unfinished"]
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
     def test_stopped_runner_finishes_its_record(self, bench: Bench, number: signal.Signals) -> None:
@@ -198,3 +262,18 @@ def bench_runner(bench: Bench, incident: str) -> subprocess.Popen[bytes]:
     notebook: Path = bench.notebook("1")
     command = [sys.executable, "-c", script, str(notebook), str(bench.outputs)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+
+def test_a_killed_runs_record_reaches_the_store(bench: Bench, tmp_path: Path) -> None:
+    """``records reindex`` finishes it, and another machine has it then."""
+    runner = bench.runner("'before'", WAIT)
+    runner.wait_for("CellStarted", number=3)
+    runner.stop(signal.SIGKILL)
+    runner.end()
+    store = Settings(outputs=f"file://{tmp_path}/store")
+    here, there = (store.model_copy(update={"outputs": folder}) for folder in (bench.outputs, tmp_path / "other"))
+    (name,) = finish_all_abandoned(here)
+    assert finish_all_abandoned(here) == [], "once"
+    assert pull(there)
+    assert load_record(there.outputs, name).metadata["status"] == "interrupted"
+    assert verify(there.outputs / name.partition("/")[0]) == []

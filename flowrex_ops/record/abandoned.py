@@ -1,0 +1,145 @@
+"""Records whose runner was killed are finished by whoever comes next: then they are sealed, sent and shown like any other.
+
+Until then their file says so itself; but it has no page, no manifest lists it, and no store has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flowrex_ops.errors import FlowrexOpsError
+from flowrex_ops.ledger import timeline
+from flowrex_ops.ledger.files import locked
+from flowrex_ops.ledger.manifest import LOCK_SUFFIX
+from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.ledger.remote import push
+from flowrex_ops.model import OUTCOME_MIME_TYPE
+from flowrex_ops.record.archive import Slot, find_incidents
+from flowrex_ops.record.banner import TAG
+from flowrex_ops.record.cells import MARK_KEY, CellRun, CellState
+from flowrex_ops.record.events import ignore
+from flowrex_ops.record.finish import finish_record, seal
+from flowrex_ops.record.recorder import Recorder, RunFacts
+from flowrex_ops.settings import Settings
+
+REASON = "its runner was killed, or the machine that it ran on went down"
+
+
+def finish_abandoned(incident: Path, redactor: Redactor) -> list[str]:
+    """Finish each record in the folder *incident* that nobody works on any more; their ids.
+
+    What cannot be finished (a damaged file, a full disk) stays as it is, and is tried again the next time.
+    """
+    finished = []
+    for lock in sorted((incident / "records").glob(f".*{LOCK_SUFFIX}")):
+        with _taken(incident, lock) as held, contextlib.suppress(FlowrexOpsError, OSError, ValueError, LookupError):
+            if held is None:
+                continue
+            name = _record_of(lock)
+            if not name:
+                lock.unlink()  # killed before it wrote anything
+                continue
+            slot = Slot(incident, name, held)
+            _finish(slot, redactor)
+            finished.append(slot.id)
+    return finished
+
+
+def finish_all_abandoned(settings: Settings) -> list[str]:
+    """The same for the whole archive, a store included; the ids."""
+    redactor = Redactor(settings.secret_values())
+    finished = [name for folder in find_incidents(settings.outputs) for name in finish_abandoned(folder, redactor)]
+    if finished:
+        push(settings.outputs / finished[-1].partition("/")[0], settings)
+    return finished
+
+
+@contextlib.contextmanager
+def _taken(incident: Path, lock: Path) -> Iterator[int | None]:
+    """The open *lock*, now held here; ``None`` where somebody lives who holds it, or it is gone.
+
+    Under the incident's own lock, as in ``allocate``: a lock that is just being made looks like one that was left.
+    """
+    with locked(incident / timeline.FILE):
+        descriptor = _take(lock)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _take(lock: Path) -> int | None:
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _record_of(lock: Path) -> str:
+    number = lock.name.removeprefix(".").removesuffix(LOCK_SUFFIX)
+    return next((path.stem for path in sorted(lock.parent.glob(f"{number}-*.ipynb"))), "")
+
+
+def _finish(slot: Slot, redactor: Redactor) -> None:
+    notebook = json.loads(slot.notebook.read_bytes())
+    record = notebook["metadata"]["flowrex_ops"].pop("record")
+    if record["status"] != "running":  # killed between its last write and its seal
+        notebook["metadata"]["flowrex_ops"]["record"] = record
+        seal(slot, notebook, redactor)
+        return
+    ended = datetime.fromtimestamp(slot.notebook.stat().st_mtime, UTC)
+    runs = _take_marks_off(notebook, ended)
+    recorder = Recorder(slot, notebook, _facts(record), redactor, ignore)
+    recorder.replay(runs, started=datetime.fromisoformat(record["started"]), ended=ended)
+    for payload in _payloads(notebook):
+        recorder.take(payload)
+    recorder.interrupt(REASON)
+    finish_record(recorder, redactor, ignore)
+
+
+def _facts(record: Mapping[str, Any]) -> RunFacts:
+    names = ("runbook", "title", "parameters", "operator", "platform", "host", "versions", "trigger")
+    return RunFacts(**{name: record[name] for name in names})
+
+
+def _take_marks_off(notebook: dict[str, Any], ended: datetime) -> dict[int, CellRun]:
+    """What was written into the notebook about its cells is taken out again, and returned by the code cell's index."""
+    notebook["cells"] = [cell for cell in notebook["cells"] if TAG not in cell["metadata"].get("tags", ())]
+    codes = [index for index, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"]
+    return {index: _run(number, notebook["cells"][index], ended) for number, index in enumerate(codes, start=1)}
+
+
+def _run(number: int, cell: dict[str, Any], ended: datetime) -> CellRun:
+    about = cell["metadata"].pop("flowrex_ops")
+    marks = [output for output in cell["outputs"] if MARK_KEY in output.get("metadata", {})]
+    cell["outputs"] = [output for output in cell["outputs"] if output not in marks]
+    run = CellRun(number, CellState(about["state"]), _moment(about["started"]), _moment(about["ended"]))
+    if run.state is CellState.RUNNING:
+        run.state, run.ended, run.note = CellState.INTERRUPTED, ended, "Interrupted while this cell ran."
+    elif marks and run.state is not CellState.DID_NOT_RUN:
+        run.note = marks[0]["data"]["text/plain"]
+    return run
+
+
+def _payloads(notebook: Mapping[str, Any]) -> Iterator[object]:
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", ()):
+            yield output.get("data", {}).get(OUTCOME_MIME_TYPE)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
