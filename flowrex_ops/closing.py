@@ -113,8 +113,10 @@ class Closing:
             "operator": self._by,
             "settings": self._settings_file,
         }
-        given |= {"recent_minutes": min(_LOOK_BACK_MINUTES, max(1.0, self._minutes))}
-        given |= {"reading_seconds": self._settings.limits.reading_seconds}
+        given |= {
+            "recent_minutes": min(_LOOK_BACK_MINUTES, max(1.0, self._minutes)),
+            "reading_seconds": self._settings.limits.reading_seconds,
+        }
         result = run_runbook("triage", {name: value for name, value in given.items() if value}, trigger="resolve")
         if result.findings or result.severity:
             state, text = NOT_WELL, f"not well: {result.diagnosis or result.severity}"

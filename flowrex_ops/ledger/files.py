@@ -52,18 +52,28 @@ def locked(path: Path, *, create: bool = True) -> Iterator[int]:
         os.close(descriptor)
 
 
+def take_lock(path: Path) -> int:
+    """The open file *path*, which nobody else can lock until it is closed.
+
+    BlockingIOError where a living process holds it, another OSError where it is not there or cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def is_locked(path: Path) -> bool:
     """Whether a living process holds the lock on *path*."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(take_lock(path))
     except BlockingIOError:
         return True
-    finally:
-        os.close(descriptor)
+    except OSError:
+        return False
     return False
 
 

@@ -80,12 +80,10 @@ class Application:
         if not url:
             return True
         try:
-            return (
-                httpx.get(f"{url}{self._probe_path}", timeout=fleet.request_seconds, verify=trusted()).status_code
-                == httpx.codes.OK
-            )
+            answer = httpx.get(f"{url}{self._probe_path}", timeout=fleet.request_seconds, verify=trusted())
         except httpx.HTTPError:
             return False
+        return answer.status_code == httpx.codes.OK
 
     def _named(self, names: Names) -> list[Replica]:
         return [r for fleet in self._fleets.values() for r in fleet.replicas() if (r.service, r.name) in names]

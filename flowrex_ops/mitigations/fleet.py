@@ -68,11 +68,10 @@ class Fleet:
         if self.port is None:
             return replica.health in ("healthy", "none")
         url = self.url(replica)
+        if not url:
+            return False
         try:
-            return (
-                bool(url)
-                and httpx.get(f"{url}/health/ready", timeout=self.request_seconds, verify=trusted()).is_success
-            )
+            return httpx.get(f"{url}/health/ready", timeout=self.request_seconds, verify=trusted()).is_success
         except httpx.HTTPError:
             return False
 

@@ -6,7 +6,6 @@ Until then their file says so itself; but it has no page, no manifest lists it, 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,20 +15,22 @@ from typing import Any
 
 from flowrex_ops.errors import FlowrexOpsError
 from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.files import locked
+from flowrex_ops.ledger.files import locked, take_lock
 from flowrex_ops.ledger.manifest import LOCK_SUFFIX
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.ledger.remote import push
-from flowrex_ops.model import OUTCOME_MIME_TYPE
 from flowrex_ops.record.archive import Slot, find_incidents
 from flowrex_ops.record.banner import TAG
-from flowrex_ops.record.cells import MARK_KEY, CellRun, CellState
+from flowrex_ops.record.cells import CUT_OFF, MARK_KEY, CellRun, CellState
 from flowrex_ops.record.events import ignore
 from flowrex_ops.record.finish import finish_record, seal
+from flowrex_ops.record.outcome import payloads
 from flowrex_ops.record.recorder import Recorder, RunFacts
 from flowrex_ops.settings import Settings
 
 REASON = "its runner was killed, or the machine that it ran on went down"
+_CANNOT = (FlowrexOpsError, OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What a record raises that cannot be written, or is not in the form in which it was written."""
 
 
 def finish_abandoned(incident: Path, redactor: Redactor) -> list[str]:
@@ -39,7 +40,7 @@ def finish_abandoned(incident: Path, redactor: Redactor) -> list[str]:
     """
     finished = []
     for lock in sorted((incident / "records").glob(f".*{LOCK_SUFFIX}")):
-        with _taken(incident, lock) as held, contextlib.suppress(FlowrexOpsError, OSError, ValueError, LookupError):
+        with _taken(incident, lock) as held, contextlib.suppress(*_CANNOT):
             if held is None:
                 continue
             name = _record_of(lock)
@@ -67,26 +68,14 @@ def _taken(incident: Path, lock: Path) -> Iterator[int | None]:
 
     Under the incident's own lock, as in ``allocate``: a lock that is just being made looks like one that was left.
     """
-    with locked(incident / timeline.FILE):
-        descriptor = _take(lock)
+    descriptor = None
+    with locked(incident / timeline.FILE), contextlib.suppress(OSError):
+        descriptor = take_lock(lock)
     try:
         yield descriptor
     finally:
         if descriptor is not None:
             os.close(descriptor)
-
-
-def _take(lock: Path) -> int | None:
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _record_of(lock: Path) -> str:
@@ -105,7 +94,7 @@ def _finish(slot: Slot, redactor: Redactor) -> None:
     runs = _take_marks_off(notebook, ended)
     recorder = Recorder(slot, notebook, _facts(record), redactor, ignore)
     recorder.replay(runs, started=datetime.fromisoformat(record["started"]), ended=ended)
-    for payload in _payloads(notebook):
+    for payload in payloads(notebook):
         recorder.take(payload)
     recorder.interrupt(REASON)
     finish_record(recorder, redactor, ignore)
@@ -129,16 +118,10 @@ def _run(number: int, cell: dict[str, Any], ended: datetime) -> CellRun:
     cell["outputs"] = [output for output in cell["outputs"] if output not in marks]
     run = CellRun(number, CellState(about["state"]), _moment(about["started"]), _moment(about["ended"]))
     if run.state is CellState.RUNNING:
-        run.state, run.ended, run.note = CellState.INTERRUPTED, ended, "Interrupted while this cell ran."
+        run.state, run.ended, run.note = CellState.INTERRUPTED, ended, CUT_OFF
     elif marks and run.state is not CellState.DID_NOT_RUN:
         run.note = marks[0]["data"]["text/plain"]
     return run
-
-
-def _payloads(notebook: Mapping[str, Any]) -> Iterator[object]:
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", ()):
-            yield output.get("data", {}).get(OUTCOME_MIME_TYPE)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -21,6 +21,7 @@ class CellState(StrEnum):
 
 _PAPERMILL_STATUS = {CellState.DID_NOT_RUN: "pending", CellState.RUNNING: "running", CellState.COMPLETED: "completed"}
 MARK_KEY = "flowrex_ops_mark"
+CUT_OFF = "Interrupted while this cell ran."
 
 
 @dataclass(slots=True)

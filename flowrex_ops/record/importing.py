@@ -25,12 +25,12 @@ from flowrex_ops.ledger.incidents import INCIDENT_ID, open_incident
 from flowrex_ops.ledger.people import login_name
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.ledger.remote import push
-from flowrex_ops.model import OUTCOME_MIME_TYPE
 from flowrex_ops.record.archive import allocate
 from flowrex_ops.record.cells import CellRun, CellState
 from flowrex_ops.record.events import ignore
 from flowrex_ops.record.finish import finish_record, note
 from flowrex_ops.record.index import ask
+from flowrex_ops.record.outcome import payloads
 from flowrex_ops.record.recorder import Recorder, RunFacts
 from flowrex_ops.record.run import read_notebook
 
@@ -176,19 +176,9 @@ def _assigned(text: str) -> Iterator[tuple[str, Any]]:
                 continue
 
 
-def _payloads(notebook: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The machine-readable outputs, in the notebook's order."""
-    for cell in _code(notebook).values():
-        for output in cell["outputs"]:
-            data = output.get("data")
-            payload = data.get(OUTCOME_MIME_TYPE) if isinstance(data, dict) else None
-            if isinstance(payload, dict):
-                yield payload
-
-
 def _closing(notebook: Mapping[str, Any]) -> Mapping[str, Any]:
     """The last word on the whole run, where it came so far."""
-    return ([{}] + [one for one in _payloads(notebook) if one.get("kind") == "outcome"])[-1]
+    return ([{}] + [one for one in payloads(notebook) if one.get("kind") == "outcome"])[-1]
 
 
 def _replay(recorder: Recorder, path: Path, notebook: Mapping[str, Any]) -> None:
@@ -197,7 +187,7 @@ def _replay(recorder: Recorder, path: Path, notebook: Mapping[str, Any]) -> None
         runs[index] = _run(number, cell)
     started, ended = _times(path, notebook, runs)
     recorder.replay(runs, started=started, ended=ended)
-    for payload in _payloads(notebook):
+    for payload in payloads(notebook):
         recorder.take(payload)
     _judge(recorder, runs, cells)
 

@@ -6,14 +6,24 @@ one, so does a later outcome of a mitigation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flowrex_ops.causes import rank_of
-from flowrex_ops.model import RunStatus, VerdictKind
+from flowrex_ops.model import OUTCOME_MIME_TYPE, RunStatus, VerdictKind
 from flowrex_ops.record.events import Event, MitigationSeen, ReadingSeen, VerdictSeen
 
 _SAID = ("platform", "stack", "operator", "configuration")
+
+
+def payloads(notebook: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The machine-readable outputs of an executed *notebook* (nbformat 4 as dicts), in its order."""
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", ()):
+            data = output.get("data")
+            payload = data.get(OUTCOME_MIME_TYPE) if isinstance(data, dict) else None
+            if isinstance(payload, dict):
+                yield payload
 
 
 class Findings:

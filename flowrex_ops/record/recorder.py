@@ -12,7 +12,7 @@ from flowrex_ops.ledger.files import READ_ONLY, write_atomic
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.model import RunStatus
 from flowrex_ops.record.archive import Slot
-from flowrex_ops.record.cells import CellRun, CellState, summary
+from flowrex_ops.record.cells import CUT_OFF, CellRun, CellState, summary
 from flowrex_ops.record.document import Document
 from flowrex_ops.record.events import CellFinished, CellStarted, OnEvent, RunStarted
 from flowrex_ops.record.outcome import Findings
@@ -155,7 +155,7 @@ class Recorder:
         """A cell noted as running when the run ended: it was cut off, or it was only about to be sent."""
         if self.status is RunStatus.RUNNING:
             raise AssertionError(f"cell {run.number} is still running")
-        run.end(CellState.INTERRUPTED, "Interrupted while this cell ran.")
+        run.end(CellState.INTERRUPTED, CUT_OFF)
 
     def _write(self, mode: int = 0o644) -> dict[str, Any]:
         notebook = self._document.render(self.metadata(), self._runs, self.slot)

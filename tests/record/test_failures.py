@@ -156,11 +156,12 @@ class TestRunner:
         assert not list((incident / "records").glob(".*.lock"))
         assert allocate(incident, "triage").name == "002-triage"
 
-    def test_a_damaged_record_keeps_nobody_from_running(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("text", ['{"cells": [', "[]", '{"metadata": {"flowrex_ops": null}}'])
+    def test_a_damaged_record_keeps_nobody_from_running(self, bench: Bench, text: str) -> None:
         incident = load_record(bench.outputs, bench.run("1").id).incident
         slot = allocate(incident, "triage")
         os.close(slot.lock)
-        slot.notebook.write_text('{"cells": [', encoding="utf-8")
+        slot.notebook.write_text(text, encoding="utf-8")
         assert bench.run("1", incident_id=incident.name).status == "complete"
         assert [problem.kind for problem in verify(incident)] == ["unfinished"]
 
