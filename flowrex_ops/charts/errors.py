@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from flowrex_ops.charts.style import BLUE, GREY, INK, ORANGE, PAPER, VERMILLION, new_figure
+from flowrex_ops.charts.style import BLUE, GREY, INK, ORANGE, PAPER, VERMILLION, marker_of, new_figure
 from flowrex_ops.sources.access_log import SERVER_ERROR, AccessLog
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def plot_error_history(history: pd.DataFrame, *, alert_ratio: float) -> Figure:
     known = history[history["value"].notna()].sort_values("at")
     end = pd.Timestamp(known["at"].max()) if len(known) else pd.Timestamp(0, tz="UTC")
     ages = [-(end - pd.Timestamp(at)).total_seconds() for at in known["at"]]
-    axes.plot(ages, known["value"] * 100, color=VERMILLION, linewidth=2)
+    axes.plot(ages, known["value"] * 100, color=VERMILLION, linewidth=2, marker=marker_of(known["value"]))
     axes.axhline(alert_ratio * 100, color=INK, linestyle="--", linewidth=1.2)
     _time_axis(axes, max(1.0, -min(ages, default=0.0)))
     highest = float(known["value"].max()) if len(known) else 0.0

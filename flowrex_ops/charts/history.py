@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from flowrex_ops.charts.style import INK, LINES, format_times, new_figure
+from flowrex_ops.charts.style import INK, LINES, format_times, marker_of, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,8 @@ def plot_history(history: pd.DataFrame, *, title: str, unit: str, limit: float |
     highest = history.groupby("series")["value"].max().sort_values(ascending=False).head(MOST_LINES).index
     for name, (colour, style) in zip(sorted(highest), LINES * 2, strict=False):
         part = history[history["series"].eq(name)].sort_values("at")
-        axes.step(part["at"], part["value"], where="post", color=colour, linestyle=style, linewidth=2, label=name)
+        look: dict[str, Any] = {"color": colour, "linestyle": style, "linewidth": 2, "marker": marker_of(part["value"])}
+        axes.step(part["at"], part["value"], where="post", label=name, **look)
     if limit is not None:
         axes.axhline(limit, color=INK, linestyle=(0, (6, 3)), linewidth=1.2, label="limit")
     top = max(float(history["value"].max()) if len(history) else 0.0, limit or 0.0)

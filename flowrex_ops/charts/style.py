@@ -35,9 +35,17 @@ def new_figure(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def marker_of(values: pd.Series) -> str:
+    """How the points of a line are drawn: not at all, but for one that is alone, of which no line would be seen."""
+    return "o" if values.count() == 1 else ""
+
+
 def format_times(axes: Axes, at: pd.Series) -> None:
-    """Label the x axis with times of day in UTC, with seconds where they tell something."""
+    """Label the x axis with times of day in UTC, with seconds where they tell something; one moment has a minute around it."""
     from matplotlib.dates import DateFormatter
 
-    short = at.max() - at.min() < timedelta(minutes=10)
+    span = at.max() - at.min()
+    if not span:
+        axes.set_xlim(at.min() - timedelta(seconds=30), at.max() + timedelta(seconds=30))
+    short = span < timedelta(minutes=10)
     axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if short else "%H:%M", tz=UTC))  # type: ignore[no-untyped-call]  # of matplotlib

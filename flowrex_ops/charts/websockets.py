@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,6 +19,7 @@ from flowrex_ops.charts.style import (
     VERMILLION,
     YELLOW,
     format_times,
+    marker_of,
     new_figure,
 )
 from flowrex_ops.checks.websockets import KINDS, TROUBLE, charged, read_timeouts
@@ -53,7 +54,13 @@ def plot_websocket_connections(samples: pd.DataFrame, *, history: Reading[pd.Dat
     figure, axes = new_figure(2.8)
     for (replica, part), (colour, style) in zip(lines.groupby("replica"), LINES * (len(lines) // 6 + 1), strict=False):
         at = part["at"] if past else (part["at"] - lines["at"].min()).dt.total_seconds()
-        axes.step(at, part["connections"], where="post", color=colour, linestyle=style, linewidth=2, label=replica)
+        look: dict[str, Any] = {
+            "color": colour,
+            "linestyle": style,
+            "linewidth": 2,
+            "marker": marker_of(part["connections"]),
+        }
+        axes.step(at, part["connections"], where="post", label=replica, **look)
     newest = told.groupby("replica")["connections"].last()
     silent = sorted(set(samples["replica"]) - set(newest.index))
     axes.set_title(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+import pytest
 
 from flowrex_ops.charts import plot_history
 from flowrex_ops.charts.history import MOST_LINES
@@ -35,6 +36,15 @@ def test_only_the_highest_of_many() -> None:
     (axes,) = plot_history(history(**{f"s{n:02}": [float(n)] for n in range(20)}), title="x", unit="y").axes
     assert len(axes.get_lines()) == MOST_LINES
     assert {line.get_label() for line in axes.get_lines()} == {f"s{n:02}" for n in range(12, 20)}
+
+
+def test_a_single_value_is_seen_at_its_time() -> None:
+    """Prometheus that was just started remembers one scrape: a line of one point would show nothing."""
+    (axes,) = plot_history(history(a=[3], b=[3, 1]), title="Pools", unit="connections").axes
+    assert [str(line.get_marker()) for line in axes.get_lines()] == ["o", ""]
+    (axes,) = plot_history(history(a=[3]), title="Pools", unit="connections").axes
+    left, right = axes.get_xlim()
+    assert (right - left) * 24 * 60 == pytest.approx(1), "a minute in days"
 
 
 def test_nothing_remembered_says_so() -> None:

@@ -45,6 +45,15 @@ class TestPage:
         assert "data:image/png;base64," in page
         assert 'href="#Step-1"' in page
 
+    @pytest.mark.parametrize(("reason", "leads"), [("five of them", 1), ("db.idle-in-transaction it is", 0)])
+    def test_the_reason_stands_below_the_title_unless_it_is_the_title(
+        self, bench: Bench, reason: str, leads: int
+    ) -> None:
+        finding = confirmed()
+        finding["finding"]["reason"] = reason
+        page = bench.run(shows(finding)).html.read_text()
+        assert page.count(f'<p class="lead">{reason}</p>') == page.count('<p class="lead">') == leads
+
     def test_it_takes_less_than_half_a_second_of_cpu(self, bench: Bench) -> None:
         record = read(bench.run("1").record)
         started = time.process_time()
