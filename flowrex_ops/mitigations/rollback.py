@@ -179,10 +179,9 @@ class RollbackBackend(Rolling):
         if name != self._current and self._rotates():
             self._require_rotation().leave_out([name])
             self._fleet.drain(replica)
-        new = self._current = self._fleet.stack.replace(
-            replica, self._from, timeout_seconds=self._fleet.ready_seconds
-        ).name
-        if not self._fleet.await_ready(new, seconds=max(_BACK_SECONDS, self._fleet.ready_seconds)):
+        seconds = max(_BACK_SECONDS, self._fleet.ready_seconds)
+        new = self._current = self._fleet.stack.replace(replica, self._from, timeout_seconds=seconds).name
+        if not self._fleet.await_ready(new, seconds=seconds):
             raise VerificationError(f"{new} is not ready on {self._from} either")
         if self._rotates():
             self._require_rotation().restore()
