@@ -8,11 +8,11 @@ SCENARIO ?= idle-in-transaction
 STACK ?= supervisor
 TESTS ?= tests
 FLAGS ?=
-# The stacks' drills mostly wait, so both stacks are tested side by side.
-WORKERS ?= 2
+# More than the two cores that CI has, for drills mostly wait.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup drill drills test whole matrix lint bench check sandbox-up sandbox-down notebooks clean
+.PHONY: help setup drill test test-compose test-all lint bench check sandbox-up sandbox-down notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -31,17 +31,14 @@ $(READY): requirements.lock pyproject.toml
 drill: $(READY) ## inject SCENARIO into a sandbox of STACK, run its runbook, leave nothing running
 	@$(BIN)/flowrex-ops drill run $(SCENARIO) --stack $(STACK) $(FLAGS)
 
-test: $(READY) ## run the suite, in under an hour
-	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadscope $(FLAGS)
+test: $(READY) ## what needs neither root nor Docker nor a browser, in minutes
+	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) $(FLAGS)
 
-whole: $(READY) ## run everything on both stacks: every test, every drill, every pair of dead sources; takes hours
-	@FLOWREX_SUITE=whole $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadscope $(FLAGS)
+test-compose: $(READY) ## what only Docker Engine and a browser show, in minutes
+	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --suite compose $(FLAGS)
 
-drills: $(READY) ## play every drill on every stack that it is for; 'test' plays a sample that shows every cause and cure
-	@FLOWREX_SUITE=whole $(BIN)/python -m pytest tests/drills -n $(WORKERS) --dist loadscope $(FLAGS)
-
-matrix: $(READY) ## run every runbook with every source and every pair of sources down or hanging, in all ways
-	@FLOWREX_SUITE=whole $(BIN)/python -m pytest tests/notebooks/test_dead_source_matrix.py $(FLAGS)
+test-all: $(READY) ## everything on both stacks, before a release: every drill, kill point and pair of dead sources
+	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --suite all $(FLAGS)
 
 lint: $(READY) ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@$(BIN)/ruff check .
@@ -54,7 +51,7 @@ lint: $(READY) ## ruff, mypy, import rules, stripped notebooks, runbook rules
 bench: $(READY) ## measure speed and memory
 	@$(BIN)/python -m pytest tests/benchmarks -o addopts=--strict-markers --benchmark-only --benchmark-columns=min,median,rounds -s $(FLAGS)
 
-check: lint test ## exactly what CI runs
+check: lint test test-compose ## exactly what CI runs
 
 sandbox-up: $(READY) ## start a sandbox of STACK
 	@$(BIN)/flowrex-ops sandbox up --stack $(STACK)

@@ -1,85 +1,102 @@
-"""Sandboxes for the whole session, and what to do on a machine without Docker."""
+"""Sandboxes, which tests belong to which suite, and what to do on a machine that lacks a part."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from suite import WHOLE
 from xdist.scheduler import LoadScopeScheduling
 
 from flowrex_ops import sandbox
 from flowrex_ops.sandbox import Sandbox, drills
 
-STACKS = ("compose", "supervisor")
+SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test-all"}
+"""Each test is in one of the first two or only in the last, which runs everything. docs/testing.md says what is shown where."""
+
+OWN_PLATFORMS = ("tests/drills/", "tests/notebooks/test_dead_source_matrix")
+PLATFORMS = ("supervisor_sandbox", "compose_sandbox", "any_sandbox", "locked_up", "start_platform", "calm")
 
 
-class StackScheduling(LoadScopeScheduling):
-    """Side by side (``-n 2``) each stack's sandbox belongs to one worker, and stays up there; the rest goes file by file.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which suite is run; a plain ``pytest tests/…`` runs what needs neither Docker nor a browser."""
+    parser.addoption("--suite", choices=SUITES, default="test", help="tests without Docker (default), with it, or all")
 
-    By the test's id and its file's text: pytest-xdist's own groups do not work with pytest 9.2, which keeps ids elsewhere.
+
+class PlatformScheduling(LoadScopeScheduling):
+    """A file to a worker, in the order of collection; a test that starts a platform of its own goes to whoever is free.
+
+    pytest-xdist's own groups do not work with pytest 9.2, which keeps ids elsewhere.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, name = nodeid.partition("::")
-        return stack_of(name, (Path(__file__).parents[1] / file).read_text(encoding="utf-8")) or file
-
-
-def stack_of(name: str, text: str) -> str:
-    """The stack whose sandbox the test *name* of a file with this *text* needs; empty where it needs none.
-
-    The id names it, or the function's own arguments, or there is but one in the whole file. A test in the wrong worker
-    brings up a sandbox more, which costs everybody else their time limits.
-    """
-    for stack in STACKS:
-        if f"[{stack}" in name or f"-{stack}]" in name or f"-{stack}-" in name:
-            return stack
-    function = re.search(rf"def {name.rpartition('::')[2].partition('[')[0]}\((.*?)\)", text, re.DOTALL)
-    for part in (function[1] if function else "", text.replace("locked_up", "supervisor_sandbox")):
-        named = [stack for stack in STACKS if f"{stack}_sandbox" in part]
-        if len(named) == 1:
-            return named[0]
-    return "supervisor" if named or "any_sandbox" in text else ""
+        file = nodeid.partition("::")[0]
+        return nodeid if file.startswith(OWN_PLATFORMS) else file
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StackScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> PlatformScheduling:
     """Our own scheduling, whatever ``--dist`` says."""
-    return StackScheduling(config, log)
+    config.option.loadscopereorder = False
+    return PlatformScheduling(config, log)
+
+
+def suite_of(item: pytest.Item) -> str:
+    """The smallest suite that runs *item*: what is written for both stacks runs on the embedded one unless it is marked."""
+    stack = getattr(item, "callspec", None) and item.callspec.params.get("any_sandbox")
+    if item.get_closest_marker("thorough") or (stack == "compose" and not item.get_closest_marker("both_stacks")):
+        return "all"
+    on_docker = item.get_closest_marker("docker") or {"compose_sandbox", "docker_engine"} & set(fixtures_of(item))
+    return "compose" if on_docker or item.get_closest_marker("browser") else "test"
+
+
+def fixtures_of(item: pytest.Item) -> Sequence[str]:
+    """Names of the fixtures that *item* asks for, itself or through others."""
+    return getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is written for both stacks is run on one of them, in turn, unless it is marked ``both_stacks`` or only one is asked for.
-
-    What the drills show as well is left to ``make whole``.
-    """
-    pairs: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        if not item.get_closest_marker("both_stacks"):
-            file, _, name = item.nodeid.partition("::")
-            pairs.setdefault(f"{file}::{re.sub('|'.join(STACKS), '*', name)}", []).append(item)
-    twins = [pair for pair in pairs.values() if len(pair) == len(STACKS)]
-    spared = {pair[number % len(STACKS)] for number, pair in enumerate(twins)}
-    spared |= {item for item in items if item.get_closest_marker("shown_by_drills")}
-    if spared and not WHOLE:
-        config.hook.pytest_deselected(items=list(spared))
-        items[:] = [item for item in items if item not in spared]
+    """Leave out what belongs to another suite, and begin with what waits for platforms, so that workers end together."""
+    suite = config.getoption("suite")
+    left_out = [item for item in items if suite not in ("all", suite_of(item))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+    chosen = [item for item in items if suite in ("all", suite_of(item))]
+    items[:] = sorted(chosen, key=lambda item: (not needs_platform(item), not item.get_closest_marker("drill")))
+    config.stash[LEFT_OUT] = Counter(SUITES[suite_of(item)] for item in left_out)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Which drills did not pass the first time, and why: a test that is passed in the end is still worth a look."""
-    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
-    told = [value for report in reports for name, value in report.user_properties if name == "played twice"]
-    if told:
-        terminalreporter.section("drills that were played twice")
-        for line in told:
-            terminalreporter.line(str(line))
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells what was left out; it alone has collected."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(session.config.stash.get(LEFT_OUT, Counter()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """The controller keeps what a worker told."""
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[LEFT_OUT] = Counter(output.get("left_out", {}))  # type: ignore[attr-defined]  # a WorkerController
+
+
+def needs_platform(item: pytest.Item) -> bool:
+    """Whether *item* runs against a sandbox."""
+    return bool(item.get_closest_marker("drill")) or any(name in PLATFORMS for name in fixtures_of(item))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What was left to another suite, so that nobody takes this one for everything."""
+    for command, number in config.stash.get(LEFT_OUT, Counter()).items():
+        terminalreporter.line(f"left to '{command}': {number} tests")
 
 
 def missing_part(name: str) -> None:
@@ -116,6 +133,23 @@ def supervisor_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[San
 def compose_sandbox(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """The platform under Docker Compose, running."""
     yield from _running("compose", tmp_path_factory.mktemp("compose") / "home")
+
+
+@pytest.fixture
+def start_platform(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Sandbox]]:
+    """A function that starts a platform of the test's own, in which nothing has ever gone wrong."""
+    with ExitStack() as opened:
+
+        def start(stack: str) -> Sandbox:
+            if stack == "compose":
+                request.getfixturevalue("docker_engine")
+            home = tmp_path_factory.mktemp(stack) / "home"
+            opened.callback(sandbox.down, home)
+            return sandbox.up(stack, home, on_progress=print)
+
+        yield start
 
 
 @pytest.fixture(params=["supervisor", pytest.param("compose", marks=pytest.mark.docker)])

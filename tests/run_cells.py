@@ -10,6 +10,7 @@ import ast
 import contextlib
 import io
 import json
+import subprocess
 import sys
 import time
 import traceback
@@ -47,10 +48,24 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
             "verdicts": verdicts,
             "errors": sorted(set(errors(investigation.readings))),
             "failed_checks": unexplained,
+            "mitigations": [one.state.value for one in investigation.mitigations.values()],
             "seconds": time.monotonic() - started,
         }
     except Exception:  # noqa: BLE001  # it is what the test looks for
         return {"name": case["name"], "traceback": traceback.format_exc()}
+
+
+def run_side_by_side(cases: list[dict[str, Any]], folder: Path, processes: int = 2) -> list[dict[str, Any]]:
+    """All *cases* in a few processes of their own, with *folder* for what they write."""
+    running = []
+    for number in range(processes):
+        given, results = folder / f"cases-{number}.jsonl", folder / f"results-{number}.jsonl"
+        given.write_text("".join(json.dumps(case) + "\n" for case in cases[number::processes]), encoding="utf-8")
+        command = [sys.executable, __file__, str(given), str(results)]
+        running.append((subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL), results))
+    for process, _ in running:
+        assert process.wait() == 0
+    return [json.loads(line) for _, results in running for line in results.read_text(encoding="utf-8").splitlines()]
 
 
 def errors(readings: Iterable[Reading[Any]]) -> Iterator[str]:

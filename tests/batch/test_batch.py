@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 
+import in_process
 import pytest
 from batch_bench import Yard
 from serve_bench import until
@@ -45,7 +46,11 @@ def test_one_report_over_all_runs(yard: Yard) -> None:
     assert {path.name for path in yard.folder.glob("outputs/INC-*")} == set(facts["incidents"].values())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.thorough)],
+    ids=lambda number: number.name,
+)
 def test_what_is_finished_is_not_run_again(yard: Yard, number: signal.Signals) -> None:
     """One run is finished and one goes on when the batch is stopped; --resume makes the rest, and its report tells all."""
     yard.plan(PLAN.replace("  - runbook: bad.ipynb\n    platforms: [staging]\n", ""))
@@ -85,7 +90,7 @@ BAD: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("example", BAD)
 def test_bad_input_is_one_line_and_exit_2(yard: Yard, example: str) -> None:
     arguments, words = BAD[example]
-    code, out, err = yard.run(*arguments)
+    code, out, err = in_process.call("batch", *arguments, cwd=yard.folder)
     assert (code, out, words in err, len(err.strip().splitlines())) == (2, "", True, 1), err
     assert not (yard.folder / "outputs").exists()
 

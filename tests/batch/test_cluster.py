@@ -84,6 +84,7 @@ def test_a_worker_that_is_killed_costs_no_run(yard: Yard, cluster: Cluster) -> N
     assert statuses == ["complete", "complete", "interrupted"]
 
 
+@pytest.mark.thorough
 def test_a_batch_that_is_stopped_interrupts_its_runs_on_the_workers(yard: Yard, cluster: Cluster) -> None:
     """Nobody would fetch their results; the records say why they end."""
     yard.plan(PLAN)

@@ -17,7 +17,7 @@ from flowrex_ops.checks import failures
 from flowrex_ops.checks.circumstances import Limits
 from flowrex_ops.model import Reading, Verdict, VerdictKind
 
-few = settings(max_examples=25)
+few = settings(max_examples=settings().max_examples // 2)
 """Seven checks that each charge every request take their time."""
 
 minutes = st.sampled_from([0.5, 1, 2.9, 3, 6, 10, 25, 60]).map(ago)

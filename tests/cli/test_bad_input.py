@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import in_process
 import pytest
 
 COMMAND = [sys.executable, "-c", "from flowrex_ops.cli import main; main()"]
@@ -83,10 +84,10 @@ def test_one_line_and_exit_2(folder: Path, example: str) -> None:
     """The caller can put it right, so the line says how; nothing was started, nothing was written."""
     arguments, words = BAD[example]
     before = sorted(folder.iterdir())
-    done = call(*arguments, cwd=folder)
-    assert (done.returncode, done.stdout) == (2, ""), done
-    assert words in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    code, out, err = in_process.call(*arguments, cwd=folder)
+    assert (code, out) == (2, ""), err
+    assert words in err
+    assert len(err.strip().splitlines()) == 1, err
     assert sorted(folder.iterdir()) == before
 
 

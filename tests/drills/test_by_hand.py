@@ -11,7 +11,7 @@ from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox.by_hand import block_of
 from flowrex_ops.sandbox.drills import DRILLS, get_drill
 
-pytestmark = [pytest.mark.drill, pytest.mark.docker]
+pytestmark = [pytest.mark.drill, pytest.mark.docker, pytest.mark.thorough]
 
 
 @pytest.fixture(autouse=True)

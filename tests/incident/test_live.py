@@ -35,6 +35,7 @@ def checklist(done: subprocess.CompletedProcess[str]) -> tuple[int, bool, dict[s
     return done.returncode, answer["resolved"], {item["item"]: item["done"] for item in answer["checklist"]}
 
 
+@pytest.mark.thorough
 def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
     locked_up: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,10 +66,11 @@ def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_looked_at_is_tried_again_and_then_named(tmp_path: Path) -> None:
     """A platform of which nothing answers is not well, however often one asks; nobody waits for it either."""
     (tmp_path / "flowrex-ops.toml").write_text(
-        'outputs = "outputs"\n[stack]\nproject = "not-there"\n[limits]\nreading_seconds = 7\n', encoding="utf-8"
+        'outputs = "outputs"\n[stack]\nproject = "not-there"\n[limits]\nreading_seconds = 2\n', encoding="utf-8"
     )
     command = [sys.executable, "-c", "from flowrex_ops.cli import main; main()"]
 
@@ -83,4 +85,4 @@ def test_what_cannot_be_looked_at_is_tried_again_and_then_named(tmp_path: Path) 
     said = {item["item"]: item["says"] for item in json.loads(done.stdout)["checklist"]}["verified"]
     assert "/003-triage: the run is partial (service.down: the stack knows no service at all; and " in said
     record = load_record(tmp_path / "outputs", "latest")
-    assert record.metadata["parameters"]["reading_seconds"] == 7, "as patient as the settings say"
+    assert record.metadata["parameters"]["reading_seconds"] == 2, "as patient as the settings say"

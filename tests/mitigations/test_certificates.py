@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,8 @@ from flowrex_ops.model import MitigationState
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.acme import start_acme, stop_acme
-from flowrex_ops.sandbox.faults.certificates import OTHER_SITE, SITE, get_served, refusal
-from flowrex_ops.sandbox.faults.proxy import reload_nginx
+from flowrex_ops.sandbox.faults.certificates import OTHER_SITE, SITE, get_served, refusal, restore_certificates
+from flowrex_ops.sandbox.faults.proxy import empty_control, reload_nginx
 from flowrex_ops.settings import CertbotSettings
 
 from .load import Load
@@ -21,6 +22,17 @@ from .running import investigate, mitigate
 
 RENEW, RELOAD = "renew-certificate", "reload-nginx"
 EXPIRED, NOT_RELOADED = "tls.expired", "tls.not-reloaded"
+
+
+@pytest.fixture
+def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """Its certificates are good again afterwards, and NGINX runs with its own configuration."""
+    monkeypatch.chdir(tmp_path)
+    yield any_sandbox
+    empty_control(any_sandbox)
+    f.NginxStopped().stop(any_sandbox)
+    reload_nginx(any_sandbox)
+    restore_certificates(any_sandbox)
 
 
 def let_expire(sandbox: Sandbox) -> None:

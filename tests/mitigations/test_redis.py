@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,13 @@ from flowrex_ops.sandbox import Sandbox
 from .running import await_redis, investigate, mitigate
 
 CAUSE = "memory.redis-growth"
+
+
+@pytest.fixture
+def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """Nothing but keys is changed, and those go with the fixture that makes them."""
+    monkeypatch.chdir(tmp_path)
+    return any_sandbox
 
 
 @pytest.fixture

@@ -70,9 +70,18 @@ class TestPostgresStartsAgain:
         require_serving(platform)
 
 
+DANGER = (5, 10, SWAPPED)
 INTERRUPTED = [
-    *(pytest.param("supervisor", step, id=f"supervisor-{step}") for step in range(1, STEPS + 1)),
-    *(pytest.param("compose", step, id=f"compose-{step}", marks=pytest.mark.docker) for step in (5, 10, SWAPPED)),
+    *(
+        pytest.param(
+            "supervisor", step, id=f"supervisor-{step}", marks=[] if step in DANGER else [pytest.mark.thorough]
+        )
+        for step in range(1, STEPS + 1)
+    ),
+    *(
+        pytest.param("compose", step, id=f"compose-{step}", marks=[pytest.mark.docker, pytest.mark.both_stacks])
+        for step in DANGER
+    ),
 ]
 """Every step on one stack; on the other those where the danger is."""
 

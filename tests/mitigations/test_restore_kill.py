@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from flowrex_ops.model import MitigationState
 from flowrex_ops.sandbox import Sandbox
@@ -24,6 +25,14 @@ BACK_STEPS = 6
 
 INSIDE_SECONDS = 0.08
 """How long after a step was announced its kill comes, for those that are killed in the middle of it."""
+
+
+def in_suites(steps: int, *everywhere: int, of: Sequence[int] = ()) -> list[ParameterSet]:
+    """Every step (or those of *of*): *everywhere* are those around the moment at which the data are swapped; the others are for ``make test-all``."""
+    return [
+        pytest.param(step, marks=[] if step in everywhere else [pytest.mark.thorough])
+        for step in of or range(1, steps + 1)
+    ]
 
 
 @pytest.fixture
@@ -53,7 +62,7 @@ def test_every_step_is_counted(on_supervisor: Sandbox) -> None:
         assert len([line for line in told if line.startswith("STEP")]) == steps, told
 
 
-@pytest.mark.parametrize("step", range(1, STEPS + 1))
+@pytest.mark.parametrize("step", in_suites(STEPS, 4, 10, 11))
 def test_killed_restore_is_finished_by_the_next(platform: Sandbox, step: int) -> None:
     """Every other one in the middle of the step instead of before it; before anything was changed there is nothing to finish."""
     killed = run(platform, "restore-database", at=step, delay=INSIDE_SECONDS * (step % 2 and step >= FIRST_CHANGE))
@@ -69,7 +78,7 @@ def test_killed_restore_is_finished_by_the_next(platform: Sandbox, step: int) ->
     require_serving(platform)
 
 
-@pytest.mark.parametrize("step", [5, 7, 10, 11])
+@pytest.mark.parametrize("step", in_suites(STEPS, 10, of=(5, 7, 10, 11)))
 def test_killed_restore_is_undone_by_swapping_back(on_supervisor: Sandbox, step: int) -> None:
     """Before the swap it is given up, after it the database from before comes back; before the journal there is nothing to undo."""
     platform = on_supervisor
@@ -80,7 +89,7 @@ def test_killed_restore_is_undone_by_swapping_back(on_supervisor: Sandbox, step:
     require_serving(platform)
 
 
-@pytest.mark.parametrize("step", range(1, BACK_STEPS + 1))
+@pytest.mark.parametrize("step", in_suites(BACK_STEPS, 4))
 def test_killed_swap_back_is_finished_by_the_next(on_supervisor: Sandbox, step: int) -> None:
     """It is not swapped twice. On one stack, for its steps are those of a restore."""
     platform = on_supervisor

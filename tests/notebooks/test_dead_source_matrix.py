@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import socket
-import subprocess
-import sys
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -16,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from suite import WHOLE
+from run_cells import run_side_by_side
 
 from flowrex_ops.catalog import find_runbooks
 from flowrex_ops.causes import RUNBOOK_CAUSES
@@ -25,11 +22,8 @@ from flowrex_ops.sandbox.sandbox import to_toml
 
 SOURCES = ("postgres", "redis", "backend", "nginx", "prometheus", "externals", "stack")
 WAYS = ("down", "hanging")
-WORKERS = 6
 LONGEST_SECONDS = 60.0
 """Of one run, on a machine that runs other tests; each source costs a second once."""
-
-_SCRIPT = Path(__file__).parents[1] / "run_cells.py"
 
 
 @dataclass(frozen=True)
@@ -106,41 +100,42 @@ def combinations() -> list[dict[str, str]]:
     return found
 
 
-def share(runbook: str) -> list[dict[str, str]]:
-    """A part of them: each source in one way, and of the pairs what falls to this runbook when they are dealt out."""
-    turn = RUNBOOKS.index(runbook)
-    singles = [{source: WAYS[(number + turn) % len(WAYS)]} for number, source in enumerate(SOURCES)]
-    pairs = list(itertools.combinations(SOURCES, 2))[turn :: len(RUNBOOKS)]
-    ways = itertools.cycle(itertools.product(WAYS, WAYS))
-    return singles + [dict(zip(pair, next(ways), strict=True)) for pair in pairs]
+def sample(runbook: str) -> list[dict[str, str]]:
+    """Two single ones; over all runbooks each source is seen down and hanging."""
+    return combinations()[2 * RUNBOOKS.index(runbook) :][:2]
 
 
-def run_all(cases: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """All cases in a few processes side by side."""
-    running = []
-    for number in range(WORKERS):
-        given, results = folder / f"cases-{number}.jsonl", folder / f"results-{number}.jsonl"
-        given.write_text("".join(json.dumps(case) + "\n" for case in cases[number::WORKERS]), encoding="utf-8")
-        command = [sys.executable, str(_SCRIPT), str(given), str(results)]
-        running.append((subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL), results))
-    for process, _ in running:
-        assert process.wait() == 0
-    return [json.loads(line) for _, results in running for line in results.read_text(encoding="utf-8").splitlines()]
+def test_the_sample_has_every_source_in_both_ways() -> None:
+    """However many runbooks there are."""
+    found = [case for runbook in RUNBOOKS for case in sample(runbook)]
+    assert [case for case in combinations() if len(case) == 1 and case not in found] == []
 
 
+@pytest.mark.parametrize("runbook", RUNBOOKS)
+def test_a_dead_source(runbook: str, supervisor_sandbox: Sandbox, dead: Dead, tmp_path: Path) -> None:
+    """Every hypothesis gets a verdict, and no check and no cell fails."""
+    hold(runbook, sample(runbook), supervisor_sandbox, dead, tmp_path)
+
+
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("runbook", RUNBOOKS)
-def test_every_single_source_and_every_pair(
-    runbook: str, supervisor_sandbox: Sandbox, dead: Dead, tmp_path: Path
+def test_every_source_and_every_pair(runbook: str, supervisor_sandbox: Sandbox, dead: Dead, tmp_path: Path) -> None:
+    """Down and hanging, in every combination."""
+    hold(runbook, combinations(), supervisor_sandbox, dead, tmp_path, processes=3)
+
+
+def hold(
+    runbook: str, combined: list[dict[str, str]], sandbox: Sandbox, dead: Dead, folder: Path, processes: int = 1
 ) -> None:
-    """Every hypothesis gets a verdict, and no check and no cell fails; ``make matrix`` has every combination with every runbook."""
+    """Run *runbook* with each of the *combined* ills, and hold what it says against what a dead source may mean."""
     cases = []
-    for number, ills in enumerate(combinations() if WHOLE else share(runbook)):
-        file = tmp_path / f"settings-{number}.toml"
-        file.write_text(settings_with(supervisor_sandbox, dead, ills, tmp_path / f"outputs-{number}"), encoding="utf-8")
+    for number, ills in enumerate(combined):
+        file = folder / f"settings-{number}.toml"
+        file.write_text(settings_with(sandbox, dead, ills, folder / f"outputs-{number}"), encoding="utf-8")
         name = " and ".join(f"{ill} {way}" for ill, way in ills.items())
         cases.append({"name": name, "runbook": runbook, "parameters": {"settings": str(file), "since": "1m"}})
-    results = run_all(cases, tmp_path)
+    results = run_side_by_side(cases, folder, processes)
     assert len(results) == len(cases)
     assert [result["traceback"] for result in results if "traceback" in result] == []
     for result in results:

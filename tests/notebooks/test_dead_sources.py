@@ -29,7 +29,7 @@ reading_seconds = 2.0
 """
 
 
-@pytest.fixture(params=["refuses", "never answers"])
+@pytest.fixture(params=[pytest.param("refuses", marks=pytest.mark.thorough), "never answers"])
 def port(request: pytest.FixtureRequest) -> Iterator[int]:
     """A port on which nobody listens, or one that accepts and stays silent."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
@@ -42,7 +42,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("runbook", "diagnosis", "verdicts"),
     [
-        ("trade_failures", "trades.database", {"confirmed", "inconclusive"}),
+        pytest.param("trade_failures", "trades.database", {"confirmed", "inconclusive"}, marks=pytest.mark.thorough),
         ("error_rate", None, {"inconclusive"}),
     ],
 )
@@ -65,6 +65,7 @@ def test_it_finishes(
     assert [word for word in ("Traceback", *SECRETS) if word in text] == []
 
 
+@pytest.mark.thorough
 def test_memory_usage_finishes(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With neither stack nor Redis nor Prometheus every hypothesis stays open, and none is called healthy."""
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,7 @@ from flowrex_ops.catalog import get_runbook
 from flowrex_ops.model import OUTCOME_MIME_TYPE
 from flowrex_ops.record.runbook import run_runbook
 from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.settings import load
 
 RUNBOOK = get_runbook("database_connections")
 THRESHOLDS = {"idle_after_seconds": 2.0}
@@ -64,7 +65,7 @@ def run_plain_papermill(sandbox: Sandbox, environment: dict[str, str], out: Path
 
 
 def test_our_command_and_plain_papermill_agree(locked_up: Sandbox, clean: dict[str, str], tmp_path: Path) -> None:
-    """Papermill without our engine needs nothing of ours but the library, and finds the same."""
+    """Papermill without our engine needs nothing of ours but the library, finds the same, and writes no secret."""
     ours = run_runbook("database_connections", {"settings": str(locked_up.settings_file), **THRESHOLDS})
     done = run_plain_papermill(locked_up, clean, tmp_path / "out.ipynb")
     assert done.returncode == 0, done.stderr
@@ -73,19 +74,13 @@ def test_our_command_and_plain_papermill_agree(locked_up: Sandbox, clean: dict[s
     assert verdicts(outcome_of(ours.record)) == verdicts(theirs)
     assert {m["slug"]: m["state"] for m in theirs["mitigations"]}["terminate-root-blocker"] == "planned"
     assert root_is_there(locked_up), "a run without approval changed the platform"
-
-
-def test_plain_papermill_writes_no_secret(locked_up: Sandbox, clean: dict[str, str], tmp_path: Path) -> None:
-    """Redaction happens in the kernel: also a notebook that papermill itself writes is clean."""
-    run_plain_papermill(locked_up, clean, tmp_path / "out.ipynb")
-    text = (tmp_path / "out.ipynb").read_text(encoding="utf-8")
-    from flowrex_ops.settings import load
-
-    secrets = load(locked_up.settings_file).secret_values()
+    # Redaction happens in the kernel: also a notebook that papermill itself writes is clean.
+    secrets, text = load(locked_up.settings_file).secret_values(), (tmp_path / "out.ipynb").read_text(encoding="utf-8")
     assert secrets
     assert [secret for secret in secrets if secret in text] == []
 
 
+@pytest.mark.thorough
 def test_cell_by_cell_under_nbval(locked_up: Sandbox, clean: dict[str, str]) -> None:
     """Every cell of the committed notebook executes, one after another, in a kernel that nbval drives."""
     environment = clean | {"FLOWREX_OPS_SETTINGS": str(locked_up.settings_file)}
@@ -105,6 +100,7 @@ def test_cell_by_cell_under_nbval(locked_up: Sandbox, clean: dict[str, str]) -> 
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+@pytest.mark.thorough
 def test_plan_approved_by_its_hash_is_applied_and_another_is_refused(locked_up: Sandbox, clean: dict[str, str]) -> None:
     """What the first record planned, a later run applies by slug@hash; a hash of yesterday changes nothing."""
     slug = "terminate-root-blocker"

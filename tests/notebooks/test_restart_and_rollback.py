@@ -51,6 +51,7 @@ def await_answer(sandbox: Sandbox) -> None:
     await_condition(lambda: get_answer(f"{sandbox.url}/api/prices") == 200, "prices were served", timeout_seconds=20)
 
 
+@pytest.mark.thorough
 def test_restart_changes_nothing_until_it_is_approved(platform: Sandbox) -> None:
     """Run All shows the plan; approved, every replica is another process, and the record says how."""
     before = {replica.name: replica.identity for replica in platform.replicas()}
@@ -98,6 +99,7 @@ def children_of(parent: int) -> list[str]:
     ]
 
 
+@pytest.mark.thorough
 def test_rollback_shows_both_versions_and_goes_back(platform: Sandbox) -> None:
     """The table names what ran; nothing is changed before it is approved; then every replica is of the version before."""
     await_answer(platform)

@@ -13,7 +13,7 @@ from flowrex_ops.sandbox.acme import stop_acme
 from flowrex_ops.sandbox.certificates import SITES
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE, get_served, refusal, restore_certificates
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.thorough]  # the drills show the same from the other side
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from flowrex_ops.sandbox.faults.observe import is_quiet
 from flowrex_ops.sandbox.sandbox import get_answer
 from flowrex_ops.sandbox.state import VERSION, read_state
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.thorough]  # the drills show the same from the other side
 Inject = Callable[[str], Sandbox]
 
 
@@ -38,7 +38,6 @@ def statuses(found: list[Answer]) -> set[tuple[str, int]]:
     return {(answer.made_by, answer.status) for answer in found}
 
 
-@pytest.mark.shown_by_drills
 def test_bad_deploy(inject: Inject) -> None:
     """Every replica runs the new release, and one route of it fails whoever asks."""
     running = inject("bad-deploy")
@@ -57,7 +56,6 @@ def test_a_release_is_taken_back(any_sandbox: Sandbox, inject: Inject) -> None:
     assert {replica.version for replica in any_sandbox.replicas()} == {VERSION}
 
 
-@pytest.mark.shown_by_drills
 def test_single_replica(inject: Inject) -> None:
     """The first replica fails what it is asked, and is ready by its own account."""
     running = inject("single-replica")
@@ -66,7 +64,6 @@ def test_single_replica(inject: Inject) -> None:
     assert running.ask(first, "/health/ready") == 200
 
 
-@pytest.mark.shown_by_drills
 def test_redis_failing(inject: Inject) -> None:
     """Sessions fail, everything else is served."""
     running = inject("redis-failing")
@@ -75,13 +72,11 @@ def test_redis_failing(inject: Inject) -> None:
 
 
 @pytest.mark.parametrize(("scenario", "status"), [("backend-stopped", 502), ("backend-hanging", 504)])
-@pytest.mark.shown_by_drills
 def test_proxy_answers_by_itself(inject: Inject, scenario: str, status: int) -> None:
     """No replica has a part in it."""
     assert ("proxy", status) in statuses(failures(inject(scenario)))
 
 
-@pytest.mark.shown_by_drills
 def test_traffic_flood(inject: Inject) -> None:
     """Three addresses send most of what the proxy sees, and requests find no connection."""
     running = inject("traffic-flood")

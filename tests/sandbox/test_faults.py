@@ -18,7 +18,7 @@ from flowrex_ops.sandbox.faults.observe import get_pools, is_quiet, last_failure
 from flowrex_ops.sandbox.sandbox import get_answer
 from flowrex_ops.sandbox.waiting import await_condition
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.thorough]  # the drills show the same from the other side
 
 BACKENDS = "application_name LIKE 'flowrex-backend-%'"
 
@@ -57,7 +57,6 @@ def test_healthy(inject: Inject) -> None:
     assert is_quiet(inject("healthy"))
 
 
-@pytest.mark.shown_by_drills
 def test_idle_in_transaction(inject: Inject) -> None:
     """Every pooled session of every replica is idle inside a transaction that is older than the drill's threshold."""
     old = "state = 'idle in transaction' AND now() - xact_start > interval '2 seconds'"
@@ -65,7 +64,6 @@ def test_idle_in_transaction(inject: Inject) -> None:
     assert number(inject("idle-in-transaction"), sessions(f"{BACKENDS} AND {old}")) == 15
 
 
-@pytest.mark.shown_by_drills
 def test_long_running_query(inject: Inject) -> None:
     """Every pooled session runs one query for longer than the drill's threshold; nothing waits for a lock."""
     running = inject("long-running-query")
@@ -75,7 +73,6 @@ def test_long_running_query(inject: Inject) -> None:
     assert number(running, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 0
 
 
-@pytest.mark.shown_by_drills
 def test_lock_chain(inject: Inject) -> None:
     """The migration blocks the settlement, which blocks backends in turn; the migration itself waits for nobody."""
     running = inject("lock-chain")
@@ -100,7 +97,6 @@ def is_refused(dsn: str) -> bool:
     return False
 
 
-@pytest.mark.shown_by_drills
 def test_max_connections(inject: Inject) -> None:
     """An ordinary role is refused; the superuser gets in and sees who holds the slots."""
     running = inject("max-connections")
@@ -110,7 +106,6 @@ def test_max_connections(inject: Inject) -> None:
     assert number(running, sessions("application_name = 'reporting' AND state = 'idle'")) >= 10
 
 
-@pytest.mark.shown_by_drills
 def test_pool_saturated(inject: Inject) -> None:
     """Requests wait in every replica, while no query and no transaction is older than two seconds."""
     running = inject("pool-saturated")
@@ -120,7 +115,6 @@ def test_pool_saturated(inject: Inject) -> None:
     assert number(running, sessions(f"{BACKENDS} AND {old}")) == 0
 
 
-@pytest.mark.shown_by_drills
 def test_pool_leak(inject: Inject) -> None:
     """The pools say that all is in use; PostgreSQL says that nobody does anything."""
     running = inject("pool-leak")
@@ -129,7 +123,6 @@ def test_pool_leak(inject: Inject) -> None:
     assert number(running, sessions(f"{BACKENDS} AND state = 'idle'")) == 15
 
 
-@pytest.mark.shown_by_drills
 def test_orphaned_prepared_transaction(inject: Inject) -> None:
     """The prepared transaction has no session, holds a row lock, and backends wait for it."""
     running = inject("orphaned-prepared-transaction")
@@ -143,7 +136,6 @@ def test_orphaned_prepared_transaction(inject: Inject) -> None:
 
 
 @pytest.mark.parametrize("scenario", ["postgres-stopped", "postgres-hanging"])
-@pytest.mark.shown_by_drills
 def test_postgres_gone(inject: Inject, scenario: str) -> None:
     """No connection is answered, and the platform tells its users that it cannot serve."""
     running = inject(scenario)
@@ -153,7 +145,6 @@ def test_postgres_gone(inject: Inject, scenario: str) -> None:
     assert get_answer(f"{running.url}/health/ready", timeout_seconds=10) == 503
 
 
-@pytest.mark.shown_by_drills
 def test_leak_and_slow_report(inject: Inject) -> None:
     """Both at once, sharing the pools."""
     running = inject("leak-and-slow-report")
@@ -162,7 +153,6 @@ def test_leak_and_slow_report(inject: Inject) -> None:
     assert number(running, sessions(f"{BACKENDS} AND state = 'active' AND query LIKE '%pg_sleep(0.2)%'")) == 6
 
 
-@pytest.mark.shown_by_drills
 def test_prepared_and_lock(inject: Inject) -> None:
     """Two roots: one without a session, one with."""
     running = inject("prepared-and-lock")
@@ -205,7 +195,6 @@ def failures(sandbox: Sandbox, message: str) -> int:
         ("broker-throttles", "broker rate limit: HTTP 429%", 429),
     ],
 )
-@pytest.mark.shown_by_drills
 def test_broker(inject: Inject, scenario: str, message: str, answer: int) -> None:
     """Trades fail of what the broker really does."""
     running = inject(scenario)
@@ -214,7 +203,6 @@ def test_broker(inject: Inject, scenario: str, message: str, answer: int) -> Non
     assert get_answer(f"{running.outside_url}/v3/accounts/x/summary", timeout_seconds=2) == answer
 
 
-@pytest.mark.shown_by_drills
 def test_broker_rejects_one_symbol(inject: Inject) -> None:
     """The others are filled."""
     running = inject("broker-rejects-symbol")
@@ -224,7 +212,6 @@ def test_broker_rejects_one_symbol(inject: Inject) -> None:
     assert failures(running, "rejected by broker: MARKET_HALTED") >= 4
 
 
-@pytest.mark.shown_by_drills
 def test_trades_not_writable(inject: Inject) -> None:
     """No trade is written any more, and the platform is ready all the same."""
     running = inject("trades-not-writable")
@@ -235,7 +222,6 @@ def test_trades_not_writable(inject: Inject) -> None:
     assert get_answer(f"{running.url}/health/ready") == 200
 
 
-@pytest.mark.shown_by_drills
 def test_risk_limit(inject: Inject) -> None:
     """Blocked is not failed."""
     running = inject("risk-limit")
@@ -290,7 +276,6 @@ def redis_info(sandbox: Sandbox) -> dict[str, Any]:
         client.close()
 
 
-@pytest.mark.shown_by_drills
 def test_memory_leak(inject: Inject) -> None:
     """Every replica's resident memory grows, and goes on growing; healed, it is small again."""
     running = inject("memory-leak")
@@ -304,7 +289,6 @@ def test_memory_leak(inject: Inject) -> None:
     assert max(resident_bytes(running)) < 100 * 2**20
 
 
-@pytest.mark.shown_by_drills
 def test_redis_rejecting(inject: Inject) -> None:
     """A write is refused with OOM; afterwards Redis is as it was."""
     running = inject("redis-rejecting")
@@ -318,14 +302,12 @@ def test_redis_rejecting(inject: Inject) -> None:
     client.close()
 
 
-@pytest.mark.shown_by_drills
 def test_redis_fragmented(inject: Inject) -> None:
     """More than twice of what is used is held, by Redis' own word."""
     info = redis_info(inject("redis-fragmented"))
     assert info["used_memory_rss"] > 2 * info["used_memory"]
 
 
-@pytest.mark.shown_by_drills
 def test_oom_kill(compose_sandbox: Sandbox) -> None:
     """Docker's own mark is on the container, and healing takes it away."""
     drills.inject(compose_sandbox, get_drill("oom-kill"), quiet)

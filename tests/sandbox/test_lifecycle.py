@@ -105,6 +105,7 @@ class TestUp:
 
 
 class TestEmbedded:
+    @pytest.mark.thorough
     def test_two_side_by_side(self, supervisor_sandbox: Sandbox, home: Path) -> None:
         """Another home is another platform: other ports, other data, and ending it does not touch the first."""
         other = sandbox.up("supervisor", home, replicas=1, on_progress=quiet)
@@ -152,6 +153,7 @@ class TestEmbedded:
             with pytest.raises(SandboxError, match=expected):
                 sandbox.up("supervisor", home, on_progress=quiet)
 
+    @pytest.mark.thorough
     def test_home_with_odd_characters(self, tmp_path: Path) -> None:
         """A path with spaces and letters beyond ASCII is a path like any other; only ``%`` is too much for supervisord."""
         with pytest.raises(SandboxError, match="for the '%' in its path; choose another --home"):
@@ -164,6 +166,7 @@ class TestEmbedded:
             sandbox.down(home)
         assert find_marked(home) == []
 
+    @pytest.mark.thorough
     def test_long_home(self, tmp_path: Path) -> None:
         """A home whose path is too long for a socket works, and its socket's folder goes with it."""
         home = tmp_path / ("long-" * 20) / "home"
@@ -177,6 +180,7 @@ class TestEmbedded:
             sandbox.down(home)
         assert not sockets.exists()
 
+    @pytest.mark.thorough
     @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs PostgreSQL as himself")
     def test_root_without_user_namespaces(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where root may make no user namespace, PostgreSQL runs as ``nobody``, with data where that user can go."""
@@ -196,6 +200,7 @@ class TestEmbedded:
         assert owner == "nobody"
         assert not data.exists()
 
+    @pytest.mark.thorough
     def test_without_nginx_users_go_to_a_replica(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """NGINX is the one part that can be done without; it is said, and everything else works."""
         monkeypatch.setattr(parts, "_find_nginx", lambda: None)
