@@ -129,7 +129,12 @@ class Investigation:
         limits, endpoints = self.settings.limits, self.endpoints
         self._finder = ReplicaFinder(self.settings, endpoints.stack, endpoints.replicas)
         bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
-        self.database = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
+        self.database = PostgresSource(
+            endpoints.postgres_dsn,
+            endpoints.postgres_reserve_dsn,
+            application_role=endpoints.application_role,
+            **bounds,
+        )
         self.backend = BackendSource(
             self._finder.urls,
             default_pool_size=self.settings.backend.pool_size,
