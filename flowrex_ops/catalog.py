@@ -121,6 +121,11 @@ def source(cell: Mapping[str, Any]) -> str:
     return text if isinstance(text, str) else "".join(text)
 
 
+def changes_platform(cell: Mapping[str, Any]) -> bool:
+    """Whether this is a code cell that may change something: a change must not be cut off half-way."""
+    return cell.get("cell_type") == "code" and ".mitigate(" in source(cell)
+
+
 def is_parameters(cell: Mapping[str, Any]) -> bool:
     """Whether this is the code cell tagged ``parameters`` (papermill's convention)."""
     return cell.get("cell_type") == "code" and "parameters" in cell.get("metadata", {}).get("tags", ())

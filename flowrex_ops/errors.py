@@ -53,7 +53,7 @@ class StackUnavailableError(SourceUnavailableError):
 
 
 class PreconditionError(FlowrexOpsError):
-    """A mitigation's cause is not confirmed, so there is nothing to mitigate."""
+    """What was asked for comes after something that has not happened yet."""
 
 
 class MitigationRefusedError(FlowrexOpsError):

@@ -129,7 +129,12 @@ class Investigation:
         limits, endpoints = self.settings.limits, self.endpoints
         self._finder = ReplicaFinder(self.settings, endpoints.stack, endpoints.replicas)
         bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
-        self.database = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
+        self.database = PostgresSource(
+            endpoints.postgres_dsn,
+            endpoints.postgres_reserve_dsn,
+            application_role=endpoints.application_role,
+            **bounds,
+        )
         self.backend = BackendSource(
             self._finder.urls,
             default_pool_size=self.settings.backend.pool_size,
@@ -219,16 +224,21 @@ class Investigation:
         if any(not reading.available for reading in readings):
             self._notebook.show(presentation.unavailable_html(readings), "no chart: a source did not answer")
             return
-        self._notebook.show_figure(draw(*(reading.require() for reading in readings), **options))
+        self.draw(draw, *(reading.require() for reading in readings), **options)
 
     def show_table(self, what: str, frame: pd.DataFrame) -> None:
         """Show a table that was made from several readings; the whole goes to evidence under *what*."""
         evidence = self.ledger.write_evidence(what, frame)
         self._notebook.show(presentation.frame_html(frame, evidence=evidence), frame.head(15).to_string(index=False))
 
-    def draw(self, figure: Figure) -> None:
-        """Show a chart that was made from several readings."""
-        self._notebook.show_figure(figure)
+    def draw(self, draw: Callable[..., Figure], *values: Any, **options: Any) -> None:
+        """Draw a chart from *values*. One that cannot be drawn costs itself, and no answer of the cells after it."""
+        try:
+            self._notebook.show_figure(draw(*values, **options))
+        except Exception as error:  # noqa: BLE001  # a defect of ours, told in the chart's place
+            reason = f"it could not be drawn: {type(error).__name__}: {error}; please report it"
+            chart: Reading[Any] = Reading(getattr(draw, "__name__", "a chart"), "chart", error=reason)
+            self._notebook.show(presentation.unavailable_html([chart]), f"no chart: {reason}")
 
     def suggest(self, ranked: pd.DataFrame) -> None:
         """Show which runbooks are next and why (column ``runbook``, the first first), and leave them in the outcome."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 
-from flowrex_ops.catalog import Runbook, source
+from flowrex_ops.catalog import Runbook, changes_platform, source
 from flowrex_ops.causes import CAUSES, RUNBOOK_CAUSES
 from flowrex_ops.mitigations import KNOWN
 
@@ -37,6 +37,10 @@ def lint(runbook: Runbook) -> list[str]:
             trees[number] = ast.parse(source(cell))
         except SyntaxError as error:
             problems.append(f"cell {number}: is not plain Python: {error.msg}")
+        if changes_platform(cell) and len(trees[number].body if number in trees else ()) > 1:
+            problems.append(
+                f"cell {number}: mitigates beside other work; only the change may take the run's whole time"
+            )
     for number, tree in trees.items():
         problems += [f"cell {number}: {problem}" for problem in _manners(tree)]
     whole = ast.Module([node for tree in trees.values() for node in tree.body], [])

@@ -78,7 +78,7 @@ class StackSettings(_Section):
 class PostgresSettings(_Section):
     """``reserve_dsn`` may use the slots kept for superusers; it is tried only when ``dsn`` is refused with 53300.
 
-    ``application_role`` is the role whose sessions mitigations may touch; empty means the role of ``dsn``.
+    ``application_role`` is the role whose sessions mitigations may touch; empty means the role of the backend's DATABASE_URL, else of ``dsn``.
     ``admin_dsn`` may create and rename databases; without it ``dsn`` is used for that too.
     """
 

@@ -117,6 +117,7 @@ BREACHES = {
     "is not plain Python": "!docker ps",
     "'nowhere' is never defined": "nowhere",
     "has 6 statements": "1\n2\n3\n4\n5\n6",
+    "mitigates beside other work": "f\nf.mitigate('rolling-restart')",
     "'drop-database' is not a mitigation": "f.mitigate('drop-database')",
 }
 

@@ -50,20 +50,23 @@ def plot_connections(sessions: pd.DataFrame, limits: ConnectionLimits) -> Figure
 
 
 def plot_pools(samples: pd.DataFrame) -> Figure:
-    """Connections in use against the size of each replica's pool; takes ``BackendSource.sample_pools``."""
+    """Connections in use against the size of each replica's pool, where it tells that; takes ``BackendSource.sample_pools``."""
     latest = samples[samples["error"].isna()].sort_values("at").groupby("replica").tail(1).sort_values("replica")
+    used, sizes = (pd.to_numeric(latest[column]) for column in ("in_use", "maximum"))
+    full = used.ge(sizes)
     figure, axes = new_figure(1.3 + 0.36 * max(1, len(latest)))
-    full = latest["in_use"].ge(latest["maximum"])
-    axes.barh(latest["replica"], latest["maximum"], color="#e4e4e0", edgecolor=GREY, height=0.6)
-    bars = axes.barh(latest["replica"], latest["in_use"], color=[VERMILLION if f else BLUE for f in full], height=0.6)
+    axes.barh(latest["replica"], sizes.fillna(0), color="#e4e4e0", edgecolor=GREY, height=0.6)
+    bars = axes.barh(latest["replica"], used, color=[VERMILLION if f else BLUE for f in full], height=0.6)
     labels = [
-        f"{u:.0f} of {m:.0f}{'  FULL' if f else ''}"
-        for u, m, f in zip(latest["in_use"], latest["maximum"], full, strict=True)
+        f"{u:.0f}, of how many is unknown" if pd.isna(m) else f"{u:.0f} of {m:.0f}{'  FULL' if f else ''}"
+        for u, m, f in zip(used, sizes, full, strict=True)
     ]
     axes.bar_label(bars, labels=labels, padding=6, color=INK)
-    axes.set_xlim(0, max(1.0, float(latest["maximum"].max() or 1)) * 1.25)
+    axes.set_xlim(0, max(1.0, sizes.fillna(0).max(), used.max()) * 1.25 if len(latest) else 1.0)
     axes.set_xlabel("connections in use (grey: the pool's size)")
-    axes.set_title(f"Pools: {int(full.sum())} of {len(latest)} replicas have none left")
+    unknown = int(sizes.isna().sum())
+    left_out = f"; {unknown} do not tell their size (set backend.pool_size)" if unknown else ""
+    axes.set_title(f"Pools: {int(full.sum())} of {len(latest)} replicas have none left{left_out}")
     axes.invert_yaxis()
     return figure
 

@@ -102,7 +102,10 @@ def check_idle_in_transaction(
     idle = s.idle_in_transaction(sessions.require(), after_seconds=idle_after_seconds)
     if idle.empty:
         reason = f"no application session is idle in a transaction for {idle_after_seconds:g} s or longer"
-        return _nothing_found(cause, sessions, reason + _apart_from_roots(sessions.require()))
+        others = s.idle_in_transaction(
+            sessions.require(), after_seconds=idle_after_seconds, of=s.administrator_sessions
+        )
+        return _nothing_found(cause, sessions, reason + _apart_from_roots(sessions.require()), others)
     oldest = float(idle["state_age_seconds"].max())
     reason = f"{len(idle)} sessions are idle in a transaction, the oldest for {oldest:.0f} s"
     return confirmed(cause, reason, _session_evidence(idle, "state_age_seconds"), severity=_grade(pools), title=reason)
@@ -118,7 +121,9 @@ def check_long_running_query(
         return inconclusive(cause, sessions)
     long = s.long_running(sessions.require(), after_seconds=long_query_seconds)
     if long.empty:
-        return _nothing_found(cause, sessions, f"no application query has run for {long_query_seconds:g} s or longer")
+        others = s.long_running(sessions.require(), after_seconds=long_query_seconds, of=s.administrator_sessions)
+        reason = f"no application query has run for {long_query_seconds:g} s or longer"
+        return _nothing_found(cause, sessions, reason, others)
     longest = float(long["query_age_seconds"].max())
     reason = f"{len(long)} queries have run for over {long_query_seconds:g} s, the longest for {longest:.0f} s"
     return confirmed(cause, reason, _session_evidence(long, "query_age_seconds"), severity=_grade(pools), title=reason)
@@ -168,21 +173,30 @@ def check_pool_saturated(
         return _no_full_pool(cause, summary)
     if missing(sessions):
         return inconclusive(cause, sessions)
-    everyone = sessions.require()
-    stuck = _stuck(everyone, idle_after_seconds, long_query_seconds, blocked_after_seconds)
+    thresholds = (idle_after_seconds, long_query_seconds, blocked_after_seconds)
+    return _judge_full(cause, full, f"{len(full)} of {len(summary)}", sessions.require(), thresholds)
+
+
+def _judge_full(
+    cause: str, full: pd.DataFrame, of_all: str, everyone: pd.DataFrame, thresholds: tuple[float, float, float]
+) -> Verdict:
+    """Full of sessions that are stuck, of connections that leak, or of work."""
+    stuck, theirs = (_stuck(everyone, *thresholds, of=of) for of in (s.application_sessions, s.administrator_sessions))
     taken = float(full["in_use"].sum())
     evidence = _pool_evidence(full)
-    if stuck * 2 >= taken:
+    if len(stuck) * 2 >= taken:
         return ruled_out(
-            cause, f"the pools are full because {stuck} sessions are stuck; see the other causes", evidence
+            cause, f"the pools are full because {len(stuck)} sessions are stuck; see the other causes", evidence
         )
-    leaked = _leaked(everyone, taken, idle_after_seconds)
+    if (len(stuck) + len(theirs)) * 2 >= taken:
+        return inconclusive(cause, _left_out(theirs))
+    leaked = _leaked(everyone, taken, thresholds[0])
     if leaked * 2 >= taken:
         reason = f"connections leak: the pools count {taken:.0f} in use, PostgreSQL sees {leaked} of them idle"
         return confirmed(
             cause, reason, [*evidence, Evidence("leaked", f"{leaked} connections", "pools, sessions")], title=reason
         )
-    reason = f"{len(full)} of {len(summary)} pools are full of short queries: too small, or too much traffic"
+    reason = f"{of_all} pools are full of short queries: too small, or too much traffic"
     return confirmed(cause, reason, evidence, title=reason)
 
 
@@ -195,13 +209,22 @@ def _grade(pools: Frame | None) -> Severity:
     return Severity.P2 if len(summary) and bool(spare.all()) else Severity.P1
 
 
-def _nothing_found(cause: str, sessions: Frame, reason: str) -> Verdict:
-    """Ruled out, unless sessions hide from the role that asks: then nobody can know."""
+def _nothing_found(cause: str, sessions: Frame, reason: str, others: pd.DataFrame) -> Verdict:
+    """Ruled out, unless sessions hide from the role that asks, or *others* fit that may be the application's after all."""
     hidden = int(sessions.require()["query"].eq("<insufficient privilege>").sum())
+    if not hidden and len(others):
+        return inconclusive(cause, _left_out(others))
     if not hidden:
         return ruled_out(cause, reason)
     text = f"{hidden} sessions hide from the role that asked; grant it pg_read_all_stats"
     return inconclusive(cause, Reading("postgres", "full view of the sessions", error=text))
+
+
+def _left_out(others: pd.DataFrame) -> Frame:
+    """Why sessions that would fit do not count."""
+    who = ", ".join(sorted({f"{row['application'] or 'no name'} as {row['role']}" for _, row in others.iterrows()})[:3])
+    text = f"{len(others)} sessions would fit but are an administrator's ({who}); if not, set postgres.application_role"
+    return Reading("postgres", "owner of every session", error=text)
 
 
 def _apart_from_roots(sessions: pd.DataFrame) -> str:
@@ -225,15 +248,17 @@ def _no_full_pool(cause: str, summary: pd.DataFrame) -> Verdict:
     )
 
 
-def _stuck(sessions: pd.DataFrame, idle_after: float, long_after: float, blocked_after: float) -> int:
-    """Application sessions that another cause accounts for: waiting, blocking, idle in transaction, long-running."""
-    mine = set(s.application_sessions(sessions)["pid"])
+def _stuck(
+    sessions: pd.DataFrame, idle_after: float, long_after: float, blocked_after: float, *, of: s.Selection
+) -> pd.DataFrame:
+    """Sessions that another cause accounts for: waiting, blocking, idle in transaction, long-running."""
+    mine = of(sessions)
     waiting = s.waiting_sessions(sessions)
     stuck = set(waiting[waiting["query_age_seconds"].ge(blocked_after)]["pid"])
     stuck |= set(s.root_pids(sessions)) if stuck else set()
-    stuck |= set(s.idle_in_transaction(sessions, after_seconds=idle_after)["pid"])
-    stuck |= set(s.long_running(sessions, after_seconds=long_after)["pid"])
-    return len(stuck & mine)
+    stuck |= set(s.idle_in_transaction(sessions, after_seconds=idle_after, of=of)["pid"])
+    stuck |= set(s.long_running(sessions, after_seconds=long_after, of=of)["pid"])
+    return mine[mine["pid"].isin(stuck)]
 
 
 def _leaked(sessions: pd.DataFrame, taken: float, idle_after: float) -> int:

@@ -2,40 +2,66 @@
 
 A session that waits for a lock is a victim, whatever its age. A session that others wait for is a root blocker, also
 when it sits idle in a transaction. Only what is left is judged as idle or as long-running: one trouble, one finding.
-Backups, replication, maintenance, superusers and this tool are never counted against the application.
+Backups, replication, maintenance, administrators and this tool are never counted against the application. Whose a session is
+tell its role, application and address, not its rights: the official ``postgres`` image makes the application's role a superuser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+Selection = Callable[[pd.DataFrame], pd.DataFrame]
+
 CLIENT_BACKEND = "client backend"
 BACKUP_APPLICATIONS = ("pg_dump", "pg_dumpall", "pg_restore", "pg_basebackup", "pgbackrest", "barman", "wal-g")
+BY_HAND_APPLICATIONS = ("psql", "pgcli", "pgadmin", "dbeaver", "datagrip")
+LOCAL = "local"
+"""The client of a session over the server's own socket."""
 IDLE_IN_TRANSACTION = ("idle in transaction", "idle in transaction (aborted)")
 PREPARED_TRANSACTION_PID = 0
 """pg_blocking_pids() names a prepared transaction as pid 0 (PostgreSQL: Session Information Functions)."""
 
 
 def protected(sessions: pd.DataFrame) -> pd.Series:
-    """True for sessions that are no application's: other backend types, superusers, replication, backups, this tool."""
-    application = sessions["application"].fillna("").str.lower()
-    backup = application.str.startswith(BACKUP_APPLICATIONS) | sessions["query"].fillna("").str.match(
-        r"(?i)\s*VACUUM\b"
-    )
-    return (
-        sessions["backend_type"].ne(CLIENT_BACKEND)
-        | sessions["superuser"].fillna(value=False).astype(bool)
-        | sessions["replication"].fillna(value=False).astype(bool)
-        | sessions["own"].fillna(value=False).astype(bool)
-        | backup
-    )
+    """True for sessions that are no application's: other backend types, replication, backups, administrators, this tool."""
+    return ~_clients(sessions) | _administrators(sessions)
 
 
 def application_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
     """The sessions that are not protected."""
-    return sessions[~protected(sessions).astype(bool)]
+    return sessions[~protected(sessions)]
+
+
+def administrator_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Sessions with an administrator's rights that nothing ties to the application: perhaps they are its own all the same."""
+    return sessions[_clients(sessions) & _administrators(sessions)]
+
+
+def by_hand(sessions: pd.DataFrame) -> pd.Series:
+    """True for sessions of a tool that a person types into."""
+    return sessions["application"].fillna("").str.lower().str.startswith(BY_HAND_APPLICATIONS)
+
+
+def _clients(sessions: pd.DataFrame) -> pd.Series:
+    """Neither a process of the server, nor this tool, a backup or a VACUUM."""
+    application = sessions["application"].fillna("").str.lower()
+    backup = application.str.startswith(BACKUP_APPLICATIONS)
+    vacuum = sessions["query"].fillna("").str.match(r"(?i)\s*VACUUM\b")
+    return sessions["backend_type"].eq(CLIENT_BACKEND) & ~_flag(sessions, "own") & ~backup & ~vacuum
+
+
+def _administrators(sessions: pd.DataFrame) -> pd.Series:
+    """Superusers of another role than the application's who sit at the server or type, and roles made for replication."""
+    superuser = _flag(sessions, "superuser")
+    at_the_server = sessions["client"].fillna(LOCAL).eq(LOCAL) | by_hand(sessions)
+    rights = (superuser & at_the_server) | (_flag(sessions, "replication") & ~superuser)
+    return rights & ~_flag(sessions, "application_role")
+
+
+def _flag(sessions: pd.DataFrame, column: str) -> pd.Series:
+    return sessions[column].eq(other=True).astype(bool)
 
 
 def waiting_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
@@ -84,16 +110,18 @@ def root_pids(sessions: pd.DataFrame) -> list[int]:
     return [int(pid) for pid in sorted(counts.index, key=lambda pid: (-int(counts[pid]), int(pid)))]
 
 
-def idle_in_transaction(sessions: pd.DataFrame, *, after_seconds: float) -> pd.DataFrame:
-    """Application sessions idle in a transaction for at least *after_seconds* that block nobody."""
-    mine = _neither_waiting_nor_root(sessions)
+def idle_in_transaction(
+    sessions: pd.DataFrame, *, after_seconds: float, of: Selection = application_sessions
+) -> pd.DataFrame:
+    """Application sessions (or those *of* others) idle in a transaction for at least *after_seconds* that block nobody."""
+    mine = _neither_waiting_nor_root(sessions, of)
     idle = mine["state"].isin(IDLE_IN_TRANSACTION) & mine["state_age_seconds"].ge(after_seconds)
     return mine[idle]
 
 
-def long_running(sessions: pd.DataFrame, *, after_seconds: float) -> pd.DataFrame:
-    """Application sessions whose statement has run for at least *after_seconds*, and that neither wait nor block."""
-    mine = _neither_waiting_nor_root(sessions)
+def long_running(sessions: pd.DataFrame, *, after_seconds: float, of: Selection = application_sessions) -> pd.DataFrame:
+    """Application sessions (or those *of* others) whose statement has run for at least *after_seconds*, and that neither wait nor block."""
+    mine = _neither_waiting_nor_root(sessions, of)
     return mine[mine["state"].eq("active") & mine["query_age_seconds"].ge(after_seconds)]
 
 
@@ -141,9 +169,9 @@ def count_wait_events(sessions: pd.DataFrame) -> pd.DataFrame:
     return counted.sort_values(["sessions", *keys], ascending=[False, True, True, True], ignore_index=True)
 
 
-def _neither_waiting_nor_root(sessions: pd.DataFrame) -> pd.DataFrame:
+def _neither_waiting_nor_root(sessions: pd.DataFrame, of: Selection) -> pd.DataFrame:
     involved = set(blockers(sessions)) | set(root_pids(sessions))
-    mine = application_sessions(sessions)
+    mine = of(sessions)
     return mine[~mine["pid"].isin(involved)]
 
 

@@ -49,9 +49,9 @@ class Survey(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one look found: whether it is there, how bad, in which words."""
+    """What one look found: whether it is there (None where that cannot be told), how bad, in which words."""
 
-    there: bool
+    there: bool | None
     says: str
     severity: Severity = Severity.P2
 
@@ -116,6 +116,8 @@ def _row(symptom: str, runbook: str, look: Callable[[Any], _Seen] | None, readin
     if not reading.available:
         return (symptom, UNKNOWN, "", runbook, str(reading.error))
     seen = look(reading.require()) if look else _Seen(there=False, says=f"version {reading.require()}")
+    if seen.there is None:
+        return (symptom, UNKNOWN, "", runbook, seen.says)
     return (symptom, YES if seen.there else NO, seen.severity.value if seen.there else "", runbook, seen.says)
 
 
@@ -146,8 +148,12 @@ def _unready(health: pd.DataFrame) -> _Seen:
 
 
 def _pools(pools: pd.DataFrame) -> _Seen:
-    told = pools[pools["error"].isna() & pools["maximum"].notna()]
+    answered = pools[pools["error"].isna()]
+    told = answered[answered["maximum"].notna()]
     full = told[told["in_use"].ge(told["maximum"])]
+    sizeless = answered["replica"].nunique() - told["replica"].nunique()
+    if full.empty and sizeless:
+        return _Seen(there=None, says=f"{sizeless} replicas do not tell their pool's size; set backend.pool_size")
     return _Seen(
         len(full) > 0, f"{full['replica'].nunique()} of {told['replica'].nunique()} pools are full", Severity.P1
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,9 @@ from flowrex_ops.cli.incident import (
 from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
 from flowrex_ops.errors import FlowrexOpsError, ParameterError
 
+if TYPE_CHECKING:
+    from flowrex_ops.incident.outbox import Message
+
 
 def message(
     kind: Annotated[str, typer.Argument(metavar="initial|update|resolved", help="Which message.")],
@@ -35,6 +39,10 @@ def message(
     to: Annotated[
         list[str] | None, typer.Option("--to", metavar="NAME", help="A receiver of notify.urls; may be repeated.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Send 'resolved' of an incident that is open; needs --reason.")
+    ] = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why --force; stands on the timeline.")] = "",
     by: ByOption = "",
     settings: SettingsOption = "",
     as_json: JsonOption = False,
@@ -45,14 +53,19 @@ def message(
     """
     from flowrex_ops.incident import lifecycle, messages, outbox
     from flowrex_ops.incident.notify import choose
+    from flowrex_ops.ledger import timeline
     from flowrex_ops.ledger.people import login_name
     from flowrex_ops.ledger.redaction import Redactor
 
     if kind not in messages.KINDS:
         raise ParameterError(f"'{kind}' is not a message; give {', '.join(messages.KINDS)}")
+    if force != bool(reason.strip()):
+        raise ParameterError("--force and --reason go together; say why with --reason TEXT")
     loaded = load_settings(settings)
     receivers = choose(loaded.notify, to or ()) if send else {}
     folder, found = lifecycle.load(loaded.outputs, incident)
+    if send and not force:
+        messages.require_true(kind, found)
     who, redactor = by or login_name(), Redactor(loaded.secret_values())
     facts = incident_facts(
         service=service,
@@ -64,30 +77,35 @@ def message(
     )
     if facts:
         found = lifecycle.change(folder, facts, by=who, redactor=redactor)
-    text = messages.compose(kind, found)
+    text = messages.compose(kind, found, force=force)
     if edit:
         text = _edited(text)
     if send:
         outbox.require_whole(text)
     kept = outbox.keep(folder, kind, text, by=who, redactor=redactor)
+    if force:
+        said = redactor.text(f"message {kept.name} by force, the incident is '{found.status.value}': {reason}")
+        timeline.append(folder, {"kind": "note", "text": said, "by": who})
     if send:
         kept = outbox.deliver(
             folder, kept, receivers, incident=found, by=who, settings=loaded.notify, redactor=redactor
         )
     send_changes(folder, loaded)
-    if as_json:
-        echo_json(kept.to_dict())
-    else:
-        typer.echo(kept.text)
-        typer.echo(f"kept as {kept.path.relative_to(folder.parent)}" + ("" if send else "; nothing was sent"))
-        for one in kept.deliveries:
-            typer.echo(
-                f"  {'sent to' if one.delivered else 'NOT sent to'} {one.receiver}"
-                + (f": {one.error}" if one.error else "")
-            )
+    _show(kept, folder, sent=send, as_json=as_json)
     missed = [one.receiver for one in kept.deliveries if not one.delivered]
     if missed:
         raise FlowrexOpsError(f"the message did not reach {', '.join(missed)}; it is kept, send it again or by hand")
+
+
+def _show(kept: Message, folder: Path, *, sent: bool, as_json: bool) -> None:
+    if as_json:
+        echo_json(kept.to_dict())
+        return
+    typer.echo(kept.text)
+    typer.echo(f"kept as {kept.path.relative_to(folder.parent)}" + ("" if sent else "; nothing was sent"))
+    for one in kept.deliveries:
+        said = "sent to" if one.delivered else "NOT sent to"
+        typer.echo(f"  {said} {one.receiver}" + (f": {one.error}" if one.error else ""))
 
 
 def _edited(text: str) -> str:

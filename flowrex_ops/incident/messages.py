@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flowrex_ops.durations import format_seconds
+from flowrex_ops.errors import PreconditionError
 from flowrex_ops.incident.facts import Incident
 from flowrex_ops.model import MitigationState
 
@@ -55,16 +56,31 @@ def update(outcome: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-KINDS = ("initial", "update", "resolved")
+RESOLVED = "resolved"
+KINDS = ("initial", "update", RESOLVED)
 _GAP = re.compile(r"\[[^\]\n]+\]")
 _MARKER = re.compile(r"\[redacted:[a-z-]+\]")
 
 
-def compose(kind: str, incident: Incident, *, done: str = "", now: datetime | None = None) -> str:
-    """The message of *kind* (one of ``KINDS``) about *incident*; *done* is what was changed (``slug verified``), if anything."""
-    return {"initial": _initial, "update": _update, "resolved": _resolved}[kind](
-        incident, done, now or datetime.now(UTC)
-    )
+def compose(kind: str, incident: Incident, *, done: str = "", now: datetime | None = None, force: bool = False) -> str:
+    """The message of *kind* (one of ``KINDS``) about *incident*; *done* is what was changed (``slug verified``), if anything.
+
+    That an open incident is resolved is said only by *force*: its draft begins with a gap that says how it is.
+    """
+    texts = {"initial": _initial, "update": _update, "resolved": _resolved}
+    text = texts[kind](incident, done, now or datetime.now(UTC))
+    if kind == RESOLVED and not incident.over and not force:
+        return f"[not yet so: {incident.id} is '{incident.status.value}']\n\n{text}"
+    return text
+
+
+def require_true(kind: str, incident: Incident) -> None:
+    """PreconditionError where the message of *kind* would say that an open *incident* is over."""
+    if kind == RESOLVED and not incident.over:
+        raise PreconditionError(
+            f"{incident.id} is '{incident.status.value}', so nobody is told that it is resolved;"
+            f" run 'flowrex-ops incident resolve {incident.id}', or give --force with --reason"
+        )
 
 
 def gaps(text: str) -> list[str]:

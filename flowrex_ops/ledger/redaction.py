@@ -1,7 +1,7 @@
 """Takes secrets out of text and JSON before anything reaches disk, a wire or a screen.
 
-Two kinds of rule: literal values that the settings name (in every spelling in which they may turn up), and shapes
-that give a secret away (see ``shapes.py``). What is left says what stood there: ``[redacted:password]``.
+Three kinds of rule: literal values that the settings name (in every spelling in which they may turn up), shapes that
+give a secret away (``shapes.py``), and names under which one stands (``secret_names.py``). What is left says what stood there: ``[redacted:password]``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from flowrex_ops.ledger.shapes import MARKER, NAMED_SECRET, marker, redact_shapes
+from flowrex_ops.ledger.secret_names import is_secret_name, redact_named
+from flowrex_ops.ledger.shapes import MARKER, marker, redact_shapes
 
 SHORTEST_SECRET = 4
 """Characters; a shorter literal would redact half the record."""
@@ -64,9 +65,19 @@ class Redactor:
     def _member(self, key: str, item: Any) -> Any:
         if key.startswith("image/") and key != _IMAGE_MARKUP:
             return item
-        if isinstance(item, str) and item and not MARKER.fullmatch(item) and NAMED_SECRET.fullmatch(key):
-            return marker("password" if "pass" in key.lower() else "secret")
+        if is_secret_name(key):
+            return self._secret(item, "password" if "pass" in key.lower() else "secret")
         return self.json(item)
+
+    def _secret(self, item: Any, what: str) -> Any:
+        """What stands under a secret's name, each entry of a list too; a small number or a flag tells nothing."""
+        if isinstance(item, (list, tuple)):
+            return [self._secret(one, what) for one in item]
+        if isinstance(item, bool) or not isinstance(item, (str, int, float)):
+            return self.json(item)
+        if MARKER.fullmatch(str(item)) or len(str(item)) < (1 if isinstance(item, str) else SHORTEST_SECRET):
+            return item
+        return marker(what)
 
     def _list(self, items: list[Any] | tuple[Any, ...]) -> list[Any]:
         """Multi-line strings of a notebook on disk are lists of lines: a secret may straddle them."""
@@ -86,7 +97,7 @@ class Redactor:
             text = self._literal.sub(_keep_marker, text)
         if self._cut_off and any(prefix in text for prefix in self._prefixes):
             text = self._cut_off.sub(_keep_marker, text)
-        return redact_shapes(text)
+        return redact_named(redact_shapes(text))
 
 
 def _keep_marker(match: re.Match[str]) -> str:

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 
 import pandas as pd
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from flowrex_ops.checks import sessions as s
 from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, VerificationError
@@ -48,12 +47,11 @@ class SessionMitigation(Mitigation):
         """By the connection that is kept for superusers where ordinary ones are refused; *options* are thresholds."""
         endpoints = context.endpoints
         dsn = endpoints.postgres_dsn or ""
-        role = context.settings.postgres.application_role or conninfo_to_dict(dsn).get("user")
         if context.database.refused and endpoints.postgres_reserve_dsn:
             dsn = endpoints.postgres_reserve_dsn
         return cls(
             dsn=dsn,
-            role=str(role or ""),
+            role=endpoints.application_role,
             get_sessions=context.database.get_sessions,
             limit_seconds=context.settings.limits.reading_seconds,
             **options,
@@ -66,7 +64,8 @@ class SessionMitigation(Mitigation):
     def find_targets(self) -> Sequence[Target]:
         sessions = self._read()
         chosen = self.select(sessions)
-        mine = chosen[chosen["role"].eq(self._role) & ~s.protected(chosen).astype(bool)]
+        mine = chosen[chosen["role"].eq(self._role) & ~s.protected(chosen)]
+        mine = mine.assign(by_hand=s.by_hand(mine))
         return [_target(row) for _, row in mine.sort_values("pid").iterrows()]
 
     def apply(self, target: Target) -> str:
@@ -112,7 +111,9 @@ class SessionMitigation(Mitigation):
             return connection.execute(sql, values).fetchone()
         except psycopg.Error as error:
             text = " ".join(str(error).split())
-            raise MitigationRefusedError(f"PostgreSQL refused: {text}; grant the role pg_signal_backend") from None
+            raise MitigationRefusedError(
+                f"PostgreSQL refused: {text}; grant pg_signal_backend; a superuser's session takes a superuser"
+            ) from None
         finally:
             connection.close()
 
@@ -177,4 +178,5 @@ def _target(row: pd.Series) -> Target:
         row["backend_start"].isoformat(),
         "" if started is None or pd.isna(started) else started.isoformat(),
     )
-    return Target(identity, f"PID {int(row['pid'])} ({row['application'] or row['role']}, {row['state']})")
+    who = f"{row['application'] or row['role']}{' by hand' if row['by_hand'] else ''}"
+    return Target(identity, f"PID {int(row['pid'])} ({who}, {row['state']})")

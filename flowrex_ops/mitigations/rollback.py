@@ -19,8 +19,8 @@ from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Reading, Replica, Target
 from flowrex_ops.sources.trust import trusted
 
-_BACK_SECONDS = 60.0
-"""Going back may take longer than going was allowed to: there is nothing to fall back on."""
+_LEAST_SECONDS = 60.0
+"""For making a replica, whatever it is given to become ready; and for going back, which has nothing to fall back on."""
 
 
 class RollbackBackend(Rolling):
@@ -119,7 +119,8 @@ class RollbackBackend(Rolling):
         return done
 
     def change(self, replica: Replica) -> str:
-        new = self._fleet.stack.replace(replica, self._to, timeout_seconds=self._fleet.ready_seconds)
+        seconds = max(_LEAST_SECONDS, self._fleet.ready_seconds)
+        new = self._fleet.stack.replace(replica, self._to, timeout_seconds=seconds)
         self._replaced.append(new.name)
         return new.name
 
@@ -179,7 +180,7 @@ class RollbackBackend(Rolling):
         if name != self._current and self._rotates():
             self._require_rotation().leave_out([name])
             self._fleet.drain(replica)
-        seconds = max(_BACK_SECONDS, self._fleet.ready_seconds)
+        seconds = max(_LEAST_SECONDS, self._fleet.ready_seconds)
         new = self._current = self._fleet.stack.replace(replica, self._from, timeout_seconds=seconds).name
         if not self._fleet.await_ready(new, seconds=seconds):
             raise VerificationError(f"{new} is not ready on {self._from} either")

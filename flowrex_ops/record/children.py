@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_END_SECONDS = 20.0
-"""How long an interrupted run may take to finish its record; then it is killed, and counts as interrupted."""
+from flowrex_ops.record.interrupts import PUT_BACK_SECONDS
+
+_END_SECONDS = PUT_BACK_SECONDS + 20.0
+"""How long an interrupted run may take to put back what it began and to finish its record; then it is killed, and counts as interrupted."""
 _WORDS = 300
 
 

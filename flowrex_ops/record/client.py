@@ -13,8 +13,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from flowrex_ops.catalog import changes_platform
 from flowrex_ops.model import OUTCOME_MIME_TYPE
 from flowrex_ops.record.cells import CellState
+from flowrex_ops.record.interrupts import PUT_BACK_SECONDS
 from flowrex_ops.record.process import KernelProcess
 from flowrex_ops.record.recorder import Recorder
 
@@ -26,7 +28,6 @@ _START_SECONDS = 60
 _ALIVE_POLL_SECONDS = 0.2
 _SHORTEST_TIMEOUT = 0.05
 _HANG_UP_SECONDS = 2.0
-CHANGES = "changes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class RecordClient(NotebookClient):
         self._recorder = recorder
         self._kernel = kernel
         self._limits = limits
+        self._running = ""  # the message that the kernel works on
         self._deadline = time.monotonic() + limits.run_seconds
         self.timeout_func = self._seconds_for  # type: ignore[assignment]  # declared int; floats are compared and slept
 
@@ -61,22 +63,15 @@ class RecordClient(NotebookClient):
             run_sync(self._hang_up)()
 
     async def _hang_up(self) -> None:
-        """Leave no task that waits for the kernel, and no open channel to it.
-
-        A signal that strikes between two steps of a task takes the next one with it: such a task never ends, cancelled or not.
-        """
-        pending = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in pending:
-            task.cancel()
-        if pending:
-            done, _ = await asyncio.wait(pending, timeout=_HANG_UP_SECONDS)
-            _ = [task.exception() for task in done if not task.cancelled()]  # asked for, or asyncio complains
+        """Leave no task that waits for the kernel, and no open channel to it."""
+        await _stop_waiting()
         if self.kc is not None:
             self.kc.stop_channels()
 
     def _run_cell(self, cell: NotebookNode, index: int) -> bool:
         """Whether to go on."""
         number = self._recorder.cell_started(index)
+        self._running = ""
         state, reason = CellState.COMPLETED, ""
         try:
             self.execute_cell(cell, index)
@@ -84,9 +79,11 @@ class RecordClient(NotebookClient):
             state, reason = CellState.FAILED, f"cell {number} raised {error.ename}: {_first_line(error.evalue)}"
         except CellTimeoutError:
             state, reason = CellState.TIMED_OUT, self._timeout_reason(number)
+            run_sync(self._let_put_back)(cell, index)
         except DeadKernelError:
             state, reason = CellState.FAILED, f"{self._kernel.cause_of_death()} while cell {number} ran"
         except KeyboardInterrupt as error:
+            run_sync(self._let_put_back)(cell, index)
             self._recorder.cell_ended(index, CellState.INTERRUPTED, f"Interrupted while this cell ran: {error}")
             raise
         if state is not CellState.COMPLETED:
@@ -94,13 +91,31 @@ class RecordClient(NotebookClient):
         self._recorder.cell_ended(index, state, _note(state, reason))
         return state is CellState.COMPLETED
 
+    async def _let_put_back(self, cell: NotebookNode, index: int) -> None:
+        """Interrupt a change and give it its time, so that its mitigation brings back what must not stay."""
+        if not changes_platform(cell):
+            return
+        await _stop_waiting()
+        if not self._running:
+            return
+        await self._kernel.manager.interrupt_kernel()
+        ends = (self._async_poll_output_msg(self._running, cell, index), self._async_poll_kernel_alive())
+        waits = [asyncio.ensure_future(end) for end in ends]
+        await asyncio.wait(waits, timeout=PUT_BACK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
         """Hand machine-readable outputs to the recorder the moment that they arrive."""
+        if msg["content"].get("execution_state") == "idle":
+            self._running = ""
         data = msg["content"].get("data")
         if isinstance(data, dict) and OUTCOME_MIME_TYPE in data:
             self._recorder.take(data[OUTCOME_MIME_TYPE])
         output: NotebookNode | None = super().process_message(msg, cell, cell_index)
         return output
+
+    async def _async_poll_output_msg(self, parent_msg_id: str, cell: NotebookNode, cell_index: int) -> None:
+        self._running = parent_msg_id
+        await super()._async_poll_output_msg(parent_msg_id, cell, cell_index)
 
     async def _async_poll_kernel_alive(self) -> None:
         """As the parent's, five times a second: a dead kernel is noticed before a person wonders."""
@@ -114,15 +129,27 @@ class RecordClient(NotebookClient):
                 return
 
     def _seconds_for(self, cell: NotebookNode) -> float:
-        """A cell tagged ``changes`` has all the time of the run: a change that is cut off is worse than a slow one."""
+        """A cell that mitigates has all the time of the run: a change that is cut off is worse than a slow one."""
         left = self._deadline - time.monotonic()
-        changes = CHANGES in cell.metadata.get("tags", ())
-        return max(_SHORTEST_TIMEOUT, left if changes else min(self._limits.cell_seconds, left))
+        return max(_SHORTEST_TIMEOUT, left if changes_platform(cell) else min(self._limits.cell_seconds, left))
 
     def _timeout_reason(self, number: int) -> str:
         if time.monotonic() >= self._deadline:
             return f"the run's limit of {self._limits.run_seconds:g} s was reached while cell {number} ran"
         return f"cell {number} did not end within its limit of {self._limits.cell_seconds:g} s"
+
+
+async def _stop_waiting() -> None:
+    """End every task that waits for the kernel.
+
+    A signal that strikes between two steps of a task takes the next one with it: such a task never ends, cancelled or not.
+    """
+    pending = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in pending:
+        task.cancel()
+    if pending:
+        done, _ = await asyncio.wait(pending, timeout=_HANG_UP_SECONDS)
+        _ = [task.exception() for task in done if not task.cancelled()]  # asked for, or asyncio complains
 
 
 def _note(state: CellState, reason: str) -> str:

@@ -10,6 +10,9 @@ import warnings
 from collections.abc import Iterator
 from types import FrameType
 
+PUT_BACK_SECONDS = 60.0
+"""How long an interrupted change may take to put back what it began, before its kernel is killed."""
+
 
 class Interrupted(KeyboardInterrupt):
     """The runner was told to stop; the text names the signal."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import Replica
@@ -30,6 +31,7 @@ class Endpoints:
     stack_error: str | None = None
     postgres_dsn: str | None = None
     postgres_reserve_dsn: str | None = None
+    application_role: str = ""
     redis_url: str | None = None
     backends: Mapping[str, str] = field(default_factory=dict)
     tls: tuple[TlsEndpoint, ...] = ()
@@ -70,6 +72,7 @@ def discover(settings: Settings) -> Endpoints:
         stack_error=error,
         postgres_dsn=postgres,
         postgres_reserve_dsn=reserve.get_secret_value() if reserve else None,
+        application_role=found.application_role(postgres),
         redis_url=redis,
         backends=backends,
         tls=found.tls(),
@@ -96,6 +99,16 @@ class _Finder:
             self.origins["postgres"] = "settings: postgres.dsn"
             return configured.get_secret_value()
         return self._discover("postgres", self._settings.postgres.service, POSTGRES_PORT, self._postgres_dsn)
+
+    def application_role(self, dsn: str | None) -> str:
+        """As set; else that of the backend's own DATABASE_URL, else of *dsn*; empty where none of them tells."""
+        if self._settings.postgres.application_role:
+            return self._settings.postgres.application_role
+        own = ""
+        if not self._error:
+            with contextlib.suppress(SourceUnavailableError):
+                own = self._stack.get_environment(self._settings.backend.service).get("DATABASE_URL", "")
+        return _user(own) or _user(dsn or "")
 
     def redis(self) -> str | None:
         configured = self._settings.redis.url
@@ -162,6 +175,13 @@ class _Finder:
         password = self._stack.get_environment(self._settings.redis.service).get("REDIS_PASSWORD", "")
         login = f":{quote(password, safe='')}@" if password else ""
         return f"redis://{login}{host}:{port}/0"
+
+
+def _user(url: str) -> str:
+    """The role of a URL of any driver (``postgresql+asyncpg://``) or of libpq's ``user=…``; empty where it names none."""
+    found = re.match(r"[\w+.-]+://([^:/?#@]+)(?::[^@]*)?@", url)
+    words = re.search(r"(?:^|\s)user=(\S+)", url)
+    return unquote(found[1]) if found else words[1] if words else ""
 
 
 class ReplicaFinder:

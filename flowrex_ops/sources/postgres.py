@@ -30,6 +30,7 @@ SESSION_COLUMNS = [
     "backend_start",
     "backend_type",
     "role",
+    "application_role",
     "superuser",
     "replication",
     "application",
@@ -119,11 +120,19 @@ class PostgresSource(Source):
     name = "postgres"
 
     def __init__(
-        self, dsn: str | None, reserve_dsn: str | None = None, *, limit_seconds: float, limit_rows: int
+        self,
+        dsn: str | None,
+        reserve_dsn: str | None = None,
+        *,
+        limit_seconds: float,
+        limit_rows: int,
+        application_role: str = "",
     ) -> None:
+        """*application_role* is the role that the application's sessions have; empty means the role of *dsn*."""
         super().__init__(limit_seconds=limit_seconds, limit_rows=limit_rows)
         self._dsn = dsn
         self._reserve_dsn = reserve_dsn
+        self._application_role = application_role
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         self._lock = threading.Lock()
         self.refused: str | None = None
@@ -132,7 +141,7 @@ class PostgresSource(Source):
     @reads("sessions")
     def get_sessions(self) -> pd.DataFrame:
         """All backends, longest transaction first; columns ``SESSION_COLUMNS``, ages in seconds."""
-        return self._frame("sessions", SESSION_COLUMNS)
+        return self._frame("sessions", SESSION_COLUMNS, application_role=self._application_role)
 
     @reads("locks of blockers")
     def get_locks(self) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
 from flowrex_ops.stack.compose_cli import find_command, run
-from flowrex_ops.stack.compose_project import Deployment
+from flowrex_ops.stack.compose_project import Deployment, changed_variables
 from flowrex_ops.stack.disks import DF, each_once, parse_df
 from flowrex_ops.stack.dockerlog import open_log
 from flowrex_ops.stack.dockerpipe import Program
@@ -36,6 +36,8 @@ LANDMARK = "backend"
 """A running project that has this service is taken for the platform when none is named."""
 
 _ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
+_CHECK = ("config", "--quiet")
+_UP = ("up", "--no-deps", "--no-recreate", "--no-build")
 _TIMED_OUT = 124
 """The exit code of coreutils' ``timeout`` when it had to end the command."""
 _STOP_SHARE = 0.8
@@ -98,8 +100,7 @@ class ComposeStack:
     def get_environment(self, service: str) -> Mapping[str, str]:
         """The environment of the service's first container, its image's defaults included."""
         for container in self._containers(service):
-            pairs = (entry.partition("=") for entry in container.attrs["Config"].get("Env") or ())
-            return {name: value for name, _, value in pairs}
+            return _variables(container.attrs["Config"].get("Env") or ())
         return {}
 
     def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[LogLine]:
@@ -177,36 +178,72 @@ class ComposeStack:
 
         Surplus ones are removed here, for compose's generations differ in which they take.
         """
+        self._compose(service, _CHECK, {}, timeout_seconds)
         for replica in list(self.get_replicas(service))[count:]:
             self._act(replica, "stop", timeout_seconds)
             self._remove(replica)
-        self._up(service, count, {}, timeout_seconds)
+        before = self.get_replicas(service)
+        try:
+            self._create(service, count, {}, timeout_seconds)
+            self._compose(service, (*_UP, "-d", "--scale", f"{service}={count}", service), {}, timeout_seconds)
+        except BaseException:  # an interrupt too
+            self._remove_others(before)
+            raise
 
     def replace(self, replica: Replica, version: str, *, timeout_seconds: float) -> Replica:
-        """Remove the container and have compose add one; compose numbers it anew, after the highest there is."""
-        before = {_container(one) for one in self.get_replicas(replica.service)}
-        self._act(replica, "stop", timeout_seconds)
-        self._remove(replica)
+        """Have compose make one more container, start it where the old one stopped, and only then remove that.
+
+        Compose numbers it after the highest there is. Whatever goes wrong, or interrupts, the old one runs again.
+        """
         environment = {self._version_variable: version} if version else {}
-        self._up(replica.service, len(before), environment, timeout_seconds)
-        added = [one for one in self.get_replicas(replica.service) if _container(one) not in before]
-        if not added:
-            raise StackUnavailableError(
-                f"compose put nothing in the place of '{replica.name}'; look with 'docker ps -a'"
-            )
-        return added[0]
+        before = self.get_replicas(replica.service)
+        self._compose(replica.service, _CHECK, environment, timeout_seconds)
+        try:
+            added = self._create(replica.service, len(before) + 1, environment, timeout_seconds)
+            if len(added) != 1:
+                raise StackUnavailableError(f"compose made {len(added)} containers beside '{replica.name}', not one")
+            self._act(replica, "stop", timeout_seconds)
+            self._ask(lambda client: _join_networks(client, _container(added[0]), _container(replica)))
+            self._act(added[0], "start", timeout_seconds)
+        except BaseException:  # an interrupt too
+            self._remove_others(before)
+            if replica.running:
+                self._act(replica, "start", timeout_seconds)
+            raise
+        self._remove(replica)
+        return next(one for one in self.get_replicas(replica.service) if _container(one) == _container(added[0]))
 
     def pin_version(self, service: str, version: str) -> str:
-        """In the ``.env`` beside the project's files."""
+        """In the ``.env`` beside the project's files, or in what ``--env-file`` named."""
         return self._deployment(service).write_variable(self._version_variable, version)
 
-    def _up(self, service: str, count: int, environment: Mapping[str, str], timeout_seconds: float) -> None:
+    def _create(
+        self, service: str, count: int, environment: Mapping[str, str], timeout_seconds: float
+    ) -> list[Replica]:
+        """Have compose make what is missing to *count* without starting it; refused where its environment is another one."""
+        before = self._containers(service)
+        known = {str(one.id) for one in before}
+        arguments = (*_UP, "--no-start", "--scale", f"{service}={count}", service)
+        self._compose(service, arguments, environment, timeout_seconds)
+        added = [one for one in self._containers(service) if str(one.id) not in known]
+        changed = self._ask(lambda client: _changed(client, before[0], added[0])) if before and added else []
+        if changed:
+            raise StackUnavailableError(
+                f"a new replica of '{service}' would not have what those that run have in {', '.join(changed)}, so none"
+                " was started; deploy it as you did before, with the same variables"
+            )
+        return [_replica(one.attrs) for one in added]
+
+    def _compose(
+        self, service: str, arguments: Sequence[str], environment: Mapping[str, str], timeout_seconds: float
+    ) -> None:
         deployment = self._deployment(service)
         run(
             find_command(deployment.made_by),
-            ("up", "-d", "--no-deps", "--no-recreate", "--no-build", "--scale", f"{service}={count}", service),
+            arguments,
             project=self.get_project(),
             files=deployment.files,
+            env_files=deployment.env_files,
             folder=deployment.folder,
             environment={**environment, "DOCKER_HOST": self._host},
             timeout_seconds=timeout_seconds,
@@ -220,6 +257,13 @@ class ComposeStack:
 
     def _remove(self, replica: Replica) -> None:
         self._ask(lambda client: client.containers.get(_container(replica)).remove(force=True))
+
+    def _remove_others(self, replicas: Sequence[Replica]) -> None:
+        """Remove the containers of the service that are not those of *replicas*."""
+        known = {_container(one) for one in replicas}
+        for one in self.get_replicas(replicas[0].service) if replicas else ():
+            if _container(one) not in known:
+                self._remove(one)
 
     def _act(self, replica: Replica, verb: str, timeout_seconds: float) -> None:
         grace = {} if verb == "start" else {"timeout": max(1, int(timeout_seconds * _STOP_SHARE))}
@@ -322,9 +366,39 @@ def _replica(attributes: Mapping[str, Any]) -> Replica:
     )
 
 
+def _variables(entries: Iterable[str]) -> dict[str, str]:
+    """``{"NAME": "value"}`` of Docker's ``NAME=value``."""
+    return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
+
+
 def _container(replica: Replica) -> str:
     """The container's id out of the replica's identity."""
     return replica.identity.partition("@")[0]
+
+
+def _changed(client: DockerClient, old: Container, new: Container) -> list[str]:
+    """Variables that compose gave the *old* container and would give the *new* one otherwise, quoted; not the image's own."""
+    import docker
+
+    try:
+        of_image = set(client.images.get(old.attrs["Image"]).attrs["Config"].get("Env") or ())
+    except docker.errors.ImageNotFound:
+        of_image = set()
+    given = _variables(entry for entry in old.attrs["Config"].get("Env") or () if entry not in of_image)
+    versions = (_replica(old.attrs).version, _replica(new.attrs).version)
+    found = changed_variables(given, _variables(new.attrs["Config"].get("Env") or ()), versions=versions)
+    return [f"'{name}'" for name in found]
+
+
+def _join_networks(client: DockerClient, new: str, old: str) -> None:
+    """Connect *new* to the networks of *old* under the same names: compose 1 does so only when it starts a container itself."""
+    wanted, there = (
+        client.containers.get(container).attrs["NetworkSettings"]["Networks"] or {} for container in (old, new)
+    )
+    for name, endpoint in wanted.items():
+        if name not in there:
+            aliases = [alias for alias in endpoint.get("Aliases") or () if alias not in old]
+            client.networks.get(name).connect(new, aliases=aliases)
 
 
 def _usage(client: DockerClient, replica: Replica) -> Usage | None:

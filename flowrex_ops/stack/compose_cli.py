@@ -6,6 +6,7 @@ Only compose can say what a replica of a service is to be, so replicas are added
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from flowrex_ops.errors import StackUnavailableError
 
 _LINES = 3
 _VERSION_SECONDS = 10.0
+_BLANK = re.compile(r"The \W*(\w+)\W* variable is not set")
 _GENERATIONS = (("docker-compose",), ("docker", "compose"))
 
 
@@ -35,16 +37,21 @@ def run(
     *,
     project: str,
     files: Sequence[str],
+    env_files: Sequence[str] = (),
     folder: str,
     environment: Mapping[str, str],
     timeout_seconds: float,
 ) -> None:
-    """Run compose on *project* with its own *files* in its own *folder*. StackUnavailableError with its last words."""
+    """Run compose on *project* with its own *files* in its own *folder*. StackUnavailableError with its last words.
+
+    A variable that compose would leave blank is an error: whatever it made so would come up without its password.
+    """
     if not Path(folder).is_dir():
         raise StackUnavailableError(
             f"the project's folder '{folder}' is not on this machine; run this where the platform is deployed from"
         )
     named = [word for file in files for word in ("-f", file)]
+    named += [word for file in env_files for word in ("--env-file", file)]
     line = [*command, *named, "-p", project, *arguments]
     # A COMPOSE_… variable of whoever calls must not lead elsewhere than the project's own .env does.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
@@ -65,6 +72,13 @@ def run(
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no reason given"]
         raise StackUnavailableError(f"'{' '.join(line)}' in '{folder}' failed: {' / '.join(said[-_LINES:])}")
+    blank = sorted(set(_BLANK.findall(done.stderr)))
+    if blank:
+        listed = ", ".join(f"'{name}'" for name in blank)
+        where = ", ".join(f"'{Path(folder) / file}'" for file in env_files or (".env",))
+        raise StackUnavailableError(
+            f"compose would leave {listed} blank, so nothing was changed; set it in {where}, empty where that is meant"
+        )
 
 
 def _version(command: tuple[str, ...]) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from flowrex_ops.errors import StackUnavailableError
 
 FILES = "com.docker.compose.project.config_files"
+ENV_FILES = "com.docker.compose.project.environment_file"
+"""There where ``--env-file`` was given; compose then reads no ``.env``."""
 FOLDER = "com.docker.compose.project.working_dir"
 MADE_BY = "com.docker.compose.version"
 
@@ -21,6 +23,7 @@ class Deployment:
     """Where a project is deployed from, and by which compose."""
 
     files: tuple[str, ...]
+    env_files: tuple[str, ...]
     folder: str
     made_by: str
 
@@ -31,28 +34,44 @@ class Deployment:
             raise StackUnavailableError(
                 f"the project's containers do not tell its files (label '{FILES}'); scale it with compose by hand"
             )
-        return cls(tuple(labels[FILES].split(",")), labels[FOLDER], labels.get(MADE_BY, ""))
+        env_files = tuple(file for file in labels.get(ENV_FILES, "").split(",") if file)
+        return cls(tuple(labels[FILES].split(",")), env_files, labels[FOLDER], labels.get(MADE_BY, ""))
 
     def write_variable(self, name: str, value: str) -> str:
-        """Set *name* in the project's ``.env`` and return what it was; an empty text, and no change, where it has none."""
-        file = Path(self.folder) / ".env"
-        try:
-            text = file.read_text(encoding="utf-8")
-        except OSError:
-            return ""
-        line = re.compile(rf"^{re.escape(name)}=(.*)$", re.MULTILINE)
-        found = line.search(text)
-        if found is None:
-            return ""
-        changed = line.sub(lambda _match: f"{name}={value}", text)
-        temporary = file.with_name(f"{file.name}.new")
-        try:
-            temporary.write_text(changed, encoding="utf-8")
-            status = file.stat()
-            temporary.chmod(status.st_mode & 0o7777)  # it holds passwords
-            with contextlib.suppress(PermissionError):
-                os.chown(temporary, status.st_uid, status.st_gid)
-            temporary.replace(file)
-        except OSError as error:
-            raise StackUnavailableError(f"'{file}' cannot be written: {error.strerror}; set {name}={value}") from None
-        return found[1].strip().strip("\"'")
+        """Set *name* where compose reads the project's variables and return what it was; an empty text where it has none."""
+        for file in reversed(self.env_files or (".env",)):
+            was = _write_variable(Path(self.folder) / file, name, value)
+            if was is not None:
+                return was
+        return ""
+
+
+def changed_variables(before: Mapping[str, str], after: Mapping[str, str], *, versions: tuple[str, str]) -> list[str]:
+    """Names of *before* that are not so in *after*, except where only the version in them is another one."""
+    was, now = versions
+    allowed = {name: value.replace(was, now) if was else value for name, value in before.items()}
+    return sorted(name for name, value in before.items() if after.get(name) not in (value, allowed[name]))
+
+
+def _write_variable(file: Path, name: str, value: str) -> str | None:
+    """What it was; None, and no change, where the file has no such line."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError:
+        return None
+    line = re.compile(rf"^{re.escape(name)}=(.*)$", re.MULTILINE)
+    found = line.search(text)
+    if found is None:
+        return None
+    changed = line.sub(lambda _match: f"{name}={value}", text)
+    temporary = file.with_name(f"{file.name}.new")
+    try:
+        temporary.write_text(changed, encoding="utf-8")
+        status = file.stat()
+        temporary.chmod(status.st_mode & 0o7777)  # it holds passwords
+        with contextlib.suppress(PermissionError):
+            os.chown(temporary, status.st_uid, status.st_gid)
+        temporary.replace(file)
+    except OSError as error:
+        raise StackUnavailableError(f"'{file}' cannot be written: {error.strerror}; set {name}={value}") from None
+    return found[1].strip().strip("\"'")

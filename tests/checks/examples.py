@@ -22,6 +22,7 @@ def session(pid: int, **facts: Any) -> dict[str, Any]:
         "backend_start": NOW - timedelta(hours=1),
         "backend_type": "client backend",
         "role": "flowrex",
+        "application_role": True,
         "superuser": False,
         "replication": False,
         "application": f"flowrex-backend-{pid % 3 + 1}",

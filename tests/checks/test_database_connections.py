@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from examples import (
@@ -22,7 +23,14 @@ from flowrex_ops.checks import database_connections as checks
 from flowrex_ops.model import Severity, Verdict, VerdictKind
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
+ADMINISTRATOR = {"application_role": False, "role": "postgres", "application": "psql", "client": "local"}
 HIDDEN = session(9, state=None, backend_type="client backend", query="<insufficient privilege>")
+
+
+def superuser(kind: Callable[..., dict[str, Any]], pid: int, **facts: Any) -> dict[str, Any]:
+    """A session as *kind* makes it, 15 minutes old, of a role with all rights."""
+    return kind(pid, 900, superuser=True, replication=True, **facts)
+
 
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "it answers": (lambda: checks.check_unreachable(sessions(), limits(5)), RULED_OUT, "answered"),
@@ -120,8 +128,53 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         RULED_OUT,
         "no application session",
     ),
-    "a superuser's session is not the application's": (
-        lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 900, superuser=True))),
+    "the application's role is a superuser, as the official image makes it": (
+        lambda: checks.check_idle_in_transaction(sessions(*(superuser(idle_in_transaction, n) for n in range(1, 21)))),
+        CONFIRMED,
+        "20 sessions are idle in a transaction, the oldest for 900 s",
+    ),
+    "pools full of a superuser's stuck sessions are not too small": (
+        lambda: checks.check_pool_saturated(
+            pools(5, 5), sessions(*(superuser(idle_in_transaction, n) for n in range(1, 11)))
+        ),
+        RULED_OUT,
+        "10 sessions are stuck",
+    ),
+    "a superuser who comes from a replica, by whatever role": (
+        lambda: checks.check_idle_in_transaction(
+            sessions(superuser(idle_in_transaction, 1, application_role=False, role="postgres"))
+        ),
+        CONFIRMED,
+        "1 sessions are idle",
+    ),
+    "an administrator's session is perhaps the application's after all": (
+        lambda: checks.check_idle_in_transaction(sessions(superuser(idle_in_transaction, 1, **ADMINISTRATOR))),
+        INCONCLUSIVE,
+        "1 sessions would fit but are an administrator's (psql as postgres)",
+    ),
+    "an administrator's long query is perhaps the application's after all": (
+        lambda: checks.check_long_running_query(sessions(superuser(running, 1, **ADMINISTRATOR))),
+        INCONCLUSIVE,
+        "1 sessions would fit but are an administrator's (psql as postgres)",
+    ),
+    "pools are full, and stuck sessions are perhaps theirs": (
+        lambda: checks.check_pool_saturated(
+            pools(5), sessions(*(superuser(idle_in_transaction, n, **ADMINISTRATOR) for n in range(1, 6)))
+        ),
+        INCONCLUSIVE,
+        "5 sessions would fit",
+    ),
+    "an administrator who does nothing": (
+        lambda: checks.check_idle_in_transaction(sessions(session(1, superuser=True, **ADMINISTRATOR))),
+        RULED_OUT,
+        "no application session",
+    ),
+    "a superuser's backup and our own session stay out": (
+        lambda: checks.check_idle_in_transaction(
+            sessions(
+                superuser(idle_in_transaction, 1, application="pg_dump"), superuser(idle_in_transaction, 2, own=True)
+            )
+        ),
         RULED_OUT,
         "no application session",
     ),

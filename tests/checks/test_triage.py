@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
-from examples import silent
+from examples import pools, silent
 from examples_triage import NOW, disks, front_door, health, pages, replica, services
 
 from flowrex_ops.checks import triage as checks
-from flowrex_ops.model import Severity, Verdict, VerdictKind
+from flowrex_ops.checks.symptoms import NO, UNKNOWN, YES, Survey, find_symptoms
+from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 JUST_NOW = NOW - timedelta(minutes=1)
@@ -150,3 +153,18 @@ def test_a_whole_service_is_worse_than_a_part_of_one() -> None:
     whole = checks.check_down(services(replica("backend-1"), replica("redis-1", "exited")))
     part = checks.check_down(services(replica("backend-1"), replica("backend-2", "exited")))
     assert (whole.severity, part.severity) == (Severity.P1, Severity.P2)
+
+
+@pytest.mark.parametrize(
+    ("gauges", "seen", "says"),
+    [
+        (pools(5, 2), YES, "1 of 2 pools are full"),
+        (pools(4, 2), NO, "0 of 2 pools are full"),
+        (pools(4, 2, maximum=None), UNKNOWN, "2 replicas do not tell their pool's size; set backend.pool_size"),
+    ],
+)
+def test_pools_of_unknown_size_are_not_pools_with_room(gauges: Reading[pd.DataFrame], seen: str, says: str) -> None:
+    """Where one is full that is seen all the same."""
+    survey = SimpleNamespace(**dict.fromkeys(Survey.__annotations__, silent()) | {"pools": gauges})
+    row = find_symptoms(survey, alerts={}).set_index("symptom").loc["connection pools are full"]
+    assert (row["seen"], row["says"]) == (seen, says)

@@ -27,6 +27,43 @@ def test_opened_told_of_and_taken_along(tmp_path: Path) -> None:
     assert {"index.html", "incident.json", "timeline.jsonl", "001-initial.txt", "manifest.json"} <= names
 
 
+@pytest.mark.parametrize("edit", [(), ("--edit",)])
+def test_nobody_is_told_that_an_open_incident_is_resolved(tmp_path: Path, edit: tuple[str, ...]) -> None:
+    """Refused in one line before anything is kept; the draft says how it is; --force wants a reason, which is kept."""
+    (tmp_path / "flowrex-ops.toml").write_text('[notify.urls]\nall = "json://127.0.0.1:9/"\n', encoding="utf-8")
+    flowrex(tmp_path, "incident", "open", "Orders time out", "--severity", "P1", "--service", "backend")
+    facts = ("--impact", "no orders", "--root-cause", "a lock", "--resolution", "a limit")
+
+    refused = flowrex(tmp_path, "message", "resolved", "latest", "--send", *facts, *edit)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
+    assert (
+        "is 'Investigating', so nobody is told that it is resolved; run 'flowrex-ops incident resolve" in refused.stderr
+    )
+    assert list(tmp_path.glob("outputs/INC-*/messages/*")) == []
+
+    draft = flowrex(tmp_path, "message", "resolved", "latest", *facts)
+    assert draft.stdout.startswith("[not yet so: INC-"), draft.stdout + draft.stderr
+
+    bare = flowrex(tmp_path, "message", "resolved", "latest", "--send", "--force")
+    assert (bare.returncode, "say why with --reason TEXT" in bare.stderr) == (2, True), bare.stderr
+    forced = flowrex(tmp_path, "message", "resolved", "latest", "--send", "--force", "--reason", "their tool closed it")
+    assert "\n✅" not in forced.stdout, "it begins with the title"
+    assert "✅ INCIDENT RESOLVED" in forced.stdout, forced.stderr
+    shown = flowrex(tmp_path, "incident", "show", "latest").stdout
+    assert "by force, the incident is 'Investigating': their tool closed it" in shown
+
+
+def test_a_resolved_incident_is_told_of(tmp_path: Path) -> None:
+    """After ``incident resolve`` nothing is in the way."""
+    (tmp_path / "flowrex-ops.toml").write_text('[notify.urls]\nall = "json://127.0.0.1:9/"\n', encoding="utf-8")
+    flowrex(tmp_path, "incident", "open", "Orders time out", "--severity", "P1", "--service", "backend")
+    facts = ("--impact", "no orders", "--root-cause", "a lock", "--resolution", "a limit")
+    flowrex(tmp_path, "incident", "resolve", "latest", "--anyway", "seen by hand")
+    told = flowrex(tmp_path, "message", "resolved", "latest", "--send", *facts)
+    assert told.stdout.startswith("✅ INCIDENT RESOLVED"), told.stderr
+    assert "NOT sent to all" in told.stdout, "there is nobody at that address"
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

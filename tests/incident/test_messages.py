@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -107,11 +108,22 @@ def test_the_update() -> None:
     assert "Next update at 04:45 UTC." in text
 
 
+OVER = replace(WHOLE, status=Status.RESOLVED)
+
+
 def test_the_last_message() -> None:
     """From the first suffering to the end."""
-    text = compose("resolved", WHOLE)
+    text = compose("resolved", OVER)
+    assert text.startswith("✅ INCIDENT RESOLVED")
     assert "Duration: 1 h 28 min" in text
     assert "Resolution: the report has a time limit" in text
+
+
+def test_the_last_message_of_an_open_incident_says_that_it_is_open() -> None:
+    """As a gap, so that it is not sent by hand either; whoever forces it answers for it."""
+    text = compose("resolved", WHOLE)
+    assert gaps(text) == ["[not yet so: INC-20260131-0412-abcd is 'Mitigating']"]
+    assert compose("resolved", WHOLE, force=True) == text.partition("\n\n")[2]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,7 +131,7 @@ def test_what_nobody_said_stays_marked(kind: str) -> None:
     """A text with gaps is never sent; a marker of redaction is no gap."""
     empty = Incident("INC-20260131-0412-abcd", Status.INVESTIGATING, None, STARTED, STARTED)
     assert gaps(compose(kind, empty))
-    assert gaps(compose(kind, WHOLE) + " [redacted:secret]") == []
+    assert gaps(compose(kind, OVER) + " [redacted:secret]") == []
     with pytest.raises(ParameterError, match="the message still says"):
         require_whole(compose(kind, empty))
 

@@ -8,13 +8,17 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from flowrex_ops.checks.database_connections import check_idle_in_transaction
+from flowrex_ops.checks.sessions import protected
 from flowrex_ops.errors import MitigationRefusedError
 from flowrex_ops.mitigations.backend import RestartBackend
 from flowrex_ops.mitigations.database import CancelLongQueries, TerminateIdleInTransaction, TerminateRootBlocker
 from flowrex_ops.mitigations.fleet import Fleet
+from flowrex_ops.mitigations.guard import Approval, guard
 from flowrex_ops.mitigations.waiting import wait_until
-from flowrex_ops.model import Target
+from flowrex_ops.model import MitigationState, Target
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sources.postgres import PostgresSource
 
@@ -76,6 +80,62 @@ class TestWhomTheyChoose:
         assert mitigation.find_targets() == []
         root.rollback()
         thread.join(5)
+
+
+class TestSuperuserApplication:
+    """The official image makes the application's role a superuser: its sessions are the application's all the same."""
+
+    @pytest.fixture
+    def dsn(self, supervisor_sandbox: Sandbox, opened: ExitStack) -> Iterator[str]:
+        """Of a role as POSTGRES_USER is."""
+        supervisor_sandbox.execute("CREATE ROLE official SUPERUSER REPLICATION LOGIN PASSWORD 'official'")
+        yield make_conninfo(supervisor_sandbox.app_dsn, user="official", password="official")
+        opened.close()
+        supervisor_sandbox.execute("DROP ROLE official")
+
+    def test_idle_in_transaction_is_confirmed_and_ended(
+        self, dsn: str, supervisor_sandbox: Sandbox, opened: ExitStack
+    ) -> None:
+        """Neither our own session, nor a backup, nor a superuser of another role is touched; a person's is shown as such."""
+        mine = {idle_session(opened, dsn, "").info.backend_pid for _ in range(8)}
+        typed = idle_session(opened, dsn, "psql").info.backend_pid
+        others = (
+            idle_session(opened, dsn, "pg_dump"),
+            idle_session(opened, dsn, "flowrex-ops"),
+            idle_session(opened, supervisor_sandbox.admin_dsn, "psql"),
+        )
+        source = opened.enter_context(closing(PostgresSource(dsn, limit_seconds=5, limit_rows=500)))
+        wired = {"dsn": dsn, "role": "official", "get_sessions": source.get_sessions, "limit_seconds": 5.0}
+        mitigation = TerminateIdleInTransaction(idle_after_seconds=0.01, **wired)
+        assert wait_until(lambda: pids(mitigation.find_targets()) == {*mine, typed}, seconds=5)
+        assert "psql by hand" in next(t.label for t in mitigation.find_targets() if t.identity[0] == str(typed))
+
+        verdict = check_idle_in_transaction(source.get_sessions(), idle_after_seconds=0.01)
+        outcome = guard(
+            mitigation,
+            verdicts={verdict.cause: verdict},
+            approval=Approval({mitigation.slug: None}, "kim"),
+            timeline=lambda _kind, _facts: None,
+            max_targets=20,
+        )
+
+        assert (verdict.confirmed, outcome.state) == (True, MitigationState.VERIFIED), (verdict.reason, outcome.reason)
+        left = supervisor_sandbox.query("SELECT pid FROM pg_stat_activity")
+        assert {one.info.backend_pid for one in others} <= {pid for (pid,) in left}
+        assert not ({*mine, typed} & {pid for (pid,) in left})
+
+    def test_application_role_is_not_that_of_who_asks(
+        self, dsn: str, supervisor_sandbox: Sandbox, opened: ExitStack
+    ) -> None:
+        """As with a role for monitoring: the setting, or the backend's DATABASE_URL, says whose sessions are meant."""
+        idle = idle_session(opened, dsn, "psql").info.backend_pid
+        told = PostgresSource(supervisor_sandbox.app_dsn, limit_seconds=5, limit_rows=500, application_role="official")
+        untold = PostgresSource(supervisor_sandbox.app_dsn, limit_seconds=5, limit_rows=500)
+        answers = []
+        for source in (told, untold):
+            rows = opened.enter_context(closing(source)).get_sessions().require().set_index("pid", drop=False)
+            answers.append(bool(protected(rows)[idle]))
+        assert answers == [False, True]
 
 
 class TestChangedTargets:

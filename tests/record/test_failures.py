@@ -30,6 +30,25 @@ SAY_PID = """
 import os
 display({"application/vnd.flowrex-ops.outcome+json": {"kind": "reading", "source": "test", "what": os.getpid()}}, raw=True)
 """
+LONG_CHANGE = """
+import time
+from pathlib import Path
+
+class investigation:
+    '''A change as ``guard`` makes it: told, done, and put back whatever stops it.'''
+
+    def mitigate(slug):
+        Path("changed").touch()
+        try:
+            time.sleep(SECONDS)
+            print(slug, "is done")
+        except BaseException as error:
+            time.sleep(0.5)
+            Path("changed").unlink()
+            print(slug, "is put back:", type(error).__name__)
+            raise
+"""
+MITIGATE = "investigation.mitigate('slow')"
 WAIT = "import time; time.sleep(60)"
 
 
@@ -81,6 +100,40 @@ class TestCell:
         assert "Did not run" in last.outputs[0].data["text/plain"]
         assert last.metadata.papermill.status == "pending"
         assert record.metadata.papermill.exception is True
+
+
+class TestChange:
+    """A cell that mitigates is not cut off, and what it began is put back."""
+
+    def test_has_the_runs_time_and_not_a_cells(self, bench: Bench) -> None:
+        """As a rolling restart of many replicas needs; that it calls ``mitigate`` says so, and nothing else must."""
+        result = bench.run(change(bench, 2.5), MITIGATE, cell_seconds=2.0)
+        assert result.status == "complete"
+        assert "slow is done" in read(result.record).cells[-1].outputs[-1].text
+
+    def test_that_exceeds_the_runs_limit_puts_back_what_it_began(self, bench: Bench) -> None:
+        result = bench.run(change(bench, 60), MITIGATE, "3", run_seconds=4.0)
+        assert_told(result, "the run's limit of 4 s was reached while cell 3 ran")
+        assert states(result.record) == ["completed", "completed", "timed-out", "did not run"]
+        assert read(result.record).cells[6].outputs[0].text == "slow is put back: KeyboardInterrupt\n"
+        assert not (bench.folder / "changed").exists()
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_of_a_stopped_runner_is_put_back(self, bench: Bench, number: signal.Signals) -> None:
+        """Ctrl-C during a mitigation does not leave it half-way."""
+        runner = bench.runner(change(bench, 60), MITIGATE)
+        until((bench.folder / "changed").exists, seconds=30)
+        runner.stop(number)
+        runner.end()
+        assert load_record(bench.outputs, "latest").status == "interrupted"
+        assert not (bench.folder / "changed").exists()
+
+
+def change(bench: Bench, seconds: float) -> str:
+    """A cell that defines a change which takes so long, and shows in a file of the bench's while it is under way."""
+    return LONG_CHANGE.replace("SECONDS", str(seconds)).replace(
+        'Path("changed")', f"Path({str(bench.folder)!r}, 'changed')"
+    )
 
 
 class TestRunner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ LEAKS = (
     shows({"kind": "reading", "source": "x", "what": f"dsn {SECRET}", "error": None}),
     "def connect(dsn):\n    raise ConnectionError(f'cannot connect to {dsn}')\nconnect('redis://:' + secret + '@cache')",
 )
+PREFIXED = ("db_password", "client_secret", "x-api-key", "AWS_SECRET_ACCESS_KEY")
 FORBIDDEN = tuple(
     form.encode()
     for form in (
@@ -80,6 +82,19 @@ class TestRun:
         assert result.status == "failed"
         assert "[redacted:" in (result.reason or "")
         assert SECRET not in str(result.to_json())
+
+    def test_secret_under_a_prefixed_key_is_in_no_file(self, bench: Bench) -> None:
+        """No setting names it: the key alone gives it away, in printed text, a table, a payload and a traceback."""
+        members = {name: f"{word}-sesame" for name, word in zip(PREFIXED, ("one", "two", "three", "four"), strict=True)}
+        result = bench.run(
+            f"import json; members = json.loads({json.dumps(json.dumps(members))}); print(json.dumps(members))",
+            "print(members)\nfor name, value in members.items():\n    print(f'{name}={value}')",
+            "display({'application/json': members, 'text/plain': repr(members)}, raw=True)",
+            "raise ValueError(json.dumps(members))",
+        )
+        found = [path.name for path in result.record.parent.iterdir() if b"sesame" in path.read_bytes()]
+        assert found == []
+        assert [name for name in PREFIXED if name not in result.html.read_text()] == []
 
     def test_what_is_not_secret_is_still_there(self, bench: Bench) -> None:
         result = bench.run(*LEAKS, secrets=(SECRET,))

@@ -34,6 +34,7 @@ def test_endpoints_come_from_the_running_project(no_settings: Sandbox) -> None:
     assert endpoints.stack_error is None
     assert set(endpoints.backends) == {replica.name for replica in no_settings.replicas()}
     assert all("discovered" in origin for origin in endpoints.origins.values()), endpoints.origins
+    assert endpoints.application_role == "flowrex", "by the backend's DATABASE_URL"
     assert RedisSource(endpoints.redis_url, limit_seconds=5).get_version().available
 
 

@@ -14,6 +14,7 @@ import pytest
 from flowrex_ops.checks.sessions import root_pids
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.sources.endpoints import _user
 from flowrex_ops.sources.postgres import PostgresSource, connect
 
 
@@ -28,6 +29,22 @@ def silent_port() -> Iterator[int]:
     """A server that accepts connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("url", "role"),
+    [
+        ("postgresql://flow%40rex:pw@db:5432/x", "flow@rex"),
+        ("postgresql+asyncpg://flowrex:p#w@db/x", "flowrex"),
+        ("host=db user=flowrex password=pw", "flowrex"),
+        ("postgresql://db/x", ""),
+        ("postgresql://[::1/x", ""),
+        ("", ""),
+    ],
+)
+def test_role_of_an_address(url: str, role: str) -> None:
+    """As any driver's URL has it, or libpq's words; what cannot be read names nobody."""
+    assert role == _user(url)
 
 
 class TestReadOnly:

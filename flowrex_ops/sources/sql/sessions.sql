@@ -6,6 +6,7 @@ SELECT
     a.backend_start,
     a.backend_type,
     a.usename::text AS role,
+    a.usename = coalesce(nullif(%(application_role)s, ''), current_user) AS application_role,
     coalesce(r.rolsuper, false) AS superuser,
     coalesce(r.rolreplication, false) AS replication,
     a.application_name AS application,
