@@ -3,7 +3,18 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Stamps of what the environment holds, from what a user runs to what only some targets need.
 READY := $(VENV)/.ready
+TEST_READY := $(VENV)/.ready-test $(if $(shell command -v chromium || command -v chromium-browser || command -v google-chrome),$(VENV)/.ready-browser)
+ALL_READY := $(VENV)/.ready-test $(VENV)/.ready-browser $(VENV)/.ready-s3
+# Parts of the lock files: extras of pyproject.toml, and dependency groups.
+PARTS_test := test dask notify serve store
+PARTS_browser := browser lab
+PARTS_s3 := s3
+PARTS_lint := lint
+PARTS_bench := bench serve store
+PARTS_lab := lab
+EXTRAS ?=
 SCENARIO ?= idle-in-transaction
 STACK ?= supervisor
 TESTS ?= tests
@@ -11,39 +22,50 @@ FLAGS ?=
 # The stacks' drills mostly wait, so both stacks are tested side by side.
 WORKERS ?= 2
 
+# Packages are compiled as they are first imported (tools/install.py); that must be kept, whatever the caller's habits are.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup drill drills test whole matrix lint bench check sandbox-up sandbox-down notebooks clean
+.PHONY: help setup lock drill drills test whole matrix lint bench check sandbox-up sandbox-down notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
-setup: $(READY) ## make .venv from the locked, hashed requirements
+setup: $(READY) ## make .venv for what a user runs, from the locked, hashed requirements; EXTRAS="serve notify" adds to it
+	@[ -z "$(EXTRAS)" ] || $(BIN)/python tools/install.py $(EXTRAS)
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than Python 3.11; set PYTHON=python3.11 or newer" >&2; exit 1; }
 	@echo "making $(VENV) from requirements.lock (a minute or so, once)"
-	@$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) cannot make environments; on Debian install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m flowrex_ops.preload
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv --without-pip $(VENV)
+	@$(BIN)/python tools/install.py core sandbox build
 	@touch $@
+
+$(VENV)/.ready-%: $(READY)
+	@$(BIN)/python tools/install.py $(PARTS_$*)
+	@touch $@
+
+lock: ## write the lock files anew from pyproject.toml; FLAGS=--upgrade for the newest of everything
+	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
+	@$(VENV)-lock/bin/python tools/lock.py $(FLAGS)
+	@rm -r $(VENV)-lock
 
 drill: $(READY) ## inject SCENARIO into a sandbox of STACK, run its runbook, leave nothing running
 	@$(BIN)/flowrex-ops drill run $(SCENARIO) --stack $(STACK) $(FLAGS)
 
-test: $(READY) ## run the suite, in under an hour
+test: $(TEST_READY) ## run the suite, in under an hour
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist loadscope $(FLAGS)
 
-whole: $(READY) ## run everything on both stacks: every test, every drill, every pair of dead sources; takes hours
+whole: $(ALL_READY) ## run everything on both stacks: every test, every drill, every pair of dead sources; takes hours
 	@FLOWREX_SUITE=whole $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadscope $(FLAGS)
 
-drills: $(READY) ## play every drill on every stack that it is for; 'test' plays a sample that shows every cause and cure
+drills: $(TEST_READY) ## play every drill on every stack that it is for; 'test' plays a sample that shows every cause and cure
 	@FLOWREX_SUITE=whole $(BIN)/python -m pytest tests/drills -n $(WORKERS) --dist loadscope $(FLAGS)
 
-matrix: $(READY) ## run every runbook with every source and every pair of sources down or hanging, in all ways
+matrix: $(TEST_READY) ## run every runbook with every source and every pair of sources down or hanging, in all ways
 	@FLOWREX_SUITE=whole $(BIN)/python -m pytest tests/notebooks/test_dead_source_matrix.py $(FLAGS)
 
-lint: $(READY) ## ruff, mypy, import rules, stripped notebooks, runbook rules
+lint: $(VENV)/.ready-lint ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -51,7 +73,7 @@ lint: $(READY) ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -exec $(BIN)/nbstripout --verify {} +
 	@$(BIN)/flowrex-ops runbooks --lint
 
-bench: $(READY) ## measure speed and memory
+bench: $(VENV)/.ready-bench ## measure speed and memory
 	@$(BIN)/python -m pytest tests/benchmarks -o addopts=--strict-markers --benchmark-only --benchmark-columns=min,median,rounds -s $(FLAGS)
 
 check: lint test ## exactly what CI runs
@@ -62,7 +84,7 @@ sandbox-up: $(READY) ## start a sandbox of STACK
 sandbox-down: $(READY) ## stop it and remove what it made
 	@$(BIN)/flowrex-ops sandbox down --stack $(STACK)
 
-notebooks: $(READY) ## JupyterLab on the runbooks
+notebooks: $(VENV)/.ready-lab ## JupyterLab on the runbooks
 	@$(BIN)/flowrex-ops notebooks $(FLAGS)
 
 clean: ## stop both sandboxes, remove the environment and caches; records stay

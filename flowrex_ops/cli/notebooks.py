@@ -16,8 +16,10 @@ def notebooks(context: typer.Context, settings: SettingsOption = "") -> None:
     Example: flowrex-ops notebooks --no-browser --port 8889
     """
     from flowrex_ops.catalog import NOTEBOOKS
+    from flowrex_ops.extras import require
     from flowrex_ops.settings import OUTPUTS_VARIABLE, PATH_VARIABLE, find_file, load
 
+    require("notebooks", "lab", "jupyterlab")
     loaded = load(settings or None)  # a mistake in the settings is told here, and not in the first cell
     file = find_file(settings or None)
     environment = dict(os.environ) | ({PATH_VARIABLE: str(file)} if file else {})
