@@ -19,7 +19,6 @@ from typing import Any
 from flowrex_ops.batch.folder import NOT_STARTED, Batch, Outcome
 from flowrex_ops.batch.task import Order, run_order
 from flowrex_ops.errors import FlowrexOpsError
-from flowrex_ops.extras import require
 from flowrex_ops.record.children import Child
 
 _CONNECT_SECONDS = 10.0
@@ -38,7 +37,7 @@ def on_cluster(
 ) -> Callable[[Sequence[Order]], Generator[Outcome, None, None]]:
     """What makes orders on the cluster at *address*, *most* at once, once that is seen to be fit for it.
 
-    MissingExtraError without the package, ClusterError where the cluster is not there or not fit.
+    ClusterError where the cluster is not there or not fit.
     """
     client = _connect(address)
     try:
@@ -82,7 +81,6 @@ def _run(
 
 def _distributed() -> Any:
     """The package, which has no types worth the name."""
-    require("batch --dask", "dask", "distributed")
     import distributed
 
     return distributed
