@@ -3,7 +3,18 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Stamps of what the environment holds, from what a user runs to what only some targets need.
 READY := $(VENV)/.ready
+TEST_READY := $(VENV)/.ready-test
+ALL_READY := $(VENV)/.ready-test $(VENV)/.ready-browser $(VENV)/.ready-s3
+# Parts of the lock files: extras of pyproject.toml, and dependency groups.
+PARTS_test := test dask notify serve store
+PARTS_browser := browser lab
+PARTS_s3 := s3
+PARTS_lint := lint
+PARTS_bench := bench
+PARTS_lab := lab
+EXTRAS ?=
 SCENARIO ?= idle-in-transaction
 STACK ?= supervisor
 TESTS ?= tests
@@ -11,36 +22,47 @@ FLAGS ?=
 # More than the two cores that CI has, for drills mostly wait.
 WORKERS ?= 3
 
+# Packages are compiled as they are first imported (tools/install.py); that must be kept, whatever the caller's habits are.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup drill test test-compose test-all lint bench check sandbox-up sandbox-down notebooks clean
+.PHONY: help setup lock drill test test-compose test-all lint bench check sandbox-up sandbox-down notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
-setup: $(READY) ## make .venv from the locked, hashed requirements
+setup: $(READY) ## make .venv for what a user runs, from the locked, hashed requirements; EXTRAS="serve notify" adds to it
+	@[ -z "$(EXTRAS)" ] || $(BIN)/python tools/install.py $(EXTRAS)
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is older than Python 3.11; set PYTHON=python3.11 or newer" >&2; exit 1; }
 	@echo "making $(VENV) from requirements.lock (a minute or so, once)"
-	@$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) cannot make environments; on Debian install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m flowrex_ops.preload
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv --without-pip $(VENV)
+	@$(BIN)/python tools/install.py core sandbox build
 	@touch $@
+
+$(VENV)/.ready-%: $(READY)
+	@$(BIN)/python tools/install.py $(PARTS_$*)
+	@touch $@
+
+lock: ## write the lock files anew from pyproject.toml; FLAGS=--upgrade for the newest of everything
+	@$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
+	@$(VENV)-lock/bin/python tools/lock.py $(FLAGS)
+	@rm -r $(VENV)-lock
 
 drill: $(READY) ## inject SCENARIO into a sandbox of STACK, run its runbook, leave nothing running
 	@$(BIN)/flowrex-ops drill run $(SCENARIO) --stack $(STACK) $(FLAGS)
 
-test: $(READY) ## what needs neither root nor Docker nor a browser, in minutes
+test: $(TEST_READY) ## what needs neither root nor Docker nor a browser, in minutes
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) $(FLAGS)
 
-test-compose: $(READY) ## what only Docker Engine and a browser show, in minutes
+test-compose: $(ALL_READY) ## what only Docker Engine and a browser show, in minutes
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --suite compose $(FLAGS)
 
-test-all: $(READY) ## everything on both stacks, before a release: every drill, kill point and pair of dead sources
+test-all: $(ALL_READY) ## everything on both stacks, before a release: every drill, kill point and pair of dead sources
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --suite all $(FLAGS)
 
-lint: $(READY) ## ruff, mypy, import rules, stripped notebooks, runbook rules
+lint: $(VENV)/.ready-lint ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -48,7 +70,7 @@ lint: $(READY) ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -exec $(BIN)/nbstripout --verify {} +
 	@$(BIN)/flowrex-ops runbooks --lint
 
-bench: $(READY) ## measure speed and memory
+bench: $(VENV)/.ready-bench ## measure speed and memory
 	@$(BIN)/python -m pytest tests/benchmarks -o addopts=--strict-markers --benchmark-only --benchmark-columns=min,median,rounds -s $(FLAGS)
 
 check: lint test test-compose ## exactly what CI runs
@@ -59,7 +81,7 @@ sandbox-up: $(READY) ## start a sandbox of STACK
 sandbox-down: $(READY) ## stop it and remove what it made
 	@$(BIN)/flowrex-ops sandbox down --stack $(STACK)
 
-notebooks: $(READY) ## JupyterLab on the runbooks
+notebooks: $(VENV)/.ready-lab ## JupyterLab on the runbooks
 	@$(BIN)/flowrex-ops notebooks $(FLAGS)
 
 clean: ## stop both sandboxes, remove the environment and caches; records stay

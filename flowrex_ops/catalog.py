@@ -15,7 +15,9 @@ from typing import Any
 
 from flowrex_ops.errors import NotebookError, UnknownRunbookError
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+PACKAGED = Path(__file__).resolve().parent / "notebooks"
+"""Where a wheel has the runbooks; a checkout has none there."""
+NOTEBOOKS = PACKAGED if PACKAGED.is_dir() else PACKAGED.parent.parent / "notebooks"
 TYPES = ("str", "float", "int", "bool", "list")
 """What a parameter may be annotated with."""
 

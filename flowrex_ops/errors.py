@@ -37,6 +37,10 @@ class NotebookError(UsageError):
     """A file is not a runbook: not a notebook, no parameters cell, no metadata."""
 
 
+class MissingExtraError(FlowrexOpsError):
+    """A command needs a package that is not installed, since not every host needs it."""
+
+
 class SourceUnavailableError(FlowrexOpsError):
     """A source did not answer, answered too late, or answered what cannot be understood.
 

@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flowrex_ops.extras import require
+
 STATE_VARIABLE = "XDG_STATE_HOME"
-EXTRAS = {"s3": "flowrex-ops[s3]", "s3a": "flowrex-ops[s3]"}
-"""What to install for a scheme, where it is an extra of ours."""
 _READ_ONLY = ("http", "https", "data", "git", "github", "zip", "tar")
 
 
@@ -24,7 +24,8 @@ def is_url(value: object) -> bool:
 
 def check_url(url: str) -> None:
     """ValueError, with what would be right, for a URL that no records can go to."""
-    from fsspec.registry import known_implementations  # type: ignore[import-untyped]  # it has no types
+    require(f"outputs '{url.partition('://')[0]}://…'", "store", "fsspec")
+    from fsspec.registry import known_implementations
 
     parts = urlsplit(url)
     known = known_implementations.get(parts.scheme)
@@ -35,10 +36,10 @@ def check_url(url: str) -> None:
     if parts.username is not None or parts.password is not None:
         raise ValueError("a URL must hold no credentials; give them by the environment, such as AWS_ACCESS_KEY_ID")
     package = str(known["class"]).partition(".")[0]
+    if package == "s3fs":
+        require(f"outputs '{parts.scheme}://…'", "store", package)
     if importlib.util.find_spec(package) is None:
-        raise ValueError(
-            f"'{parts.scheme}://' needs the package {package}: install {EXTRAS.get(parts.scheme, package)}"
-        )
+        raise ValueError(f"'{parts.scheme}://' needs the package {package}: install {package}")
 
 
 def working_folder(url: str) -> Path:

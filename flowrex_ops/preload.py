@@ -1,7 +1,4 @@
-"""Imports what every runbook needs; a headless kernel does this while its runner is still getting ready.
-
-``python -m flowrex_ops.preload`` once after installing also lets matplotlib build its font cache.
-"""
+"""Imports what every runbook needs; a headless kernel does this while its runner is still getting ready."""
 
 from __future__ import annotations
 

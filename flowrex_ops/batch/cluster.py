@@ -18,7 +18,7 @@ from typing import Any
 
 from flowrex_ops.batch.folder import NOT_STARTED, Batch, Outcome
 from flowrex_ops.batch.task import Order, run_order
-from flowrex_ops.errors import FlowrexOpsError, UsageError
+from flowrex_ops.errors import FlowrexOpsError
 from flowrex_ops.record.children import Child
 
 _CONNECT_SECONDS = 10.0
@@ -37,7 +37,7 @@ def on_cluster(
 ) -> Callable[[Sequence[Order]], Generator[Outcome, None, None]]:
     """What makes orders on the cluster at *address*, *most* at once, once that is seen to be fit for it.
 
-    UsageError without the package, ClusterError where the cluster is not there or not fit.
+    ClusterError where the cluster is not there or not fit.
     """
     client = _connect(address)
     try:
@@ -81,10 +81,8 @@ def _run(
 
 def _distributed() -> Any:
     """The package, which has no types worth the name."""
-    try:
-        import distributed
-    except ImportError:
-        raise UsageError("--dask needs the package distributed; install 'flowrex-ops[dask]'") from None
+    import distributed
+
     return distributed
 
 

@@ -51,7 +51,10 @@ def batch(
     """
     from flowrex_ops.batch.report import summary, to_json, worst_severity
     from flowrex_ops.batch.run import run_batch
+    from flowrex_ops.extras import require
 
+    if dask:
+        require("batch --dask", "dask", "distributed")
     limit = severity_of(fail_on)
     chosen = _choose(runbook or [], plan, resume, settings)
     with _Progress(len(chosen.tasks), len(chosen.unfinished()), quiet=as_json) as progress:

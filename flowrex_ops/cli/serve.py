@@ -32,6 +32,9 @@ def serve(
 
     from flowrex_ops.catalog import NOTEBOOKS
     from flowrex_ops.errors import NotebookError
+    from flowrex_ops.extras import require
+
+    require("serve", "serve", "starlette", "uvicorn")
     from flowrex_ops.serve.server import serve as serve_alerts
     from flowrex_ops.settings import find_file, load
 
@@ -40,6 +43,8 @@ def serve(
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("flowrex_ops.serve").setLevel(logging.INFO)
     loaded = load(settings or None)
+    if loaded.notify.urls:
+        require("serve with receivers (notify.urls)", "notify", "apprise")
     given: dict[str, Any] = {"host": host, "port": port}
     chosen = loaded.serve.model_copy(update={name: value for name, value in given.items() if value not in ("", None)})
     serve_alerts(

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from flowrex_ops.errors import ParameterError, SettingsError, SourceUnavailableError
+from flowrex_ops.extras import require
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.settings import NotifySettings
 from flowrex_ops.sources.reading import call_within
@@ -35,6 +36,7 @@ class Delivery:
 
 def choose(settings: NotifySettings, names: Sequence[str]) -> dict[str, SecretStr]:
     """The receivers called *names*; those of ``notify.default`` where none is named. UsageError where there is none such."""
+    require("message --send", "notify", "apprise")
     if not settings.urls:
         raise SettingsError("nobody can be told: no receiver is set; set notify.urls.NAME to an apprise URL")
     wanted = list(names) or [name for name in settings.default if name in settings.urls] or list(settings.urls)

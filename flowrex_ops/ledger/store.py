@@ -19,7 +19,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # it has no types
+        from fsspec.core import url_to_fs
 
         scheme = urlsplit(url).scheme
         options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}

