@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -105,6 +107,13 @@ def missing_part(name: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(text)
     pytest.skip(text)
+
+
+def import_part(module: str, name: str) -> Any:
+    """The *module* of an optional part, or no test."""
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        missing_part(name)
+    return importlib.import_module(module)
 
 
 def docker_answers() -> bool:

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from conftest import import_part
 from packaging.requirements import Requirement
 
 from flowrex_ops.catalog import find_runbooks
@@ -176,7 +177,7 @@ class TestMissingExtra:
 
 def test_jupyterlab_is_opened_on_copies(wheel: Path, tmp_path: Path) -> None:
     """Nobody edits the installed runbooks: ``notebooks`` copies them here once, and leaves what was edited alone."""
-    pytest.importorskip("jupyterlab", reason="JupyterLab is missing in this environment (extra lab)")
+    import_part("jupyterlab", "JupyterLab (extra lab)")
     environment = _environment(wheel, tmp_path, "lab")
     copies = environment.work / "notebooks"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from conftest import import_part
 from fsspec.implementations.memory import MemoryFileSystem
 
 from flowrex_ops.errors import RecordError, SettingsError
@@ -307,7 +308,7 @@ def _refuse(*_: object, **__: object) -> None:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """Moto's server on a real socket, with one bucket; its address."""
-    moto = pytest.importorskip("moto.server", reason="moto is missing in this environment (dependency group s3)")
+    moto = import_part("moto.server", "moto (dependency group s3)")
     with pytest.MonkeyPatch.context() as environment:
         server = moto.ThreadedMotoServer("127.0.0.1", 0)
         server.start()

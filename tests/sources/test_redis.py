@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from conftest import missing_part
 
 from flowrex_ops.checks.memory import get_redis_window
 from flowrex_ops.sandbox.embedded.parts import find_parts
@@ -24,7 +25,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[redis.Red
     """A Redis of its own: the wheel's (6.2) and the machine's, where there is one."""
     program = request.param[1]
     if not program:
-        pytest.skip("no redis-server on this machine")
+        missing_part("redis-server")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(
