@@ -15,6 +15,7 @@ from redis import Redis
 from flowrex_ops.model import MitigationState
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox import faults as f
+from flowrex_ops.sandbox.faults.base import DEFAULT_THRESHOLDS
 from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
 from flowrex_ops.sandbox.faults.proxy_configuration import CorrectedNotReloaded
 from flowrex_ops.sandbox.faults.release import deploy
@@ -42,11 +43,11 @@ def nothing(_sandbox: Sandbox, _opened: ExitStack) -> None:
 
 
 def fault(one: f.Fault) -> Step:
-    """Begun, not awaited: the suite waits for the plan."""
+    """In place everywhere, and old enough: a target that joined later would be another plan."""
 
     def start(sandbox: Sandbox, opened: ExitStack) -> None:
         opened.callback(one.stop, sandbox)
-        one.start(sandbox)
+        one.inject(sandbox, dict.fromkeys(DEFAULT_THRESHOLDS, 1.0))
 
     return start
 
