@@ -96,12 +96,15 @@ class RecordClient(NotebookClient):
         if not changes_platform(cell):
             return
         await _stop_waiting()
-        if not self._running:
-            return
         await self._kernel.manager.interrupt_kernel()
-        ends = (self._async_poll_output_msg(self._running, cell, index), self._async_poll_kernel_alive())
+        client: Any = self.kc  # nbclient declares it without what asks for replies
+        # The kernel answers in order: once it tells about itself, the cell is over, whatever was heard of it.
+        ends = (client.kernel_info(reply=True, timeout=PUT_BACK_SECONDS), self._async_poll_kernel_alive())
         waits = [asyncio.ensure_future(end) for end in ends]
         await asyncio.wait(waits, timeout=PUT_BACK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if self._running:
+            last_words = asyncio.ensure_future(self._async_poll_output_msg(self._running, cell, index))
+            await asyncio.wait([last_words], timeout=_HANG_UP_SECONDS)
 
     def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
         """Hand machine-readable outputs to the recorder the moment that they arrive."""

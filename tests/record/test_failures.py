@@ -38,8 +38,8 @@ class investigation:
     '''A change as ``guard`` makes it: told, done, and put back whatever stops it.'''
 
     def mitigate(slug):
-        Path("changed").touch()
         try:
+            Path("changed").touch()
             time.sleep(SECONDS)
             print(slug, "is done")
         except BaseException as error:
