@@ -57,7 +57,7 @@ test: $(TEST_READY) ## what needs neither root nor Docker nor a browser, in minu
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) $(FLAGS)
 
 test-compose: $(ALL_READY) ## what only Docker Engine and a browser show, in minutes
-	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --suite compose $(FLAGS)
+	@$(BIN)/python -m pytest $(TESTS) -n 2 --suite compose $(FLAGS)
 
 test-all: $(ALL_READY) ## everything on both stacks, before a release: every drill, kill point and pair of dead sources
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --suite all $(FLAGS)
