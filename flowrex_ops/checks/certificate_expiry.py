@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pandas as pd
 
@@ -122,12 +122,14 @@ def check_not_yet_valid(certificates: Frame, *, now: datetime) -> Verdict:
 
 @judges("tls.expiring")
 def check_expiring(certificates: Frame, *, now: datetime, warn_days: float = 21.0) -> Verdict:
-    """Every certificate that is valid now has more than *warn_days* left; where a reload is due, the one on disk has."""
-    limit = timedelta(days=warn_days)
+    """Every certificate that is valid now has more than *warn_days* left, or a third of its life where that is less.
+
+    Where a reload is due, the one on disk has.
+    """
 
     def find(one: Served) -> Hit | None:
         valid = [link for link in c.path_of(one.chain) if link.not_before <= now]
-        soon = [link for link in valid if timedelta(0) < link.not_after - now < limit]
+        soon = [link for link in valid if link.not_after > now and c.ends_soon(link, now, warn_days)]
         if not soon:
             return None
         first = min(soon, key=lambda link: link.not_after)
@@ -136,9 +138,9 @@ def check_expiring(certificates: Frame, *, now: datetime, warn_days: float = 21.
 
     def cured(one: Served) -> bool:
         renewed = c.pending(one, now)
-        return renewed is not None and renewed.not_after - now >= limit
+        return renewed is not None and not c.ends_soon(renewed, now, warn_days)
 
-    fine = f"no certificate that is valid expires within {warn_days:g} days{_first_end(certificates, now)}"
+    fine = f"no certificate that is valid expires within {warn_days:g} days, or the last third of a shorter life{_first_end(certificates, now)}"
     return _judge("tls.expiring", certificates, find, _dates_are_told, fine, cured)
 
 
@@ -191,7 +193,11 @@ def check_untrusted(certificates: Frame) -> Verdict:
         if one.trust_code in (None, TRUSTED, *DATE_CODES) or _lacks_issuer(one):
             return None
         last = c.path_of(one.chain)[-1]
-        why = "it is self-signed" if last.self_issued else f"it leads to '{last.issuer}', which is no anchor here"
+        why = f"{one.trust_text}"
+        if last.self_issued:
+            why = "it is self-signed"
+        elif one.trust_code in c.ISSUER_NOT_FOUND:
+            why = f"it leads to '{last.issuer}', which is no anchor here"
         text = f"{one.name} serves a certificate that clients do not trust: {why}"
         return Hit(text, (_client(one), _certificate(one, one.chain[0])))
 

@@ -90,6 +90,11 @@ def pending(one: Served, now: datetime) -> Certificate | None:
     return renewed if newer and valid else None
 
 
+def ends_soon(link: Certificate, now: datetime, warn_days: float) -> bool:
+    """Whether less than *warn_days* are left, or less than a third of a life that is short: one of six days is renewed after four."""
+    return link.not_after - now < min(timedelta(days=warn_days), (link.not_after - link.not_before) / 3)
+
+
 def matches(server_name: str, names: Iterable[str]) -> bool:
     """Whether a certificate for *names* is good for *server_name*: ``*`` stands for exactly one label (RFC 9525, 6.3)."""
     wanted = _plain(server_name)

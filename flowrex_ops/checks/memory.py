@@ -139,6 +139,9 @@ class RedisWindow:
     fragmentation_ratio: float
     fragmentation_bytes: float
     seconds: float
+    samples: int
+    untold: tuple[str, ...]
+    """Columns that no sample had."""
 
     @property
     def minutes_to_full(self) -> float:
@@ -170,6 +173,8 @@ def get_redis_window(samples: pd.DataFrame) -> RedisWindow | None:
         fragmentation_ratio=_number(known["fragmentation_ratio"].median()),
         fragmentation_bytes=_number(known["fragmentation_bytes"].median()),
         seconds=seconds,
+        samples=len(known),
+        untold=tuple(column for column in REDIS_COLUMNS if known[column].isna().all()),
     )
 
 

@@ -16,6 +16,7 @@ from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 Frame = Reading[pd.DataFrame]
 NOTHING = "Redis was asked and told nothing"
 _FULL = 0.97
+_TREND_SAMPLES = 3
 _MIB = 2**20
 _GROWN_SHARE = 0.5
 """From this part of the growth on, one prefix is said to be what grows."""
@@ -29,6 +30,8 @@ def check_redis_rejecting(redis: Frame, keys: Frame) -> Verdict:
     if window is None:
         return _unknown(cause, redis)
     if not _rejects(window):
+        if blind := _blind(window, "max_bytes", samples=2 if window.max_bytes else 1):
+            return undecided(cause, blind)
         before = f"; {window.rejected_before:.0f} were, before" if window.rejected_before else ""
         return ruled_out(cause, f"no write was rejected in {window.seconds:.0f} s, {_fill(window)}{before}")
     evidence = [
@@ -48,6 +51,8 @@ def check_redis_evicting(redis: Frame, keys: Frame, *, evicted_per_second: float
     if window is None:
         return _unknown(cause, redis)
     said = f"{window.evicted_per_second:.1f} keys a second were evicted, {_fill(window)}"
+    if not _evicts(window, evicted_per_second) and (blind := _blind(window, "evicted_keys", samples=2)):
+        return undecided(cause, blind)
     if _rejects(window) or not _evicts(window, evicted_per_second):
         return ruled_out(cause, said)
     evidence = [
@@ -81,6 +86,8 @@ def check_redis_growth(
         and window.trend.risen_bytes >= growth_mib * _MIB
         and window.minutes_to_full <= 60 * full_hours
     )
+    if not grows and not window.share >= redis_share and (blind := _blind(window, "max_bytes", samples=_TREND_SAMPLES)):
+        return undecided(cause, blind)
     if not grows and not window.share >= redis_share:
         return ruled_out(cause, f"{_fill(window)}, {window.trend.bytes_per_minute / _MIB:+.1f} MiB a minute")
     speed = f"{window.trend.bytes_per_minute / _MIB:+.1f} MiB a minute"
@@ -107,6 +114,8 @@ def check_redis_fragmentation(redis: Frame, *, frag_ratio: float = 1.5, frag_mib
     window = _window(redis)
     if window is None:
         return _unknown(cause, redis)
+    if blind := _blind(window, "fragmentation_ratio", "fragmentation_bytes", samples=1):
+        return undecided(cause, blind)
     said = f"ratio {window.fragmentation_ratio:.2f}, {m.size(window.fragmentation_bytes)} of no use"
     if window.fragmentation_ratio < frag_ratio or window.fragmentation_bytes < frag_mib * _MIB:
         return ruled_out(cause, said)
@@ -120,6 +129,13 @@ def check_redis_fragmentation(redis: Frame, *, frag_ratio: float = 1.5, frag_mib
 
 def _window(redis: Frame) -> m.RedisWindow | None:
     return m.get_redis_window(redis.require()) if redis.available else None
+
+
+def _blind(window: m.RedisWindow, *columns: str, samples: int) -> str:
+    """Why nothing can be ruled out: ``INFO`` does not tell one of *columns*, or there are fewer than *samples* looks."""
+    if untold := [column for column in columns if column in window.untold]:
+        return f"INFO of this Redis does not tell {' and '.join(untold)}"
+    return f"{window.samples} looks are too few; ask for a longer window" if window.samples < samples else ""
 
 
 def _unknown(cause: str, redis: Frame) -> Verdict:

@@ -67,7 +67,7 @@ class _Redis(Mitigation):
         if not self._url:
             raise SourceUnavailableError("redis is not configured and was not discovered; set redis.url")
         client = redis.Redis.from_url(
-            self._url, socket_timeout=self._limit_seconds, socket_connect_timeout=self._limit_seconds
+            self._url, protocol=2, socket_timeout=self._limit_seconds, socket_connect_timeout=self._limit_seconds
         )
         try:
             yield client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,9 +106,18 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     def read() -> tuple[str, ...]:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         addresses = [str(address) for address in found.get_values_for_type(x509.IPAddress)]
-        return (*found.get_values_for_type(x509.DNSName), *addresses)
+        return (*map(_dns_name, found.get_values_for_type(x509.DNSName)), *addresses)
 
     return _optional(read)
+
+
+def _dns_name(name: str) -> str:
+    """An address among the DNS names is good for nothing: clients compare addresses with iPAddress entries (RFC 9525, 6.5)."""
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return name
+    return f"DNS:{name}"
 
 
 def _access(certificate: x509.Certificate, method: x509.ObjectIdentifier) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ class RedisSource(Source):
         """``INFO`` over a window; columns ``REDIS_COLUMNS``, one row a sample, oldest first.
 
         ``evicted_keys`` and ``rejected_writes`` are running totals, the latter missing before Redis 6.2. ``max_bytes`` is
-        ``maxmemory`` (0: none). Fragmentation is the allocator's own where it tells it (jemalloc), else resident by used.
+        ``maxmemory`` (0: none). What ``INFO`` leaves out is missing. Fragmentation is the allocator's own where it tells it (jemalloc), else resident by used.
         """
         with self._client() as client:
             rows = [_sample(client)]
@@ -100,7 +100,8 @@ class RedisSource(Source):
                 "redis is not configured and was not discovered; set redis.url or run 'flowrex-ops doctor'"
             )
         seconds = self.limit_seconds * 0.8
-        client = redis.Redis.from_url(self._url, socket_timeout=seconds, socket_connect_timeout=seconds)
+        # Protocol 3 begins with HELLO, which Redis before 6, KeyDB and most proxies refuse.
+        client = redis.Redis.from_url(self._url, protocol=2, socket_timeout=seconds, socket_connect_timeout=seconds)
         try:
             yield client
         except redis.AuthenticationError:
@@ -119,27 +120,31 @@ def _sample(client: Redis) -> tuple[Any, ...]:
     errors: dict[str, Any] = client.info("errorstats")
     version = str(client.info("server").get("redis_version", "0"))
     ratio, extra = _fragmentation(memory)
+
+    def number(section: dict[str, Any], name: str) -> float:
+        return float(section.get(name, "nan"))  # what a fork or a proxy leaves out is unknown, not 0
+
     return (
         datetime.now(UTC),
-        float(memory["used_memory"]),
-        float(memory.get("used_memory_peak", memory["used_memory"])),
-        float(memory.get("used_memory_rss", 0)),
-        float(memory.get("maxmemory", 0)),
-        str(memory.get("maxmemory_policy", "noeviction")),
+        number(memory, "used_memory"),
+        number(memory, "used_memory_peak"),
+        number(memory, "used_memory_rss"),
+        number(memory, "maxmemory"),
+        str(memory.get("maxmemory_policy", "unknown")),
         ratio,
         extra,
-        float(stats.get("evicted_keys", 0)),
+        number(stats, "evicted_keys"),
         parse_rejected(errors, version),
         float(client.dbsize()),
-        float(memory.get("total_system_memory", 0)),
+        number(memory, "total_system_memory"),
     )
 
 
 def _fragmentation(memory: dict[str, Any]) -> tuple[float, float]:
     """Ratio and bytes. The allocator's own leaves out what it keeps for a while after keys were deleted."""
     if str(memory.get("mem_allocator", "")).startswith("jemalloc"):
-        return float(memory.get("allocator_frag_ratio", 0)), float(memory.get("allocator_frag_bytes", 0))
-    return float(memory.get("mem_fragmentation_ratio", 0)), float(memory.get("mem_fragmentation_bytes", 0))
+        return float(memory.get("allocator_frag_ratio", "nan")), float(memory.get("allocator_frag_bytes", "nan"))
+    return float(memory.get("mem_fragmentation_ratio", "nan")), float(memory.get("mem_fragmentation_bytes", "nan"))
 
 
 def parse_rejected(errors: dict[str, Any], version: str) -> float:

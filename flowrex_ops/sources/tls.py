@@ -48,13 +48,16 @@ TRUSTED = 0
 DATE_CODES = frozenset({9, 10})
 """OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED (openssl verification options)."""
 
-UNREACHABLE, TIMEOUT, NOT_TLS, NO_SUCH_NAME, UNKNOWN = "unreachable", "timeout", "not-tls", "no-such-name", "unknown"
+UNREACHABLE, TIMEOUT, NOT_TLS, NO_SUCH_NAME = "unreachable", "timeout", "not-tls", "no-such-name"
+REFUSED, UNKNOWN = "refused", "unknown"
 UNREACHABLE_CODES = frozenset({UNREACHABLE, TIMEOUT, NOT_TLS, NO_SUCH_NAME})
-"""Evidence that clients get no certificate there; ``unknown`` is what tells more of this machine than of the endpoint."""
+"""Evidence that clients get no certificate there. ``refused`` is an answer in TLS to how it was asked, which clients may do
+better; ``unknown`` tells more of this machine than of the endpoint."""
 
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME (OpenSSL, x509_vfy.h); the ssl module passes it on, though it has no name for it."""
 
+_ALERTS = ("SSLV3_", "TLSV1_", "TLSV13_")
 _OURS = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EMFILE, errno.EACCES, errno.EPERM})
 _MOST_AT_ONCE = 64
 
@@ -172,11 +175,22 @@ def _handshake(endpoint: TlsEndpoint, context: ssl.SSLContext, deadline: float) 
         text = f"{where} gave no certificate in time; check that nginx runs and answers"
         raise SourceUnavailableError(text, code=TIMEOUT) from None
     except ssl.SSLError as error:
-        reason = (error.reason or str(error)).lower().replace("_", " ")
-        text = f"{where} answers, but not with a TLS handshake: {reason}; check what listens there"
-        raise SourceUnavailableError(text, code=NOT_TLS) from None
+        raise _no_handshake(endpoint, error.reason or str(error)) from None
     except OSError as error:
         raise SourceUnavailableError(_why(where, error), code=_code(error)) from None
+
+
+def _no_handshake(endpoint: TlsEndpoint, reason: str) -> SourceUnavailableError:
+    """Why there was none. An alert is a server that speaks TLS (RFC 8446, 6): OpenSSL's reasons for it begin with a version."""
+    where, said = endpoint.label, reason.lower().replace("_", " ")
+    if not reason.startswith(_ALERTS):
+        text = f"{where} answers, but not with a TLS handshake: {said}; check what listens there"
+        return SourceUnavailableError(text, code=NOT_TLS)
+    if reason.endswith("UNRECOGNIZED_NAME") and endpoint.server_name:
+        text = f"{where} refuses clients that ask for '{endpoint.server_name}': {said}; check server_name in nginx"
+        return SourceUnavailableError(text, code=UNREACHABLE)
+    how = "it may want a client certificate" if endpoint.server_name else "set server_name in tls.endpoints"
+    return SourceUnavailableError(f"{where} speaks TLS and refused this handshake: {said}; {how}", code=REFUSED)
 
 
 def _any_context() -> ssl.SSLContext:

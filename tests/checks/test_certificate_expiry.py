@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -43,14 +43,31 @@ ENDED = {"verify_code": 10, "verify_text": "certificate has expired"}
 EARLY = {"verify_code": 9, "verify_text": "certificate is not yet valid"}
 NO_ISSUER = {"verify_code": 20, "trust_code": 20, "trust_text": "unable to get local issuer certificate"}
 SELF_SIGNED = {"verify_code": 18, "trust_code": 18, "trust_text": "self-signed certificate"}
+PURPOSE = {"verify_code": 26, "trust_code": 26, "trust_text": "unsuitable certificate purpose"}
 ALONE = certificate(signed_by=None)
 ITSELF = certificate(signed_by=None, self_issued=True, issuer=SITE)
+
+
+def ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
 
 EXAMPLES: dict[str, tuple[list[dict[str, Any]], set[str]]] = {
     "sound": ([endpoint()], set()),
     "renewed just now": ([endpoint(certificate(90), intermediate())], set()),
     "exactly the days that are enough": ([endpoint(certificate(21), intermediate())], set()),
     "one day before its end": ([endpoint(certificate(1), intermediate())], {"tls.expiring"}),
+    "five days left of a life of six": ([endpoint(certificate(5, not_before=ago(1)), intermediate())], set()),
+    "a day left of a life of six": ([endpoint(certificate(1, not_before=ago(5)), intermediate())], {"tls.expiring"}),
+    "an address that stands among the DNS names": (
+        [endpoint(certificate(names=("DNS:192.0.2.7",)), intermediate(), server_name="192.0.2.7")],
+        {"tls.hostname-mismatch"},
+    ),
+    "an address that stands where addresses do": (
+        [endpoint(certificate(names=("192.0.2.7",)), intermediate(), server_name="192.0.2.7")],
+        set(),
+    ),
+    "made for another purpose": ([endpoint(**PURPOSE)], {"tls.untrusted"}),
     "ended a minute ago": ([endpoint(certificate(-1 / 1440), intermediate(), **ENDED)], {"tls.expired"}),
     "ends this very second": ([endpoint(certificate(0), intermediate())], {"tls.expired"}),
     "long ended, and nobody verified": (
@@ -201,6 +218,11 @@ class TestReasons:
         found = judge(reading(endpoint(alone, **NO_ISSUER)))["tls.incomplete-chain"]
         assert found.reason == "flowrex.test does not send 'Intermediate', which signed its certificate"
         assert found.evidence[-1].value == "http://pki.test/i.crt"
+
+    def test_another_purpose_is_said_in_openssls_own_words(self) -> None:
+        """Its root is an anchor; to say that it is none would be untrue."""
+        found = judge(reading(endpoint(**PURPOSE)))["tls.untrusted"]
+        assert found.reason.endswith("do not trust: unsuitable certificate purpose")
 
     def test_many_are_counted(self) -> None:
         rows = [endpoint(certificate(-n), intermediate(), endpoint=f"h{n}", server_name=SITE) for n in range(1, 6)]

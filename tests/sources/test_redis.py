@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,18 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[redis.Red
     program = request.param[1]
     if not program:
         missing_part("redis-server")
+    with running(program, tmp_path) as client:
+        yield client
+
+
+@contextmanager
+def running(program: str, folder: Path, *options: str) -> Iterator[redis.Redis]:
+    """*program* on a free port, answering."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
-        stdout=subprocess.DEVNULL,
-    )
-    client = redis.Redis(port=port)
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    client = redis.Redis(port=port, protocol=2)
     try:
         for _ in range(200):
             try:
@@ -161,3 +167,11 @@ def test_no_keys_at_all() -> None:
     import pandas as pd
 
     assert group_keys(pd.DataFrame(columns=["key", "type", "bytes", "expires"]), 1.0).empty
+
+
+def test_one_that_knows_no_hello_is_read(tmp_path: Path) -> None:
+    """Redis before 6, KeyDB 5 and proxies refuse the command with which protocol 3 begins."""
+    with running(SERVERS[0][1], tmp_path, "--rename-command", "HELLO", "") as client:
+        assert source(client).get_version().available
+        sampled = source(client).sample_memory(window_seconds=0.2, every_seconds=0.1).require()
+        assert sampled["used_bytes"].gt(0).all()

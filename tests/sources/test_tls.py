@@ -7,14 +7,21 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from flowrex_ops.sandbox.certificates import Authority, make_authority
 from flowrex_ops.sources import tls
+from flowrex_ops.sources.certificates import parse_chain
 from flowrex_ops.sources.tls import TlsEndpoint, TlsSource
 
 SITE, OTHER = "flowrex.test", "ws.flowrex.test"
@@ -110,6 +117,16 @@ class TestServed:
             row = ask(port, authority)
         assert row["verify_code"] in verify
         assert row["trust_code"] in trust
+
+    def test_an_address_among_the_dns_names_is_told_apart(self) -> None:
+        """No client takes it for an address (RFC 9525, 6.5)."""
+        now, key = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
+        names = [x509.DNSName("192.0.2.7"), x509.DNSName(SITE), x509.IPAddress(ip_address("192.0.2.8"))]
+        built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        made = built.add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, SHA256())
+        [read] = parse_chain([made.public_bytes(Encoding.DER)])
+        assert read.names == ("DNS:192.0.2.7", SITE, "192.0.2.8")
 
     def test_expired_does_not_hide_an_unknown_authority(self, authority: Authority) -> None:
         authority.issue(SITE, days_left=-2, issuer=make_authority("Elsewhere")[1])
@@ -275,3 +292,51 @@ def test_labels() -> None:
         TlsEndpoint("10.0.0.1", 8443, SITE),
     ]
     assert [one.label for one in labels] == ["flowrex.app:443", "[::1]:443", "flowrex.test at 10.0.0.1:8443"]
+
+
+class TestRefused:
+    """An alert is an answer in TLS: what is wrong is how it was asked, unless a client asks just so."""
+
+    @pytest.fixture
+    def picky(self, authority: Authority) -> Iterator[int]:
+        """A server that refuses who asks for no name, or another one, as NGINX with ``ssl_reject_handshake`` does."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        chain = authority.fullchain(SITE)
+        context.load_cert_chain(chain, chain.with_name("privkey.pem"))
+        context.sni_callback = lambda _connection, name, _context: (
+            None if name == SITE else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        )
+
+        def serve(plain: socket.socket) -> None:
+            with suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
+                connection.recv(1)
+
+        with listening(serve) as port:
+            yield port
+
+    def test_without_a_name_the_next_step_is_to_give_one(self, picky: int, authority: Authority) -> None:
+        row = ask(picky, authority, server_name=None)
+        assert (row["code"], row["chain"]) == (tls.REFUSED, ())
+        assert row["error"].endswith("set server_name in tls.endpoints")
+
+    def test_a_name_that_clients_ask_for_is_unreachable(self, picky: int, authority: Authority) -> None:
+        row = ask(picky, authority, server_name=OTHER)
+        assert row["code"] == tls.UNREACHABLE
+        assert f"refuses clients that ask for '{OTHER}'" in row["error"]
+
+    def test_the_right_name_is_served(self, picky: int, authority: Authority) -> None:
+        assert ask(picky, authority)["verify_code"] == 0
+
+    def test_no_version_in_common_is_no_outage(self, authority: Authority) -> None:
+        """A server that speaks nothing that we do: its alert says so."""
+
+        def serve(plain: socket.socket) -> None:
+            with suppress(OSError), plain:
+                plain.recv(4096)
+                plain.sendall(bytes.fromhex("15030100020246"))  # alert, fatal, protocol_version (RFC 8446, 6.2)
+                plain.recv(1)
+
+        with listening(serve) as port:
+            row = ask(port, authority)
+        assert row["code"] == tls.REFUSED
+        assert "speaks TLS" in row["error"]
