@@ -21,9 +21,11 @@ APPLICATION_NAME = "flowrex-ops"
 TOO_MANY_CONNECTIONS = "53300"
 """SQLSTATE too_many_connections (PostgreSQL: appendix A, class 53)."""
 
-UNREACHABLE = "unreachable"
+UNREACHABLE, ANSWERED = "unreachable", "answered"
 UNREACHABLE_CODES = frozenset({UNREACHABLE, "timeout", "57P01", "57P02", "57P03"})
-"""What is evidence that nobody serves: no connection, no answer in time, shutting down, crashed, starting up."""
+"""What is evidence that nobody serves: no connection, no answer in time, shutting down, crashed, starting up.
+
+``answered`` is a server (or a pooler) that refuses in words of its own."""
 
 SESSION_COLUMNS = [
     "pid",
@@ -91,23 +93,46 @@ def read_sql(name: str) -> str:
 def connect(dsn: str, *, limit_seconds: float, read_only: bool = True) -> psycopg.Connection[dict[str, Any]]:
     """A connection that names itself, cannot hang on a lock and (unless a mitigation asks otherwise) cannot write.
 
+    A pooler may refuse these limits at the start, or drop them without a word (PgBouncer: ignore_startup_parameters); then
+    they are set afterwards, and prepared statements, which belong to one server connection, are left out.
     Raises SourceUnavailableError with the SQLSTATE as its code, without the DSN's password.
     """
     milliseconds = int(limit_seconds * 1000)
-    options = f"-c statement_timeout={milliseconds} -c lock_timeout={min(milliseconds, 1000)}"
-    if read_only:
-        options += " -c default_transaction_read_only=on"
+    limits = {"statement_timeout": str(milliseconds), "lock_timeout": str(min(milliseconds, 1000))}
+    limits |= {"default_transaction_read_only": "on"} if read_only else {}
     try:
-        return psycopg.connect(
-            dsn,
-            autocommit=True,
-            application_name=APPLICATION_NAME,
-            connect_timeout=max(2, int(limit_seconds)),
-            options=options,
-            row_factory=dict_row,
-        )
+        try:
+            connection = _open(dsn, limit_seconds, " ".join(f"-c {name}={value}" for name, value in limits.items()))
+        except psycopg.OperationalError as error:
+            if _POOLER_REFUSES not in str(error):
+                raise
+            connection = _open(dsn, limit_seconds, "")
+        if not _in_force(connection):
+            connection.prepare_threshold = None
+            for name, value in limits.items():
+                connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+        return connection
     except psycopg.Error as error:
         raise _unavailable(error) from None
+
+
+_POOLER_REFUSES = "unsupported startup parameter"
+
+
+def _open(dsn: str, limit_seconds: float, options: str) -> psycopg.Connection[dict[str, Any]]:
+    return psycopg.connect(
+        dsn,
+        autocommit=True,
+        application_name=APPLICATION_NAME,
+        connect_timeout=max(2, int(limit_seconds)),
+        options=options,
+        row_factory=dict_row,
+    )
+
+
+def _in_force(connection: psycopg.Connection[dict[str, Any]]) -> bool:
+    """Whether the limits that were asked for at the start hold; the lock's is never PostgreSQL's default, which is 0."""
+    return connection.execute("SHOW lock_timeout").fetchall()[0]["lock_timeout"] != "0"
 
 
 class PostgresSource(Source):
@@ -209,7 +234,15 @@ class PostgresSource(Source):
     def _fetch(self, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         with self._lock:
             try:
-                return self._connected().execute(query, values).fetchall()
+                connection = self._connected()
+                if connection.prepare_threshold is not None:
+                    return _readable(connection.execute(query, values).fetchall())
+                # Behind a pooler each transaction may run on another server connection, with other limits.
+                with connection.transaction():
+                    connection.execute(
+                        f"SET LOCAL statement_timeout = {int(self.limit_seconds * 1000)}; SET TRANSACTION READ ONLY"
+                    )
+                    return _readable(connection.execute(query, values).fetchall())
             except psycopg.Error as error:
                 self.close()
                 raise _unavailable(error) from None
@@ -245,6 +278,14 @@ def _first(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
     return next((row[key] for key in keys if row.get(key) is not None), None)
 
 
+def _readable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """*rows* with text as text: of a database in SQL_ASCII it comes as bytes, of whatever encoding."""
+    return [
+        {name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in row.items()}
+        for row in rows
+    ]
+
+
 def _unavailable(error: psycopg.Error) -> SourceUnavailableError:
     """The error of psycopg in one line, with a code."""
     text = " ".join(str(error).split())
@@ -258,7 +299,7 @@ def _code(error: psycopg.Error, text: str) -> str | None:
     for part, code in _CONNECT_FAILURES.items():
         if part in text:
             return code
-    return UNREACHABLE
+    return ANSWERED if "FATAL:" in text else UNREACHABLE
 
 
 _CONNECT_FAILURES = {
@@ -269,5 +310,8 @@ _CONNECT_FAILURES = {
     "no password supplied": "28P01",
     "no pg_hba.conf entry": "28000",
     "does not exist": "3D000",
+    "the database system is starting up": "57P03",
+    "the database system is shutting down": "57P03",
+    "the database system is in recovery mode": "57P03",
 }
 """What the server says when it does answer, but not with a connection (PostgreSQL: appendix A, error codes)."""

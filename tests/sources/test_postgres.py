@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from threading import Thread
 
 import psycopg
@@ -126,3 +126,114 @@ class TestNobodyAnswers:
         pid = next(iter(source.get_sessions().require().query("own")["pid"]))
         supervisor_sandbox.execute(f"SELECT pg_terminate_backend({pid})")
         assert wait_until(lambda: source.get_sessions().available, seconds=5)
+
+
+@contextmanager
+def pooler(port: int, *, drops: bool = False) -> Iterator[int]:
+    """In front of PostgreSQL, as PgBouncer is by default: startup options are refused, or (``drops``) left out without a word.
+
+    It speaks the startup of the protocol and passes everything else on (PostgreSQL: Message Formats, StartupMessage).
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve(client: socket.socket) -> None:
+            with client, suppress(OSError):
+                length = int.from_bytes(client.recv(4, socket.MSG_WAITALL))
+                body = client.recv(length - 4, socket.MSG_WAITALL)
+                words = body[4:].rstrip(b"\0").split(b"\0")
+                given = dict(zip(words[::2], words[1::2], strict=False))
+                if given.pop(b"options", b"") and not drops:
+                    text = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+                    client.sendall(b"E" + (len(text) + 4).to_bytes(4) + text)
+                    return
+                again = body[:4] + b"".join(name + b"\0" + value + b"\0" for name, value in given.items()) + b"\0"
+                with socket.create_connection(("127.0.0.1", port)) as behind:
+                    behind.sendall((len(again) + 4).to_bytes(4) + again)
+                    back = Thread(target=pump, args=(behind, client), daemon=True)
+                    back.start()
+                    pump(client, behind)
+                    back.join(5)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+        Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def pump(one: socket.socket, other: socket.socket) -> None:
+    with suppress(OSError):
+        while data := one.recv(65536):
+            other.sendall(data)
+    with suppress(OSError):
+        other.shutdown(socket.SHUT_WR)
+
+
+class TestPooler:
+    @pytest.mark.parametrize("drops", [False, True], ids=["refuses options", "drops options"])
+    def test_the_limits_are_set_afterwards(self, supervisor_sandbox: Sandbox, *, drops: bool) -> None:
+        """Read-only, with time limits, and without prepared statements, whatever the pooler does with what is asked for."""
+        real = supervisor_sandbox.state.ports["postgres"]
+        with pooler(real, drops=drops) as port:
+            dsn = supervisor_sandbox.app_dsn.replace(f":{real}/", f":{port}/") + "?sslmode=disable&gssencmode=disable"
+            with closing(PostgresSource(dsn, limit_seconds=5, limit_rows=500)) as found:
+                assert found.get_sessions().available
+            with closing(connect(dsn, limit_seconds=5)) as connection:
+                names = ("statement_timeout", "lock_timeout", "default_transaction_read_only")
+                assert [connection.execute(f"SHOW {name}").fetchall()[0][name] for name in names] == ["5s", "1s", "on"]
+                assert connection.prepare_threshold is None
+
+    def test_a_server_that_refuses_in_words_is_not_gone(self) -> None:
+        """It answers (PgBouncer, with its server gone), so that nobody is told that it is not there."""
+        text = b"SFATAL\0C08P01\0Mquery_wait_timeout\0\0"
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def answer() -> None:
+                client = server.accept()[0]
+                with client:
+                    client.recv(4096)
+                    client.sendall(b"E" + (len(text) + 4).to_bytes(4) + text)
+
+            Thread(target=answer, daemon=True).start()
+            dsn = f"postgresql://x@127.0.0.1:{server.getsockname()[1]}/x?sslmode=disable&gssencmode=disable"
+            reading = PostgresSource(dsn, limit_seconds=2, limit_rows=5).get_sessions()
+        assert (reading.code, "query_wait_timeout" in str(reading.error)) == ("answered", True)
+
+
+class TestPartialView:
+    def test_slots_of_other_roles_are_counted(self, supervisor_sandbox: Sandbox) -> None:
+        """A role without pg_read_all_stats sees that there are sessions, though not what they do."""
+        supervisor_sandbox.execute("CREATE ROLE onlooker LOGIN PASSWORD 'look'")
+        dsn = supervisor_sandbox.app_dsn.partition("@")[2]
+        try:
+            with ExitStack() as opened:
+                for _ in range(5):
+                    opened.enter_context(closing(psycopg.connect(supervisor_sandbox.reporting_dsn)))
+                source = opened.enter_context(
+                    closing(PostgresSource(f"postgresql://onlooker:look@{dsn}", limit_seconds=5, limit_rows=500))
+                )
+                limits = source.get_connection_limits().require()
+        finally:
+            supervisor_sandbox.execute("DROP ROLE onlooker")
+        assert not limits.sees_all_sessions
+        assert limits.used >= 6
+
+
+def test_a_database_in_sql_ascii_is_read(supervisor_sandbox: Sandbox) -> None:
+    """Whatever bytes its clients send, as text."""
+    supervisor_sandbox.execute(
+        "CREATE DATABASE plain ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    dsn = supervisor_sandbox.admin_dsn.rpartition("/")[0] + "/plain"
+    try:
+        with closing(psycopg.connect(dsn, client_encoding="latin1")) as talker:
+            talker.execute("SELECT 'Zürich'")
+            with closing(PostgresSource(dsn, limit_seconds=5, limit_rows=500)) as source:
+                sessions, limits = source.get_sessions().require(), source.get_connection_limits()
+    finally:
+        supervisor_sandbox.execute("DROP DATABASE plain WITH (FORCE)")
+    assert limits.available
+    assert sessions.loc[sessions["database"].eq("plain"), "query"].str.contains("rich").any()
