@@ -35,6 +35,9 @@ One that takes too long says where it was when its time ran out: a name that doe
 made and an answer that does not come are different troubles (https://docs.python.org/3/library/faulthandler.html).
 """
 
+_NOT_RUN = (126, 127)
+"""What a shell, ``timeout`` and Docker answer where a program is not there, or is none."""
+
 _OUT_OF_TIME = re.compile(r"^Timeout \(", re.MULTILINE)
 _CONNECTING = re.compile(
     r"line \d+ in (getaddrinfo|gethostbyname\w*|create_connection|connect|_connect)$", re.MULTILINE
@@ -43,36 +46,46 @@ _CONNECTING = re.compile(
 _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
+        ("timeout", r"(httpx|httpcore)\.PoolTimeout"),  # of its own connections, not of the database's
         ("risk", r"\brisk\b|max_notional|(position|exposure|notional) limit"),
         (
             "database",
             (
-                r"reason=database|^database$|psycopg|connection pool|pool ?timeout|couldn't get a connection|permission denied for"
-                r"|violates .*constraint|sqlstate|deadlock detected|lock timeout|read-only transaction|does not exist"
-                r"|database (error|unavailable)|too many clients|connection slots"
+                r"reason=database|^database$|psycopg|asyncpg|connection pool\b|queuepool|pool ?timeout|couldn't get a connection"
+                r"|permission denied for|violates .*constraint|sqlstate|deadlock detected|lock timeout|read-only transaction"
+                r"|(relation|column|role|database|table|type) \S+ does not exist|database (error|unavailable|is locked)"
+                r"|too many clients|connection slots|operationalerror"
             ),
         ),
         (
             "credentials",
             (
-                r"(http|status|code)\D{0,3}40[13]\b|unauthori[sz]ed|forbidden|insufficient authorization|credential|authenticat"
-                r"|(invalid|expired|revoked) (api )?(key|token)|(key|token) (has |is )?(expired|invalid|revoked)"
+                r"(http|status|code)\D{0,3}40[13]\b|\b40[13]\b[ ,:].{0,12}(client error|message|unauth|forbid)|un-?authori[sz]ed|forbidden"
+                r"|insufficient authorization|not authori[sz]ed|authori[sz]ation failed|credential|authenticat|invalid ?nonce|account ?suspended"
+                r"|(invalid|expired|revoked|wrong|bad)[ _-](api[ _-]?)?(key|token|signature)|(key|token) (has |is |was )?(expired|invalid|revoked)"
+                r"|permission ?denied|log ?in failed"
             ),
         ),
         (
             "rejected",
             (
-                r"(http|status|code)\D{0,3}429\b|rate[ _-]?limit|too many requests|reject|cancell?ed|halted|market (is )?closed|not tradeable"
-                r"|insufficient (funds|margin)"
+                r"(http|status|code)\D{0,3}4(00|04|09|22|29)\b|\b4(00|04|09|22|29)\b[ ,:'].{0,12}(client error|message|bad|not found|unproc|too many)"
+                r"|rate[ _-]?limit|too[ _-]many[ _-]requests|bad request|reject|cancell?ed|halt(ed)?\b|market[ _](is[ _])?closed|not[ _]trad(e?able|ing)"
+                r"|insufficient[ _](funds|margin|balance|\w+ trading buying power|buying power)|insufficient ?funds|no money|requote|bad ?symbol"
+                r"|invalid ?(order|volume|price|stops|request|quantity|instrument|symbol)|filter failure|lot_size|min_notional|trade disabled"
+                r"|autotrading disabled|wash trade|not[ _]allowed|(size|units|precision)\w*[ _](exceeded|must)|limit_exceeded|violation|last_look"
+                r"|ddosprotection|time_in_force"
             ),
         ),
-        ("unreachable", r"connect\w* ?time[d ]?[ -]?out|no connection in"),
+        ("unreachable", r"connect\w* ?time[d ]?[ -]?out|no (ipc )?connection"),
         ("timeout", r"timed? ?-?out|no answer in|did not answer|deadline exceeded"),
         (
             "unreachable",
             (
-                r"refused|unreachable|unavailable|reset|resol|name or service|no route|network|broken pipe|disconnected"
-                r"|(http|status|code)\D{0,3}50[0-9]\b|malformed|not json|remote end closed|eof"
+                r"refused|unreachable|un-?available|not ?available|maintenance|reset|resol|name or service|no route|network|broken pipe|disconnected"
+                r"|(cannot|can't|could not|failed to|unable to) (connect|establish|reach)|connect(ion)? (attempts? |call )?(failed|aborted|error|lost)"
+                r"|(http|status|code|error)\D{0,3}5\d\d\b|\b5\d\d\b[ ,:'].{0,12}(server error|message|internal|bad gateway|service|gateway)"
+                r"|internal server error|bad gateway|malformed|not json|remote end closed|\beof\b|\bssl\b|certificate verify|max retries exceeded"
             ),
         ),
     )
@@ -133,10 +146,13 @@ class BrokerSource(Source):
 
     def _check_in(self, replica: Replica) -> dict[str, Any]:
         limit = self.limit_seconds * 0.8
-        argv = ("python", "-c", ADAPTER_CHECK, f"{limit * 0.8:.2f}")
         started = time.monotonic()
         try:
-            done = self._stack.execute(replica, argv, timeout_seconds=limit)
+            for program in ("python", "python3"):
+                argv = (program, "-c", ADAPTER_CHECK, f"{limit * 0.8:.2f}")
+                done = self._stack.execute(replica, argv, timeout_seconds=limit)
+                if done.exit_code not in _NOT_RUN:
+                    break
         except SourceUnavailableError as error:
             kind = "timeout" if error.code == "timeout" else "unknown"
             return _row(replica.name, started, kind, str(error))
@@ -201,6 +217,9 @@ def parse_adapter_answer(place: str, done: Execution, seconds: float) -> dict[st
 
     It may answer with a truth, with a mapping (``connected`` or ``ok``, ``latency_ms``, ``error``), or by raising.
     """
+    if done.exit_code in _NOT_RUN:
+        error = f"the adapter's check could not run here: {' '.join(done.stderr.split())[:200] or 'no python'}"
+        return dict(zip(BROKER_COLUMNS, (place, False, seconds, "unknown", error), strict=True))
     if _OUT_OF_TIME.search(done.stderr):
         connecting = _CONNECTING.search(done.stderr)
         kind, text = ("unreachable", "no connection") if connecting else ("timeout", "no answer")
@@ -208,7 +227,9 @@ def parse_adapter_answer(place: str, done: Execution, seconds: float) -> dict[st
     answer = _last_json(done.stdout.splitlines())
     if done.exit_code != 0 or answer is None:
         text = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it printed nothing")
-        broken = re.match(r"(ModuleNotFoundError|ImportError|KeyError|AttributeError|SyntaxError|exec|OCI)", text)
+        broken = re.match(
+            r"(ModuleNotFoundError|ImportError|KeyError|AttributeError|SyntaxError|exec|OCI|timeout: )", text
+        )
         kind = "unknown" if broken or classify(text) == "other" else classify(text)
         return dict(zip(BROKER_COLUMNS, (place, False, seconds, kind, text[:300]), strict=True))
     facts = answer if isinstance(answer, dict) else {"connected": answer}

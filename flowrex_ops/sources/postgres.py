@@ -132,7 +132,7 @@ def _open(dsn: str, limit_seconds: float, options: str) -> psycopg.Connection[di
 
 def _in_force(connection: psycopg.Connection[dict[str, Any]]) -> bool:
     """Whether the limits that were asked for at the start hold; the lock's is never PostgreSQL's default, which is 0."""
-    return connection.execute("SHOW lock_timeout").fetchall()[0]["lock_timeout"] != "0"
+    return bool(connection.execute("SHOW lock_timeout").fetchall()[0]["lock_timeout"] != "0")
 
 
 class PostgresSource(Source):
