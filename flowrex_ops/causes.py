@@ -213,6 +213,9 @@ _TLS = (
     ),
 )
 
+_NGINX_DUMP = "docker-compose -f docker-compose.prod.yml exec nginx nginx -T"
+_BACKEND_LOG = "docker-compose -f docker-compose.prod.yml logs --tail=500 backend"
+
 _TRADES = (
     Cause(
         "trades.database",
@@ -279,10 +282,20 @@ _TRADES = (
         160,
         (NextStep("person", "risk management", "is the limit hit legitimately? raise it only by their decision"),),
     ),
+    Cause(
+        "trades.unexplained-failures",
+        "Trades fail with a message that this runbook does not know",
+        "Orders are not executed, and none of the known causes explains it: read the messages.",
+        Severity.P2,
+        170,
+        (
+            _command(_BACKEND_LOG, "what the backend logged when these trades failed"),
+            NextStep(
+                "person", "owner of the trading code", "what does this message mean, and since when is it written?"
+            ),
+        ),
+    ),
 )
-
-_NGINX_DUMP = "docker-compose -f docker-compose.prod.yml exec nginx nginx -T"
-_BACKEND_LOG = "docker-compose -f docker-compose.prod.yml logs --tail=500 backend"
 
 _WS = (
     Cause(

@@ -1,4 +1,4 @@
-"""Why trades fail: six causes told apart, each by one check. Each failed trade is charged to one of them."""
+"""Why trades fail: seven causes told apart, each by one check. Each failed trade is charged to one of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from flowrex_ops.checks import trades as t
-from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, percent, ruled_out
+from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, percent, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict, VerdictKind
 from flowrex_ops.sources.postgres import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES
 
@@ -37,8 +37,15 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
         return confirmed(cause, reason, evidence, severity=_grade(share))
     if missing(trades) or (missing(log) and missing(counters)):
         return inconclusive(cause, trades, log, counters)
-    return _unexplained(cause, trades, failed_ratio) or ruled_out(
-        cause, f"{failed} recent trades failed at the database, {t.all_recent(trades.require())} were written"
+    nobody = _no_trades(
+        cause, max([t.all_recent(trades.require()), *(of for _, of, _ in _database_failures(trades, log, counters))])
+    )
+    return (
+        nobody
+        or _unexplained(cause, trades, failed_ratio)
+        or ruled_out(
+            cause, f"{failed} recent trades failed at the database, {t.all_recent(trades.require())} were written"
+        )
     )
 
 
@@ -75,8 +82,12 @@ def check_rejected_by_broker(
     total, of = int(rejected["recent"].sum()), t.all_recent(table)
     throttled = _rows(inside, "rejected")
     if hit.empty and throttled.empty:
-        return _unexplained(cause, trades, failed_ratio) or ruled_out(
-            cause, f"{total} of {of} recent trades were rejected, no symbol's by {percent(rejected_ratio)} or more"
+        return (
+            _no_trades(cause, of)
+            or _unexplained(cause, trades, failed_ratio)
+            or ruled_out(
+                cause, f"{total} of {of} recent trades were rejected, no symbol's by {percent(rejected_ratio)} or more"
+            )
         )
     evidence = [
         Evidence(f"symbol {symbol}", f"{row.rejected} of {row.recent} recent trades rejected", TABLE)
@@ -99,11 +110,38 @@ def check_risk_limit(trades: Frame, log: Frame, *, risk_ratio: float = 0.2) -> V
     blocked, of = t.recent_of(table, "risk"), t.all_recent(table)
     number = int(blocked["recent"].sum())
     if not number or number / max(1, of) < risk_ratio:
-        return ruled_out(cause, f"{number} of {of} recent trades were blocked, below {percent(risk_ratio)}")
+        return _no_trades(cause, of) or ruled_out(
+            cause, f"{number} of {of} recent trades were blocked, below {percent(risk_ratio)}"
+        )
     evidence = [*_reasons(blocked), *_in_log(log, "risk")]
     share = number / max(1, of)
     title = f"The risk engine blocks {number} of {of} recent trades ({percent(share)}), working as meant"
     return confirmed(cause, f"{title}: {_first_reason(blocked)}", evidence, title=title)
+
+
+@judges("trades.unexplained-failures")
+def check_unexplained_failures(trades: Frame, *, failed_ratio: float = 0.02) -> Verdict:
+    """Fewer than *failed_ratio* of the recent trades failed with a message that no hypothesis knows."""
+    cause = "trades.unexplained-failures"
+    if missing(trades):
+        return inconclusive(cause, trades)
+    table = trades.require()
+    other, of = t.recent_of(table, "other"), t.all_recent(table)
+    number = int(other["recent"].sum())
+    share = number / max(1, of)
+    if number and share >= failed_ratio:
+        symbols = sorted({str(symbol) for symbol in other["symbol"]})
+        evidence = [*_reasons(other), Evidence("symbols", ", ".join(symbols[:8]), TABLE)]
+        title = f"{number} of {of} recent trades fail ({percent(share)}), and nothing explains it"
+        return confirmed(cause, f"{title}: {_first_reason(other)}", evidence, severity=_grade(share), title=title)
+    return _no_trades(cause, of) or ruled_out(cause, f"{number} of {of} recent trades failed with an unknown message")
+
+
+def _no_trades(cause: str, of: int) -> Verdict | None:
+    """Inconclusive where nobody traded: then nothing could have failed, either."""
+    return (
+        None if of else undecided(cause, "no trade was attempted lately, so none could fail; look further back (since)")
+    )
 
 
 def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Frame, failed_ratio: float) -> Verdict:
@@ -128,8 +166,12 @@ def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Fra
         return inconclusive(cause, trades, inside, here)
     text = f"{number} of {of} recent trades failed of it, {_answers(inside, here)}"
     text += f"; from here alone it is: {_first_error(seen_here)}" if not seen_here.empty else ""
-    return _unexplained(cause, trades, failed_ratio, inside) or ruled_out(
-        cause, text, _latencies(inside, here) if kind == "timeout" else ()
+    # Where nobody trades the broker itself still tells: it was asked just now.
+    nobody = None if _connected(inside) or _connected(here) else _no_trades(cause, of)
+    return (
+        nobody
+        or _unexplained(cause, trades, failed_ratio, inside)
+        or ruled_out(cause, text, _latencies(inside, here) if kind == "timeout" else ())
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from flowrex_ops.sandbox import faults as f
 from flowrex_ops.sandbox.drill import Drill
 from flowrex_ops.sandbox.faults import outside
-from flowrex_ops.sandbox.faults.trading import OrdersAboveRiskLimit, TradesNotWritable
+from flowrex_ops.sandbox.faults.trading import OrdersAboveRiskLimit, TradesNotWritable, TradesVetoed
 
 RECENT: Mapping[str, float] = {"recent_minutes": 0.15}
 """Nine seconds, so that nobody has to wait five minutes until a drill's failures are old."""
@@ -42,6 +42,12 @@ TRADES: tuple[Drill, ...] = (
     _trades("risk-limit", "a client's orders are above the risk limit", (OrdersAboveRiskLimit(),), "trades.risk-limit"),
     _trades(
         "trades-not-writable", "the right to insert trades was taken away", (TradesNotWritable(),), "trades.database"
+    ),
+    _trades(
+        "trades-vetoed",
+        "a trigger fails every second trade with words that nobody knows",
+        (TradesVetoed(),),
+        "trades.unexplained-failures",
     ),
     _trades(
         "rejected-and-risk",

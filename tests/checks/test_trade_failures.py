@@ -152,6 +152,26 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         INCONCLUSIVE,
         "flux capacitor",
     ),
+    "messages that nobody understands are a finding by themselves": (
+        lambda: checks.check_unexplained_failures(trades(STRANGE)),
+        CONFIRMED,
+        "flux capacitor",
+    ),
+    "trades that are all filled leave nothing unexplained": (
+        lambda: checks.check_unexplained_failures(trades(row(9))),
+        RULED_OUT,
+        "0 of 9",
+    ),
+    "where nobody trades nothing can be blocked": (
+        lambda: checks.check_risk_limit(trades(), log()),
+        INCONCLUSIVE,
+        "no trade was attempted",
+    ),
+    "nor be written, or fail to be": (
+        lambda: checks.check_database(trades(), log(), silent("trade counters")),
+        INCONCLUSIVE,
+        "no trade was attempted",
+    ),
     "nor does an adapter's error that nobody understands": (
         lambda: checks.check_broker_slow(trades(row(9)), broker("other", error="gremlins"), here()),
         INCONCLUSIVE,

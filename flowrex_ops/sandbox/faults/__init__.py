@@ -56,7 +56,7 @@ from flowrex_ops.sandbox.faults.streams import (
     ReplicasKilled,
     TabsClosed,
 )
-from flowrex_ops.sandbox.faults.trading import OrdersAboveRiskLimit, TradesNotWritable
+from flowrex_ops.sandbox.faults.trading import OrdersAboveRiskLimit, TradesNotWritable, TradesVetoed
 from flowrex_ops.sandbox.health import await_backends, unready_replicas
 from flowrex_ops.sandbox.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
@@ -121,6 +121,7 @@ ALL_FAULTS: tuple[Fault, ...] = (
     BrokerFault(),
     OrdersAboveRiskLimit(),
     TradesNotWritable(),
+    TradesVetoed(),
     CorrectedNotReloaded(),
     UpgradesNotPassed(),
     ShortReadTimeout(),

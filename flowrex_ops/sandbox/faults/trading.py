@@ -13,6 +13,7 @@ _BLOCKED = """
 SELECT count(*) FROM trades WHERE status = 'blocked' AND created_at > now() - interval '30 seconds'
 """
 _JUST_NOW_SECONDS = 3.0
+_ENOUGH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,33 @@ class TradesNotWritable(Fault):
     def stop(self, sandbox: Sandbox) -> None:
         if not sandbox.query("SELECT has_table_privilege('flowrex', 'trades', 'INSERT')")[0][0]:
             sandbox.execute("GRANT INSERT ON trades TO flowrex")
+
+
+_STRANGE = "desk 4 says no (E77)"
+
+
+@dataclass(frozen=True, slots=True)
+class TradesVetoed(Fault):
+    """Somebody has put a trigger on the table, which fails every second trade with words that nobody else knows."""
+
+    name = "trades-vetoed"
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.execute(
+            "CREATE OR REPLACE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" NEW.status := 'failed'; NEW.error_message := '{_STRANGE}'; RETURN NEW; END $$"
+        )
+        sandbox.execute(
+            "CREATE OR REPLACE TRIGGER veto BEFORE UPDATE ON trades FOR EACH ROW"
+            " WHEN (NEW.status = 'filled' AND NEW.id % 2 = 0) EXECUTE FUNCTION veto()"
+        )
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        recent = "created_at > now() - interval '30 seconds'"
+        return count(sandbox, f"SELECT count(*) FROM trades WHERE error_message = '{_STRANGE}' AND {recent}") >= _ENOUGH  # noqa: S608  # our own words
+
+    def stop(self, sandbox: Sandbox) -> None:
+        sandbox.execute("DROP TRIGGER IF EXISTS veto ON trades")
 
 
 @dataclass(frozen=True, slots=True)
