@@ -41,6 +41,8 @@ def check_proxy_misconfigured(handshakes: Frame, locations: Frame, proxy_errors:
     evidence = [*_places(rows), *problems]
     if problems:
         return confirmed(cause, f"{said}; {problems[0].name}: {problems[0].value}", evidence)
+    if straight.empty:
+        return undecided(cause, f"{said}; no replica could be asked, so it may be the proxy or the backend")
     good = straight[straight["kind"].isin([OK, CLOSED])]
     if good.empty:
         return ruled_out(cause, f"{said}; straight to the replicas it fails too, so it is not the proxy", evidence)
@@ -127,6 +129,8 @@ def check_connection_limit(
         return confirmed(cause, reason + _why(refused), evidence, title=title)
     if missing(log) or missing(proxy_errors):
         return inconclusive(cause, log, proxy_errors)
+    if untold := _untold(cause, log):
+        return untold
     text = f"{len(refused)} connections were refused lately, and NGINX had worker connections for all"
     return ruled_out(cause, text, evidence)
 
@@ -142,7 +146,9 @@ def check_backend_error(log: Log, *, few: int = FEW) -> Verdict:
     errors = log.require().errors
     lately = errors[errors["recent"].gt(0)].sort_values(["recent", "exception"], ascending=[False, True])
     if len(failed) < few:
-        return ruled_out(cause, f"{len(failed)} of {of} recent closings came from an exception (1011)")
+        return _untold(cause, log) or ruled_out(
+            cause, f"{len(failed)} of {of} recent closings came from an exception (1011)"
+        )
     evidence = [
         *_counted(failed),
         *(Evidence(f"{row.recent} recent tracebacks", str(row.exception), LOG) for row in lately.head(3).itertuples()),
@@ -161,8 +167,10 @@ def check_backend_restart(log: Log, locations: Frame, replicas: Frame, *, few: i
     closings = w.charged(log.require(), locations, replicas)
     ended, of = w.recent_of(closings, "restart"), w.all_recent(closings)
     if len(ended) < few:
-        return _unexplained(cause, closings, few, replicas) or ruled_out(
-            cause, f"{len(ended)} of {of} recent closings came with a restart of their replica"
+        return (
+            _untold(cause, log, replicas)
+            or _unexplained(cause, closings, few, replicas)
+            or ruled_out(cause, f"{len(ended)} of {of} recent closings came with a restart of their replica")
         )
     names = _names(ended["replica"])
     evidence = [*_counted(ended), *_restarts(ended, replicas)]
@@ -202,9 +210,34 @@ def check_proxy_timeout(log: Log, locations: Frame, replicas: Frame, proxy_error
         reason = f"{len(broken)} recent connections broke off, most after {bunch:.0f} s of silence; NGINX's timeout could not be read"
         return confirmed(cause, reason, _counted(broken))
     told = ", ".join(f"{timeout:g} s" for timeout in timeouts) or "which could not be read"
-    return _unexplained(cause, closings, few, locations) or ruled_out(
-        cause, f"{len(ended)} of {of} recent closings came after the proxy's read timeout ({told})", evidence
+    return (
+        _untold(cause, log)
+        or _unexplained(cause, closings, few, locations)
+        or ruled_out(
+            cause, f"{len(ended)} of {of} recent closings came after the proxy's read timeout ({told})", evidence
+        )
     )
+
+
+def _untold(cause: str, log: Log, replicas: Frame | None = None) -> Verdict | None:
+    """Inconclusive where the backend's log does not tell how connections end, or of no connection at all.
+
+    Where only the server's own lines (uvicorn's) are there, a container that was made anew has taken the older ones along.
+    """
+    found = log.require()
+    if found.untold:
+        said = f"the backend logged {found.untold} recent closings without saying how (no close code)"
+        started = w.started_since(replicas, found.begins_at) if replicas is not None else []
+        also = f"; {', '.join(started)} started meanwhile" if started else ""
+        return undecided(cause, f"{said}{also}; have its handler log each closing with its code")
+    if not found.opened and not found.closed:
+        return undecided(
+            cause, "the backend's log tells of no WebSocket; have its handler log each closing with its code"
+        )
+    if not found.coded and replicas is not None and (started := w.started_since(replicas, found.begins_at)):
+        said = f"{', '.join(started)} started within the time looked at, and no log tells what was open before"
+        return undecided(cause, said)
+    return None
 
 
 def _unexplained(cause: str, closings: pd.DataFrame, few: int, explains: Frame) -> Verdict | None:
@@ -242,8 +275,11 @@ def _problems(locations: Frame) -> list[Evidence]:
     found = []
     for row in frame[frame["carries_websockets"].isin([True])].itertuples():
         lacks = []
-        if not str(row.upgrade_header).strip():
+        upgrade = str(row.upgrade_header).strip().lower()
+        if not upgrade:
             lacks.append("no header Upgrade")
+        elif upgrade not in ("$http_upgrade", "websocket") and not upgrade.startswith("$"):
+            lacks.append(f"Upgrade: {upgrade}, which no server takes")
         connection = str(row.connection_header).strip().lower()
         if "upgrade" not in connection and not connection.startswith("$"):
             lacks.append("no header Connection: upgrade")

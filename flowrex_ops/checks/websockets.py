@@ -111,6 +111,13 @@ def _starts(replicas: Reading[pd.DataFrame]) -> list[tuple[str, pd.Timestamp]]:
     return [(str(row.name), pd.Timestamp(row.started_at)) for row in rows if not pd.isna(row.started_at)]
 
 
+def started_since(replicas: Reading[pd.DataFrame] | None, since: pd.Timestamp | None) -> list[str]:
+    """Names of the replicas that started after *since*; none where either is not known."""
+    if replicas is None or not replicas.available or since is None:
+        return []
+    return sorted(name for name, start in _starts(replicas) if start >= since)
+
+
 def _at_a_start(row: Any, starts: Sequence[tuple[str, pd.Timestamp]]) -> bool:
     if pd.isna(row.at):
         return False

@@ -138,9 +138,13 @@ def find_locations(files: Mapping[str, str], path: str, version: Sequence[int] =
         "worker_connections": int(_first(events, "worker_connections", str(DEFAULT_WORKER_CONNECTIONS))),
         "workers": _first(whole, "worker_processes", "1"),
     }
-    http = _block(whole, "http")
+    http = _block(whole, "http") or whole  # a file of conf.d alone is what stands inside http
     top = _Scope(version=tuple(version), maps=_maps(http)).within(http)
-    for server in (directive["block"] for directive in http if directive["directive"] == "server"):
+    servers = [directive["block"] for directive in http if directive["directive"] == "server"]
+    meant = [block for server in servers if (block := match_location(server, path)) is not None]
+    own = [block for block in meant if _is_for(block, path, servers) or _upgrades(block)]
+    targets = {_first(block, "proxy_pass", "") for block in own}
+    for server in servers:
         names = _arguments(server, "server_name")
         listens = [" ".join(args) for args in _all(server, "listen")]
         scope = top.within(server)
@@ -149,7 +153,9 @@ def find_locations(files: Mapping[str, str], path: str, version: Sequence[int] =
             passed = _first(block, "proxy_pass", "") or _inside_ifs(block)
             if passed:
                 row = inner.facts()
-                carries = block is matched or bool(row["upgrade_header"])
+                # A server whose "/" alone fits is held to the path only where no other is meant for it, or leads elsewhere.
+                meant_for = not own or any(block is one for one in own) or passed in targets
+                carries = bool(row["upgrade_header"]) or (block is matched and meant_for)
                 yield {
                     "server": " ".join(names) or "_",
                     "listen": ", ".join(listens) or "80",
@@ -159,6 +165,18 @@ def find_locations(files: Mapping[str, str], path: str, version: Sequence[int] =
                     **row,
                     **facts,
                 }
+
+
+def _is_for(block: Sequence[Directive], path: str, servers: Sequence[Sequence[Directive]]) -> bool:
+    """Whether NGINX chooses *block* by more than the catch-all ``/``."""
+    return any(
+        match_location(server, path) is block and match_location(server, "/" + "-" * len(path)) is not block
+        for server in servers
+    )
+
+
+def _upgrades(block: Sequence[Directive]) -> bool:
+    return any(args[:1] and args[0].lower() == "upgrade" for args in _all(block, "proxy_set_header"))
 
 
 @dataclass(frozen=True)
@@ -179,7 +197,7 @@ class _Scope:
     def facts(self) -> dict[str, Any]:
         default = "1.1" if self.version >= HTTP_1_1_SINCE else "1.0" if self.version else ""
         return {
-            "upgrade_header": self.headers.get("upgrade", ""),
+            "upgrade_header": self._resolved(self.headers.get("upgrade", "")),
             "connection_header": self._resolved(self.headers.get("connection", "")),
             "http_version": self.values.get("proxy_http_version", default),
             "read_timeout_seconds": _seconds(self.values.get("proxy_read_timeout")),
@@ -270,7 +288,10 @@ def _maps(http: Sequence[Directive]) -> dict[str, list[str]]:
     for directive in http:
         if directive["directive"] == "map" and directive["args"][:1] == ["$http_upgrade"]:
             values = {d["directive"]: d["args"][0] for d in directive["block"] if d["args"]}
-            found[directive["args"][1]] = [values[key] for key in ("websocket", "default") if key in values]
+            fits = [
+                key for key in values if key.startswith("~") and _searches(key.lstrip("~*"), re.IGNORECASE, "websocket")
+            ]
+            found[directive["args"][1]] = [values[key] for key in ("websocket", *fits, "default") if key in values]
     return found
 
 

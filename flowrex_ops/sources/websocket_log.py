@@ -45,6 +45,9 @@ _STARTS = ("backend started", "started server process", "application startup com
 _STOPS = ("backend stopping", "shutting down", "worker exiting")
 _CLOSED = re.compile(r"websocket\w*\W.{0,40}?(clos|disconnect)", re.IGNORECASE)
 _OPENED = re.compile(r"websocket\w*\W.{0,40}?(opened|connected)", re.IGNORECASE)
+_PLAIN_OPENED = re.compile(r'"WebSocket [^"]*" (?:\[accepted\]|101)|\bconnection open$')
+"""uvicorn's own lines, by either of its protocols (uvicorn.protocols.websockets); hypercorn logs a request with 101."""
+_PLAIN_CLOSED = re.compile(r"\bconnection closed$")
 _CODE = re.compile(r"""\bcode["']?\s*[=:]\s*["']?([1-4]\d{3})\b""")
 _BY = re.compile(r"""\bby["']?\s*[=:]\s*["']?([a-z]+)""")
 _ID = re.compile(r"""\b(?:connection_)?id["']?\s*[=:]\s*["']?([\w-]+)""")
@@ -68,7 +71,8 @@ class ConnectionLog:
     """What one pass over the backend's log found. ``closed`` counts all closings, of which ``closings`` has the newest.
 
     ``closings``: ``CLOSING_COLUMNS`` (ages in seconds, None where the line does not tell). ``errors``: exceptions of WebSocket
-    handlers, ``ERROR_COLUMNS``. ``starts``: at, replica, of every start of a replica.
+    handlers, ``ERROR_COLUMNS``. ``starts``: at, replica, of every start of a replica. ``opened``: connections of any form; ``coded``: lines
+    that tell more than the server's own; ``untold``: recent closings without a code. ``begins_at``: from when on closings count as recent.
     """
 
     closings: pd.DataFrame
@@ -76,6 +80,9 @@ class ConnectionLog:
     starts: pd.DataFrame
     opened: int = 0
     closed: int = 0
+    coded: int = 0
+    untold: int = 0
+    begins_at: datetime | None = None
 
 
 class WebSocketLogSource(Source):
@@ -162,7 +169,12 @@ class _Reader:
             return
         lowered = text.lower()
         if "websocket" in lowered and _CLOSED.search(text) and _CODE.search(text):
+            self.counts["coded"] += 1
             self._closed(line)
+        elif _PLAIN_CLOSED.search(text):
+            self.counts["untold"] += line.at is None or line.at >= self.recent_since
+        elif '"WebSocket' in text and _PLAIN_OPENED.search(text):
+            self.counts["opened"] += 1
         elif "websocket" in lowered and _OPENED.search(text):
             self._opened(line)
         elif line.at and any(words in lowered for words in _STOPS):
@@ -176,6 +188,7 @@ class _Reader:
     def _opened(self, line: LogLine) -> None:
         name = _ID.search(line.text)
         self.counts["opened"] += 1
+        self.counts["coded"] += name is not None
         if name and line.at:
             self.open[line.replica, name[1]] = line.at
             if len(self.open) > KEPT_OPENINGS:
@@ -260,6 +273,9 @@ class _Reader:
             starts=pd.DataFrame(list(self.starts), columns=["at", "replica"]),
             opened=self.counts["opened"],
             closed=self.counts["closed"],
+            coded=self.counts["coded"],
+            untold=self.counts["untold"],
+            begins_at=self.recent_since,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from examples import silent
@@ -10,7 +11,8 @@ from examples_websockets import closing, handshakes, location, locations, log, p
 
 from flowrex_ops.checks import websocket_disconnections as checks
 from flowrex_ops.checks import websockets as views
-from flowrex_ops.model import Severity, Verdict, VerdictKind
+from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
+from flowrex_ops.sources.websocket_log import ConnectionLog
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 NO_LOG = silent("WebSocket closings", "the log cannot be read", None)
@@ -355,3 +357,43 @@ class TestViews:
         shown = views.websocket_locations(locations(NO_UPGRADE, location("/", carries_websockets=False)).require())
         assert shown["WebSockets"].tolist() == ["yes", "no"]
         assert shown["Upgrade"].tolist()[0] == "not set"
+
+
+OF_A_LOG = (
+    checks.check_backend_error,
+    lambda told: checks.check_backend_restart(told, locations(), replicas()),
+    lambda told: checks.check_proxy_timeout(told, locations(), replicas(), QUIET),
+    lambda told: checks.check_connection_limit(told, QUIET, handshakes(""), locations(), samples(60, 60)),
+)
+
+
+@pytest.mark.parametrize("judge", OF_A_LOG)
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [({"opened": 15, "untold": 15}, "without saying how"), ({"opened": 0, "closed": 0}, "tells of no WebSocket")],
+    ids=["the server's own lines", "no line at all"],
+)
+def test_a_log_that_does_not_tell_how_connections_end_rules_nothing_out(
+    judge: Callable[[Reading[ConnectionLog]], Verdict], facts: dict[str, int], words: str
+) -> None:
+    """0 of 0 is no evidence, and neither are closings without a code."""
+    empty = log()
+    told = replace(empty, value=replace(empty.require(), **facts))
+    verdict = judge(told)
+    assert verdict.kind is VerdictKind.INCONCLUSIVE
+    assert words in verdict.reason
+
+
+def test_no_replica_was_asked_straight() -> None:
+    """Then nobody knows whether it is the proxy, and nobody says that the replicas fail too."""
+    verdict = checks.check_proxy_misconfigured(handshakes("refused", status=426), locations(), QUIET)
+    alone = handshakes("refused", status=426)
+    alone = replace(alone, value=alone.require().query("straight != True"))
+    alone_verdict = checks.check_proxy_misconfigured(alone, NO_CONFIGURATION, QUIET)
+    assert verdict.kind is VerdictKind.CONFIRMED
+    assert (alone_verdict.kind, "no replica could be asked" in alone_verdict.reason) == (VerdictKind.INCONCLUSIVE, True)
+
+
+def test_an_upgrade_to_what_no_server_takes() -> None:
+    verdict = checks.check_proxy_misconfigured(NO_HANDSHAKES, locations(location(upgrade_header="upgrade")), QUIET)
+    assert (verdict.kind, "which no server takes" in verdict.reason) == (VerdictKind.CONFIRMED, True)

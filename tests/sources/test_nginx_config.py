@@ -214,3 +214,50 @@ def test_only_what_decides_leaves_this_module() -> None:
     """Configurations hold tokens and passwords; a row has none of them."""
     text = 'http { server { location /ws { proxy_pass http://b; proxy_set_header Authorization "Basic c2VjcmV0"; } } }'
     assert "c2VjcmV0" not in str(rows({MAIN: text}))
+
+
+UPGRADES = "map $http_upgrade $conn { default upgrade; '' close; }\n"
+
+
+def test_another_site_on_the_same_nginx_is_not_held_to_the_path() -> None:
+    """It leads somewhere else, and nobody opens WebSockets there."""
+    text = f"""http {{ {UPGRADES}
+        server {{ listen 443 ssl; server_name desk.example; location /ws {{ proxy_pass http://desk; proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $conn; }} }}
+        server {{ listen 443 ssl; server_name charts.example; location / {{ proxy_pass http://charts:3000; }} }}
+    }}"""
+    assert {name: row["carries_websockets"] for name, row in rows({MAIN: text}).items()} == {
+        "desk.example /ws": True,
+        "charts.example /": False,
+    }
+
+
+def test_a_file_of_conf_d_alone_is_read() -> None:
+    """It holds what stands inside ``http``."""
+    text = (
+        UPGRADES
+        + """server { listen 80; location /ws { proxy_pass http://desk; proxy_http_version 1.1;
+        proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $conn; } }"""
+    )
+    [row] = rows({MAIN: text}).values()
+    assert (row["carries_websockets"], row["upgrade_header"], row["connection_header"]) == (
+        True,
+        "$http_upgrade",
+        "upgrade",
+    )
+
+
+@pytest.mark.parametrize("key", ["websocket", "~*^websocket$", "~web", "default"])
+def test_what_a_map_gives_to_an_upgrade(key: str) -> None:
+    """By its word, by a regular expression, else the default."""
+    text = f"""http {{ map $http_upgrade $up {{ {key} $http_upgrade; "" ""; }}
+        server {{ location /ws {{ proxy_pass http://b; proxy_set_header Upgrade $up; }} }} }}"""
+    [row] = rows({MAIN: text}).values()
+    assert row["upgrade_header"] == "$http_upgrade"
+
+
+def test_the_value_of_a_variable_meant_for_connection_is_seen() -> None:
+    """``Upgrade: upgrade`` is a protocol that no server knows."""
+    text = f"http {{ {UPGRADES} server {{ location /ws {{ proxy_pass http://b; proxy_set_header Upgrade $conn; }} }} }}"
+    [row] = rows({MAIN: text}).values()
+    assert row["upgrade_header"] == "upgrade"

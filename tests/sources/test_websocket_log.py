@@ -165,3 +165,13 @@ class TestProxyErrors:
             "unreachable": 1,
             "worker-connections": 1,
         }
+
+
+def test_the_servers_own_lines_count_and_tell_no_code() -> None:
+    """Uvicorn says that a connection opened and closed, and nothing of how."""
+    found = parse(
+        line(1, "INFO:     ('192.0.2.1', 40001) - \"WebSocket /ws\" [accepted]"),
+        line(1, "INFO:     connection open"),
+        line(2, "INFO:     connection closed"),
+    )
+    assert (found.opened, found.untold, found.coded, found.closed) == (1, 1, 0, 0)
