@@ -18,7 +18,8 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.model import LogLine
-from flowrex_ops.sources.access_log import MOST_BUCKETS, MOST_ROUTES, OTHER, SERVER_ERROR, route_of
+from flowrex_ops.sources.access_log import MOST_BUCKETS, MOST_ROUTES, OTHER, SERVER_ERROR
+from flowrex_ops.sources.routes import route_of
 from flowrex_ops.sources.tracebacks import Trouble, understand
 
 EXCEPTION_COLUMNS = [
