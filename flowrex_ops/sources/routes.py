@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SEGMENT = re.compile(r"[^/]+")
 _ID = re.compile(
@@ -27,6 +28,7 @@ _HASHED_FILE = re.compile(r"(?<=[.-])(?=[0-9a-zA-Z_]*\d)(?=[0-9a-zA-Z_]*[a-zA-Z]
 _LEAST_SYMBOL = 4
 
 
+@lru_cache(maxsize=20_000)
 def route_of(path: str) -> str:
     """``/api/trades/{id}`` of ``/api/trades/4711``; words stay as they are."""
     return _SEGMENT.sub(lambda segment: _named(segment[0], first=segment.start() <= 1), path)
