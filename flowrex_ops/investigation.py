@@ -356,9 +356,10 @@ class Investigation:
         self._notebook.show(presentation.facts_html(facts), text)
 
 
-def _order(verdict: Verdict) -> tuple[str, int]:
+def _order(verdict: Verdict) -> tuple[str, float, int]:
+    """The worst first, of these whatever explains the most, of these what is nearest to the root."""
     severity = verdict.severity.value if verdict.severity else "P9"
-    return severity, CAUSES[verdict.cause].rank if verdict.cause in CAUSES else 10_000
+    return severity, -verdict.share, CAUSES[verdict.cause].rank if verdict.cause in CAUSES else 10_000
 
 
 def _ask(notebook: Notebook, plan: Plan) -> str:

@@ -17,6 +17,7 @@ _VARIABLES = {
     "client": "remote_addr clienthost client_ip clientip client.ip request.client_ip request.remote_ip remote_ip source.ip"
     " clientaddr remote_host remote client ip h",
     "path": "request_uri requestpath request.uri request.path url.path url.original uri path document_uri url",
+    "method": "request_method requestmethod request.method http.request.method method verb",
     "request": "request request_line requestline http_request r",
     "status": "status downstreamstatus status_code statuscode http.response.status_code response.status response_status"
     " response_code code s",
@@ -193,6 +194,12 @@ def flatten(entry: object, before: str = "", depth: int = 0) -> Iterator[tuple[s
             yield from flatten(value, f"{before}{key}.", depth + 1)
         else:
             yield f"{before}{key}", value
+
+
+def method_of(fields: Mapping[str, str]) -> str:
+    """``GET`` and the like; empty where the line has none."""
+    first = fields.get("method") or fields.get("request", "").partition(" ")[0]
+    return first if first.isalpha() and first.isupper() else ""
 
 
 def path_of(fields: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
-from flowrex_ops.sources.access_format import Format, compile_format, parse_line, path_of
+from flowrex_ops.sources.access_format import Format, compile_format, method_of, parse_line, path_of
 from flowrex_ops.sources.reading import Source, reads
 from flowrex_ops.sources.routes import route_of
 from flowrex_ops.stack import Stack
@@ -24,7 +24,7 @@ UNREACHED_COLUMNS = ["at", "status", "replica", "requests"]
 
 _LINE = re.compile(
     rb"^(?:(?P<iso>\d{4}-\d\d-\d\dT[\d:]{8}\S*) (?P<client>\S+)|(?P<other>[^\s\"]+) - [^\[\n]*\[(?P<clf>[^\]\n]+)\])"
-    rb' "[A-Z]+ (?P<path>[^ ?"\n]*)[^"\n]*" (?P<status>\d{3}) \S+(?: (?P<seconds>\d+\.\d+))?'
+    rb' "(?P<method>[A-Z]+) (?P<path>[^ ?"\n]*)[^"\n]*" (?P<status>\d{3}) \S+(?: (?P<seconds>\d+\.\d+))?'
     rb' "[^"\n]*"(?: "[^"\n]*"(?: "[-\d., ]*")?'
     rb'|[^\n]*? upstream="(?P<upstream>[^"\n]*)"[^\n]*? header_time="(?P<header>[^"\n]*)"'
     rb'(?:[^\n]*? version="(?P<version>[^"\n]*)")?)?\r?$',
@@ -59,7 +59,7 @@ TOLERATED_UNREAD = 0.01
 class AccessLog:
     """One pass over the log.
 
-    ``requests``: columns ``ACCESS_COLUMNS``, a row for each combination seen in a bucket of ``bucket_seconds`` that begins
+    ``requests``: columns ``ACCESS_COLUMNS`` and ``method``, a row for each combination seen in a bucket of ``bucket_seconds`` that begins
     ``at`` (UTC); ``made_by`` is ``backend``, ``proxy`` or ``unknown``, ``seconds`` their times added up.
     ``clients``: ``CLIENT_COLUMNS`` since ``recent_since``, busiest first; ``limited`` were answered 429. ``slow``: ``SLOW_COLUMNS``, slowest first.
     ``unreached``: ``UNREACHED_COLUMNS``, how often the proxy logged that it got no answer, by the status that it gives then.
@@ -180,10 +180,10 @@ class AccessCounter:
             if match.start() > last:
                 self._add_others(chunk[last : match.start()], 0)
             last = match.end() + 1
-            iso, client, other, clf, path, status, seconds, upstream, header, version = match.groups()
+            iso, client, other, clf, method, path, status, seconds, upstream, header, version = match.groups()
             code = int(status)
             place, maker = _answered_by(code, upstream, header, None)
-            self._count(iso or clf, path, code, float(seconds or 0), place, maker, version, client or other)
+            self._count(iso or clf, method, path, code, float(seconds or 0), place, maker, version, client or other)
         if last < len(chunk):
             self._add_others(chunk[last:], 0)
 
@@ -246,7 +246,17 @@ class AccessCounter:
         client = fields.get("client", "").encode()
         took = fields.get("seconds", "").rpartition(" ")[2]
         seconds = float(took) if _NUMBER.fullmatch(took) else 0.0
-        self._count(time, path_of(fields).encode(errors="replace"), int(status), seconds, place, maker, version, client)
+        self._count(
+            time,
+            method_of(fields).encode(),
+            path_of(fields).encode(errors="replace"),
+            int(status),
+            seconds,
+            place,
+            maker,
+            version,
+            client,
+        )
 
     def _add_unreached(self, at: float, status: int, address: str) -> None:
         if at >= self._since:
@@ -255,6 +265,7 @@ class AccessCounter:
     def _count(
         self,
         time: bytes,
+        method: bytes,
         path: bytes,
         code: int,
         took: float,
@@ -271,7 +282,7 @@ class AccessCounter:
         if at < self._since:
             return
         self.lines += 1
-        key = (at - at % self._bucket, self._routes.get(path) or self._route(path), code, maker, place, version)
+        key = (at - at % self._bucket, method, self._routes.get(path) or self._route(path), code, maker, place, version)
         entry = self._sums.get(key)
         if entry is None:
             entry = self._sums[key] = [0, 0.0]
@@ -294,13 +305,14 @@ class AccessCounter:
                 (version or b"").decode(errors="replace").strip("-"),
                 int(number),
                 took,
+                method.decode(errors="replace"),
             )
-            for (at, route, code, maker, place, version), (number, took) in self._sums.items()
+            for (at, method, route, code, maker, place, version), (number, took) in self._sums.items()
         ]
         clients = sorted(self._clients.items(), key=lambda item: (-item[1][0], item[0]))
         slow = sorted(self._slow, reverse=True)[:KEPT_SLOW]
         return AccessLog(
-            pd.DataFrame(rows, columns=ACCESS_COLUMNS),
+            pd.DataFrame(rows, columns=[*ACCESS_COLUMNS, "method"]),
             pd.DataFrame([(who.decode(errors="replace"), *counts) for who, counts in clients], columns=CLIENT_COLUMNS),
             pd.DataFrame([(*row[:4], datetime.fromtimestamp(row[4], UTC)) for row in slow], columns=SLOW_COLUMNS),
             self._until,

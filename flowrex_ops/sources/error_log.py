@@ -29,7 +29,7 @@ EXCEPTION_COLUMNS = [
 ]  # fmt: skip
 REQUEST_COLUMNS = ["at", "replica", "route", "status", "signature", "kind", "dependency", "requests"]
 
-_REQUEST = re.compile(r'"[A-Z]{3,9} (/[^ ?"]*|\*|https?://[^ ?"]+)[^"]*" (\d{3})\b')
+_REQUEST = re.compile(r'"([A-Z]{3,9}) (/[^ ?"]*|\*|https?://[^ ?"]+)[^"]*" (\d{3})\b')
 _ROUTE = re.compile(r"\b(?:route|path)=(\S+)")
 _STATUS = re.compile(r"\bstatus=(\d{3})\b")
 _REQUEST_ID = re.compile(r"""\b(?:request_id|req_id|correlation_id|trace_id)["']?[=:] ?["']?([\w-]+)""")
@@ -55,7 +55,7 @@ class ErrorLog:
     """One pass over the log.
 
     ``exceptions``: columns ``EXCEPTION_COLUMNS``, a row a signature; ``count`` entries, of them ``recent`` ones, and the
-    failed ``requests`` that they explain. ``requests``: columns ``REQUEST_COLUMNS``, added up by buckets that begin ``at``
+    failed ``requests`` that they explain. ``requests``: columns ``REQUEST_COLUMNS`` and ``method``, added up by buckets that begin ``at``
     (UTC); ``signature`` is empty where no error was logged for them. ``begins_at``: the replicas' first lines by name.
     """
 
@@ -139,7 +139,7 @@ class _Reader:
         elif '"' in text and (request := _REQUEST.search(text)) and _OUTGOING not in text:
             self._finish(line.replica, replica)
             route = _ROUTE.search(text)
-            self._count(line, replica, route[1] if route else request[1], int(request[2]), text)
+            self._count(line, replica, request[1], route[1] if route else request[2], int(request[3]), text)
         else:
             self._add_text(line, replica, text)
 
@@ -155,7 +155,7 @@ class _Reader:
         self._finish(line.replica, replica)
         replica.printed, replica.warned = "", entry.level == "WARNING"
         if "status=" in text and (status := _STATUS.search(text)) and (route := _ROUTE.search(text)):
-            self._count(line, replica, route[1], int(status[1]), text)
+            self._count(line, replica, "", route[1], int(status[1]), text)
         elif entry.is_error:
             replica.begin(entry.text, text, line.at)
 
@@ -177,10 +177,11 @@ class _Reader:
             replica.begin(entry.message, line.text, line.at)
             replica.rest.extend(entry.traceback)
         request, route = _REQUEST.search(entry.message), _ROUTE.search(entry.message)
-        path = entry.path or (route[1] if route else "") or (request[1] if request else "")
+        path = entry.path or (route[1] if route else "") or (request[2] if request else "")
         if path and (request or entry.status):
             self._finish(line.replica, replica)
-            self._count(line, replica, path, int(request[2]) if request else entry.status, line.text)
+            method = request[1] if request else entry.method
+            self._count(line, replica, method, path, int(request[3]) if request else entry.status, line.text)
 
     def _finish(self, name: str, replica: _Replica) -> None:
         """An entry ends where the next one of the same replica begins."""
@@ -233,7 +234,7 @@ class _Reader:
             self._miner = _new_miner()
         return int(self._miner.add_log_message(first)["cluster_id"])
 
-    def _count(self, line: LogLine, replica: _Replica, path: str, status: int, text: str) -> None:
+    def _count(self, line: LogLine, replica: _Replica, method: str, path: str, status: int, text: str) -> None:
         replica.printed = ""
         path = path.partition("?")[0]
         route = route_of(path)
@@ -241,7 +242,7 @@ class _Reader:
             route = OTHER if len(self._routes) >= MOST_ROUTES else route
             self._routes.add(route)
         seconds = _seconds(line.at)
-        key = (seconds - seconds % self._bucket, line.replica, route, status)
+        key = (seconds - seconds % self._bucket, line.replica, method, route, status)
         if status < SERVER_ERROR:
             self._add_request(key, None)
             return
@@ -277,12 +278,12 @@ class _Reader:
             for one in signatures
         ]  # fmt: skip
         requests = [
-            (datetime.fromtimestamp(at, UTC), replica, route, status, *_explanation(signature), number)
-            for (at, replica, route, status, _), (number, signature) in self._requests.items()
+            (datetime.fromtimestamp(at, UTC), replica, route, status, *_explanation(signature), number, method)
+            for (at, replica, method, route, status, _), (number, signature) in self._requests.items()
         ]
         return ErrorLog(
             pd.DataFrame(exceptions, columns=EXCEPTION_COLUMNS),
-            pd.DataFrame(requests, columns=REQUEST_COLUMNS),
+            pd.DataFrame(requests, columns=[*REQUEST_COLUMNS, "method"]),
             until,
             self._recent_since,
             self._begins,

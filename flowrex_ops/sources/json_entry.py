@@ -60,6 +60,14 @@ _PATHS = (
     "attributes.http.target",
     "request.url.path",
 )
+_METHODS = (
+    "method",
+    "http.method",
+    "http.request.method",
+    "request.method",
+    "request_method",
+    "attributes.http.request.method",
+)
 _ERROR_LEVELS = ("ERROR", "ERR", "CRITICAL", "FATAL", "SEVERE", "ALERT", "EMERGENCY", "PANIC")
 _NUMBERED_ERRORS = 40
 _PINO_ERRORS = 50
@@ -73,6 +81,7 @@ class JsonEntry:
     message: str
     is_error: bool
     traceback: tuple[str, ...]
+    method: str
     path: str
     status: int
 
@@ -94,6 +103,7 @@ class JsonEntry:
             message.partition("\n")[0],
             _is_error(found) or any(HEADING in line for line in traceback),
             tuple(traceback),
+            str(_first(found, _METHODS) or "").upper(),
             str(_first(found, _PATHS) or ""),
             int(status) if status.isdigit() and len(status) == len("200") else 0,
         )

@@ -28,7 +28,7 @@ class Failed:
     line: int
     identity: str
     path: str
-    key: tuple[float, str, str, int]
+    key: tuple[float, str, str, str, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
