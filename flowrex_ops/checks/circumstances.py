@@ -84,7 +84,11 @@ def find_deploy(access: Reading[AccessLog], services: Reading[pd.DataFrame], lim
         told = set(earlier["version"]) - {""}
         before |= told - {version}
         if not earlier.empty and not told:
-            replaced = bool(rows["created_at"].gt(earlier["at"].min()).all())
+            # A platform that was just started has not replaced anything: somebody must have served before.
+            served = earlier[earlier["status"].lt(SERVER_ERROR)]
+            replaced = int(served["requests"].sum()) >= limits.few and bool(
+                rows["created_at"].gt(served["at"].min()).all()
+            )
             unknown = bool(rows["created_at"].isna().any())
         answers = requests.loc[requests["version"].eq(version) & requests["at"].ge(at - SLACK), "at"]
         served_at = max(at, min(answers, default=at))

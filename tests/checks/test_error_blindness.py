@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from examples import NOW, silent
 from examples_errors import BUG, LONG_AGO, RECENT, REDIS, access, ago, answer, errors, failed, fine, on_all, services
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_error_rate import BEFORE, CHECKS
 
@@ -112,6 +112,13 @@ class TestReleases:
         asked = access(*plainly(at=ago(10)), *plainly(at=ago(1)))
         logged = errors(*on_all(5, at=ago(2.9), **BUG), begins=ago(3))
         assert confirmed(asked, logged, replaced) == ["http.bad-deploy"]
+
+    def test_a_platform_that_was_just_started_has_replaced_nothing(self) -> None:
+        """The proxy was there first, and answered 502 until there was somebody to ask."""
+        started = services("", "", "", started=ago(3))
+        started = replace(started, value=started.require().assign(created_at=ago(3.1)))
+        asked = access(answer(40, 502, at=ago(3.5), **COMBINED), *plainly(at=ago(1)))
+        assert "http.bad-deploy" not in confirmed(asked, errors(*on_all(5, at=ago(2.9), **BUG)), started)
 
     def test_a_restart_of_the_same_containers_is_none(self) -> None:
         restarted = services("", "", "", started=ago(3))
@@ -236,6 +243,7 @@ columns = st.sampled_from(
 blanks = st.sampled_from(["", None, 0])
 
 
+@settings(max_examples=settings().max_examples // 4)
 @given(
     st.lists(columns, max_size=4), blanks, st.sampled_from([None, 0, 1, 2]), st.sampled_from(["drop", "blank", "empty"])
 )
