@@ -464,6 +464,18 @@ _HTTP = (
             NextStep("person", "on-call developer", "the last frame says which line raises"),
         ),
     ),
+    Cause(
+        "http.unexplained-errors",
+        "Requests fail, and no known cause explains it",
+        "More fail than is usual, in a way that is none of the above: read where they do, and the example.",
+        Severity.P2,
+        290,
+        (
+            _command(f"{_LOGS} backend", "read what is logged at the moment that was first seen"),
+            NextStep("link", "https://sentry.io/organizations/flowrex/issues/", "look for what the log does not have"),
+            NextStep("person", "on-call developer", "route, method, status and replica are in the evidence"),
+        ),
+    ),
 )
 
 _MEMORY = (

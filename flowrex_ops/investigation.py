@@ -143,10 +143,13 @@ class Investigation:
         )
         service = self.settings.backend.service
         self.logs = LogSource(endpoints.stack, service, limit_seconds=limits.log_seconds, max_bytes=limits.log_bytes)
+        proxy = self.settings.proxy
+        self.nginx = NginxSource(endpoints.stack, proxy, proxy.websocket_path, **bounds)
         self.access = AccessLogSource(
             endpoints.stack,
             self.settings.front_door.service,
             self._finder.upstreams,
+            find_formats=self.nginx.find_formats,
             limit_seconds=limits.log_seconds,
             max_bytes=limits.log_bytes,
         )
@@ -158,8 +161,6 @@ class Investigation:
             **bounds,
         )
         self.broker = open_broker(self.settings, endpoints.stack)
-        proxy = self.settings.proxy
-        self.nginx = NginxSource(endpoints.stack, proxy, proxy.websocket_path, **bounds)
         self.websocket = WebSocketSource(
             lambda: find_places(self.settings, endpoints, self._finder.urls()), limit_seconds=limits.reading_seconds
         )
@@ -355,9 +356,10 @@ class Investigation:
         self._notebook.show(presentation.facts_html(facts), text)
 
 
-def _order(verdict: Verdict) -> tuple[str, int]:
+def _order(verdict: Verdict) -> tuple[str, float, int]:
+    """The worst first, of these whatever explains the most, of these what is nearest to the root."""
     severity = verdict.severity.value if verdict.severity else "P9"
-    return severity, CAUSES[verdict.cause].rank if verdict.cause in CAUSES else 10_000
+    return severity, -verdict.share, CAUSES[verdict.cause].rank if verdict.cause in CAUSES else 10_000
 
 
 def _ask(notebook: Notebook, plan: Plan) -> str:

@@ -119,6 +119,8 @@ class Verdict:
     severity: Severity | None = None
     title: str = ""
     next_steps: tuple[NextStep, ...] = ()
+    share: float = 0.0
+    """Of what goes wrong, how much this cause explains; findings of one severity are ranked by it."""
 
     @property
     def confirmed(self) -> bool:
@@ -133,6 +135,7 @@ class Verdict:
             "reason": self.reason,
             "evidence": [{"name": e.name, "value": e.value, "source": e.source} for e in self.evidence],
             "severity": self.severity.value if self.severity else None,
+            "share": round(self.share, 4),
         }
 
     def to_finding(self) -> dict[str, Any]:
@@ -206,7 +209,8 @@ class Replica:
     """One running (or not running) instance of a service.
 
     ``identity`` changes when it is restarted; ``addresses`` are those that other services see it come from;
-    ``restarts`` counts those after it ended by itself, since it was last started by hand.
+    ``restarts`` counts those after it ended by itself, since it was last started by hand. ``created_at`` is when its container
+    was made, which a restart leaves as it is.
     """
 
     service: str
@@ -221,6 +225,7 @@ class Replica:
     addresses: tuple[str, ...] = ()
     ports: Mapping[int, tuple[str, int]] = field(default_factory=dict)
     oom_killed: bool = False
+    created_at: datetime | None = None
 
     @property
     def running(self) -> bool:

@@ -165,7 +165,8 @@ def _share_title(log: AccessLog) -> str:
     rows = log.requests[log.requests["at"].ge(log.recent_since.replace(microsecond=0))]
     total = int(rows["requests"].sum())
     failed = int(rows.loc[rows["status"].ge(SERVER_ERROR), "requests"].sum())
-    return f"{failed} of {total} recent requests failed ({failed / max(1, total):.1%})"
+    unread = f"; {log.unread} lines not understood" if log.gap else ""
+    return f"{failed} of {total} recent requests failed ({failed / max(1, total):.1%}){unread}"
 
 
 def _spread_title(failed: pd.DataFrame, replicas: list[str]) -> str:

@@ -38,7 +38,13 @@ def judges(cause: str) -> Callable[[Callable[P, Verdict]], Check[P]]:
 
 
 def confirmed(
-    cause: str, reason: str, evidence: Iterable[Evidence] = (), *, severity: Severity | None = None, title: str = ""
+    cause: str,
+    reason: str,
+    evidence: Iterable[Evidence] = (),
+    *,
+    severity: Severity | None = None,
+    title: str = "",
+    share: float = 0.0,
 ) -> Verdict:
     """A finding, with the catalogue's severity and next steps unless the check knows better."""
     entry = CAUSES[cause]
@@ -50,6 +56,7 @@ def confirmed(
         severity=severity or entry.severity,
         title=title or entry.title,
         next_steps=entry.next_steps,
+        share=share,
     )
 
 

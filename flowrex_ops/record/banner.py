@@ -76,9 +76,12 @@ def counts(verdicts: list[dict[str, Any]]) -> str:
 
 
 def ordered(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """*verdicts* with what matters first: confirmed, inconclusive, ruled out."""
+    """*verdicts* with what matters first: confirmed (the worst, then what explains the most), inconclusive, ruled out."""
     rank = {"confirmed": 0, "inconclusive": 1, "ruled out": 2}
-    return sorted(verdicts, key=lambda v: rank.get(str(v.get("verdict")), 3))
+    return sorted(
+        verdicts,
+        key=lambda v: (rank.get(str(v.get("verdict")), 3), str(v.get("severity") or "P9"), -float(v.get("share") or 0)),
+    )
 
 
 def trust(record: dict[str, Any]) -> list[str]:

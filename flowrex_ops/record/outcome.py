@@ -85,11 +85,15 @@ class Findings:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """Confirmed causes, the most severe first; among equals the nearest to the root."""
+        """Confirmed causes, the most severe first; among equals what explains the most, then the nearest to the root."""
         if isinstance(self._closing.get("findings"), list):
             return list(self._findings.values())
         order = {slug: place for place, slug in enumerate(rank_of(self._findings))}
-        return sorted(self._findings.values(), key=lambda f: (str(f.get("severity") or "P9"), order[f["cause"]]))
+        share = {cause: float(verdict.get("share") or 0) for cause, verdict in self._verdicts.items()}
+        return sorted(
+            self._findings.values(),
+            key=lambda f: (str(f.get("severity") or "P9"), -share.get(f["cause"], 0), order[f["cause"]]),
+        )
 
     @property
     def mitigations(self) -> list[dict[str, Any]]:

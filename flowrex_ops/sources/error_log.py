@@ -6,7 +6,6 @@ errors without one are one cluster where drain3 finds the same template in them.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from collections.abc import Iterable
@@ -18,28 +17,36 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.model import LogLine
-from flowrex_ops.sources.access_log import MOST_BUCKETS, MOST_ROUTES, OTHER, SERVER_ERROR, route_of
-from flowrex_ops.sources.tracebacks import Trouble, understand
+from flowrex_ops.sources.access_log import MOST_BUCKETS, MOST_ROUTES, OTHER, SERVER_ERROR
+from flowrex_ops.sources.json_entry import JsonEntry
+from flowrex_ops.sources.log_entry import plain, split_entry
+from flowrex_ops.sources.pairing import Failed, Logged, Pairing
+from flowrex_ops.sources.routes import route_of
+from flowrex_ops.sources.tracebacks import HEADING, ParsedError, parse_traceback
 
 EXCEPTION_COLUMNS = [
     "signature", "kind", "dependency", "count", "recent", "requests", "replicas", "first_at", "last_at", "first_line", "last_frame",
 ]  # fmt: skip
 REQUEST_COLUMNS = ["at", "replica", "route", "status", "signature", "kind", "dependency", "requests"]
 
-_ENTRY = re.compile(r"\d{4}[-/]\d\d[-/]\d\d|\{|\[?(?:DEBUG|INFO|WARN|WARNING|ERROR|CRITICAL|FATAL)\b")
-_LEVEL = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b")
-_HEAD = re.compile(r"^\S*\d\d:\d\d:\d\d\S*\s+(?:\[?\w+\]?:?\s+)?|^\[?(?:ERROR|CRITICAL|FATAL)\]?:?\s+")
-_REQUEST = re.compile(r'"[A-Z]+ ([^ ?"]+)[^"]*" (\d{3})\b')
+_REQUEST = re.compile(r'"([A-Z]{3,9}) (/[^ ?"]*|\*|https?://[^ ?"]+)[^"]*" (\d{3})\b')
 _ROUTE = re.compile(r"\b(?:route|path)=(\S+)")
 _STATUS = re.compile(r"\bstatus=(\d{3})\b")
-_REQUEST_ID = re.compile(r"\brequest_id=(\S+)")
-_TEXT_KEYS, _LEVEL_KEYS = ("message", "msg", "event"), ("level", "levelname", "severity")
-_TRACEBACK_KEYS = ("exc_info", "exception", "traceback", "stack_trace", "stack")
+_REQUEST_ID = re.compile(r"""\b(?:request_id|req_id|correlation_id|trace_id)["']?[=:] ?["']?([\w-]+)""")
+_QUIET = re.compile(
+    r"(?:\[?[\d.,:T/Z+ -]{8,35}\]? ?)?(?:\[\d+\] |[|-] |\([\w-]+\) )*\[?(?:INFO|DEBUG|info|debug)\b(?! in )"
+)
+"""The most of the lines of most logs, told at a glance to be of no interest."""
+_OUTGOING = "urllib3"
+"""Its line of a request that the backend made looks like one of a request that was made to it."""
+_NO_TITLE = re.compile(
+    r"Exception in ASGI application|Error handling request|Exception on /|Exception in (?:thread|callback)|Internal Server Error"
+    r"|Task exception was never retrieved|Error in ASGI Framework|Uncaught exception|$"
+)
+"""What servers write above a traceback, whatever it is; the exception itself is its title."""
 MOST_LINES = 200
 """Lines kept of one entry: its first, and the last of its traceback, which tell what happened."""
 MOST_SIGNATURES = 500
-WAITING_ERRORS = 64
-WAITING_SECONDS = 10.0
 _EXAMPLE_CHARACTERS = 300
 
 
@@ -48,7 +55,7 @@ class ErrorLog:
     """One pass over the log.
 
     ``exceptions``: columns ``EXCEPTION_COLUMNS``, a row a signature; ``count`` entries, of them ``recent`` ones, and the
-    failed ``requests`` that they explain. ``requests``: columns ``REQUEST_COLUMNS``, added up by buckets that begin ``at``
+    failed ``requests`` that they explain. ``requests``: columns ``REQUEST_COLUMNS`` and ``method``, added up by buckets that begin ``at``
     (UTC); ``signature`` is empty where no error was logged for them. ``begins_at``: the replicas' first lines by name.
     """
 
@@ -62,7 +69,7 @@ class ErrorLog:
 @dataclass(slots=True)
 class _Signature:
     text: str
-    trouble: Trouble
+    error: ParsedError
     first_line: str
     first_at: datetime | None
     last_at: datetime | None = None
@@ -75,13 +82,25 @@ class _Signature:
 
 @dataclass(slots=True)
 class _Replica:
-    """What is known of one replica while its lines come by; replicas' lines may be interleaved, one replica's are not."""
+    """What is known of one replica while its lines come by; replicas' lines may be interleaved, one replica's are not.
 
+    ``printed``: the line before, where it began no entry; it is the title of a traceback that nobody logged.
+    """
+
+    pairing: Pairing[_Signature]
+    lines: int = 0
+    first_line: int = 0
     entry: str = ""
+    raw: str = ""
     at: datetime | None = None
     wanted: bool = False
+    warned: bool = False
+    printed: str = ""
     rest: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
-    waiting: deque[tuple[float, str, _Signature]] = field(default_factory=lambda: deque(maxlen=WAITING_ERRORS))
+
+    def begin(self, entry: str, raw: str, at: datetime | None) -> None:
+        """An error's first line."""
+        self.entry, self.raw, self.at, self.wanted, self.first_line = entry, raw, at, True, self.lines
 
 
 def read_errors(lines: Iterable[LogLine], *, until: datetime, since: datetime, recent_since: datetime) -> ErrorLog:
@@ -105,78 +124,107 @@ class _Reader:
 
     def add(self, line: LogLine) -> None:
         """Take the next line of any replica."""
-        text = line.text
         replica = self._replicas.get(line.replica)
         if replica is None:
-            replica = self._replicas[line.replica] = _Replica()
+            replica = self._replicas[line.replica] = _Replica(Pairing(self._settle))
             if line.at is not None:
                 self._begins[line.replica] = line.at
-        if not _ENTRY.match(text):
-            if replica.wanted:
-                replica.rest.append(text)
+        replica.lines += 1
+        text = plain(line.text)
+        if not text or text[0].isspace():
+            self._continue(line, replica, text)
+        elif text[0] == "{":
+            self._finish(line.replica, replica)
+            self._add_json(line, replica)
+        elif '"' in text and (request := _REQUEST.search(text)) and _OUTGOING not in text:
+            self._finish(line.replica, replica)
+            route = _ROUTE.search(text)
+            self._count(line, replica, request[1], route[1] if route else request[2], int(request[3]), text)
+        else:
+            self._add_text(line, replica, text)
+
+    def _add_text(self, line: LogLine, replica: _Replica, text: str) -> None:
+        if _QUIET.match(text) and "status=" not in text:
+            self._finish(line.replica, replica)
+            replica.printed, replica.warned = "", False
+            return
+        entry = split_entry(text)
+        if entry is None:
+            self._continue(line, replica, text)
             return
         self._finish(line.replica, replica)
-        if text[0] == "{":
-            self._add_json(line, replica)
-        elif "HTTP/" in text and (request := _REQUEST.search(text)):
-            route = _ROUTE.search(text)
-            self._count(line, replica, route[1] if route else request[1], int(request[2]), text)
-        elif "status=" in text and (status := _STATUS.search(text)) and (route := _ROUTE.search(text)):
-            self._count(line, replica, route[1], int(status[1]), text)
-        elif _LEVEL.search(text[:80]):
-            replica.entry, replica.at, replica.wanted = text, line.at, True
+        replica.printed, replica.warned = "", entry.level == "WARNING"
+        if "status=" in text and (status := _STATUS.search(text)) and (route := _ROUTE.search(text)):
+            self._count(line, replica, "", route[1], int(status[1]), text)
+        elif entry.is_error:
+            replica.begin(entry.text, text, line.at)
+
+    def _continue(self, line: LogLine, replica: _Replica, text: str) -> None:
+        """A line that begins no entry: more of an error, or a traceback that was printed without one."""
+        if HEADING in text and not replica.wanted and not replica.warned:
+            replica.begin(replica.printed, replica.printed, line.at)
+        if replica.wanted:
+            replica.rest.append(text)
+        elif text.strip():
+            replica.printed = text
 
     def _add_json(self, line: LogLine, replica: _Replica) -> None:
-        try:
-            entry = json.loads(line.text)
-        except ValueError:
+        entry = JsonEntry.of(line.text)
+        if entry is None:
             return
-        message = str(next((entry[key] for key in _TEXT_KEYS if key in entry), ""))
-        traceback = next((str(entry[key]) for key in _TRACEBACK_KEYS if entry.get(key)), "")
-        status = str(entry.get("status") or entry.get("status_code") or "")
-        request = _REQUEST.search(message)
-        if request or status.isdigit():
-            route = _ROUTE.search(message)
-            named = entry.get("route") or entry.get("path") or (route[1] if route else request[1] if request else "")
-            self._count(line, replica, str(named), int(request[2] if request else status), line.text)
-        elif traceback or str(next((entry[key] for key in _LEVEL_KEYS if key in entry), "")).upper() in (
-            "ERROR",
-            "CRITICAL",
-            "FATAL",
-        ):
-            replica.entry, replica.at, replica.wanted = message, line.at, True
-            replica.rest.extend(traceback.splitlines())
+        replica.printed, replica.warned = "", False
+        if entry.is_error:
+            replica.begin(entry.message, line.text, line.at)
+            replica.rest.extend(entry.traceback)
+        request, route = _REQUEST.search(entry.message), _ROUTE.search(entry.message)
+        path = entry.path or (route[1] if route else "") or (request[2] if request else "")
+        if path and (request or entry.status):
+            self._finish(line.replica, replica)
+            method = request[1] if request else entry.method
+            self._count(line, replica, method, path, int(request[3]) if request else entry.status, line.text)
 
     def _finish(self, name: str, replica: _Replica) -> None:
         """An entry ends where the next one of the same replica begins."""
         if not replica.wanted:
             return
-        first = _HEAD.sub("", replica.entry)[:_EXAMPLE_CHARACTERS]
-        trouble = _understood(first, tuple(replica.rest))
-        signature = self._signature(first, trouble, replica.at)
+        first = replica.entry[:_EXAMPLE_CHARACTERS]
+        error = _parsed(first, tuple(replica.rest))
+        if error.exception and _NO_TITLE.match(first):
+            first = f"{error.exception}: {error.message}".rstrip(": ")[:_EXAMPLE_CHARACTERS]
+        signature = self._signature(first, error, replica.at)
         signature.count += 1
         signature.recent += replica.at is not None and replica.at >= self._recent_since
         signature.last_at = replica.at or signature.last_at
         signature.replicas.add(name)
-        identity = _REQUEST_ID.search(replica.entry)
-        replica.waiting.append((_seconds(replica.at), identity[1] if identity else "", signature))
+        identity = _REQUEST_ID.search(replica.raw)
+        replica.pairing.add_error(
+            Logged(
+                _seconds(replica.at),
+                replica.first_line,
+                replica.lines - 1,
+                identity[1] if identity else "",
+                replica.entry,
+                error.names,
+                signature,
+            )
+        )
         replica.wanted = False
         replica.rest.clear()
 
-    def _signature(self, first: str, trouble: Trouble, at: datetime | None) -> _Signature:
+    def _signature(self, first: str, error: ParsedError, at: datetime | None) -> _Signature:
         cluster = 0
-        if trouble.exception:
-            key: tuple[str, ...] = (trouble.exception, trouble.frame, trouble.dependency)
+        if error.exception:
+            key: tuple[str, ...] = (error.exception, error.frame, error.dependency)
         else:
             cluster = self._mine(first)
-            key = (str(cluster), trouble.kind, trouble.dependency)
+            key = (str(cluster), error.kind, error.dependency)
         if key not in self._signatures and len(self._signatures) >= MOST_SIGNATURES:
             key = (OTHER,)
         found = self._signatures.get(key)
         if found is None:
-            text = f"{trouble.exception} in {trouble.frame}" if trouble.frame else trouble.exception or first
+            text = f"{error.exception} in {error.frame}" if error.frame else error.exception or first
             found = self._signatures[key] = _Signature(
-                OTHER if key == (OTHER,) else text, trouble, first, at, cluster=cluster
+                OTHER if key == (OTHER,) else text, error, first, at, cluster=cluster
             )
         return found
 
@@ -186,39 +234,37 @@ class _Reader:
             self._miner = _new_miner()
         return int(self._miner.add_log_message(first)["cluster_id"])
 
-    def _count(self, line: LogLine, replica: _Replica, path: str, status: int, text: str) -> None:
-        route = route_of(path.partition("?")[0])
+    def _count(self, line: LogLine, replica: _Replica, method: str, path: str, status: int, text: str) -> None:
+        replica.printed = ""
+        path = path.partition("?")[0]
+        route = route_of(path)
         if route not in self._routes:
             route = OTHER if len(self._routes) >= MOST_ROUTES else route
             self._routes.add(route)
         seconds = _seconds(line.at)
-        signature = self._explain(replica, seconds, text) if status >= SERVER_ERROR else None
+        key = (seconds - seconds % self._bucket, line.replica, method, route, status)
+        if status < SERVER_ERROR:
+            self._add_request(key, None)
+            return
+        identity = _REQUEST_ID.search(text)
+        replica.pairing.add_request(Failed(seconds, replica.lines, identity[1] if identity else "", path, key))
+
+    def _settle(self, request: Failed, signature: _Signature | None) -> None:
         if signature:
             signature.requests += 1
-        key = (seconds - seconds % self._bucket, line.replica, route, status, id(signature))
-        entry = self._requests.get(key)
-        if entry is None:
-            entry = self._requests[key] = [0, signature]
-        entry[0] += 1
+        self._add_request(request.key, signature)
 
-    @staticmethod
-    def _explain(replica: _Replica, seconds: float, text: str) -> _Signature | None:
-        """The error of a failed request: the one with its id, else the newest one that explains no other request yet."""
-        waiting = replica.waiting
-        while waiting and seconds - waiting[0][0] > WAITING_SECONDS:
-            waiting.popleft()
-        identity = _REQUEST_ID.search(text)
-        chosen = next((item for item in reversed(waiting) if identity and item[1] == identity[1]), None)
-        if chosen is None and waiting and not (identity and waiting[-1][1]):
-            chosen = waiting[-1]
-        if chosen is not None:
-            waiting.remove(chosen)
-        return chosen[2] if chosen else None
+    def _add_request(self, key: tuple[Any, ...], signature: _Signature | None) -> None:
+        entry = self._requests.get((*key, id(signature)))
+        if entry is None:
+            entry = self._requests[(*key, id(signature))] = [0, signature]
+        entry[0] += 1
 
     def result(self, until: datetime) -> ErrorLog:
         """What was read."""
         for name, replica in self._replicas.items():
             self._finish(name, replica)
+            replica.pairing.finish()
         templates = {c.cluster_id: c.get_template() for c in self._miner.drain.clusters} if self._miner else {}
         for one in self._signatures.values():
             if one.cluster:
@@ -226,30 +272,30 @@ class _Reader:
         signatures = sorted(self._signatures.values(), key=lambda one: (-one.recent, -one.count, one.text))
         exceptions = [
             (
-                one.text, one.trouble.kind, one.trouble.dependency, one.count, one.recent, one.requests,
-                ", ".join(sorted(one.replicas)), one.first_at, one.last_at, one.first_line, one.trouble.place,
+                one.text, one.error.kind, one.error.dependency, one.count, one.recent, one.requests,
+                ", ".join(sorted(one.replicas)), one.first_at, one.last_at, one.first_line, one.error.place,
             )
             for one in signatures
         ]  # fmt: skip
         requests = [
-            (datetime.fromtimestamp(at, UTC), replica, route, status, *_explanation(signature), number)
-            for (at, replica, route, status, _), (number, signature) in self._requests.items()
+            (datetime.fromtimestamp(at, UTC), replica, route, status, *_explanation(signature), number, method)
+            for (at, replica, method, route, status, _), (number, signature) in self._requests.items()
         ]
         return ErrorLog(
             pd.DataFrame(exceptions, columns=EXCEPTION_COLUMNS),
-            pd.DataFrame(requests, columns=REQUEST_COLUMNS),
+            pd.DataFrame(requests, columns=[*REQUEST_COLUMNS, "method"]),
             until,
             self._recent_since,
             self._begins,
         )
 
 
-_understood = lru_cache(maxsize=1024)(understand)
+_parsed = lru_cache(maxsize=1024)(parse_traceback)
 """A log in trouble has the same traceback thousands of times."""
 
 
 def _explanation(signature: _Signature | None) -> tuple[str, str, str]:
-    return (signature.text, signature.trouble.kind, signature.trouble.dependency) if signature else ("", "", "")
+    return (signature.text, signature.error.kind, signature.error.dependency) if signature else ("", "", "")
 
 
 def _seconds(at: datetime | None) -> float:
@@ -265,7 +311,8 @@ def _new_miner() -> Any:
     config = TemplateMinerConfig()
     config.drain_max_clusters = MOST_SIGNATURES
     config.masking_instructions = [
-        MaskingInstruction(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b", "id"),
-        MaskingInstruction(r"\b\d+(?:\.\d+)*\b", "n"),
+        MaskingInstruction(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b0x[0-9a-fA-F]+\b", "id"),
+        MaskingInstruction(r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,}\b", "id"),
+        MaskingInstruction(r"(?<![A-Za-z0-9.])-?\d+(?:[.:]\d+)*(?![A-Za-z0-9])", "n"),
     ]
     return TemplateMiner(config=config)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.errors import SourceUnavailableError, StackUnavailableError
 from flowrex_ops.settings import ProxySettings
 from flowrex_ops.sources.managed import MANAGED_COLUMNS, list_managed
 from flowrex_ops.sources.reading import Source, reads
@@ -39,6 +39,9 @@ DEFAULT_TIMEOUT_SECONDS = 60.0
 DEFAULT_WORKER_CONNECTIONS = 512
 HTTP_1_1_SINCE = (1, 29, 7)
 """From this version on ``proxy_http_version`` is 1.1 where nothing is said (CHANGES of NGINX 1.29.7), 1.0 before."""
+
+PATIENCE = 0.3
+"""Share of the time limit for a question on the side: the format of the log that is being read."""
 
 _MARK = re.compile(r"^# configuration file (.+):$", re.MULTILINE)
 _VERSION = re.compile(r"nginx/(\d+)\.(\d+)\.(\d+)")
@@ -74,6 +77,14 @@ class NginxSource(Source):
             )
         return pd.DataFrame(rows[: self.limit_rows], columns=LOCATION_COLUMNS)
 
+    def find_formats(self) -> list[str]:
+        """Each ``log_format`` that an ``access_log`` uses, as NGINX writes it; none where nobody tells."""
+        try:
+            files, _ = self._read(PATIENCE)
+            return list(log_formats(files))
+        except (SourceUnavailableError, StackUnavailableError):
+            return []  # then the lines have to tell
+
     @reads("changes to the proxy")
     def get_managed(self) -> pd.DataFrame:
         """One row a snippet that this tool has put into NGINX's configuration; columns ``MANAGED_COLUMNS``, times in UTC."""
@@ -83,7 +94,7 @@ class NginxSource(Source):
             )
         return pd.DataFrame(list_managed(self._proxy.control), columns=MANAGED_COLUMNS)
 
-    def _read(self) -> tuple[dict[str, str], tuple[int, ...]]:
+    def _read(self, share: float = 0.8) -> tuple[dict[str, str], tuple[int, ...]]:
         """The files by name, the main one first, and NGINX's version (empty where nobody told)."""
         if self._proxy.configuration:
             return read_files(self._proxy.configuration), ()
@@ -93,7 +104,7 @@ class NginxSource(Source):
                 f"service '{self._proxy.service}' has no running replica to ask; start it, or set proxy.configuration"
             )
         command = (*self._proxy.program, "-v", "-T")
-        done = self._stack.execute(replicas[0], command, timeout_seconds=self.limit_seconds * 0.8)
+        done = self._stack.execute(replicas[0], command, timeout_seconds=self.limit_seconds * share)
         if done.exit_code != 0:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise SourceUnavailableError(f"'{' '.join(command)}' failed in '{replicas[0].name}': {last[:200]}")
@@ -126,6 +137,21 @@ def read_files(main: Path) -> dict[str, str]:
         for pattern in re.findall(r"\binclude\s+([^;#\n]+);", files[str(file)]):
             wanted += sorted(Path("/").glob(str(main.parent.resolve() / pattern.strip())[1:]))
     return files
+
+
+def log_formats(files: Mapping[str, str]) -> Iterator[str]:
+    """The text of each format that is used; ``combined`` is NGINX's own and known."""
+    directives = [one for name, text in files.items() for one in _everywhere(_parse(name, text))]
+    used = {(one["args"] + ["", "combined"])[1] for one in directives if one["directive"] == "access_log"}
+    for one in directives:
+        if one["directive"] == "log_format" and one["args"][0] in used:
+            yield "".join(part for part in one["args"][1:] if not part.startswith("escape="))
+
+
+def _everywhere(block: Sequence[Directive]) -> Iterator[Directive]:
+    for directive in block:
+        yield directive
+        yield from _everywhere(directive.get("block") or ())
 
 
 def find_locations(files: Mapping[str, str], path: str, version: Sequence[int] = ()) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ REPLICA_COLUMNS = [
     "started_at",
     "version",
     "addresses",
+    "created_at",
 ]
 USAGE_COLUMNS = ["service", "name", "memory_bytes", "memory_limit_bytes", "memory_share", "cpu_percent"]
 DISK_COLUMNS = ["where", "mount", "used_bytes", "total_bytes", "used_share"]

@@ -363,6 +363,7 @@ def _replica(attributes: Mapping[str, Any]) -> Replica:
         addresses=addresses,
         ports=_ports(attributes, addresses),
         oom_killed=bool(state.get("OOMKilled")),
+        created_at=_time(attributes.get("Created", "")),
     )
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 PIECE_BYTES = 128 * 1024
 FRAME_HEAD = struct.Struct(">BxxxL")
 _STREAMS = (0, 1, 2)
-OK = 200
+OK, NOT_IMPLEMENTED = 200, 501
+LONGEST_LINE_BYTES = 4 * 1024 * 1024
+"""Pieces of one line are put together up to here; a program that never ends a line must not fill the memory."""
 
 
 def open_log(api: APIClient, container: str, given: Mapping[str, Any]) -> Iterator[bytes]:
@@ -27,9 +29,17 @@ def open_log(api: APIClient, container: str, given: Mapping[str, Any]) -> Iterat
 
     https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerLogs
     """
-    tty = bool(api.inspect_container(container)["Config"]["Tty"])
+    about = api.inspect_container(container)
+    tty = bool(about["Config"]["Tty"])
     url = f"{api.base_url}/v{api.api_version}/containers/{container}/logs"
     answer = api.get(url, params=given, stream=True, timeout=api.timeout)
+    if answer.status_code == NOT_IMPLEMENTED:
+        driver = ((about.get("HostConfig") or {}).get("LogConfig") or {}).get("Type") or "unknown"
+        raise StackUnavailableError(
+            f"the log of '{about['Name'].lstrip('/')}' cannot be read: its log driver is '{driver}', which gives none back;"
+            " set logging.driver to 'local' or 'json-file' in the compose file",
+            code=str(answer.status_code),
+        )
     if answer.status_code != OK:
         raise StackUnavailableError(
             f"docker engine did not give the log of '{container[:12]}': HTTP {answer.status_code}; look with 'docker logs'",
@@ -41,15 +51,18 @@ def open_log(api: APIClient, container: str, given: Mapping[str, Any]) -> Iterat
             while piece := answer.raw.read(PIECE_BYTES):
                 yield piece
 
-    return pieces() if tty else split_frames(pieces())
+    return pieces() if tty else split_frames(pieces(), timestamps=bool(given.get("timestamps")))
 
 
-def split_frames(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def split_frames(pieces: Iterable[bytes], *, timestamps: bool = False) -> Iterator[bytes]:
     """What the frames in *pieces* carry, one piece after another, however the stream was cut.
 
     A frame is eight bytes (which stream, how long) and its load. Raises ``OSError`` where that is not what comes.
+    A line of more than 16 KB comes in several frames, with *timestamps* each with a time of its own: the line is put
+    together, with the first one's, whatever the other stream wrote meanwhile.
     """
     rest = b""
+    unfinished: dict[int, bytes] = {}
     for piece in pieces:
         buffer = rest + piece if rest else piece
         at, loads = 0, []
@@ -60,8 +73,15 @@ def split_frames(pieces: Iterable[bytes]) -> Iterator[bytes]:
             end = at + FRAME_HEAD.size + length
             if end > len(buffer):
                 break
-            loads.append(buffer[at + FRAME_HEAD.size : end])
+            load = buffer[at + FRAME_HEAD.size : end]
             at = end
+            if begun := unfinished.pop(stream, b""):
+                load = begun + (load.partition(b" ")[2] if timestamps else load)
+            if load.endswith(b"\n") or len(load) > LONGEST_LINE_BYTES:
+                loads.append(load)
+            elif load:
+                unfinished[stream] = load
         rest = buffer[at:]
         if loads:
             yield b"".join(loads)
+    yield from unfinished.values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,15 +15,19 @@ from flowrex_ops.stack.logstream import PIECE_BYTES, whole_lines
 _HEAD = 80
 """Characters at the start of a line in which its time is looked for."""
 
-_ISO = "%Y-%m-%d %H:%M:%S"
+_ZONE = r"(?: ?(Z|UTC|[+-]\d\d:?\d\d)(?![\d-]))?"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # 2026-11-23T17:00:00.123Z (backend), 2026-11-23 17:00:00.123 UTC (PostgreSQL), …+00:00 (NGINX access log)
-    (re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?"), _ISO),
+    # 2026-11-23T17:00:00.123Z (backend), 2026-11-23 17:00:00,123 (Python), 2026-11-23 17:00:00 +0530 (gunicorn)
+    (re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?" + _ZONE), ""),
     # 2026/11/23 17:00:00 (NGINX error log)
-    (re.compile(r"(\d{4}/\d\d/\d\d) (\d\d:\d\d:\d\d)()"), "%Y/%m/%d %H:%M:%S"),
+    (re.compile(r"(\d{4}/\d\d/\d\d) (\d\d:\d\d:\d\d)()" + _ZONE), "%Y/%m/%d %H:%M:%S"),
+    # 23/Nov/2026:17:00:00 +0000 (access logs)
+    (re.compile(r"(\d\d/[A-Z][a-z]{2}/\d{4}):(\d\d:\d\d:\d\d)()" + _ZONE), "%d/%b/%Y %H:%M:%S"),
     # 23 Nov 2026 17:00:00.123 (Redis)
-    (re.compile(r"(\d\d? [A-Z][a-z]{2} \d{4}) (\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?"), "%d %b %Y %H:%M:%S"),
+    (re.compile(r"(\d\d? [A-Z][a-z]{2} \d{4}) (\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?" + _ZONE), "%d %b %Y %H:%M:%S"),
 )
+_EPOCH = re.compile(r'"(?:ts|time|timestamp|@timestamp)": ?(\d{10}(?:\.\d+)?)\b')
+"""Caddy, zap, structlog: seconds since 1970 in JSON."""
 
 
 def parse_time(text: str) -> datetime | None:
@@ -34,20 +38,23 @@ def parse_time(text: str) -> datetime | None:
     for pattern, form in _PATTERNS:
         match = pattern.search(head)
         if match:
-            day, clock, fraction = match.groups()
+            day, clock, fraction, zone = match.groups()
             try:
-                at = _at(f"{day} {clock}", form)
+                at = _at(f"{day} {clock}", form, zone)
             except ValueError:
                 return None
             return at.replace(microsecond=int((fraction or "0")[:6].ljust(6, "0")))
-    return None
+    since_1970 = _EPOCH.search(head) if head[:1] == "{" else None
+    return datetime.fromtimestamp(float(since_1970[1]), UTC) if since_1970 else None
 
 
-def _at(text: str, form: str) -> datetime:
-    """The same as strptime, and for ISO 8601 ten times as fast."""
-    if form is _ISO:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
-    return datetime.strptime(text, form).replace(tzinfo=UTC)
+def _at(text: str, form: str, zone: str | None) -> datetime:
+    """The same as strptime, and for ISO 8601 (no *form*) ten times as fast."""
+    at = datetime.strptime(text, form) if form else datetime.fromisoformat(text)
+    if zone is None or zone in ("Z", "UTC"):
+        return at.replace(tzinfo=UTC)
+    hours, minutes = int(zone[:3]), int(zone[0] + zone[-2:])
+    return at.replace(tzinfo=UTC) - timedelta(hours=hours, minutes=minutes)
 
 
 def read_log_file(path: Path, *, service: str, replica: str, since: datetime, max_bytes: int) -> Iterator[LogLine]:

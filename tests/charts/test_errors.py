@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -47,6 +48,12 @@ class TestErrorShare:
         assert [round(bar.get_height(), 1) for group in axes.containers for bar in group] == [8.3, 16.7]
         assert axes.get_title() == "30 of 480 recent requests failed (6.2%)"
         assert [line.get_ydata()[0] for line in axes.get_lines()] == [5.0]
+
+    def test_lines_that_were_not_understood_are_told(self) -> None:
+        """What is not read may have failed as well."""
+        rows = replace(log(*FINE), lines=450, unread=50, example="?")
+        axes = charts.plot_error_share(rows, services(90), alert_ratio=0.05).axes[0]
+        assert axes.get_title() == "0 of 450 recent requests failed (0.0%); 50 lines not understood"
 
     def test_a_start_within_the_time_shown_is_marked(self) -> None:
         axes = charts.plot_error_share(log(*FINE), services(10), alert_ratio=0.05).axes[0]

@@ -14,11 +14,12 @@ from test_error_rate import CHECKS
 
 from flowrex_ops.checks import error_rate as checks
 from flowrex_ops.checks import failures
+from flowrex_ops.checks.attribution import attribute
 from flowrex_ops.checks.circumstances import Limits
 from flowrex_ops.model import Reading, Verdict, VerdictKind
 
 few = settings(max_examples=settings().max_examples // 2)
-"""Seven checks that each charge every request take their time."""
+"""Eight checks that each attribute every request take their time."""
 
 minutes = st.sampled_from([0.5, 1, 2.9, 3, 6, 10, 25, 60]).map(ago)
 statuses = st.sampled_from([101, 200, 201, 404, 429, 499, 500, 502, 503, 504])
@@ -94,13 +95,28 @@ def test_order_of_rows_does_not_matter(one: Reading[Any], two: Reading[Any], thr
 
 @few
 @given(maybe(proxied), maybe(logged), maybe(running))
-def test_every_failed_request_is_charged_exactly_once(
+def test_every_failed_request_is_attributed_exactly_once(
     one: Reading[Any], two: Reading[Any], three: Reading[Any]
 ) -> None:
-    """Charging neither loses a request nor counts it twice."""
+    """Nothing is lost and nothing counted twice; what has a cause that counts and what is unexplained are all that failed."""
     found = failures.failures(one, two)
-    charged = failures.charge(one, two, three, Limits()).rows
-    assert charged.drop(columns="cause").equals(found)
+    whole = attribute(one, two, three, Limits())
+    assert whole.rows.drop(columns="cause").equals(found)
+    counted = [whole.of(cause) for cause in set(whole.rows["cause"]) - {""} if whole.counts(whole.of(cause))]
+    explained = sum(int(part["requests"].sum()) for part in counted)
+    assert explained + int(whole.unexplained["requests"].sum()) == int(found["requests"].sum())
+
+
+@few
+@given(maybe(proxied), maybe(logged), maybe(running))
+def test_no_diagnosis_is_impossible_while_requests_fail(
+    one: Reading[Any], two: Reading[Any], three: Reading[Any]
+) -> None:
+    """More failures than noise, that are not over: something is confirmed, if only that they are unexplained."""
+    whole = attribute(one, two, three, Limits())
+    if whole.counts(whole.rows) and not whole.over_since(whole.rows):
+        ended = [part for _, part in whole.rows.groupby("cause") if whole.over_since(part)]
+        assert ended or any(verdict.confirmed for verdict in judge(one, two, three))
 
 
 @few

@@ -23,7 +23,8 @@ from examples_errors import (
 )
 
 from flowrex_ops.checks import error_rate as checks
-from flowrex_ops.checks import failures, responses
+from flowrex_ops.checks import responses
+from flowrex_ops.checks.attribution import attribute
 from flowrex_ops.checks.circumstances import Limits
 from flowrex_ops.model import Severity, Verdict, VerdictKind
 
@@ -37,6 +38,7 @@ CHECKS = (
     checks.check_single_replica,
     checks.check_single_route,
     checks.check_new_exception,
+    checks.check_unexplained_errors,
 )
 
 
@@ -250,8 +252,8 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         lambda: checks.check_traffic_flood(
             access(*fine(), clients={"10.0.0.1": 300}), errors(*on_all(9, **POOL)), services()
         ),
-        RULED_OUT,
-        "no 3 clients",
+        INCONCLUSIVE,
+        "all requests come from one address",
     ),
     "failures of an hour ago are over": (
         lambda: checks.check_single_route(
@@ -276,13 +278,13 @@ def test_example(example: str) -> None:
     assert words in verdict.reason
 
 
-class TestCharging:
-    def test_each_failed_request_is_charged_once(self) -> None:
+class TestAttribution:
+    def test_each_failed_request_has_one_cause(self) -> None:
         """A hanging replica, a bug on one route and a missing Redis at once: each has its own."""
         proxied = access(*fine(), proxy(7, 504))
         logged = errors(*on_all(10, **BUG), *on_all(5, **REDIS))
-        charged = failures.charge(proxied, logged, services(), Limits())
-        assert charged.rows.groupby("cause")["requests"].sum().to_dict() == {
+        found = attribute(proxied, logged, services(), Limits())
+        assert found.rows.groupby("cause")["requests"].sum().to_dict() == {
             "http.dependency-failing": 15,
             "http.single-route": 30,
             "http.upstream-unreachable": 7,
@@ -291,8 +293,8 @@ class TestCharging:
     def test_a_flood_takes_the_requests_that_found_no_connection_and_no_others(self) -> None:
         """PostgreSQL is not at fault then, and the bug beside it stays a bug."""
         proxied = access(*fine(), clients=FLOODERS | {f"c{n}": 8 for n in range(40)})
-        charged = failures.charge(proxied, errors(*on_all(9, **POOL), *on_all(4, **BUG)), services(), Limits())
-        assert charged.rows.groupby("cause")["requests"].sum().to_dict() == {
+        found = attribute(proxied, errors(*on_all(9, **POOL), *on_all(4, **BUG)), services(), Limits())
+        assert found.rows.groupby("cause")["requests"].sum().to_dict() == {
             "http.single-route": 12,
             "http.traffic-flood": 27,
         }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flowrex_ops.model import LogLine
 from flowrex_ops.sources.error_log import MOST_SIGNATURES, ErrorLog, read_errors
-from flowrex_ops.sources.tracebacks import understand
+from flowrex_ops.sources.tracebacks import parse_traceback
 
 NOW = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
 AT = NOW - timedelta(minutes=1)
@@ -197,7 +197,7 @@ class TestWhichRequest:
 )
 def test_dependency(last: str, expected: tuple[str, str]) -> None:
     """An exception of a client library that could not reach its server, not every exception of it."""
-    trouble = understand("unhandled exception", ["Traceback (most recent call last):", last])
+    trouble = parse_traceback("unhandled exception", ["Traceback (most recent call last):", last])
     assert (trouble.kind, trouble.dependency) == expected
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from requests import Response
 
-from flowrex_ops.stack.dockerlog import split_frames
+from flowrex_ops.errors import StackUnavailableError
+from flowrex_ops.stack.dockerlog import open_log, split_frames
 from flowrex_ops.stack.logfiles import parse_time, read_log_chunks, read_log_file
 from flowrex_ops.stack.logstream import newest_bytes, split_lines, whole_lines
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+HALF_PAST_SIX = datetime(2026, 11, 27, 6, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,13 @@ BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
         ('2026-11-23T17:00:00+00:00 10.0.0.1 "GET /"', datetime(2026, 11, 23, 17, tzinfo=UTC)),
         ("2026/11/23 17:00:00 [warn] 42#42: *1", datetime(2026, 11, 23, 17, tzinfo=UTC)),
         ("42:M 23 Nov 2026 17:00:00.123 * Ready", datetime(2026, 11, 23, 17, 0, 0, 123000, UTC)),
+        ('2026-11-27T12:00:00+05:30 192.0.2.7 "GET / HTTP/1.1" 200 1', HALF_PAST_SIX),
+        ("[2026-11-27 12:00:00 +0530] [9] [ERROR] x", HALF_PAST_SIX),
+        ('{"ts":"2026-11-27T12:00:00+05:30"}', HALF_PAST_SIX),
+        ('192.0.2.7 - - [27/Nov/2026:12:00:00 +0530] "GET / HTTP/1.1" 200 1', HALF_PAST_SIX),
+        ("2026-11-27 03:30:00,000 - app - ERROR - x", datetime(2026, 11, 27, 3, 30, tzinfo=UTC)),
+        ("2026-11-27 03:30:00 -0300 x", HALF_PAST_SIX),
+        ('{"level":"error","ts":1795761000.5,"msg":"x"}', HALF_PAST_SIX.replace(microsecond=500000)),
         ("2026-13-99T17:00:00Z nonsense", None),
         ('  File "main.py", line 3', None),
         ("", None),
@@ -120,6 +130,39 @@ def test_frames_of_the_engine(loads: list[bytes], size: int) -> None:
     cut = [framed[at : at + size] for at in range(0, len(framed), size)]
 
     assert b"".join(split_frames(cut)) == b"".join(loads)
+
+
+def frame(stream: int, load: bytes) -> bytes:
+    return bytes([stream, 0, 0, 0]) + len(load).to_bytes(4, "big") + load
+
+
+@pytest.mark.parametrize(("timestamps", "stamp"), [(True, b"2026-11-27T12:00:00.1Z "), (False, b"")])
+def test_a_long_line_is_put_together(timestamps: bool, stamp: bytes) -> None:
+    """The engine keeps it in pieces of 16 KB, each with a time of its own; stderr may have written in between."""
+    pieces = [(1, b"a" * 9), (2, b"other\n"), (1, b"b 2026" * 9), (1, b"c\n"), (1, b"next\n")]
+    framed = b"".join(frame(stream, stamp + load) for stream, load in pieces)
+    lines = b"".join(split_frames([framed], timestamps=timestamps)).splitlines()
+    assert lines == [stamp + b"other", stamp + b"a" * 9 + b"b 2026" * 9 + b"c", stamp + b"next"]
+
+
+class OfDriver:
+    """An engine's API whose container has a log driver that cannot be read, as the engine answers then."""
+
+    base_url, api_version, timeout = "http://engine", "1.41", 1
+
+    def inspect_container(self, _container: str) -> dict[str, object]:
+        return {"Name": "/desk_backend_1", "Config": {"Tty": False}, "HostConfig": {"LogConfig": {"Type": "none"}}}
+
+    def get(self, _url: str, **_given: object) -> Response:
+        answer = Response()
+        answer.status_code = 501
+        return answer
+
+
+def test_a_driver_that_gives_no_log_is_named() -> None:
+    """So is the setting to change."""
+    with pytest.raises(StackUnavailableError, match=r"'desk_backend_1'.*driver is 'none'.*logging.driver to 'local'"):
+        open_log(OfDriver(), "c0ffee", {})  # type: ignore[arg-type]  # as much of the engine's API as is asked
 
 
 def test_a_stream_without_frames_is_told() -> None:
