@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.options import JsonOption, ProjectOption, SettingsOption, echo_json
 
 if TYPE_CHECKING:
     from flowrex_ops.settings import Settings
@@ -27,8 +27,8 @@ class Row:
     detail: str
 
 
-def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
-    """Show every source: where its address was found, and whether it answers.
+def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: JsonOption = False) -> None:  # noqa: ARG001  # its callback uses it
+    """Show every source: where its address was found, and whether it answers. Exits 1 where none does.
 
     Settings come from --settings, $FLOWREX_OPS_SETTINGS or ./flowrex-ops.toml; single values from the environment
     (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
@@ -42,7 +42,7 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     script_seconds), backup (folder, binaries, seconds, services, probe_path), serve (host, port, token,
     tls_certificate, tls_key, jobs, queue_size, max_request_bytes, request_seconds, repeat_seconds, grace_seconds, state),
     redaction (values).
-    What is left out is discovered from the running compose project.
+    What is left out is discovered from the running compose project; 'flowrex-ops init' writes down what was found.
 
     Example: flowrex-ops doctor --json
     """
@@ -50,16 +50,18 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     from flowrex_ops.settings import find_file, load
     from flowrex_ops.sources.endpoints import discover
 
-    loaded = load(settings or None)
-    endpoints = discover(loaded)
+    endpoints = discover(load(settings or None))
+    loaded = endpoints.settings
     rows = _examine(loaded, endpoints)
     clean = Redactor(loaded.secret_values()).json([asdict(row) for row in rows])
     file = find_file(settings or None)
     if as_json:
         echo_json({"settings": str(file) if file else None, "platform": loaded.platform, "sources": clean})
-        return
-    typer.echo(f"settings: {file or 'none found; defaults and discovery'}")
-    _print(clean)
+    else:
+        typer.echo(f"settings: {file or 'none found; defaults and discovery'}")
+        _print(clean)
+    if not any(row.state == "answers" for row in rows if row.source not in ("stack", "logs")):
+        raise typer.Exit(1)
 
 
 def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:

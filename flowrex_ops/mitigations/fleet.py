@@ -12,7 +12,7 @@ import httpx
 from flowrex_ops.errors import MitigationRefusedError
 from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.waiting import wait_until
-from flowrex_ops.model import Replica, Target
+from flowrex_ops.model import Replica, Target, authority
 from flowrex_ops.sources.backend import read_load
 from flowrex_ops.sources.trust import trusted
 from flowrex_ops.stack import Stack
@@ -122,10 +122,10 @@ class Fleet:
     def address_inside(self, replica: Replica) -> str:
         """``host:port`` as NGINX reaches it: in the project's network, or on this machine."""
         if self.resolved_by_name and replica.addresses:
-            return f"{replica.addresses[0]}:{self.port}"
-        return "{}:{}".format(*replica.ports.get(self.port or 0, ("127.0.0.1", self.port)))
+            return authority(replica.addresses[0], self.port or 0)
+        return authority(*replica.ports.get(self.port or 0, ("127.0.0.1", self.port or 0)))
 
     def url(self, replica: Replica) -> str:
         """Where it answers from here; empty where it has no such port."""
-        place = replica.ports.get(self.port or 0)
-        return "http://{}:{}".format(*place) if place else ""
+        place = replica.reach(self.port) if self.port else None
+        return f"http://{authority(*place)}" if place else ""
