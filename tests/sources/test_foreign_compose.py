@@ -46,8 +46,13 @@ ONE = {"com.docker.compose.project": "one", "com.docker.compose.project.working_
 TWO = {"com.docker.compose.project": "two", "com.docker.compose.project.working_dir": "/srv/two"}
 
 
-@pytest.fixture(scope="module")
-def project(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, int]]:
+@pytest.fixture(scope="module", params=[("docker-compose",), ("docker", "compose")], ids="-".join)
+def project(
+    request: pytest.FixtureRequest, docker_engine: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path, int]]:
+    command: tuple[str, ...] = request.param
+    if subprocess.run([*command, "version"], capture_output=True, check=False).returncode:
+        pytest.skip(f"'{' '.join(command)}' is not installed")
     _require_base_image(print)
     for image in IMAGES:
         docker.from_env().images.get(BASE_IMAGE).tag(*image.rsplit(":", 1))
@@ -55,13 +60,13 @@ def project(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> It
     name = f"shop-{uuid.uuid4().hex[:8]}"
     (folder / "docker-compose.yml").write_text(FILE.replace("PORT:80", f"{port}:80"), encoding="utf-8")
     (folder / "store.secret").write_text("sesame\n", encoding="utf-8")
-    _compose(folder, "-p", name, "up", "-d")
+    _compose(command, folder, "-p", name, "up", "-d")
     yield name, folder, port
-    _compose(folder, "-p", name, "down", "-v")
+    _compose(command, folder, "-p", name, "down", "-v")
 
 
-def _compose(folder: Path, *arguments: str) -> None:
-    subprocess.run(["docker-compose", *arguments], cwd=folder, check=True, capture_output=True, timeout=120)
+def _compose(command: tuple[str, ...], folder: Path, *arguments: str) -> None:
+    subprocess.run([*command, *arguments], cwd=folder, check=True, capture_output=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
