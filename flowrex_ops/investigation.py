@@ -134,6 +134,8 @@ class Investigation:
             self._finder.urls,
             default_pool_size=self.settings.backend.pool_size,
             missing=f"backend is {endpoints.origins.get('backend', 'not configured')}",
+            health_path=self.settings.backend.health_path,
+            guessed="backend" in endpoints.guessed,
             **bounds,
         )
         service = self.settings.backend.service
@@ -175,6 +177,7 @@ class Investigation:
             self.settings.front_door.path,
             limit_seconds=limits.reading_seconds,
             missing=f"the front door is {endpoints.origins.get('front door', 'not configured')}",
+            tls=endpoints.tls,
         )
         self.sentry = SentrySource(self.settings.sentry, **bounds)
         self.status_pages = StatusPagesSource(self.settings.status_pages, **bounds)

@@ -97,19 +97,26 @@ class RedisSettings(_Section):
 
 
 class BackendSettings(_Section):
-    """The backend's service name, the port it listens on, and (where not discovered) its replicas' base URLs."""
+    """The backend's service name, the port it listens on, and (where not discovered) its replicas' base URLs.
+
+    ``health_path`` answers 2xx where a replica is ready; without it the first of the usual ones that exists is asked.
+    """
 
     service: str = "backend"
     port: int = Field(default=8000, ge=1, le=65535)
     urls: tuple[str, ...] = ()
+    health_path: str = Field(default="", pattern="^(/|$)")
     pool_size: int | None = Field(default=None, ge=1)
 
 
 class FrontDoorSettings(_Section):
-    """Where users come in; without ``url`` the published ``port`` of ``service`` is asked. ``path`` must answer 200."""
+    """Where users come in; without ``url`` the published ``port`` of ``service`` is asked.
+
+    ``path`` answers without a server's error where users are served; without it the first of the usual ones that exists is asked.
+    """
 
     url: str = ""
-    path: str = "/health/ready"
+    path: str = Field(default="", pattern="^(/|$)")
     service: str = "nginx"
     port: int = Field(default=80, ge=1, le=65535)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from flowrex_ops.checks import impact
 from flowrex_ops.checks import sessions as s
 from flowrex_ops.checks.pools import summarise_pools
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out
@@ -16,8 +17,6 @@ Frame = Reading[pd.DataFrame]
 
 FULL_SHARE = 0.5
 """A pool counts as full when it was so in at least this share of the samples: bursts are not saturation."""
-ROOMY_SHARE = 0.5
-"""A pool with less than this share taken has room: what holds its connections does not hurt users yet."""
 
 
 @judges("db.unreachable")
@@ -201,12 +200,7 @@ def _judge_full(
 
 
 def _grade(pools: Frame | None) -> Severity:
-    """P2 while every pool still has half of its connections to give; P1 once one has not, or when that cannot be read."""
-    if pools is None or missing(pools):
-        return Severity.P1
-    summary = summarise_pools(pools.require())
-    spare = summary["in_use"].lt(summary["maximum"] * ROOMY_SHARE) & summary["answered"].astype(bool)
-    return Severity.P2 if len(summary) and bool(spare.all()) else Severity.P1
+    return impact.of_pools(pools)
 
 
 def _nothing_found(cause: str, sessions: Frame, reason: str, others: pd.DataFrame) -> Verdict:

@@ -12,6 +12,7 @@ from datetime import timedelta
 import pandas as pd
 
 from flowrex_ops.checks import memory as m
+from flowrex_ops.checks.columns import blank, untold, whole
 from flowrex_ops.checks.redis_memory import (
     check_redis_evicting,
     check_redis_fragmentation,
@@ -21,6 +22,7 @@ from flowrex_ops.checks.redis_memory import (
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.sources.host import HostMemory
+from flowrex_ops.sources.services import REPLICA_COLUMNS
 
 __all__ = [
     "check_container_limit",
@@ -122,31 +124,47 @@ def check_oom_killed(services: Frame, kills: Frame, *, recent_minutes: float = 3
     cause = "memory.oom-killed"
     if missing(services):
         return inconclusive(cause, services)
-    table = services.require()
+    inside = _killed_inside(kills)
+    rows, severity = killed_replicas(services, inside, recent_minutes=recent_minutes)
+    if rows.empty:
+        return _no_kill(services, kills, inside, recent_minutes)
+    evidence = [_kill_evidence(row, inside) for _, row in rows.iterrows()]
+    title = f"The kernel killed {_listed(rows['name'])} for want of memory"
+    return confirmed(cause, f"{title}: {evidence[0].value}", evidence, severity=severity, title=title)
+
+
+def killed_replicas(
+    services: Frame, inside: Collection[str] = (), *, recent_minutes: float = 30.0
+) -> tuple[pd.DataFrame, Severity]:
+    """Replicas that the kernel killed lately, or that are gone since, and how severe that is; *inside* by their own cgroups."""
+    table = whole(services.require(), REPLICA_COLUMNS)
     earliest = pd.Timestamp(services.taken_at) - timedelta(minutes=recent_minutes)
     lately = pd.to_datetime(table["started_at"], utc=True) >= earliest
-    marked = table["oom_killed"].fillna(value=False).astype(bool)
-    inside = _killed_inside(kills)
+    marked = table["oom_killed"].eq(True)  # noqa: FBT003  # a comparison: what is not told is no kill
     hit = table[
         (marked & (table["state"].isin(_GONE) | (lately & table["restarts"].gt(0))))
         | (lately & table["name"].isin(list(inside)))
     ]
-    if hit.empty:
-        old = table[marked | table["name"].isin(list(inside))]
-        past = f"; {_listed(old['name'])} was, longer ago" if len(old) else ""
-        if missing(kills):
-            return inconclusive(cause, kills)
-        return ruled_out(
-            cause, f"none of {len(table)} replicas was killed in the last {recent_minutes:g} minutes{past}"
-        )
     rows = hit.sort_values("name").drop_duplicates("name")
-    evidence = [_kill_evidence(row, inside) for _, row in rows.iterrows()]
-    share = max(
-        len(part) / max(1, int(table["service"].eq(service).sum())) for service, part in rows.groupby("service")
-    )
-    title = f"The kernel killed {_listed(rows['name'])} for want of memory"
-    severity = Severity.P1 if share >= MOST or rows["state"].isin(_GONE).any() else Severity.P2
-    return confirmed(cause, f"{title}: {evidence[0].value}", evidence, severity=severity, title=title)
+    shares = [len(part) / max(1, int(table["service"].eq(name).sum())) for name, part in rows.groupby("service")]
+    worst = max(shares, default=0.0) >= MOST or rows["state"].isin(_GONE).any()
+    return rows, Severity.P1 if worst else Severity.P2
+
+
+def _no_kill(services: Frame, kills: Frame, inside: Collection[str], recent_minutes: float) -> Verdict:
+    cause = "memory.oom-killed"
+    table = whole(services.require(), REPLICA_COLUMNS)
+    if missing(kills):
+        return inconclusive(cause, kills)
+    if table.empty or untold(table, "name", "state", "oom_killed") or blank(table, "started_at"):
+        return undecided(cause, "the stack does not tell of every replica how it ended and when it started")
+    unread = kills.require()
+    unread = unread[unread["oom_kills"].isna()] if "oom_kills" in unread else unread
+    if len(unread):
+        return undecided(cause, f"{_listed(unread['replica'])}: {unread['error'].iloc[0]}")
+    old = table[table["oom_killed"].astype(bool) | table["name"].isin(list(inside))]
+    past = f"; {_listed(old['name'])} was, longer ago" if len(old) else ""
+    return ruled_out(cause, f"none of {len(table)} replicas was killed in the last {recent_minutes:g} minutes{past}")
 
 
 @judges("memory.host-pressure")

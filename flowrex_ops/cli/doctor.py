@@ -33,7 +33,7 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
     Settings come from --settings, $FLOWREX_OPS_SETTINGS or ./flowrex-ops.toml; single values from the environment
     (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
     project, socket, docker_host, may_be_absent, version_variable), postgres (dsn, admin_dsn, reserve_dsn, service,
-    application_role), redis (url, service), backend (service, port, urls, pool_size), front_door (url, path, service,
+    application_role), redis (url, service), backend (service, port, urls, health_path, pool_size), front_door (url, path, service,
     port), tls (endpoints, ca_file, warn_days, service, port), certbot (service, program, server, webroot, seconds), broker (url, token, account), proxy (service, port,
     program, configuration, control, control_inside, websocket_url, websocket_path), prometheus (url, service, port),
     sentry (url, organization, project, token), grafana (url, token, dashboard_uid, tags), status_pages (name = url), contacts (role = contact),
@@ -77,7 +77,13 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
     limits = settings.limits
     bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
     postgres = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
-    backend = BackendSource(lambda: endpoints.backends, missing=endpoints.origins.get("backend", ""), **bounds)
+    backend = BackendSource(
+        lambda: endpoints.backends,
+        missing=endpoints.origins.get("backend", ""),
+        health_path=settings.backend.health_path,
+        guessed="backend" in endpoints.guessed,
+        **bounds,
+    )
     redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
     tls = TlsSource(endpoints.tls, ca_file=settings.tls.ca_file, missing=endpoints.origins.get("tls", ""), **bounds)
     prometheus = PrometheusSource(endpoints.prometheus_url, missing=endpoints.origins.get("prometheus", ""), **bounds)
@@ -110,9 +116,17 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
 
 
 def _row(source: str, origin: str, reading: Any, tell: Callable[[Any], str]) -> Row:
-    if reading.available:
+    if reading.available and not _silent(reading.value):
         return Row(source, origin, "answers", tell(reading.require()))
+    if reading.available:
+        return Row(source, origin, "unreachable", tell(reading.require()))
     return Row(source, origin, "unreachable", str(reading.error))
+
+
+def _silent(value: Any) -> bool:
+    """Whether it is a table of those that were asked, and each gave an error."""
+    errors = getattr(value, "get", lambda _name: None)("error")
+    return errors is not None and len(errors) > 0 and all(isinstance(error, str) and error for error in errors)
 
 
 def _postgres(limits: Any) -> str:
@@ -121,8 +135,12 @@ def _postgres(limits: Any) -> str:
 
 
 def _backend(readiness: Any) -> str:
-    ready = readiness["status"].eq(200).sum()
-    return f"{ready} of {len(readiness)} replicas ready"
+    from flowrex_ops.checks.health import judge_answer
+
+    judged = [judge_answer(row) for row in readiness.to_dict("records")]
+    ready = sum(one is True for one, _ in judged)
+    others = "; ".join(sorted({says for one, says in judged if one is not True}))
+    return f"{ready} of {len(readiness)} replicas ready" + (f"; {others}" if others else "")
 
 
 def _prometheus(targets: Any) -> str:

@@ -1,4 +1,4 @@
-"""The backend's replicas, asked over HTTP: pool gauges and trade counters from ``/metrics``, readiness from ``/health/ready``."""
+"""The backend's replicas, asked over HTTP: pool gauges and trade counters from ``/metrics``, readiness from whatever tells it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.sources.health import ask_health
 from flowrex_ops.sources.reading import Source, reads
 from flowrex_ops.sources.trust import trusted
 
@@ -35,6 +36,7 @@ WEBSOCKET_METRICS = {
 }
 LOAD_METRICS = {"flowrex_http_requests_in_progress": "requests", "flowrex_websocket_connections": "websockets"}
 WEBSOCKET_COLUMNS = ["at", "replica", "error", *WEBSOCKET_METRICS.values()]
+READINESS_COLUMNS = ["replica", "path", "status", "seconds", "error", "refused"]
 POOL_COLUMNS = ["at", "replica", "error", *POOL_METRICS.values()]
 
 
@@ -55,8 +57,12 @@ class BackendSource(Source):
         limit_rows: int,
         default_pool_size: int | None = None,
         missing: str = "",
+        health_path: str = "",
+        guessed: bool = False,
     ) -> None:
         super().__init__(limit_seconds=limit_seconds, limit_rows=limit_rows)
+        self._health_path = health_path
+        self._guessed = guessed
         self._find_replicas = find_replicas
         self._default_pool_size = default_pool_size
         self._missing = missing
@@ -97,9 +103,21 @@ class BackendSource(Source):
 
     @reads("readiness")
     def get_readiness(self) -> pd.DataFrame:
-        """One row a replica: replica, status (HTTP status or None), seconds, error."""
-        rows = self._ask_all("/health/ready", lambda response: {"status": response.status_code})
-        return pd.DataFrame(rows, columns=["replica", "status", "seconds", "error"])
+        """One row a replica, columns ``READINESS_COLUMNS``: the HTTP status at ``path``, or None and an error.
+
+        ``refused`` says that nobody listens there; it is missing where the port is only the usual one, and may be wrong.
+        """
+        return pd.DataFrame(self._each(self._ask_health), columns=READINESS_COLUMNS)
+
+    def _ask_health(self, replica: str, url: str) -> dict[str, Any]:
+        started = time.monotonic()
+        found = ask_health(url, self._health_path, timeout_seconds=self.limit_seconds * 0.7)
+        refused: bool | None = found.refused
+        error = f"{url} gave {found.error}" if found.error else None
+        if found.refused and self._guessed:
+            refused, error = None, f"nobody listens at {url}, whose port is a guess; set backend.port"
+        seconds = time.monotonic() - started
+        return dict(zip(READINESS_COLUMNS, (replica, found.path, found.status, seconds, error, refused), strict=True))
 
     def _sample_trades(self) -> list[dict[str, Any]]:
         at = datetime.now(UTC)
@@ -131,6 +149,10 @@ class BackendSource(Source):
         return rows
 
     def _ask_all(self, path: str, read: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+        return self._each(lambda replica, url: self._ask(replica, url + path, read))
+
+    def _each(self, ask: Callable[[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
+        """*ask* all replicas at once, by name and base URL."""
         replicas = self._find_replicas()
         if not replicas:
             raise SourceUnavailableError(
@@ -138,7 +160,7 @@ class BackendSource(Source):
                 or "no backend replica is configured or was discovered; set backend.urls or run 'flowrex-ops doctor'"
             )
         with ThreadPoolExecutor(max_workers=min(16, len(replicas))) as pool:
-            return list(pool.map(lambda item: self._ask(item[0], item[1] + path, read), replicas.items()))
+            return list(pool.map(lambda item: ask(*item), replicas.items()))
 
     def _ask(self, replica: str, url: str, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         import httpx

@@ -41,6 +41,8 @@ class Endpoints:
     replicas: Sequence[Replica] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     project: str = ""
+    guessed: frozenset[str] = frozenset()
+    """Parts whose port nothing tells, so that it is only the usual one."""
     settings: Settings = field(default_factory=Settings.model_construct)
     """Those given, with the services and ports that were found where they name none."""
 
@@ -87,6 +89,7 @@ def discover(settings: Settings) -> Endpoints:
         origins=found.origins,
         project=getattr(stack, "project", "") if error is None else "",
         settings=parts.settings,
+        guessed=parts.guessed,
     )
 
 

@@ -222,7 +222,7 @@ def _server(settings: Settings, endpoints: Endpoints, login: Login) -> Replica |
     host, port = login.address
     local = "127.0.0.1" if host == "localhost" else host
     for replica in replicas:
-        inside = listening_port(replica, POSTGRES, POSTGRES_PORT)
+        inside = listening_port(replica, POSTGRES, POSTGRES_PORT) or POSTGRES_PORT
         if replica.ports.get(inside) == (local, port) or (local in replica.addresses and port == inside):
             return replica
     return None

@@ -98,6 +98,7 @@ _BACKEND_NAMES = re.compile(r"\b(backend|api|app|web|server|application|django|f
 _BACKEND_PORTS = re.compile(
     r"(?:--port[ =]|-p[ =])(\d{2,5})\b|(?:--bind[ =]|-b[ =]?|runserver )(?:\S*?:)?(\d{2,5})\b|--http[ =:](?:\S*?:)?(\d{2,5})\b"
 )
+_UPSTREAM = r"(?<![\w.-]){}(?::(\d+)|;|\s)"
 _PORT_VARIABLES = ("UVICORN_PORT", "PORT", "APP_PORT", "HTTP_PORT", "SERVER_PORT")
 
 
@@ -144,11 +145,12 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """*settings* with what was found, the port of each part, and why a part was, or was not, found."""
+    """*settings* with what was found, the port of each part, why a part was, or was not, found, and whose port is a guess."""
 
     settings: Settings
     ports: Mapping[str, int]
     why: Mapping[str, str]
+    guessed: frozenset[str] = frozenset()
 
 
 def find_parts(settings: Settings, stack: Stack, replicas: Sequence[Replica]) -> Parts:
@@ -168,7 +170,8 @@ def find_parts(settings: Settings, stack: Stack, replicas: Sequence[Replica]) ->
         return [name for name in names if published(services.all[name])]
 
     def upstreams(names: Sequence[str]) -> Sequence[str]:
-        return _upstreams(stack, services.all.get(found[PROXY].service), names)
+        text = _proxy_configuration(stack, services.all.get(found[PROXY].service))
+        return [name for name in names if re.search(_UPSTREAM.format(re.escape(name)), text)]
 
     narrowed = {POSTGRES: users, REDIS: users, PROXY: seen_outside, PROMETHEUS: seen_outside}
     for part, prefer in narrowed.items():
@@ -176,24 +179,31 @@ def find_parts(settings: Settings, stack: Stack, replicas: Sequence[Replica]) ->
             found[part] = services.find(part, named[part].service, prefer)
     if BACKEND not in found:
         found[BACKEND] = services.find_backend(named[BACKEND].service, upstreams)
-    ports = {}
+    ports, guessed = {}, set()
     for part, one in found.items():
         usual = getattr(named[part], "port", None) or SIGNS[part].port
         replica = services.all.get(one.service)
-        ports[part] = listening_port(replica, part, usual) if replica else usual
+        told = usual if "port" in named[part].model_fields_set else None
+        told = told or (listening_port(replica, part, usual) if replica else None)
+        if told is None and replica and part == BACKEND:
+            text = _proxy_configuration(stack, services.all.get(found[PROXY].service))
+            upstream = re.search(_UPSTREAM.format(re.escape(one.service)), text)
+            told = int(upstream[1]) if upstream and upstream[1] else None
+        ports[part] = told or usual
+        if told is None:
+            guessed.add(part)
     resolved = with_services(settings, {part: one.service for part, one in found.items()}, ports)
-    return Parts(resolved, ports, {part: one.why for part, one in found.items()})
+    return Parts(resolved, ports, {part: one.why for part, one in found.items()}, frozenset(guessed))
 
 
-def _upstreams(stack: Stack, proxy: Replica | None, names: Sequence[str]) -> Sequence[str]:
-    """Those of *names* that the proxy's own configuration speaks of; none where it cannot be read."""
+def _proxy_configuration(stack: Stack, proxy: Replica | None) -> str:
+    """As NGINX has it; empty where it cannot be read."""
     if proxy is None or not proxy.running:
-        return []
+        return ""
     try:
-        text = stack.execute(proxy, ["nginx", "-T"], timeout_seconds=2.0).stdout
+        return stack.execute(proxy, ["nginx", "-T"], timeout_seconds=2.0).stdout
     except SourceUnavailableError:
-        return []
-    return [name for name in names if re.search(rf"(?<![\w.-]){re.escape(name)}(:\d+|;|\s)", text)]
+        return ""
 
 
 def _best(signs: Mapping[str, Mapping[str, int]], part: str, prefer: Narrow) -> Found:
@@ -270,8 +280,8 @@ def published(replica: Replica) -> bool:
     return any(host not in replica.addresses for host, _ in replica.ports.values())
 
 
-def listening_port(replica: Replica, part: str, default: int) -> int:
-    """The port that *part* listens on: by its command or its variables, the only one it EXPOSEs, else the usual one."""
+def listening_port(replica: Replica, part: str, usual: int) -> int | None:
+    """The port that *part* listens on, by its command, its variables, or what it EXPOSEs; None where nothing tells."""
     made = replica.definition
     pattern = _BACKEND_PORTS if part == BACKEND else re.compile(SIGNS[part].port_words)
     told = pattern.search(made.command)
@@ -283,7 +293,9 @@ def listening_port(replica: Replica, part: str, default: int) -> int:
     given = next((made.environment[name] for name in names if made.environment.get(name, "").isdigit()), "")
     if given and part in (BACKEND, POSTGRES, REDIS):
         return int(given)
-    return default if default in replica.ports or len(replica.ports) != 1 else next(iter(replica.ports))
+    if usual in replica.ports or part != BACKEND:
+        return usual if usual in replica.ports or len(replica.ports) != 1 else next(iter(replica.ports))
+    return next(iter(replica.ports)) if len(replica.ports) == 1 else None
 
 
 def with_services(settings: Settings, services: Mapping[str, str], ports: Mapping[str, int]) -> Settings:

@@ -157,11 +157,11 @@ def test_settings_win() -> None:
         ("python manage.py runserver 0.0.0.0:8123", {}, 8123),
         ("gunicorn app:app", {"GUNICORN_CMD_ARGS": "--bind=0.0.0.0:8002 --workers=3"}, 8002),
         ("python -m app", {"PORT": "3000"}, 3000),
-        ("python -m app", {}, 8000),
+        ("python -m app", {}, None),
     ],
 )
-def test_port_of_a_backend(command: str, variables: dict[str, str], port: int) -> None:
-    """By its command, else its variables, else the usual one."""
+def test_port_of_a_backend(command: str, variables: dict[str, str], port: int | None) -> None:
+    """By its command, else its variables; otherwise nothing tells."""
     assert listening_port(service("app", "a", command, None, (), **variables), "backend", 8000) == port
 
 
