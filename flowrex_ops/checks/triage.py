@@ -72,7 +72,8 @@ def check_unhealthy(
     open_questions = [f"{row.replica}: {row.says}" for row in judged.itertuples() if row.ready is not True]
     open_questions += [f"front door: {said}"] if door is None else []
     open_questions += [] if len(judged) else ["no running replica of the backend was asked"]
-    if untold(_expected(services, may_be_absent), "service", "name", "state", "health"):
+    expected = _expected(services, may_be_absent)
+    if expected.empty or untold(expected, "service", "name", "state", "health"):
         open_questions.append("the stack does not tell the health of every replica")
     if open_questions:
         return undecided(cause, open_questions[0])
