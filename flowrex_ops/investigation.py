@@ -136,6 +136,7 @@ class Investigation:
             missing=f"backend is {endpoints.origins.get('backend', 'not configured')}",
             health_path=self.settings.backend.health_path,
             guessed="backend" in endpoints.guessed,
+            metrics=self.settings.metrics,
             **bounds,
         )
         service = self.settings.backend.service

@@ -36,6 +36,9 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
     application_role), redis (url, service), backend (service, port, urls, health_path, pool_size), front_door (url, path, service,
     port), tls (endpoints, ca_file, warn_days, service, port), certbot (service, program, server, webroot, seconds), broker (url, token, account), proxy (service, port,
     program, configuration, control, control_inside, websocket_url, websocket_path), prometheus (url, service, port),
+    metrics (pool_in_use, pool_open, pool_idle, pool_maximum, pool_base, pool_overflow, pool_waiting, pool_requests,
+    pool_queued, pool_errors, pool_wait_seconds, pool_wait_ms, websocket_connections, websocket_messages,
+    websocket_closed, websocket_memory_bytes, load_requests),
     sentry (url, organization, project, token), grafana (url, token, dashboard_uid, tags), status_pages (name = url), contacts (role = contact),
     notify (urls, default, seconds, attempts, retry_seconds), limits
     (reading_seconds, log_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), rollback (script,
