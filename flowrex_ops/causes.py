@@ -548,6 +548,20 @@ _MEMORY = (
         ),
     ),
     Cause(
+        "memory.unexplained-growth",
+        "A replica's memory rises, and nothing explains it",
+        "It would reach its limit soon if it goes on like this, though it does not rise all the time as a leak does.",
+        Severity.P2,
+        455,
+        (
+            _command(
+                "flowrex-ops run memory_usage -p sample_seconds=60",
+                "look longer: a leak, a report, or a cache that fills",
+            ),
+            NextStep("person", "owner of the last deploy", "did it begin with a new version? then roll back"),
+        ),
+    ),
+    Cause(
         "memory.redis-evicting",
         "Redis is full and throws keys away",
         "Its policy keeps it below maxmemory by deleting keys that somebody may still want, sessions too.",

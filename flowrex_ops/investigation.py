@@ -60,7 +60,6 @@ class Investigation:
     def __init__(
         self,
         runbook: str,
-        settings: Settings,
         endpoints: Endpoints,
         *,
         since: str,
@@ -69,7 +68,7 @@ class Investigation:
         notebook: Notebook,
     ) -> None:
         self.runbook = runbook
-        self.settings = settings
+        self.settings = endpoints.settings  # with the services that were found
         self.endpoints = endpoints
         self.since = parse_duration(since)
         self.approval = approval
@@ -111,9 +110,7 @@ class Investigation:
         hashes = dict(split_approval(item) for item in approve)
         approval = Approval(hashes, operator, ask=partial(_ask, notebook) if notebook.live else None)
         ledger = Ledger.find(loaded.outputs, incident_id, runbook, Redactor(loaded.secret_values()))
-        investigation = cls(
-            runbook, loaded, discover(loaded), since=since, approval=approval, ledger=ledger, notebook=notebook
-        )
+        investigation = cls(runbook, discover(loaded), since=since, approval=approval, ledger=ledger, notebook=notebook)
         investigation._show_opening()
         return investigation
 
@@ -121,9 +118,7 @@ class Investigation:
     def for_readings(cls, name: str, settings: Settings) -> Investigation:
         """One that reads and shows nothing, for what is no notebook; close its ``database`` afterwards."""
         ledger = Ledger(settings.outputs, None, name, Redactor(settings.secret_values()), sealed_by_runner=True)
-        return cls(
-            name, settings, discover(settings), since="30m", approval=Approval({}), ledger=ledger, notebook=Notebook()
-        )
+        return cls(name, discover(settings), since="30m", approval=Approval({}), ledger=ledger, notebook=Notebook())
 
     def _open_sources(self) -> None:
         limits, endpoints = self.settings.limits, self.endpoints
@@ -139,6 +134,9 @@ class Investigation:
             self._finder.urls,
             default_pool_size=self.settings.backend.pool_size,
             missing=f"backend is {endpoints.origins.get('backend', 'not configured')}",
+            health_path=self.settings.backend.health_path,
+            guessed="backend" in endpoints.guessed,
+            metrics=self.settings.metrics,
             **bounds,
         )
         service = self.settings.backend.service
@@ -181,6 +179,7 @@ class Investigation:
             self.settings.front_door.path,
             limit_seconds=limits.reading_seconds,
             missing=f"the front door is {endpoints.origins.get('front door', 'not configured')}",
+            tls=endpoints.tls,
         )
         self.sentry = SentrySource(self.settings.sentry, **bounds)
         self.status_pages = StatusPagesSource(self.settings.status_pages, **bounds)

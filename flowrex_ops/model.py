@@ -205,6 +205,20 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Definition:
+    """What a replica was made from, as far as the stack tells: it says which part a service plays, whatever its name.
+
+    ``environment`` and ``command`` may hold passwords, so neither shows in a ``repr``.
+    """
+
+    image: str = ""
+    command: str = field(default="", repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    labels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    hostnames: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Replica:
     """One running (or not running) instance of a service.
 
@@ -226,11 +240,17 @@ class Replica:
     ports: Mapping[int, tuple[str, int]] = field(default_factory=dict)
     oom_killed: bool = False
     created_at: datetime | None = None
+    definition: Definition = Definition()
 
     @property
     def running(self) -> bool:
         """Whether its process exists."""
         return self.state == "running"
+
+    def reach(self, port: int) -> tuple[str, int] | None:
+        """Where its *port* can be reached from here: published, else at its own address, though no image EXPOSEs it."""
+        own = (self.addresses[0], port) if self.addresses else None
+        return self.ports.get(port, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +296,11 @@ class LogLine:
     replica: str
     text: str
     at: datetime | None = None
+
+
+def authority(host: str, port: int) -> str:
+    """``host:port`` as it stands in a URL: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def worst(severities: Sequence[Severity]) -> Severity | None:

@@ -97,19 +97,26 @@ class RedisSettings(_Section):
 
 
 class BackendSettings(_Section):
-    """The backend's service name, the port it listens on, and (where not discovered) its replicas' base URLs."""
+    """The backend's service name, the port it listens on, and (where not discovered) its replicas' base URLs.
+
+    ``health_path`` answers 2xx where a replica is ready; without it the first of the usual ones that exists is asked.
+    """
 
     service: str = "backend"
     port: int = Field(default=8000, ge=1, le=65535)
     urls: tuple[str, ...] = ()
+    health_path: str = Field(default="", pattern="^(/|$)")
     pool_size: int | None = Field(default=None, ge=1)
 
 
 class FrontDoorSettings(_Section):
-    """Where users come in; without ``url`` the published ``port`` of ``service`` is asked. ``path`` must answer 200."""
+    """Where users come in; without ``url`` the published ``port`` of ``service`` is asked.
+
+    ``path`` answers without a server's error where users are served; without it the first of the usual ones that exists is asked.
+    """
 
     url: str = ""
-    path: str = "/health/ready"
+    path: str = Field(default="", pattern="^(/|$)")
     service: str = "nginx"
     port: int = Field(default=80, ge=1, le=65535)
 
@@ -238,6 +245,112 @@ class PrometheusSettings(_Section):
     port: int = Field(default=9090, ge=1, le=65535)
 
 
+class MetricsSettings(_Section):
+    """What the numbers on the backend's ``/metrics`` are called, by what they mean; the first name that is there counts.
+
+    The defaults are ours, those of psycopg_pool's, SQLAlchemy's and asyncpg's collectors, OpenTelemetry's, and those of
+    prometheus-fastapi-instrumentator and starlette-exporter. SQLAlchemy's size is without its overflow, so that the most
+    a pool may have (``pool_maximum``) is ``pool_base`` and ``pool_overflow`` together.
+    """
+
+    pool_in_use: tuple[str, ...] = (
+        "flowrex_database_connections",
+        "sqlalchemy_pool_checked_out",
+        "sqlalchemy_pool_checkedout",
+        "sqlalchemy_pool_checked_out_connections",
+        "db_pool_checked_out",
+        "db_pool_checkedout",
+        "db_pool_connections_in_use",
+        "db_pool_in_use",
+        "db_pool_used",
+        "asyncpg_pool_in_use",
+        'db_client_connections_usage{state="used"}',
+        'db_client_connection_count{state="used"}',
+    )
+    pool_open: tuple[str, ...] = ("psycopg_pool_pool_size", "psycopg_pool_size", "asyncpg_pool_size", "aiopg_pool_size")
+    pool_idle: tuple[str, ...] = (
+        "psycopg_pool_pool_available",
+        "psycopg_pool_available",
+        "asyncpg_pool_idle",
+        "asyncpg_pool_idle_size",
+        "asyncpg_pool_free",
+        "aiopg_pool_freesize",
+    )
+    pool_maximum: tuple[str, ...] = (
+        "flowrex_database_connections_max",
+        "psycopg_pool_pool_max",
+        "psycopg_pool_max",
+        "asyncpg_pool_max_size",
+        "aiopg_pool_maxsize",
+        "db_pool_max",
+        "db_pool_max_size",
+        "db_pool_connections_max",
+        "db_client_connections_max",
+        "db_client_connection_max",
+    )
+    pool_base: tuple[str, ...] = ("sqlalchemy_pool_size", "db_pool_size")
+    pool_overflow: tuple[str, ...] = ("sqlalchemy_pool_max_overflow", "db_pool_max_overflow")
+    pool_waiting: tuple[str, ...] = (
+        "flowrex_database_pool_waiting",
+        "psycopg_pool_requests_waiting",
+        "db_pool_waiting",
+        "db_client_connections_pending_requests",
+        "db_client_connection_pending_requests",
+    )
+    pool_requests: tuple[str, ...] = ("flowrex_database_pool_requests_total", "psycopg_pool_requests_num")
+    pool_queued: tuple[str, ...] = ("flowrex_database_pool_queued_total", "psycopg_pool_requests_queued")
+    pool_errors: tuple[str, ...] = (
+        "flowrex_database_pool_errors_total",
+        "psycopg_pool_requests_errors",
+        "db_client_connections_timeouts_total",
+        "db_client_connection_timeouts_total",
+    )
+    pool_wait_seconds: tuple[str, ...] = ("flowrex_database_pool_wait_seconds_total",)
+    pool_wait_ms: tuple[str, ...] = ("psycopg_pool_requests_wait_ms",)
+    websocket_connections: tuple[str, ...] = (
+        "flowrex_websocket_connections",
+        "websocket_connections",
+        "websocket_connections_active",
+        "websocket_active_connections",
+        "active_websocket_connections",
+        "websockets_active",
+        "websocket_clients",
+        "ws_connections",
+        "ws_connections_active",
+        "ws_active_connections",
+    )
+    websocket_messages: tuple[str, ...] = (
+        "flowrex_websocket_messages_total",
+        "websocket_messages_total",
+        "websocket_messages_sent_total",
+        "ws_messages_total",
+        "ws_messages_sent_total",
+    )
+    websocket_closed: tuple[str, ...] = (
+        "flowrex_websocket_closed_total",
+        "websocket_closed_total",
+        "websocket_disconnects_total",
+        "websocket_disconnections_total",
+        "ws_disconnects_total",
+    )
+    websocket_memory_bytes: tuple[str, ...] = ("process_resident_memory_bytes",)
+    load_requests: tuple[str, ...] = (
+        "flowrex_http_requests_in_progress",
+        "http_requests_inprogress",
+        "http_requests_in_progress",
+        "starlette_requests_in_progress",
+        "fastapi_requests_in_progress",
+        "http_server_active_requests",
+    )
+
+    def of(self, part: str) -> dict[str, tuple[str, ...]]:
+        """Names by meaning, of one *part* such as ``pool``."""
+        head = f"{part}_"
+        return {
+            name.removeprefix(head): getattr(self, name) for name in type(self).model_fields if name.startswith(head)
+        }
+
+
 class LimitSettings(_Section):
     """The bounds of every reading (seconds, rows) and of a run (seconds).
 
@@ -337,6 +450,7 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     proxy: ProxySettings = ProxySettings()
     prometheus: PrometheusSettings = PrometheusSettings()
+    metrics: MetricsSettings = MetricsSettings()
     sentry: SentrySettings = SentrySettings()
     grafana: GrafanaSettings = GrafanaSettings()
     notify: NotifySettings = NotifySettings()

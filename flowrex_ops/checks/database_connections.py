@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from flowrex_ops.checks import impact
 from flowrex_ops.checks import sessions as s
 from flowrex_ops.checks.pools import summarise_pools
-from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out
+from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.sources.postgres import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES, ConnectionLimits
 
@@ -16,8 +17,6 @@ Frame = Reading[pd.DataFrame]
 
 FULL_SHARE = 0.5
 """A pool counts as full when it was so in at least this share of the samples: bursts are not saturation."""
-ROOMY_SHARE = 0.5
-"""A pool with less than this share taken has room: what holds its connections does not hurt users yet."""
 
 
 @judges("db.unreachable")
@@ -165,6 +164,8 @@ def check_pool_saturated(
 ) -> Verdict:
     """No replica's pool is full; or it is full of sessions that are stuck, which is another cause."""
     cause = "db.pool-saturated"
+    if missing(pools) and sessions.available:
+        return undecided(cause, f"no pool gauges: {pools.error}; {_seen_by_postgres(sessions.require())}")
     if missing(pools):
         return inconclusive(cause, pools)
     summary = summarise_pools(pools.require())
@@ -175,6 +176,16 @@ def check_pool_saturated(
         return inconclusive(cause, sessions)
     thresholds = (idle_after_seconds, long_query_seconds, blocked_after_seconds)
     return _judge_full(cause, full, f"{len(full)} of {len(summary)}", sessions.require(), thresholds)
+
+
+def _seen_by_postgres(sessions: pd.DataFrame) -> str:
+    """What the application holds, by replica where its address tells: all that is known of a pool without gauges."""
+    mine = s.application_sessions(sessions)
+    busy = int(mine["state"].isin(["active", *s.IDLE_IN_TRANSACTION]).sum())
+    text = f"PostgreSQL sees {len(mine)} connections of the application, {busy} of them at work or in a transaction"
+    counts = mine[mine["replica"].ne("")].groupby("replica").size() if "replica" in mine else pd.Series(dtype=int)
+    each = ", ".join(f"{replica}: {count}" for replica, count in counts.items())
+    return text + (f" ({each})" if each else "")
 
 
 def _judge_full(
@@ -201,12 +212,7 @@ def _judge_full(
 
 
 def _grade(pools: Frame | None) -> Severity:
-    """P2 while every pool still has half of its connections to give; P1 once one has not, or when that cannot be read."""
-    if pools is None or missing(pools):
-        return Severity.P1
-    summary = summarise_pools(pools.require())
-    spare = summary["in_use"].lt(summary["maximum"] * ROOMY_SHARE) & summary["answered"].astype(bool)
-    return Severity.P2 if len(summary) and bool(spare.all()) else Severity.P1
+    return impact.of_pools(pools)
 
 
 def _nothing_found(cause: str, sessions: Frame, reason: str, others: pd.DataFrame) -> Verdict:

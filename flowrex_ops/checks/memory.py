@@ -23,13 +23,16 @@ TREND_COLUMNS = [
     "bytes_per_minute",
     "minutes_to_limit",
     "grows",
+    "rises",
+    "points",
+    "minutes",
 ]
 QUARTERS = 4
 FEW_POINTS = 5
 MOST_POINTS = 60
 """The slope compares each pair of points; more would cost time and tell no more."""
 
-_ENOUGH_OF_WINDOW = 0.5
+ENOUGH_OF_WINDOW = 0.5
 _RESTARTED = 0.6
 """A replica that fell to this share of what it used, and below what it began with, was restarted."""
 
@@ -42,13 +45,16 @@ class Trend:
     risen_bytes: float = 0.0
     rising: bool = False
     points: int = 0
+    minutes: float = 0.0
+    still: bool = False
+    """Whether it goes up at the end: the last quarter lies above the one before."""
 
 
 def get_trend(points: pd.DataFrame) -> Trend:
     """The trend of one series (at, value), by the median slope of all pairs (Theil and Sen): outliers do not bend it."""
     known = points.dropna().sort_values(["at", "value"])
     known = known[known["value"].map(math.isfinite)].drop_duplicates("at")
-    if len(known) < FEW_POINTS:
+    if len(known) < 2:  # noqa: PLR2004  # two points make a slope
         return Trend(points=len(known))
     seconds = [(at - known["at"].iloc[0]).total_seconds() for at in known["at"]]
     values = [float(value) for value in known["value"]]
@@ -59,10 +65,12 @@ def get_trend(points: pd.DataFrame) -> Trend:
     step = max(1, len(values) // MOST_POINTS)
     pairs = combinations(list(zip(seconds, values, strict=True))[::step], 2)
     slopes = [(after[1] - before[1]) / (after[0] - before[0]) for before, after in pairs if after[0] > before[0]]
-    rising = len(levels) == QUARTERS and all(b > a for a, b in pairwise(levels))
-    return (
-        Trend(60 * median(slopes), levels[-1] - levels[0], rising, len(values)) if slopes else Trend(points=len(values))
-    )
+    enough = len(values) >= FEW_POINTS
+    rising = enough and len(levels) == QUARTERS and all(b > a for a, b in pairwise(levels))
+    if not slopes:
+        return Trend(points=len(values))
+    still = levels[-1] > levels[-2]
+    return Trend(60 * median(slopes), levels[-1] - levels[0], rising, len(values), seconds[-1] / 60, still)
 
 
 def _quarter(second: float, last: float) -> int:
@@ -76,6 +84,8 @@ def get_trends(
 
     Takes ``MemorySource.get_memory``. ``used_bytes`` leaves page cache out, for the kernel takes that back. ``grows``: it
     rises all the time, by *leak_mib* or more, and reaches its limit within *leak_hours* (with no limit: twice its size).
+    ``rises``: it does so on the whole and at the end, though not all the time, or was seen too seldom to tell. ``points``
+    and ``minutes`` are what the trend stands on.
     """
     rows = [
         _replica_row(str(name), part, trend_minutes, leak_hours, leak_mib) for name, part in memory.groupby("replica")
@@ -94,12 +104,15 @@ def _replica_row(
     trend = get_trend(series)
     now = part[part["origin"].eq(SAMPLED)]
     now = now if len(now) else part[part["origin"].eq(PROMETHEUS)].tail(3)
-    used, limits = float(now["value"].median()), part["limit_bytes"].dropna()
+    used = float(now["value"].iloc[-1] if trend.still else now["value"].median())
+    limits = part["limit_bytes"].dropna()
     limit = float(limits.iloc[-1]) if len(limits) else math.nan
     room = limit - used if limit > 0 else used
     minutes = max(0.0, room) / trend.bytes_per_minute if trend.bytes_per_minute > 0 else math.inf
-    grows = trend.rising and trend.risen_bytes >= leak_mib * 2**20 and minutes <= 60 * leak_hours
-    return (name, origin, used, limit, used / limit if limit > 0 else math.nan, trend.bytes_per_minute, minutes, grows)
+    soon = trend.risen_bytes >= leak_mib * 2**20 and minutes <= 60 * leak_hours
+    share = used / limit if limit > 0 else math.nan
+    moves = (trend.bytes_per_minute, minutes, trend.rising and soon, trend.still and soon, trend.points, trend.minutes)
+    return (name, origin, used, limit, share, *moves)
 
 
 def _best_series(part: pd.DataFrame, trend_minutes: float) -> tuple[pd.DataFrame, str]:
@@ -111,7 +124,7 @@ def _best_series(part: pd.DataFrame, trend_minutes: float) -> tuple[pd.DataFrame
         series = _since_restart(series)
         if len(series) >= FEW_POINTS:
             covered = (series["at"].max() - series["at"].min()).total_seconds() / 60
-            if minutes == math.inf or covered >= _ENOUGH_OF_WINDOW * minutes:
+            if minutes == math.inf or covered >= ENOUGH_OF_WINDOW * minutes:
                 return series, origin
     return part[part["origin"].eq(SAMPLED)][["at", "value"]], SAMPLED
 

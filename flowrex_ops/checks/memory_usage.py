@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.checks import impact
 from flowrex_ops.checks import memory as m
+from flowrex_ops.checks.columns import blank, untold, whole
 from flowrex_ops.checks.redis_memory import (
     check_redis_evicting,
     check_redis_fragmentation,
@@ -21,6 +24,8 @@ from flowrex_ops.checks.redis_memory import (
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.sources.host import HostMemory
+from flowrex_ops.sources.memory import KILL_COLUMNS, MEMORY_COLUMNS
+from flowrex_ops.sources.services import REPLICA_COLUMNS
 
 __all__ = [
     "check_container_limit",
@@ -31,15 +36,13 @@ __all__ = [
     "check_redis_fragmentation",
     "check_redis_growth",
     "check_redis_rejecting",
+    "check_unexplained_growth",
 ]
 
 Frame = Reading[pd.DataFrame]
 REDIS = ("redis",)
 MOST = 0.5
 """From this share of a service's replicas on it is P1."""
-
-_FULL = 0.97
-"""Redis stops a little short of maxmemory, since it frees before it takes."""
 
 _GONE = ("exited", "dead")
 _KILLED = 137
@@ -64,12 +67,7 @@ def check_leak(
         return undecided(cause, "no running replica was seen")
     growing = trends[trends["grows"].astype(bool)].sort_values(["minutes_to_limit", "replica"])
     if growing.empty:
-        steepest = trends.sort_values(["bytes_per_minute", "replica"]).iloc[-1]
-        return ruled_out(
-            cause,
-            f"no replica rises all the time; {steepest['replica']} moves most,"
-            f" by {steepest['bytes_per_minute'] / 2**20:+.1f} MiB a minute",
-        )
+        return _no_leak(cause, trends, trend_minutes)
     first = growing.iloc[0]
     names = _listed(growing["replica"])
     title = f"{names} {'leaks' if len(growing) == 1 else 'leak'} {first['bytes_per_minute'] / 2**20:.1f} MiB a minute{'' if len(growing) == 1 else ' each'}"
@@ -81,6 +79,66 @@ def check_leak(
     )
     severity = Severity.P1 if first["minutes_to_limit"] <= 10 else Severity.P2  # noqa: PLR2004  # ten minutes to act
     return confirmed(cause, f"{title}; {first['replica']} {end}", _grown(growing), severity=severity, title=title)
+
+
+def _no_leak(cause: str, trends: pd.DataFrame, trend_minutes: float) -> Verdict:
+    """Ruled out for those of which enough was seen, as long as none of the others rises."""
+    seen = trends[trends["points"].ge(m.FEW_POINTS) & trends["minutes"].ge(m.ENOUGH_OF_WINDOW * trend_minutes)]
+    rising = trends[trends["rises"].astype(bool) & ~trends["replica"].isin(seen["replica"])]
+    settles = "look again in some minutes, or have Prometheus scrape it"
+    if len(rising):
+        first = rising.sort_values(["bytes_per_minute", "replica"]).iloc[-1]
+        return undecided(cause, f"{first['replica']} rises by {_seen(first)}; {settles}")
+    if seen.empty:
+        longest = trends.sort_values(["minutes", "replica"]).iloc[-1]
+        text = f"no replica was seen long enough: {longest['replica']} moved by {_seen(longest)}"
+        return undecided(cause, f"{text}, in which a slow rise does not show; {settles}")
+    steepest = seen.sort_values(["bytes_per_minute", "replica"]).iloc[-1]
+    text = f"none of {len(seen)} replicas rises all the time; {steepest['replica']} moves most"
+    others = len(trends) - len(seen)
+    but = f"; {others} others were seen for some seconds only, without a steep rise" if others else ""
+    return ruled_out(cause, f"{text}, by {steepest['bytes_per_minute'] / 2**20:+.1f} MiB a minute{but}")
+
+
+def _seen(row: pd.Series[object]) -> str:
+    per_minute, points, minutes = (float(str(row[name])) for name in ("bytes_per_minute", "points", "minutes"))
+    return f"{per_minute / 2**20:+.1f} MiB a minute, seen {points:.0f} times in {60 * minutes:.0f} s"
+
+
+@judges("memory.unexplained-growth")
+def check_unexplained_growth(
+    memory: Frame,
+    *,
+    trend_minutes: float = 30.0,
+    leak_hours: float = 6.0,
+    leak_mib: float = 4.0,
+    not_judged: Collection[str] = REDIS,
+) -> Verdict:
+    """No replica's memory rises on the whole so that it reaches its limit within *leak_hours*, but for one that leaks."""
+    cause = "memory.unexplained-growth"
+    if missing(memory):
+        return inconclusive(cause, memory)
+    trends = _trends(memory, not_judged, trend_minutes=trend_minutes, leak_hours=leak_hours, leak_mib=leak_mib)
+    rising = trends[trends["rises"].astype(bool) & ~trends["grows"].astype(bool)]
+    if len(rising):
+        return _grows_unexplained(cause, rising.sort_values(["minutes_to_limit", "replica"]))
+    few = trends[trends["points"].lt(m.FEW_POINTS)]
+    if trends.empty:
+        return undecided(cause, "no running replica was seen")
+    if len(few):
+        text = f"{_listed(few['replica'])} was seen {few['points'].min():.0f} times only"
+        return undecided(cause, f"{text}; raise sample_seconds")
+    return ruled_out(cause, f"none of {len(trends)} replicas rises, but for what is explained")
+
+
+def _grows_unexplained(cause: str, rising: pd.DataFrame) -> Verdict:
+    first = rising.iloc[0]
+    title = f"{_listed(rising['replica'])} rises by {first['bytes_per_minute'] / 2**20:.1f} MiB a minute, unexplained"
+    few = first["points"] < m.FEW_POINTS
+    why = f"seen {first['points']:.0f} times only" if few else "though not all the time, as a leak does"
+    reason = f"{title}: {why}; it would reach its limit in {m.minutes_text(first['minutes_to_limit'])}"
+    severity = impact.of_memory(float(first["share"]))
+    return confirmed(cause, reason, _grown(rising), severity=severity, title=title)
 
 
 @judges("memory.container-limit")
@@ -103,14 +161,25 @@ def check_container_limit(
         return undecided(cause, "no replica with a memory limit was seen; give containers a mem_limit")
     near = limited[limited["share"].ge(limit_share)]
     still = near[~near["grows"].astype(bool)]
+    untold = trends[trends["limit_bytes"].notna() & trends["share"].isna()]
+    if still.empty and len(untold):
+        return undecided(cause, f"{_listed(untold['replica'])} does not tell what it uses")
     if still.empty:
         fullest = limited.iloc[0]
         text = f"{fullest['replica']} is the fullest, at {fullest['share']:.0%} of {m.size(fullest['limit_bytes'])}"
         return ruled_out(cause, text + ("; it grows, which is a leak" if len(near) else ""))
     first = still.iloc[0]
     title = f"{_listed(still['replica'])} near the memory limit: {first['share']:.0%} of {m.size(first['limit_bytes'])}"
-    severity = Severity.P1 if first["share"] >= _FULL else Severity.P2
-    return confirmed(cause, f"{title}, and not growing", _standing(still), severity=severity, title=title)
+    severity = impact.of_memory(float(first["share"]))
+    return confirmed(cause, f"{title}, {_moving(first)}", _standing(still), severity=severity, title=title)
+
+
+def _moving(row: pd.Series[Any]) -> str:
+    """How a replica near its limit moves, as far as was seen."""
+    if row["rises"]:
+        return f"and growing by {row['bytes_per_minute'] / 2**20:.1f} MiB a minute"
+    few = row["points"] < m.FEW_POINTS
+    return "and whether it grows was not seen" if few else "and not growing"
 
 
 @judges("memory.oom-killed")
@@ -122,31 +191,47 @@ def check_oom_killed(services: Frame, kills: Frame, *, recent_minutes: float = 3
     cause = "memory.oom-killed"
     if missing(services):
         return inconclusive(cause, services)
-    table = services.require()
+    inside = _killed_inside(kills)
+    rows, severity = killed_replicas(services, inside, recent_minutes=recent_minutes)
+    if rows.empty:
+        return _no_kill(services, kills, inside, recent_minutes)
+    evidence = [_kill_evidence(row, inside) for _, row in rows.iterrows()]
+    title = f"The kernel killed {_listed(rows['name'])} for want of memory"
+    return confirmed(cause, f"{title}: {evidence[0].value}", evidence, severity=severity, title=title)
+
+
+def killed_replicas(
+    services: Frame, inside: Collection[str] = (), *, recent_minutes: float = 30.0
+) -> tuple[pd.DataFrame, Severity]:
+    """Replicas that the kernel killed lately, or that are gone since, and how severe that is; *inside* by their own cgroups."""
+    table = whole(services.require(), REPLICA_COLUMNS)
     earliest = pd.Timestamp(services.taken_at) - timedelta(minutes=recent_minutes)
     lately = pd.to_datetime(table["started_at"], utc=True) >= earliest
-    marked = table["oom_killed"].fillna(value=False).astype(bool)
-    inside = _killed_inside(kills)
+    marked = table["oom_killed"].eq(True)  # noqa: FBT003  # a comparison: what is not told is no kill
     hit = table[
         (marked & (table["state"].isin(_GONE) | (lately & table["restarts"].gt(0))))
         | (lately & table["name"].isin(list(inside)))
     ]
-    if hit.empty:
-        old = table[marked | table["name"].isin(list(inside))]
-        past = f"; {_listed(old['name'])} was, longer ago" if len(old) else ""
-        if missing(kills):
-            return inconclusive(cause, kills)
-        return ruled_out(
-            cause, f"none of {len(table)} replicas was killed in the last {recent_minutes:g} minutes{past}"
-        )
     rows = hit.sort_values("name").drop_duplicates("name")
-    evidence = [_kill_evidence(row, inside) for _, row in rows.iterrows()]
-    share = max(
-        len(part) / max(1, int(table["service"].eq(service).sum())) for service, part in rows.groupby("service")
-    )
-    title = f"The kernel killed {_listed(rows['name'])} for want of memory"
-    severity = Severity.P1 if share >= MOST or rows["state"].isin(_GONE).any() else Severity.P2
-    return confirmed(cause, f"{title}: {evidence[0].value}", evidence, severity=severity, title=title)
+    shares = [len(part) / max(1, int(table["service"].eq(name).sum())) for name, part in rows.groupby("service")]
+    worst = max(shares, default=0.0) >= MOST or rows["state"].isin(_GONE).any()
+    return rows, Severity.P1 if worst else Severity.P2
+
+
+def _no_kill(services: Frame, kills: Frame, inside: Collection[str], recent_minutes: float) -> Verdict:
+    cause = "memory.oom-killed"
+    table = whole(services.require(), REPLICA_COLUMNS)
+    if missing(kills):
+        return inconclusive(cause, kills)
+    if table.empty or untold(table, "name", "state", "oom_killed") or blank(table, "started_at"):
+        return undecided(cause, "the stack does not tell of every replica how it ended and when it started")
+    unread = whole(kills.require(), KILL_COLUMNS)
+    unread = unread[unread["oom_kills"].isna()]
+    if len(unread):
+        return undecided(cause, f"{_listed(unread['replica'])}: {unread['error'].iloc[0]}")
+    old = table[table["oom_killed"].astype(bool) | table["name"].isin(list(inside))]
+    past = f"; {_listed(old['name'])} was, longer ago" if len(old) else ""
+    return ruled_out(cause, f"none of {len(table)} replicas was killed in the last {recent_minutes:g} minutes{past}")
 
 
 @judges("memory.host-pressure")
@@ -190,7 +275,9 @@ def check_host_pressure(
 
 
 def _trends(memory: Frame, not_judged: Collection[str], **thresholds: float) -> pd.DataFrame:
-    table = memory.require()
+    """Of the replicas of which is told whose, when and how much; what is not counts as not seen."""
+    table = whole(memory.require(), MEMORY_COLUMNS)
+    table = table[table[["at", "service", "replica", "used_bytes", "origin"]].notna().all(axis=1)]
     return m.get_trends(table[~table["service"].isin(list(not_judged))], **thresholds)
 
 
@@ -216,7 +303,7 @@ def _killed_inside(kills: Frame) -> dict[str, int]:
     """Replicas in which the kernel killed a process since they started, by their own cgroup."""
     if not kills.available:
         return {}
-    table = kills.require()
+    table = whole(kills.require(), KILL_COLUMNS)
     counts = pd.to_numeric(table["oom_kills"], errors="coerce")
     return {str(name): int(count) for name, count in zip(table["replica"], counts, strict=True) if count > 0}
 

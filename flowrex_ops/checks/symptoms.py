@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks.certificates import Served, each_endpoint
+from flowrex_ops.causes import CAUSES
+from flowrex_ops.checks import impact
+from flowrex_ops.checks.certificates import Served, each_endpoint, ends_soon
+from flowrex_ops.checks.health import judge_door, judge_replicas
+from flowrex_ops.checks.impact import Thresholds
+from flowrex_ops.checks.memory_usage import killed_replicas
 from flowrex_ops.model import Reading, Severity
+from flowrex_ops.sources.logs import LogSummary
+from flowrex_ops.sources.postgres import UNREACHABLE_CODES, ConnectionLimits
+
+Frame = Reading[pd.DataFrame]
 
 SYMPTOM_COLUMNS = ["symptom", "seen", "severity", "runbook", "says"]
 RUNBOOK_COLUMNS = ["runbook", "severity", "because"]
@@ -25,30 +34,36 @@ ROOT_FIRST = (
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 SENTRY = "new issues in Sentry"
-READY = 200
-MOST = 0.5
-"""From this share of failing requests or trades on it is P1 by the playbook's table, below it P2."""
-
-
-class Survey(Protocol):
-    """The readings that symptoms are read off; ``flowrex_ops.incident.survey`` takes them."""
-
-    front_door: Reading[pd.DataFrame]
-    services: Reading[pd.DataFrame]
-    health: Reading[pd.DataFrame]
-    pools: Reading[pd.DataFrame]
-    log: Reading[Any]
-    limits: Reading[Any]
-    trades: Reading[pd.DataFrame]
-    redis: Reading[str]
-    usage: Reading[pd.DataFrame]
-    certificates: Reading[pd.DataFrame]
-    alerts: Reading[pd.DataFrame]
-    issues: Reading[pd.DataFrame]
+DEFAULT_THRESHOLDS = Thresholds()
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Survey:
+    """One reading of each source; ``flowrex_ops.incident.survey`` takes them, its methods say their columns."""
+
+    front_door: Frame
+    services: Frame
+    health: Frame
+    pools: Frame
+    log: Reading[LogSummary]
+    limits: Reading[ConnectionLimits]
+    trades: Frame
+    redis: Reading[str]
+    usage: Frame
+    disks: Frame
+    certificates: Frame
+    alerts: Frame
+    targets: Frame
+    issues: Frame
+    pages: Frame
+
+    def readings(self) -> list[Reading[Any]]:
+        """Every reading, in the order of the checklist."""
+        return [getattr(self, part.name) for part in fields(self)]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
     """What one look found: whether it is there (None where that cannot be told), how bad, in which words."""
 
     there: bool | None
@@ -57,32 +72,40 @@ class _Seen:
 
 
 def find_symptoms(
-    survey: Survey, *, alerts: Mapping[str, str], error_share: float = 0.05, warn_days: float = 21.0
+    survey: Survey, *, alerts: Mapping[str, str], thresholds: Thresholds = DEFAULT_THRESHOLDS
 ) -> pd.DataFrame:
     """Every symptom, seen or not or unknown, the seen ones first; columns ``SYMPTOM_COLUMNS``.
 
     *alerts* maps an alert's name to the runbook that answers it; an alert that no runbook answers points at none.
     """
+    s, t = survey, thresholds
     rows = [
-        _row("users get no good answer", "error_rate", _front_door, survey.front_door),
-        _row("5xx among the backend's answers", "error_rate", lambda log: _errors(log, error_share), survey.log),
-        _row(SENTRY, "error_rate", _issues, survey.issues),
-        _row("backend replicas are not ready", "database_connections", _unready, survey.health),
-        _row("connection pools are full", "database_connections", _pools, survey.pools),
-        _row("the log speaks of the connection pool", "database_connections", _pool_errors, survey.log),
-        _row("requests take longer than 5 s", "database_connections", _slow, survey.log),
-        _row("PostgreSQL's connection slots run out", "database_connections", _slots, survey.limits),
-        _row("trades fail", "trade_failures", _trades, survey.trades),
-        _row("memory near its limit", "memory_usage", _memory, survey.usage),
-        _row("the out-of-memory killer struck", "memory_usage", _oom, survey.services),
-        _row("Redis answers", "memory_usage", None, survey.redis),
+        _row("users get no good answer", "error_rate", look_at_door(s), s.front_door),
+        _row("5xx among the backend's answers", "error_rate", look_at_errors(s, t), s.log),
+        _row(SENTRY, "error_rate", _seen(s.issues, _issues), s.issues),
+        _row("backend replicas are not ready", "database_connections", look_at_replicas(s), s.health),
+        _row("connection pools are full", "database_connections", _seen(s.pools, _pools), s.pools),
+        _row("the log speaks of the connection pool", "database_connections", _seen(s.log, _pool_errors), s.log),
+        _row("requests take longer than 5 s", "database_connections", _seen(s.log, _slow), s.log),
+        _row("PostgreSQL cannot be reached", "database_connections", look_at_database(s), s.limits),
         _row(
-            "a certificate ends soon, or is refused",
-            "certificate_expiry",
-            lambda c: _certificates(c, warn_days),
-            survey.certificates,
+            "PostgreSQL's connection slots run out",
+            "database_connections",
+            _seen(s.limits, lambda v: _slots(v, t)),
+            s.limits,
         ),
-        *_alerts(survey.alerts, alerts),
+        _row("trades fail", "trade_failures", _seen(s.trades, lambda v: _trades(v, t)), s.trades),
+        _row("memory near its limit", "memory_usage", look_at_memory(s, t), s.usage),
+        _row(
+            "the out-of-memory killer struck", "memory_usage", _seen(s.services, lambda _: _oom(s.services)), s.services
+        ),
+        _row(
+            "Redis answers", "memory_usage", _seen(s.redis, lambda v: Seen(there=False, says=f"version {v}")), s.redis
+        ),
+        _row(
+            "a certificate ends soon, or is refused", "certificate_expiry", look_at_certificates(s, t), s.certificates
+        ),
+        *_alerts(s.alerts, alerts),
     ]
     frame = pd.DataFrame(rows, columns=SYMPTOM_COLUMNS)
     order = frame["seen"].map({YES: 0, UNKNOWN: 1, NO: 2})
@@ -111,105 +134,155 @@ def _depth(runbook: str) -> int:
     return ROOT_FIRST.index(runbook) if runbook in ROOT_FIRST else len(ROOT_FIRST)
 
 
-def _row(symptom: str, runbook: str, look: Callable[[Any], _Seen] | None, reading: Reading[Any]) -> tuple[Any, ...]:
-    """*look* is left out where no answer is the symptom itself."""
-    if not reading.available:
+def _row(symptom: str, runbook: str, seen: Seen | None, reading: Reading[Any]) -> tuple[Any, ...]:
+    if seen is None:
         return (symptom, UNKNOWN, "", runbook, str(reading.error))
-    seen = look(reading.require()) if look else _Seen(there=False, says=f"version {reading.require()}")
     if seen.there is None:
         return (symptom, UNKNOWN, "", runbook, seen.says)
     return (symptom, YES if seen.there else NO, seen.severity.value if seen.there else "", runbook, seen.says)
 
 
-def _front_door(answer: pd.DataFrame) -> _Seen:
-    row = answer.iloc[0]
-    says = str(row["error"]) or (
-        "no answer" if pd.isna(row["status"]) else f"HTTP {row['status']:.0f} in {row['seconds']:.2f} s"
-    )
-    return _Seen(row["status"] != READY, says, Severity.P0)
+def _seen(reading: Reading[Any], look: Callable[[Any], Seen]) -> Seen | None:
+    return look(reading.require()) if reading.available else None
 
 
-def _errors(log: Any, error_share: float) -> _Seen:
-    share = log.server_errors / log.requests if log.requests else 0.0
-    says = f"{log.server_errors} of {log.requests} requests ({share:.0%})"
-    return _Seen(share > error_share, says, Severity.P1 if share >= MOST else Severity.P2)
+def look_at_door(survey: Survey) -> Seen | None:
+    """Whether users get an answer."""
+    if not survey.front_door.available:
+        return None
+    ready, says = judge_door(survey.front_door.require())
+    severity = impact.of_door(survey.front_door, survey.health) if ready is False else Severity.P2
+    return Seen(None if ready is None else not ready, says, severity)
 
 
-def _issues(issues: pd.DataFrame) -> _Seen:
+def look_at_replicas(survey: Survey) -> Seen | None:
+    """Whether the backend's replicas say that they are ready."""
+    if not survey.health.available:
+        return None
+    judged = judge_replicas(survey.services, survey.health)
+    unready = int(judged["ready"].map(lambda ready: ready is False).sum())
+    untold = judged[judged["ready"].isna()]
+    if unready:
+        return Seen(
+            there=True, says=f"{unready} of {len(judged)} replicas are not ready", severity=impact.of_replicas(judged)
+        )
+    if len(untold) or judged.empty:
+        return Seen(there=None, says=str(untold["says"].iloc[0]) if len(untold) else "no running replica was asked")
+    return Seen(there=False, says=f"{len(judged)} of {len(judged)} backend replicas are ready")
+
+
+def look_at_errors(survey: Survey, thresholds: Thresholds) -> Seen | None:
+    """How many of the requests in the backend's log were answered with 5xx; of none that says nothing."""
+    if not survey.log.available:
+        return None
+    log = survey.log.require()
+    if not log.requests:
+        return Seen(there=None, says="the backend's log tells of no request")
+    share = log.server_errors / log.requests
+    says = f"{log.server_errors} of {log.requests} requests ({share:.0%}) were answered with 5xx"
+    return Seen(share > thresholds.error_share, says, impact.of_failures(log.server_errors, log.requests))
+
+
+def look_at_database(survey: Survey) -> Seen | None:
+    """Whether PostgreSQL can be reached: a refused password or a full server is an answer too, one too late is unknown."""
+    if survey.limits.available:
+        return Seen(there=False, says=f"version {survey.limits.require().server_version}")
+    if survey.limits.code in UNREACHABLE_CODES - {"timeout"}:
+        return Seen(there=True, says=str(survey.limits.error), severity=CAUSES["db.unreachable"].severity)
+    return None
+
+
+def _issues(issues: pd.DataFrame) -> Seen:
     new = issues[issues["new"].astype(bool)]
     first = f": {new['title'].iloc[0]}" if len(new) else ""
-    return _Seen(len(new) > 0, f"{len(new)} new{first}")
+    return Seen(len(new) > 0, f"{len(new)} new{first}")
 
 
-def _unready(health: pd.DataFrame) -> _Seen:
-    unready = health[health["status"].ne(READY)]
-    severity = Severity.P0 if len(unready) == len(health) else Severity.P1
-    return _Seen(len(unready) > 0, f"{len(unready)} of {len(health)} replicas are not ready", severity)
-
-
-def _pools(pools: pd.DataFrame) -> _Seen:
+def _pools(pools: pd.DataFrame) -> Seen:
     answered = pools[pools["error"].isna()]
-    told = answered[answered["maximum"].notna()]
+    told = answered[answered["maximum"].notna() & answered["in_use"].notna()]
     full = told[told["in_use"].ge(told["maximum"])]
     sizeless = answered["replica"].nunique() - told["replica"].nunique()
-    if full.empty and sizeless:
-        return _Seen(there=None, says=f"{sizeless} replicas do not tell their pool's size; set backend.pool_size")
-    return _Seen(
+    if full.empty and (sizeless or told.empty):
+        says = f"{sizeless} replicas do not tell their pool's size; set backend.pool_size"
+        return Seen(there=None, says=says if sizeless else "no replica tells its pool")
+    return Seen(
         len(full) > 0, f"{full['replica'].nunique()} of {told['replica'].nunique()} pools are full", Severity.P1
     )
 
 
-def _pool_errors(log: Any) -> _Seen:
-    return _Seen(log.pool_errors > 0, f"{log.pool_errors} lines", Severity.P1)
+def _pool_errors(log: Any) -> Seen:
+    if not log.lines:
+        return Seen(there=None, says="the log has no line of that time")
+    return Seen(log.pool_errors > 0, f"{log.pool_errors} lines", Severity.P1)
 
 
-def _slow(log: Any) -> _Seen:
-    return _Seen(log.slow_requests > 0, f"{log.slow_requests} of {log.requests} requests")
+def _slow(log: Any) -> Seen:
+    if not log.requests:
+        return Seen(there=None, says="the backend's log tells of no request")
+    return Seen(log.slow_requests > 0, f"{log.slow_requests} of {log.requests} requests")
 
 
-def _slots(limits: Any) -> _Seen:
+def _slots(limits: Any, thresholds: Thresholds) -> Seen:
     says = f"{limits.used} of {limits.for_applications} slots are taken"
-    return _Seen(limits.used >= 0.9 * limits.for_applications, says, Severity.P1)
+    return Seen(limits.used >= thresholds.slots_share * limits.for_applications, says, Severity.P1)
 
 
-def _trades(trades: pd.DataFrame) -> _Seen:
+def _trades(trades: pd.DataFrame, thresholds: Thresholds) -> Seen:
     recent = int(trades["all_recent"].max()) if len(trades) else 0
+    if not recent:
+        return Seen(there=None, says="there was no trade lately")
     failed = int(trades.loc[trades["status"].eq("failed"), "recent"].sum())
-    share = failed / recent if recent else 0.0
-    severity = Severity.P0 if failed and failed == recent else Severity.P1
-    return _Seen(share >= 0.02, f"{failed} of {recent} trades ({share:.0%})", severity)  # noqa: PLR2004  # trade_failures' own default
+    share = failed / recent
+    says = f"{failed} of {recent} trades ({share:.0%})"
+    return Seen(share >= thresholds.trade_share, says, impact.of_share(share))
 
 
-def _memory(usage: pd.DataFrame) -> _Seen:
+def look_at_memory(survey: Survey, thresholds: Thresholds) -> Seen | None:
+    """Whether a replica nears its memory limit; one without a limit cannot."""
+    if not survey.usage.available:
+        return None
+    usage = survey.usage.require()
     limited = usage[usage["memory_share"].notna()]
-    high = limited[limited["memory_share"].ge(0.85)].sort_values("memory_share", ascending=False)
     if limited.empty:
-        return _Seen(there=False, says="no replica has a memory limit of its own")
+        return Seen(there=False if len(usage) else None, says="no replica has a memory limit of its own")
     fullest = limited.sort_values(["memory_share", "name"], ascending=[False, True]).iloc[0]
-    return _Seen(len(high) > 0, f"{fullest['name']} uses {fullest['memory_share']:.0%} of its limit")
+    share = float(fullest["memory_share"])
+    says = f"{fullest['name']} uses most of its memory limit, {share:.0%}"
+    return Seen(share >= thresholds.memory_share, says, impact.of_memory(share))
 
 
-def _oom(services: pd.DataFrame) -> _Seen:
-    killed = services[services["oom_killed"].astype(bool)].sort_values("name")
-    says = f"killed: {', '.join(killed['name'])}" if len(killed) else "no replica was killed"
-    return _Seen(len(killed) > 0, says, Severity.P1)
+def _oom(services: Reading[pd.DataFrame]) -> Seen:
+    """As ``memory.oom-killed`` counts it: lately, or still gone."""
+    killed, severity = killed_replicas(services)
+    says = f"killed: {', '.join(killed['name'])}" if len(killed) else "no replica was killed lately"
+    return Seen(len(killed) > 0, says, severity)
 
 
-def _certificates(certificates: pd.DataFrame, warn_days: float) -> _Seen:
+def look_at_certificates(survey: Survey, thresholds: Thresholds) -> Seen | None:
     """Whatever ``certificate_expiry`` would look into; it says what it is."""
-    served = each_endpoint(certificates)
-    unreachable = [one for one in served if one.error]
+    if not survey.certificates.available:
+        return None
+    served, warn_days = each_endpoint(survey.certificates.require()), thresholds.warn_days
+    if not served:
+        return Seen(there=None, says="no endpoint is known; set tls.endpoints")
+    unreachable = [one for one in served if one.error and one.code in UNREACHABLE_CODES]
     refused = [one for one in served if one.verify_code]
-    ending = [one for one in served if one.chain and one.asked_at and _days_left(one) < warn_days]
+    ending = [
+        one for one in served if one.asked_at and any(ends_soon(link, one.asked_at, warn_days) for link in one.chain)
+    ]
     for what, found, severity in (
         ("give no certificate", unreachable, Severity.P1),
         ("are refused by clients", refused, Severity.P1),
-        (f"end in less than {warn_days:g} days", ending, Severity.P2),
+        ("end soon", ending, Severity.P2),
     ):
         if found:
-            return _Seen(there=True, says=f"{len(found)} of {len(served)} {what}: {found[0].name}", severity=severity)
+            return Seen(there=True, says=f"{len(found)} of {len(served)} {what}: {found[0].name}", severity=severity)
+    unknown = [one for one in served if not one.chain]
+    if unknown:
+        return Seen(there=None, says=f"{len(unknown)} of {len(served)} could not be looked at: {unknown[0].error}")
     days = min((_days_left(one) for one in served if one.chain and one.asked_at), default=0.0)
-    return _Seen(there=False, says=f"the first of {len(served)} ends in {days:.0f} days")
+    return Seen(there=False, says=f"the first of {len(served)} ends in {days:.0f} days")
 
 
 def _days_left(one: Served) -> float:

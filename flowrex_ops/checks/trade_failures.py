@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from flowrex_ops.checks import trades as t
+from flowrex_ops.checks.impact import of_share
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, percent, ruled_out, undecided
-from flowrex_ops.model import Evidence, Reading, Severity, Verdict, VerdictKind
+from flowrex_ops.model import Evidence, Reading, Verdict, VerdictKind
 from flowrex_ops.sources.postgres import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES
 
 Frame = Reading[pd.DataFrame]
-
-MOST = 0.5
-"""From this share of failing trades on it is an outage for users (P1), below it a part of them suffers (P2)."""
 
 TABLE = "postgres: trades"
 
@@ -34,7 +32,7 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
         failed, share = max(failed, number), max(share, number / max(1, of))
     if failed and share >= failed_ratio:
         reason = f"{failed} recent trades could not be written ({percent(share)}): {_example(log, trades, 'database')}"
-        return confirmed(cause, reason, evidence, severity=_grade(share))
+        return confirmed(cause, reason, evidence, severity=of_share(share))
     if missing(trades) or (missing(log) and missing(counters)):
         return inconclusive(cause, trades, log, counters)
     nobody = _no_trades(
@@ -97,7 +95,7 @@ def check_rejected_by_broker(
     words = _first_reason(rejected[rejected["symbol"].isin(hit.index)]) or _first_error(throttled)
     title = f"The broker rejects {_symbols(hit.index, by_symbol.index)}: {words}"
     reason = f"{title} ({total} of {of} recent trades)"
-    return confirmed(cause, reason, evidence, severity=_grade(total / max(1, of)), title=title)
+    return confirmed(cause, reason, evidence, severity=of_share(total / max(1, of)), title=title)
 
 
 @judges("trades.risk-limit")
@@ -133,7 +131,7 @@ def check_unexplained_failures(trades: Frame, *, failed_ratio: float = 0.02) -> 
         symbols = sorted({str(symbol) for symbol in other["symbol"]})
         evidence = [*_reasons(other), Evidence("symbols", ", ".join(symbols[:8]), TABLE)]
         title = f"{number} of {of} recent trades fail ({percent(share)}), and nothing explains it"
-        return confirmed(cause, f"{title}: {_first_reason(other)}", evidence, severity=_grade(share), title=title)
+        return confirmed(cause, f"{title}: {_first_reason(other)}", evidence, severity=of_share(share), title=title)
     return _no_trades(cause, of) or ruled_out(cause, f"{number} of {of} recent trades failed with an unknown message")
 
 
@@ -161,7 +159,7 @@ def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Fra
         after = "" if now else "; the broker answers again now" if _connected(inside) else ""
         felt = f"{number} of {of} recent trades failed of it" if of else "the broker, asked right now"
         reason = f"{felt}: {words}{after}"
-        return confirmed(cause, reason, evidence, severity=_grade(share))
+        return confirmed(cause, reason, evidence, severity=of_share(share))
     if missing(trades) or (missing(inside) and missing(here)):
         return inconclusive(cause, trades, inside, here)
     text = f"{number} of {of} recent trades failed of it, {_answers(inside, here)}"
@@ -284,7 +282,3 @@ def _symbols(hit: Sequence[str], known: Sequence[str]) -> str:
     if not names or (len(names) == len(known) and len(names) > 1):
         return "all symbols"
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
-
-
-def _grade(share: float) -> Severity:
-    return Severity.P1 if share >= MOST else Severity.P2

@@ -8,14 +8,20 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.checks.columns import blank, untold, whole
+from flowrex_ops.checks.health import GONE, judge_door, judge_replicas
+from flowrex_ops.checks.impact import of_health
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
+from flowrex_ops.sources.backend import READINESS_COLUMNS
+from flowrex_ops.sources.outside import PAGE_COLUMNS
+from flowrex_ops.sources.services import DISK_COLUMNS, REPLICA_COLUMNS
 
 Frame = Reading[pd.DataFrame]
 
-GONE = ("exited", "dead", "created", "removing")
 HALTED = ("paused",)
-READY = 200
+NO_OUTAGE = ("none", "minor", "maintenance")
+"""Statuspage's indicators below an outage: https://status.atlassian.com/api."""
 
 
 @judges("service.down")
@@ -27,7 +33,9 @@ def check_down(services: Frame, *, may_be_absent: Collection[str] = ("certbot",)
     expected = _expected(services, may_be_absent)
     gone = expected[expected["state"].isin(GONE)]
     if gone.empty:
-        text = f"{len(expected)} replicas of {expected['service'].nunique()} services are there"
+        if untold(expected, "service", "name", "state"):
+            return undecided(cause, "the stack does not tell the state of every replica")
+        text = f"{len(expected)} of {len(expected)} containers are there ({expected['service'].nunique()} services)"
         return ruled_out(cause, text) if len(expected) else undecided(cause, "the stack knows no service at all")
     running = set(expected.loc[~expected["state"].isin(GONE), "service"])
     whole = sorted(set(gone["service"]) - running)
@@ -48,20 +56,28 @@ def check_down(services: Frame, *, may_be_absent: Collection[str] = ("certbot",)
 def check_unhealthy(
     services: Frame, health: Frame, front_door: Frame, *, may_be_absent: Collection[str] = ("certbot",)
 ) -> Verdict:
-    """What runs also says that it is well: health checks, every replica's readiness, and the answer that users get."""
+    """What runs also says that it is healthy: health checks, every replica's readiness, and the answer that users get."""
     cause = "service.unhealthy"
-    evidence = [*_ill(services, may_be_absent), *_unready(services, health), *_closed(front_door)]
+    judged = judge_replicas(services, health)
+    door, said = judge_door(front_door.require()) if front_door.available else (None, "")
+    evidence = [*_ill(services, may_be_absent), *_unready(judged, health)]
+    evidence += [Evidence("front door", said, str(front_door.require()["url"].iloc[0]))] if door is False else []
     if evidence:
         names = list(dict.fromkeys(item.name for item in evidence))
-        worst = Severity.P1 if "front door" in names or len(names) > 1 else Severity.P2
-        title = f"{_listed(names)} {_is(names)} not well"
-        return confirmed(cause, f"{title}: {evidence[0].value}", evidence, severity=worst, title=title)
+        title = f"{_listed(names)} {_is(names)} unhealthy"
+        severity = of_health(services, health, front_door)
+        return confirmed(cause, f"{title}: {evidence[0].value}", evidence, severity=severity, title=title)
     if missing(services, health, front_door):
         return inconclusive(cause, services, health, front_door)
-    seconds = float(front_door.require()["seconds"].max())
-    return ruled_out(
-        cause, f"all {len(health.require())} backend replicas are ready, users get an answer in {seconds:.2f} s"
-    )
+    open_questions = [f"{row.replica}: {row.says}" for row in judged.itertuples() if row.ready is not True]
+    open_questions += [f"front door: {said}"] if door is None else []
+    open_questions += [] if len(judged) else ["no running replica of the backend was asked"]
+    expected = _expected(services, may_be_absent)
+    if expected.empty or untold(expected, "service", "name", "state", "health"):
+        open_questions.append("the stack does not tell the health of every replica")
+    if open_questions:
+        return undecided(cause, open_questions[0])
+    return ruled_out(cause, f"all {len(judged)} backend replicas are ready, users get an answer: {said}")
 
 
 @judges("service.restarting")
@@ -70,10 +86,12 @@ def check_restarting(services: Frame, *, restarts: int = 2, recent_minutes: floa
     cause = "service.restarting"
     if missing(services):
         return inconclusive(cause, services)
-    table = services.require()
+    table = whole(services.require(), REPLICA_COLUMNS)
     earliest = pd.Timestamp(services.taken_at) - timedelta(minutes=recent_minutes)
     lately = pd.to_datetime(table["started_at"], utc=True) >= earliest
     looping = table[table["state"].eq("restarting") | (table["restarts"].ge(restarts) & lately)]
+    if looping.empty and (untold(table, "state", "restarts") or blank(table, "started_at")):
+        return undecided(cause, "the stack does not tell how often its replicas restarted, and when")
     if looping.empty:
         return ruled_out(cause, f"no replica restarted {restarts} times or more in the last {recent_minutes:g} minutes")
     rows = looping.sort_values(["restarts", "name"], ascending=[False, True])
@@ -91,15 +109,16 @@ def check_disk_full(disks: Frame, *, full_share: float = 0.9) -> Verdict:
     cause = "service.disk-full"
     if missing(disks):
         return inconclusive(cause, disks)
-    table = disks.require()
-    if table.empty:
+    table = whole(disks.require(), DISK_COLUMNS)
+    if blank(table, "used_share"):
         return undecided(cause, "no filesystem could be looked at")
     fullest = table.sort_values(["used_share", "where", "mount"], ascending=[False, True, True])
     full = fullest[fullest["used_share"].ge(full_share)]
     first = next(fullest.itertuples())
     said = f"{first.mount} of {first.where} is {first.used_share:.0%} full"
     if full.empty:
-        return ruled_out(cause, f"the fullest, {said}")
+        unseen = f"not every filesystem could be looked at; the fullest seen, {said}"
+        return undecided(cause, unseen) if untold(table, "used_share") else ruled_out(cause, f"the fullest, {said}")
     evidence = [
         Evidence(f"{row.mount} of {row.where}", f"{row.used_share:.0%} of {row.total_bytes / 2**20:,.0f} MiB", "df")
         for row in full.head(8).itertuples()
@@ -113,7 +132,7 @@ def check_external_outage(pages: Frame) -> Verdict:
     cause = "external.outage"
     if missing(pages):
         return inconclusive(cause, pages)
-    table = pages.require()
+    table = whole(pages.require(), PAGE_COLUMNS)
     struck = table[table["indicator"].isin(["major", "critical"])].sort_values(["indicator", "page"])
     if len(struck):
         evidence = [
@@ -121,16 +140,19 @@ def check_external_outage(pages: Frame) -> Verdict:
         ]
         title = f"{_listed(struck['page'])} {'has' if len(struck) == 1 else 'have'} announced an outage"
         return confirmed(cause, f"{title}: {evidence[0].value}", evidence, title=title)
-    silent = table[table["error"].ne("")].sort_values("page")
+    silent = table[table["error"].ne("") | ~table["indicator"].isin(NO_OUTAGE)].sort_values("page")
     if len(silent):
-        return undecided(cause, f"{_listed(silent['page'])} could not be asked: {silent['error'].iloc[0]}")
+        why = silent["error"].iloc[0] or "its answer is none that is known"
+        return undecided(cause, f"{_listed(silent['page'])} could not be asked: {why}")
+    if table.empty:
+        return undecided(cause, "no status page is configured; set status_pages")
     small = table[table["indicator"].ne("none")].sort_values("page")
     but = f"; {_listed(small['page'])}: {small['troubles'].iloc[0]}" if len(small) else ""
     return ruled_out(cause, f"{len(table)} status pages tell of no outage{but}")
 
 
 def _expected(services: Frame, may_be_absent: Collection[str]) -> pd.DataFrame:
-    table = services.require()
+    table = whole(services.require(), REPLICA_COLUMNS)
     return table[~table["service"].isin(list(may_be_absent))]
 
 
@@ -144,35 +166,15 @@ def _ill(services: Frame, may_be_absent: Collection[str]) -> list[Evidence]:
     return [Evidence(name, state if state in HALTED else health, "stack") for name, state, health in rows]
 
 
-def _unready(services: Frame, health: Frame) -> list[Evidence]:
-    """Replicas that do not answer 200; of those that are gone ``service.down`` speaks."""
-    if not health.available:
-        return []
-    gone: set[str] = set()
-    if services.available:
-        table = services.require()
-        gone = set(table.loc[table["state"].isin(GONE), "name"])
-    rows = health.require().sort_values("replica")[["replica", "status", "error"]].itertuples(index=False)
+def _unready(judged: pd.DataFrame, health: Frame) -> list[Evidence]:
+    """Replicas that say, or show, that they are not ready."""
+    known = whole(health.require(), READINESS_COLUMNS) if health.available else pd.DataFrame(columns=READINESS_COLUMNS)
+    asked = dict(zip(known["replica"], known["path"], strict=True))
     return [
-        Evidence(replica, f"not ready: {_answer(status, error)}", "/health/ready")
-        for replica, status, error in rows
-        if replica not in gone and status != READY
+        Evidence(str(row.replica), f"not ready: {row.says}", str(asked.get(row.replica, "")))
+        for row in judged.itertuples()
+        if row.ready is False
     ]
-
-
-def _closed(front_door: Frame) -> list[Evidence]:
-    if not front_door.available:
-        return []
-    row = front_door.require().iloc[0]
-    if row["status"] == READY:
-        return []
-    return [Evidence("front door", _answer(row["status"], row["error"]), str(row["url"]))]
-
-
-def _answer(status: Any, error: Any) -> str:
-    if isinstance(error, str) and error:
-        return error
-    return "no answer" if pd.isna(status) else f"HTTP {status:.0f}"
 
 
 def _listed(names: Any) -> str:

@@ -12,6 +12,7 @@ from flowrex_ops.cli import (
     doctor,
     drill,
     incident,
+    init,
     message,
     notebooks,
     post_mortem,
@@ -32,6 +33,7 @@ app = typer.Typer(
     epilog="Example: flowrex-ops run database_connections",
 )
 app.command()(doctor.doctor)
+app.command()(init.init)
 app.command()(runbooks.runbooks)
 app.command()(run.run)
 app.command()(run.triage)

@@ -46,8 +46,8 @@ def backup(
 
     if list_ and test_restore:
         raise UsageError("--list and --test-restore are two things; give one of them")
-    loaded = load(settings or None)
-    endpoints = discover(loaded)
+    endpoints = discover(load(settings or None))
+    loaded = endpoints.settings
     if list_:
         _list(loaded, endpoints, as_json=as_json)
         return

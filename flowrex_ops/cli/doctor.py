@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.options import JsonOption, ProjectOption, SettingsOption, echo_json
 
 if TYPE_CHECKING:
     from flowrex_ops.settings import Settings
@@ -27,22 +27,25 @@ class Row:
     detail: str
 
 
-def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
-    """Show every source: where its address was found, and whether it answers.
+def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: JsonOption = False) -> None:  # noqa: ARG001  # its callback uses it
+    """Show every source: where its address was found, and whether it answers. Exits 1 where none does.
 
     Settings come from --settings, $FLOWREX_OPS_SETTINGS or ./flowrex-ops.toml; single values from the environment
     (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
     project, socket, docker_host, may_be_absent, version_variable), postgres (dsn, admin_dsn, reserve_dsn, service,
-    application_role), redis (url, service), backend (service, port, urls, pool_size), front_door (url, path, service,
+    application_role), redis (url, service), backend (service, port, urls, health_path, pool_size), front_door (url, path, service,
     port), tls (endpoints, ca_file, warn_days, service, port), certbot (service, program, server, webroot, seconds), broker (url, token, account), proxy (service, port,
     program, configuration, control, control_inside, websocket_url, websocket_path), prometheus (url, service, port),
+    metrics (pool_in_use, pool_open, pool_idle, pool_maximum, pool_base, pool_overflow, pool_waiting, pool_requests,
+    pool_queued, pool_errors, pool_wait_seconds, pool_wait_ms, websocket_connections, websocket_messages,
+    websocket_closed, websocket_memory_bytes, load_requests),
     sentry (url, organization, project, token), grafana (url, token, dashboard_uid, tags), status_pages (name = url), contacts (role = contact),
     notify (urls, default, seconds, attempts, retry_seconds), limits
     (reading_seconds, log_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), rollback (script,
     script_seconds), backup (folder, binaries, seconds, services, probe_path), serve (host, port, token,
     tls_certificate, tls_key, jobs, queue_size, max_request_bytes, request_seconds, repeat_seconds, grace_seconds, state),
     redaction (values).
-    What is left out is discovered from the running compose project.
+    What is left out is discovered from the running compose project; 'flowrex-ops init' writes down what was found.
 
     Example: flowrex-ops doctor --json
     """
@@ -50,16 +53,18 @@ def doctor(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     from flowrex_ops.settings import find_file, load
     from flowrex_ops.sources.endpoints import discover
 
-    loaded = load(settings or None)
-    endpoints = discover(loaded)
+    endpoints = discover(load(settings or None))
+    loaded = endpoints.settings
     rows = _examine(loaded, endpoints)
     clean = Redactor(loaded.secret_values()).json([asdict(row) for row in rows])
     file = find_file(settings or None)
     if as_json:
         echo_json({"settings": str(file) if file else None, "platform": loaded.platform, "sources": clean})
-        return
-    typer.echo(f"settings: {file or 'none found; defaults and discovery'}")
-    _print(clean)
+    else:
+        typer.echo(f"settings: {file or 'none found; defaults and discovery'}")
+        _print(clean)
+    if not any(row.state == "answers" for row in rows if row.source not in ("stack", "logs")):
+        raise typer.Exit(1)
 
 
 def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
@@ -75,7 +80,13 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
     limits = settings.limits
     bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
     postgres = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
-    backend = BackendSource(lambda: endpoints.backends, missing=endpoints.origins.get("backend", ""), **bounds)
+    backend = BackendSource(
+        lambda: endpoints.backends,
+        missing=endpoints.origins.get("backend", ""),
+        health_path=settings.backend.health_path,
+        guessed="backend" in endpoints.guessed,
+        **bounds,
+    )
     redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
     tls = TlsSource(endpoints.tls, ca_file=settings.tls.ca_file, missing=endpoints.origins.get("tls", ""), **bounds)
     prometheus = PrometheusSource(endpoints.prometheus_url, missing=endpoints.origins.get("prometheus", ""), **bounds)
@@ -108,9 +119,17 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
 
 
 def _row(source: str, origin: str, reading: Any, tell: Callable[[Any], str]) -> Row:
-    if reading.available:
+    if reading.available and not _silent(reading.value):
         return Row(source, origin, "answers", tell(reading.require()))
+    if reading.available:
+        return Row(source, origin, "unreachable", tell(reading.require()))
     return Row(source, origin, "unreachable", str(reading.error))
+
+
+def _silent(value: Any) -> bool:
+    """Whether it is a table of those that were asked, and each gave an error."""
+    errors = getattr(value, "get", lambda _name: None)("error")
+    return errors is not None and len(errors) > 0 and all(isinstance(error, str) and error for error in errors)
 
 
 def _postgres(limits: Any) -> str:
@@ -119,8 +138,12 @@ def _postgres(limits: Any) -> str:
 
 
 def _backend(readiness: Any) -> str:
-    ready = readiness["status"].eq(200).sum()
-    return f"{ready} of {len(readiness)} replicas ready"
+    from flowrex_ops.checks.health import judge_answer
+
+    judged = [judge_answer(row) for row in readiness.to_dict("records")]
+    ready = sum(one is True for one, _ in judged)
+    others = "; ".join(sorted({says for one, says in judged if one is not True}))
+    return f"{ready} of {len(readiness)} replicas ready" + (f"; {others}" if others else "")
 
 
 def _prometheus(targets: Any) -> str:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def _name_project(name: str) -> str:
+    """For this process and the kernels it starts; the setting of a file gives way to it."""
+    if name:
+        os.environ["FLOWREX_OPS_STACK__PROJECT"] = name
+    return name
+
 
 SettingsOption = Annotated[
     str,
@@ -14,6 +23,12 @@ SettingsOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+ProjectOption = Annotated[
+    str,
+    typer.Option(
+        "--project", metavar="NAME", callback=_name_project, help="The compose project; else that of this folder."
+    ),
+]
 StackOption = Annotated[str, typer.Option("--stack", metavar="STACK", help="supervisor or compose.")]
 HomeOption = Annotated[
     Path | None, typer.Option("--home", metavar="FOLDER", help="The sandbox's folder; .sandbox/STACK unless given.")

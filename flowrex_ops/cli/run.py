@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.options import JsonOption, ProjectOption, SettingsOption, echo_json
 from flowrex_ops.errors import ParameterError
 
 EXIT_FOUND = 3
@@ -32,6 +32,7 @@ def run(
     ] = None,
     operator: Annotated[str, typer.Option("--operator", metavar="NAME", help="Who approves.")] = "",
     settings: SettingsOption = "",
+    project: ProjectOption = "",  # noqa: ARG001  # its callback uses it
     fail_on: FailOnOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -63,6 +64,7 @@ def triage(
     parameter: ParameterOption = None,
     incident: IncidentOption = "",
     settings: SettingsOption = "",
+    project: ProjectOption = "",  # noqa: ARG001  # its callback uses it
     fail_on: FailOnOption = "",
     as_json: JsonOption = False,
 ) -> None:

@@ -9,28 +9,42 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.incident.survey import Survey
-from flowrex_ops.model import Reading
+from flowrex_ops.checks.impact import Thresholds
+from flowrex_ops.checks.symptoms import (
+    DEFAULT_THRESHOLDS,
+    Seen,
+    Survey,
+    look_at_certificates,
+    look_at_door,
+    look_at_errors,
+    look_at_memory,
+    look_at_replicas,
+)
+from flowrex_ops.checks.triage import check_disk_full
+from flowrex_ops.model import Reading, Verdict, VerdictKind
 
 CHECKLIST_COLUMNS = ["item", "answer", "state"]
 WELL, LOOK, UNKNOWN = "well", "look", "unknown"
 
 
-def answer_checklist(survey: Survey) -> pd.DataFrame:
-    """One row an item of the playbook, columns ``CHECKLIST_COLUMNS``; ``state`` is ``well``, ``look`` or ``unknown``."""
-    s = survey
+def answer_checklist(survey: Survey, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> pd.DataFrame:
+    """One row an item of the playbook, columns ``CHECKLIST_COLUMNS``; ``state`` is ``well``, ``look`` or ``unknown``.
+
+    What is a symptom too is judged there, so that one page never says two things.
+    """
+    s, t = survey, thresholds
     rows = [
         _item("service status", s.services, _services),
-        _item("health endpoints", s.health, _health),
-        _item("answer to users", s.front_door, _front_door),
-        _item("error lines", s.log, _errors),
+        _looked("health endpoints", s.health, look_at_replicas(s)),
+        _looked("answer to users", s.front_door, look_at_door(s)),
+        _looked("error lines", s.log, look_at_errors(s, t)),
         _item(
             "database connectivity", s.limits, lambda v: (f"PostgreSQL {v.server_version}, {v.used} connections", True)
         ),
         _item("Redis connectivity", s.redis, lambda version: (f"Redis {version}", True)),
-        _item("CPU and memory", s.usage, _usage),
-        _item("disk", s.disks, _disks),
-        _item("certificates", s.certificates, _certificates),
+        _item("CPU and memory", s.usage, lambda usage: _usage(usage, look_at_memory(s, t))),
+        _judged("disk", check_disk_full(s.disks, full_share=t.full_share)),
+        _looked("certificates", s.certificates, look_at_certificates(s, t)),
         _item("recent deployments", s.services, _deploys),
         _item("dashboards: alerts", s.alerts, _alerts),
         _item("dashboards: targets", s.targets, _targets),
@@ -86,6 +100,17 @@ def _item(item: str, reading: Reading[Any], tell: Callable[[Any], tuple[str, boo
     return item, answer, WELL if well else LOOK
 
 
+def _looked(item: str, reading: Reading[Any], seen: Seen | None) -> tuple[str, str, str]:
+    if seen is None:
+        return item, str(reading.error), UNKNOWN
+    return item, seen.says, UNKNOWN if seen.there is None else LOOK if seen.there else WELL
+
+
+def _judged(item: str, verdict: Verdict) -> tuple[str, str, str]:
+    states = {VerdictKind.CONFIRMED: LOOK, VerdictKind.RULED_OUT: WELL, VerdictKind.INCONCLUSIVE: UNKNOWN}
+    return item, verdict.reason, states[verdict.kind]
+
+
 def _services(services: pd.DataFrame) -> tuple[str, bool]:
     running = services["state"].eq("running") & services["health"].ne("unhealthy")
     others = services[~running].sort_values("name")
@@ -93,50 +118,14 @@ def _services(services: pd.DataFrame) -> tuple[str, bool]:
     return f"{running.sum()} of {len(services)} replicas run{f'; {bad}' if bad else ''}", running.all()
 
 
-def _health(health: pd.DataFrame) -> tuple[str, bool]:
-    ready = health["status"].eq(200)
-    return f"{ready.sum()} of {len(health)} backend replicas are ready", bool(ready.all())
-
-
-def _front_door(answer: pd.DataFrame) -> tuple[str, bool]:
-    row = answer.iloc[0]
-    good = row["status"] == 200  # noqa: PLR2004  # HTTP's own word for well
-    return (str(row["error"]) or f"HTTP {row['status']:.0f} in {row['seconds']:.2f} s"), bool(good)
-
-
-def _errors(log: Any) -> tuple[str, bool]:
-    return f"{log.server_errors} of {log.requests} requests were answered with 5xx", log.server_errors == 0
-
-
-def _usage(usage: pd.DataFrame) -> tuple[str, bool]:
+def _usage(usage: pd.DataFrame, seen: Seen | None) -> tuple[str, bool]:
     busiest = usage.sort_values("cpu_percent").tail(1)
     text = (
         f"{busiest['name'].iloc[0]} is the busiest with {busiest['cpu_percent'].iloc[0]:.0f} % of a core"
         if len(busiest)
         else "nothing runs"
     )
-    limited = usage[usage["memory_share"].notna()].sort_values("memory_share").tail(1)
-    if limited.empty:
-        return f"{text}; no memory limits", len(busiest) > 0
-    share = float(limited["memory_share"].iloc[0])
-    return f"{text}; {limited['name'].iloc[0]} uses most of its memory limit, {share:.0%}", share < 0.85  # noqa: PLR2004  # the playbook's
-
-
-def _disks(disks: pd.DataFrame) -> tuple[str, bool]:
-    if disks.empty:
-        return "no filesystem could be looked at", False
-    fullest = disks.sort_values("used_share").iloc[-1]
-    return f"{fullest['mount']} of {fullest['where']} is the fullest, {fullest['used_share']:.0%}", fullest[
-        "used_share"
-    ] < 0.9  # noqa: PLR2004  # check_disk_full's
-
-
-def _certificates(certificates: pd.DataFrame) -> tuple[str, bool]:
-    served = certificates["error"].isna()
-    ends = [chain[0].not_after for chain in certificates.loc[served, "chain"] if chain]
-    text = f"{served.sum()} of {len(certificates)} endpoints serve one"
-    accepted = certificates.loc[served, "verify_code"].fillna(0).eq(0)
-    return text + (f"; the first ends {min(ends):%Y-%m-%d}" if ends else ""), bool(served.all() and accepted.all())
+    return f"{text}; {seen.says}" if seen else text, len(busiest) > 0 and not (seen and seen.there)
 
 
 def _deploys(services: pd.DataFrame) -> tuple[str, bool]:

@@ -4,43 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.checks.symptoms import Survey
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.logs import LogSummary
 from flowrex_ops.sources.postgres import ConnectionLimits
-
-Frame = Reading[pd.DataFrame]
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """One reading of each source; the columns stand with the methods that read them, in ``take_survey``."""
-
-    front_door: Frame
-    services: Frame
-    health: Frame
-    pools: Frame
-    log: Reading[LogSummary]
-    limits: Reading[ConnectionLimits]
-    trades: Frame
-    redis: Reading[str]
-    usage: Frame
-    disks: Frame
-    certificates: Frame
-    alerts: Frame
-    targets: Frame
-    issues: Frame
-    pages: Frame
-
-    def readings(self) -> list[Reading[Any]]:
-        """Every reading, in the order of the checklist."""
-        return [getattr(self, part.name) for part in fields(self)]
 
 
 def take_survey(investigation: Investigation, *, recent_minutes: float) -> Survey:
@@ -72,7 +44,9 @@ def take_survey(investigation: Investigation, *, recent_minutes: float) -> Surve
     return Survey(limits=limits, trades=trades, **answers)
 
 
-def _ask_database(investigation: Investigation, recent_minutes: float) -> tuple[Reading[ConnectionLimits], Frame]:
+def _ask_database(
+    investigation: Investigation, recent_minutes: float
+) -> tuple[Reading[ConnectionLimits], Reading[pd.DataFrame]]:
     limits = investigation.database.get_connection_limits()
     since = timedelta(minutes=recent_minutes)
     return limits, investigation.database.get_trades(since=since, recent_minutes=recent_minutes)

@@ -32,7 +32,7 @@ def take_look(settings: Settings) -> tuple[str, str]:
     investigation = Investigation.for_readings("watch", settings)
     try:
         survey = take_survey(investigation, recent_minutes=1)
-        seen = find_symptoms(survey, alerts=runbooks_by_alert())  # type: ignore[arg-type]  # frozen, which a protocol cannot say
+        seen = find_symptoms(survey, alerts=runbooks_by_alert())
     finally:
         investigation.database.close()
     seen = seen[seen["symptom"].ne(SENTRY)]

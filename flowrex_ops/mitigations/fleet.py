@@ -9,12 +9,13 @@ from typing import Any
 
 import httpx
 
+from flowrex_ops.checks.health import judge_answer
 from flowrex_ops.errors import MitigationRefusedError
 from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.waiting import wait_until
-from flowrex_ops.model import Replica, Target
+from flowrex_ops.model import Replica, Target, authority
 from flowrex_ops.sources.backend import read_load
-from flowrex_ops.sources.trust import trusted
+from flowrex_ops.sources.health import ask_health
 from flowrex_ops.stack import Stack
 
 _QUIET_READINGS = 3
@@ -23,7 +24,7 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The replicas of *service*. ``port`` is the one that answers ``/health/ready``; None for a service that has none.
+    """The replicas of *service*. ``port`` is the one that tells its health; None for a service that has none.
 
     A replica gets ``drain_seconds`` for requests under way, then ``websocket_seconds`` for WebSockets, and must be ready
     ``ready_seconds`` after its start.
@@ -36,6 +37,7 @@ class Fleet:
     drain_seconds: float = 10.0
     websocket_seconds: float = 1.0
     request_seconds: float = 5.0
+    health_path: str = ""
 
     @classmethod
     def of(cls, context: Context, service: str = "", **bounds: Any) -> Fleet:
@@ -43,6 +45,7 @@ class Fleet:
         backend = context.settings.backend
         port = backend.port if service in ("", backend.service) else None
         seconds = {"request_seconds": context.settings.limits.reading_seconds, **bounds}
+        seconds.setdefault("health_path", backend.health_path)
         return cls(context.endpoints.stack, service or backend.service, port, **seconds)
 
     def replicas(self) -> Sequence[Replica]:
@@ -62,7 +65,7 @@ class Fleet:
         return replica
 
     def is_ready(self, replica: Replica) -> bool:
-        """By ``/health/ready``, else by what the stack says."""
+        """By its health endpoint, else by what the stack says."""
         if not replica.running:
             return False
         if self.port is None:
@@ -70,10 +73,9 @@ class Fleet:
         url = self.url(replica)
         if not url:
             return False
-        try:
-            return httpx.get(f"{url}/health/ready", timeout=self.request_seconds, verify=trusted()).is_success
-        except httpx.HTTPError:
-            return False
+        found = ask_health(url, self.health_path, timeout_seconds=self.request_seconds)
+        ready, _ = judge_answer({"status": found.status, "error": found.error, "refused": found.refused})
+        return replica.health in ("healthy", "none") if ready is None else ready
 
     def await_ready(self, name: str, *, seconds: float | None = None) -> bool:
         """Whether the replica becomes ready in time."""
@@ -122,10 +124,10 @@ class Fleet:
     def address_inside(self, replica: Replica) -> str:
         """``host:port`` as NGINX reaches it: in the project's network, or on this machine."""
         if self.resolved_by_name and replica.addresses:
-            return f"{replica.addresses[0]}:{self.port}"
-        return "{}:{}".format(*replica.ports.get(self.port or 0, ("127.0.0.1", self.port)))
+            return authority(replica.addresses[0], self.port or 0)
+        return authority(*replica.ports.get(self.port or 0, ("127.0.0.1", self.port or 0)))
 
     def url(self, replica: Replica) -> str:
         """Where it answers from here; empty where it has no such port."""
-        place = replica.ports.get(self.port or 0)
-        return "http://{}:{}".format(*place) if place else ""
+        place = replica.reach(self.port) if self.port else None
+        return f"http://{authority(*place)}" if place else ""

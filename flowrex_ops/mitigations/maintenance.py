@@ -21,6 +21,7 @@ from flowrex_ops.mitigations.guard import Mitigation
 from flowrex_ops.mitigations.proxy import CONSECUTIVE, ProxyControl
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Target
+from flowrex_ops.sources.health import HEALTH_PATHS
 from flowrex_ops.sources.managed import head_of, parse_head
 
 HTTP, SERVER, PAGE = "http-maintenance.conf", "server-maintenance.conf", "flowrex-ops-maintenance.html"
@@ -50,7 +51,7 @@ class _Maintenance(Mitigation):
         return {
             "proxy": ProxyControl.of(context),
             "url": context.endpoints.front_door_url,
-            "health": settings.front_door.path,
+            "health": settings.front_door.path or HEALTH_PATHS[0],
             "request_seconds": settings.limits.reading_seconds,
         }
 

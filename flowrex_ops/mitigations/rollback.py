@@ -17,6 +17,7 @@ from flowrex_ops.mitigations.rotation import Rotation
 from flowrex_ops.mitigations.script import Script
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Reading, Replica, Target
+from flowrex_ops.sources.health import ask_health
 from flowrex_ops.sources.trust import trusted
 
 _LEAST_SECONDS = 60.0
@@ -192,7 +193,8 @@ class RollbackBackend(Rolling):
         """What the replica itself says, which is empty while it is not ready; a platform that does not say is believed its stack."""
         try:
             url = self._fleet.url(replica)
-            answer = httpx.get(f"{url}/health/ready", timeout=self._fleet.request_seconds, verify=trusted())
+            path = ask_health(url, self._fleet.health_path, timeout_seconds=self._fleet.request_seconds).path
+            answer = httpx.get(f"{url}{path}", timeout=self._fleet.request_seconds, verify=trusted())
             said = answer.json() if answer.is_success else None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return ""

@@ -62,7 +62,7 @@ class Rolling(Mitigation):
         unready = [one.name for one in self._fleet.replicas() if one.running and not self._fleet.is_ready(one)]
         for name in unready:
             if not self._fleet.await_ready(name, seconds=10.0):
-                raise VerificationError(f"{name} is not ready; see its /health/ready and its log")
+                raise VerificationError(f"{name} is not ready; see its health endpoint and its log")
         now = {replica.identity for replica in self._fleet.replicas()}
         as_before = [target.identity[0] for target in plan.targets if target.identity[1] in now]
         if as_before:

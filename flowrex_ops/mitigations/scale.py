@@ -17,6 +17,7 @@ from flowrex_ops.mitigations.guard import Mitigation
 from flowrex_ops.mitigations.rotation import Rotation
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Replica, Target
+from flowrex_ops.sources.health import HEALTH_PATHS
 
 _REACHED_SECONDS = 20.0
 _ONE_MORE = 0
@@ -79,7 +80,7 @@ class ScaleBackend(Mitigation):
     def action_of(self, _targets: Sequence[Target]) -> str:
         now, wanted = self._numbers()
         if wanted > now:
-            return f"run {wanted} replicas instead of {now}; new ones get users once they are ready (/health/ready)"
+            return f"run {wanted} replicas instead of {now}; new ones get users once they are ready"
         return f"run {wanted} replicas instead of {now}; the surplus leaves the rotation and is drained before it stops"
 
     def cost_of(self, _targets: Sequence[Target]) -> str:
@@ -172,7 +173,7 @@ def read_budget(context: Context, replicas: int) -> ConnectionBudget:
 
 def _ask_for_reached(context: Context) -> set[str]:
     """Send a few requests through the proxy and read from its log which replicas answered lately."""
-    url = f"{context.endpoints.front_door_url}{context.settings.front_door.path}"
+    url = f"{context.endpoints.front_door_url}{context.settings.front_door.path or HEALTH_PATHS[0]}"
     for _ in range(10):
         try:
             httpx.get(url, timeout=context.settings.limits.reading_seconds, verify=False)  # noqa: S501  # the answer is not read

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from flowrex_ops.sandbox.compose.engine import COMPOSE_FILE, docker, shell
 from flowrex_ops.sandbox.drill import Drill
 from flowrex_ops.sandbox.sandbox import Sandbox
-from flowrex_ops.stack.compose import ONE_OFF, PROJECT
 from flowrex_ops.stack.compose_cli import find_command
+from flowrex_ops.stack.compose_project import ONE_OFF, PROJECT
 
 _RESTART = "{compose} restart backend"
 _RELOAD = "{compose} exec -T nginx nginx -s reload"

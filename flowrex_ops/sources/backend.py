@@ -1,4 +1,4 @@
-"""The backend's replicas, asked over HTTP: pool gauges and trade counters from ``/metrics``, readiness from ``/health/ready``."""
+"""The backend's replicas, asked over HTTP: pool gauges and trade counters from ``/metrics``, readiness from whatever tells it."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.settings import MetricsSettings
+from flowrex_ops.sources.health import ask_health
+from flowrex_ops.sources.metrics import read_metrics, read_pool
 from flowrex_ops.sources.reading import Source, reads
 from flowrex_ops.sources.trust import trusted
 
-POOL_METRICS = {
-    "flowrex_database_connections": "in_use",
-    "flowrex_database_connections_max": "maximum",
-    "flowrex_database_pool_waiting": "waiting",
-    "flowrex_database_pool_requests_total": "requests",
-    "flowrex_database_pool_queued_total": "queued",
-    "flowrex_database_pool_errors_total": "errors",
-    "flowrex_database_pool_wait_seconds_total": "wait_seconds",
-}
 TRADE_METRICS = {"flowrex_trades_failed_total": "reason", "flowrex_trades_total": "status"}
 """The counters of trades, and the label that tells what was counted; a counter without it counts as ``""``."""
 
 COUNTER_COLUMNS = ["at", "replica", "error", "counter", "label", "value"]
-WEBSOCKET_METRICS = {
-    "flowrex_websocket_connections": "connections",
-    "flowrex_websocket_messages_total": "messages",
-    "flowrex_websocket_closed_total": "closed",
-    "process_resident_memory_bytes": "memory_bytes",
-}
-LOAD_METRICS = {"flowrex_http_requests_in_progress": "requests", "flowrex_websocket_connections": "websockets"}
-WEBSOCKET_COLUMNS = ["at", "replica", "error", *WEBSOCKET_METRICS.values()]
-POOL_COLUMNS = ["at", "replica", "error", *POOL_METRICS.values()]
+DEFAULT_METRICS = MetricsSettings()
+WEBSOCKET_COLUMNS = ["at", "replica", "error", "connections", "messages", "closed", "memory_bytes"]
+READINESS_COLUMNS = ["replica", "path", "status", "seconds", "error", "refused"]
+POOL_COLUMNS = [
+    "at",
+    "replica",
+    "error",
+    "in_use",
+    "maximum",
+    "waiting",
+    "requests",
+    "queued",
+    "errors",
+    "wait_seconds",
+]
 
 
 class BackendSource(Source):
@@ -55,8 +55,14 @@ class BackendSource(Source):
         limit_rows: int,
         default_pool_size: int | None = None,
         missing: str = "",
+        health_path: str = "",
+        guessed: bool = False,
+        metrics: MetricsSettings = DEFAULT_METRICS,
     ) -> None:
         super().__init__(limit_seconds=limit_seconds, limit_rows=limit_rows)
+        self._health_path = health_path
+        self._guessed = guessed
+        self._metrics = metrics
         self._find_replicas = find_replicas
         self._default_pool_size = default_pool_size
         self._missing = missing
@@ -97,9 +103,21 @@ class BackendSource(Source):
 
     @reads("readiness")
     def get_readiness(self) -> pd.DataFrame:
-        """One row a replica: replica, status (HTTP status or None), seconds, error."""
-        rows = self._ask_all("/health/ready", lambda response: {"status": response.status_code})
-        return pd.DataFrame(rows, columns=["replica", "status", "seconds", "error"])
+        """One row a replica, columns ``READINESS_COLUMNS``: the HTTP status at ``path``, or None and an error.
+
+        ``refused`` says that nobody listens there; it is missing where the port is only the usual one, and may be wrong.
+        """
+        return pd.DataFrame(self._each(self._ask_health), columns=READINESS_COLUMNS)
+
+    def _ask_health(self, replica: str, url: str) -> dict[str, Any]:
+        started = time.monotonic()
+        found = ask_health(url, self._health_path, timeout_seconds=self.limit_seconds * 0.7)
+        refused: bool | None = found.refused
+        error = f"{url} gave {found.error}" if found.error else None
+        if found.refused and self._guessed:
+            refused, error = None, f"nobody listens at {url}, whose port is a guess; set backend.port"
+        seconds = time.monotonic() - started
+        return dict(zip(READINESS_COLUMNS, (replica, found.path, found.status, seconds, error, refused), strict=True))
 
     def _sample_trades(self) -> list[dict[str, Any]]:
         at = datetime.now(UTC)
@@ -118,12 +136,13 @@ class BackendSource(Source):
     def _sample_websockets(self) -> list[dict[str, Any]]:
         at = datetime.now(UTC)
         return [
-            {**row, "at": at} for row in self._ask_all("/metrics", lambda answer: parse_websocket_metrics(answer.text))
+            {**row, "at": at}
+            for row in self._ask_all("/metrics", lambda answer: parse_websocket_metrics(answer.text, self._metrics))
         ]
 
     def _sample(self) -> list[dict[str, Any]]:
         at = datetime.now(UTC)
-        rows = self._ask_all("/metrics", lambda response: parse_pool_metrics(response.text))
+        rows = self._ask_all("/metrics", lambda response: dict(read_pool(response.text, self._metrics)))
         for row in rows:
             row["at"] = at
             if row["error"] is None and row.get("maximum") is None:
@@ -131,6 +150,10 @@ class BackendSource(Source):
         return rows
 
     def _ask_all(self, path: str, read: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+        return self._each(lambda replica, url: self._ask(replica, url + path, read))
+
+    def _each(self, ask: Callable[[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
+        """*ask* all replicas at once, by name and base URL."""
         replicas = self._find_replicas()
         if not replicas:
             raise SourceUnavailableError(
@@ -138,7 +161,7 @@ class BackendSource(Source):
                 or "no backend replica is configured or was discovered; set backend.urls or run 'flowrex-ops doctor'"
             )
         with ThreadPoolExecutor(max_workers=min(16, len(replicas))) as pool:
-            return list(pool.map(lambda item: self._ask(item[0], item[1] + path, read), replicas.items()))
+            return list(pool.map(lambda item: ask(*item), replicas.items()))
 
     def _ask(self, replica: str, url: str, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         import httpx
@@ -162,43 +185,21 @@ def read_load(base_url: str, *, timeout_seconds: float) -> dict[str, float | Non
     """
     import httpx
 
-    found = _sum_metrics(httpx.get(f"{base_url}/metrics", timeout=timeout_seconds, verify=trusted()).text, LOAD_METRICS)
-    return {column: found.get(column) for column in LOAD_METRICS.values()}
+    page = httpx.get(f"{base_url}/metrics", timeout=timeout_seconds, verify=trusted()).text
+    names = DEFAULT_METRICS.of("load") | {"websockets": DEFAULT_METRICS.websocket_connections}
+    found = read_metrics(page, names)
+    return {what: found.get(what) for what in names}
 
 
-def parse_pool_metrics(text: str) -> dict[str, Any]:
-    """The pool's gauges and counters out of a Prometheus text page (exposition format 0.0.4), summed over labels.
-
-    Raises ValueError when the page is not in that format or lacks the pool gauge.
-    """
-    values = _sum_metrics(text, POOL_METRICS)
-    if "in_use" not in values:
-        raise ValueError("its /metrics has no flowrex_database_connections")
-    return dict(values)
-
-
-def parse_websocket_metrics(text: str) -> dict[str, Any]:
+def parse_websocket_metrics(text: str, metrics: MetricsSettings = DEFAULT_METRICS) -> dict[str, Any]:
     """Connections, counters and resident memory out of a Prometheus text page, summed over labels.
 
-    Raises ValueError when the page is not in that format or lacks the gauge of connections.
+    Raises ValueError when the page is not in that format or tells no connections by any usual name.
     """
-    values = _sum_metrics(text, WEBSOCKET_METRICS)
+    values = read_metrics(text, metrics.of("websocket"))
     if "connections" not in values:
-        raise ValueError("its /metrics has no flowrex_websocket_connections")
+        raise ValueError("its /metrics has no open WebSockets by any usual name; set metrics.websocket_connections")
     return dict(values)
-
-
-def _sum_metrics(text: str, metrics: Mapping[str, str]) -> dict[str, float]:
-    """By column the sum of each of *metrics* over its labels."""
-    from prometheus_client.parser import text_string_to_metric_families
-
-    values: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name in metrics:
-                column = metrics[sample.name]
-                values[column] = values.get(column, 0.0) + float(sample.value)
-    return values
 
 
 def _repeat(

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
 from flowrex_ops.errors import SourceUnavailableError
-from flowrex_ops.model import Replica
+from flowrex_ops.model import Replica, authority
 from flowrex_ops.settings import Settings
+from flowrex_ops.sources.logins import Login, Logins
 from flowrex_ops.sources.reading import call_within
+from flowrex_ops.sources.roles import BACKEND, POSTGRES, PROMETHEUS, PROXY, REDIS, Parts, find_parts
 from flowrex_ops.sources.tls import TlsEndpoint
 from flowrex_ops.stack import Stack, open_stack
 
 POSTGRES_PORT = 5432
-REDIS_PORT = 6379
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class Endpoints:
     front_door_url: str | None = None
     replicas: Sequence[Replica] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    project: str = ""
+    guessed: frozenset[str] = frozenset()
+    """Parts whose port nothing tells, so that it is only the usual one."""
+    settings: Settings = field(default_factory=Settings.model_construct)
+    """Those given, with the services and ports that were found where they name none."""
 
     @property
     def configuration(self) -> dict[str, str]:
@@ -63,7 +69,8 @@ def discover(settings: Settings) -> Endpoints:
         )
     except SourceUnavailableError as failure:
         error = str(failure)
-    found = _Finder(settings, stack, replicas, error)
+    parts = find_parts(settings, stack, replicas)
+    found = _Finder(parts, stack, replicas, error)
     postgres, redis, backends = found.postgres(), found.redis(), found.backends()
     reserve = settings.postgres.reserve_dsn
     return Endpoints(
@@ -80,17 +87,22 @@ def discover(settings: Settings) -> Endpoints:
         front_door_url=found.front_door(),
         replicas=tuple(replicas),
         origins=found.origins,
+        project=getattr(stack, "project", "") if error is None else "",
+        settings=parts.settings,
+        guessed=parts.guessed,
     )
 
 
 class _Finder:
     """One method a source; each notes in ``origins`` where it looked."""
 
-    def __init__(self, settings: Settings, stack: Stack, replicas: list[Replica], error: str | None) -> None:
-        self._settings = settings
+    def __init__(self, parts: Parts, stack: Stack, replicas: list[Replica], error: str | None) -> None:
+        self._settings = parts.settings
+        self._parts = parts
         self._stack = stack
         self._replicas = replicas
         self._error = error
+        self._logins = Logins(stack, self._settings.limits.reading_seconds)
         self.origins: dict[str, str] = {}
 
     def postgres(self) -> str | None:
@@ -98,31 +110,31 @@ class _Finder:
         if configured:
             self.origins["postgres"] = "settings: postgres.dsn"
             return configured.get_secret_value()
-        return self._discover("postgres", self._settings.postgres.service, POSTGRES_PORT, self._postgres_dsn)
+        return self._discover(
+            "postgres", POSTGRES, self._settings.postgres.service, self._parts.ports[POSTGRES], self._postgres_dsn
+        )
 
     def application_role(self, dsn: str | None) -> str:
-        """As set; else that of the backend's own DATABASE_URL, else of *dsn*; empty where none of them tells."""
+        """As set; else that of the backend's own variables, else of *dsn*; empty where none of them tells."""
         if self._settings.postgres.application_role:
             return self._settings.postgres.application_role
-        own = ""
-        if not self._error:
-            with contextlib.suppress(SourceUnavailableError):
-                own = self._stack.get_environment(self._settings.backend.service).get("DATABASE_URL", "")
-        return _user(own) or _user(dsn or "")
+        backend = self._one(self._settings.backend.service)
+        return (self._logins.database_user(backend).user if backend else "") or _user(dsn or "")
 
     def redis(self) -> str | None:
         configured = self._settings.redis.url
         if configured:
             self.origins["redis"] = "settings: redis.url"
             return configured.get_secret_value()
-        return self._discover("redis", self._settings.redis.service, REDIS_PORT, self._redis_url)
+        return self._discover("redis", REDIS, self._settings.redis.service, self._parts.ports[REDIS], self._redis_url)
 
     def backends(self) -> dict[str, str]:
         found = backend_urls(self._settings, self._replicas)
-        if self._settings.backend.urls:
+        backend = self._settings.backend
+        if backend.urls:
             self.origins["backend"] = "settings: backend.urls"
         else:
-            self.origins["backend"] = self._origin(bool(found), f"service '{self._settings.backend.service}'")
+            self.origins["backend"] = self._origin(bool(found), BACKEND, backend.service, backend.port)
         return found
 
     def tls(self) -> tuple[TlsEndpoint, ...]:
@@ -133,8 +145,12 @@ class _Finder:
             return tuple(
                 TlsEndpoint(one.host, one.port, one.server_name or one.host, one.certificate) for one in tls.endpoints
             )
+        # Its own address does not do: that a proxy of which nobody said so has TLS at all would be a guess.
         found = [r.ports[tls.port] for r in self._replicas if r.service == tls.service and tls.port in r.ports]
-        self.origins["tls"] = self._origin(bool(found), f"service '{tls.service}' with port {tls.port}")
+        if found or self._error or not self._one(tls.service):
+            self.origins["tls"] = self._origin(bool(found), PROXY, tls.service, tls.port)
+        else:
+            self.origins["tls"] = f"not configured, and service '{tls.service}' publishes no port {tls.port}"
         return tuple(TlsEndpoint(host, port) for host, port in found)
 
     def prometheus(self) -> str | None:
@@ -142,39 +158,67 @@ class _Finder:
         if prometheus.url:
             self.origins["prometheus"] = "settings: prometheus.url"
             return prometheus.url
-        return self._discover("prometheus", prometheus.service, prometheus.port, "http://{}:{}".format)
+        return self._discover("prometheus", PROMETHEUS, prometheus.service, prometheus.port, _http)
 
     def front_door(self) -> str | None:
         door = self._settings.front_door
         if door.url:
             self.origins["front door"] = "settings: front_door.url"
             return door.url
-        return self._discover("front door", door.service, door.port, "http://{}:{}".format)
+        return self._discover("front door", PROXY, door.service, door.port, _http)
 
-    def _discover(self, source: str, service: str, port: int, build: Callable[[str, int], str]) -> str | None:
-        replica = next((r for r in self._replicas if r.service == service and port in r.ports), None)
-        self.origins[source] = self._origin(replica is not None, f"service '{service}'")
-        return build(*replica.ports[port]) if replica else None
+    def _discover(
+        self, source: str, part: str, service: str, port: int, build: Callable[[str, int], str]
+    ) -> str | None:
+        found = [place for r in self._running(service) if (place := r.reach(port))]
+        self.origins[source] = self._origin(bool(found), part, service, port)
+        return build(*found[0]) if found else None
 
-    def _origin(self, found: bool, what: str) -> str:
+    def _running(self, service: str) -> list[Replica]:
+        return [replica for replica in self._replicas if replica.service == service and replica.running]
+
+    def _one(self, service: str) -> Replica | None:
+        own = [replica for replica in self._replicas if replica.service == service]
+        return next((replica for replica in own if replica.running), own[0] if own else None)
+
+    def _origin(self, found: bool, part: str, service: str, port: int) -> str:
+        """Where it was found, or the true reason why it was not."""
         if found:
-            return f"discovered: {what} of the running stack"
+            why = self._parts.why.get(part)
+            return f"discovered: service '{service}' of the running stack{f' ({why})' if why else ''}, port {port}"
         if self._error:
             return f"not configured, and the stack could not be asked: {self._error}"
-        return f"not configured, and the stack has no running {what}"
+        one = self._one(service)
+        if one is None:
+            why = self._parts.why.get(part, "")
+            return "not configured, and " + (why if "look" in why else f"the stack has no service '{service}'")
+        if not one.running:
+            return f"not configured, and service '{service}' of the stack is {one.state}, not running"
+        return (
+            f"not configured; service '{service}' runs, but publishes no port {port} and its container has no address"
+        )
 
     def _postgres_dsn(self, host: str, port: int) -> str:
-        environment = self._stack.get_environment(self._settings.postgres.service)
-        user = environment.get("POSTGRES_USER", "postgres")
-        database = environment.get("POSTGRES_DB", user)
-        password = environment.get("POSTGRES_PASSWORD", "")
-        login = quote(user, safe="") + (":" + quote(password, safe="") if password else "")
-        return f"postgresql://{login}@{host}:{port}/{quote(database, safe='')}"
+        server, backend = self._one(self._settings.postgres.service), self._one(self._settings.backend.service)
+        login = self._logins.postgres(server, backend) if server else Login()
+        if login.unread:
+            self.origins["postgres"] += f"; its password is in '{login.unread}', which cannot be read: set postgres.dsn"
+        user = quote(login.user or "postgres", safe="")
+        secret = ":" + quote(login.password, safe="") if login.password else ""
+        database = quote(login.database or login.user or "postgres", safe="")
+        return f"postgresql://{user}{secret}@{authority(host, port)}/{database}"
 
     def _redis_url(self, host: str, port: int) -> str:
-        password = self._stack.get_environment(self._settings.redis.service).get("REDIS_PASSWORD", "")
-        login = f":{quote(password, safe='')}@" if password else ""
-        return f"redis://{login}{host}:{port}/0"
+        server, backend = self._one(self._settings.redis.service), self._one(self._settings.backend.service)
+        login = self._logins.redis(server, backend) if server else Login()
+        if login.unread:
+            self.origins["redis"] += f"; its password is in '{login.unread}', which cannot be read: set redis.url"
+        secret = f"{quote(login.user, safe='')}:{quote(login.password, safe='')}@" if login.password else ""
+        return f"redis://{secret}{authority(host, port)}/0"
+
+
+def _http(host: str, port: int) -> str:
+    return f"http://{authority(host, port)}"
 
 
 def _user(url: str) -> str:
@@ -223,8 +267,8 @@ def backend_urls(settings: Settings, replicas: Sequence[Replica]) -> dict[str, s
     backend = settings.backend
     if backend.urls:
         return {f"{backend.service}-{n}": url.rstrip("/") for n, url in enumerate(backend.urls, start=1)}
-    running = [r for r in replicas if r.service == backend.service and r.running and backend.port in r.ports]
-    return {replica.name: "http://{}:{}".format(*replica.ports[backend.port]) for replica in running}
+    running = [r for r in replicas if r.service == backend.service and r.running]
+    return {replica.name: _http(*place) for replica in running if (place := replica.reach(backend.port))}
 
 
 def upstream_addresses(settings: Settings, replicas: Sequence[Replica]) -> dict[str, str]:
@@ -232,8 +276,8 @@ def upstream_addresses(settings: Settings, replicas: Sequence[Replica]) -> dict[
     backend = settings.backend
     found: dict[str, set[str]] = {}
     for replica in (r for r in replicas if r.service == backend.service):
-        places = [f"{address}:{backend.port}" for address in replica.addresses]
-        places += ["{}:{}".format(*replica.ports[backend.port])] if backend.port in replica.ports else []
+        places = [authority(address, backend.port) for address in replica.addresses]
+        places += [authority(*replica.ports[backend.port])] if backend.port in replica.ports else []
         for place in places:
             found.setdefault(place, set()).add(replica.name)
     return {place: names.pop() for place, names in found.items() if len(names) == 1}

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.sources.health import ask_health
 from flowrex_ops.sources.reading import COOL_DOWN_SECONDS, Source, reads
+from flowrex_ops.sources.tls import TlsEndpoint
 
 ANSWER_COLUMNS = ["url", "status", "seconds", "error"]
 
 
 class FrontDoorSource(Source):
-    """One GET of the readiness endpoint, the way in that users take."""
+    """One look at whatever the platform has for its health, the way in that users take; *tls* is where it has HTTPS."""
 
     name = "front door"
     libraries = ("httpx",)
 
-    def __init__(self, url: str | None, path: str, *, limit_seconds: float, missing: str = "") -> None:
+    def __init__(
+        self,
+        url: str | None,
+        path: str,
+        *,
+        limit_seconds: float,
+        missing: str = "",
+        tls: Sequence[TlsEndpoint] = (),
+    ) -> None:
         super().__init__(limit_seconds=limit_seconds)
-        self._url = f"{url.rstrip('/')}{path}" if url else None
+        self._url = url.rstrip("/") if url else None
+        self._path = path
+        self._tls = tls
         self._missing = missing
         self._silent: tuple[float, pd.DataFrame] | None = None
 
@@ -31,20 +44,14 @@ class FrontDoorSource(Source):
         No answer is an answer too: it is unavailable only where nobody knows the address. One that did not come is not
         waited for again for a while.
         """
-        import httpx
-
         if self._url is None:
             raise SourceUnavailableError(f"{self._missing or 'the front door is not configured'}; set front_door.url")
         started = time.monotonic()
         if self._silent and started - self._silent[0] < COOL_DOWN_SECONDS:
             return self._silent[1]
-        status, error = None, ""
-        try:
-            # Users' names and certificates are the business of certificate_expiry.
-            status = httpx.get(self._url, timeout=self.limit_seconds * 0.8, verify=False).status_code  # noqa: S501
-        except (httpx.HTTPError, httpx.InvalidURL) as failure:
-            error = f"no answer: {failure or type(failure).__name__}"
-        row = (self._url, status, time.monotonic() - started, error)
+        limit = self.limit_seconds * 0.8
+        found = ask_health(self._url, self._path, timeout_seconds=limit, tls=self._tls, root=True)
+        row = (self._url + found.path, found.status, time.monotonic() - started, found.error or "")
         answer = pd.DataFrame([row], columns=ANSWER_COLUMNS)
-        self._silent = (time.monotonic(), answer) if status is None else None
+        self._silent = (time.monotonic(), answer) if found.status is None else None
         return answer

@@ -47,21 +47,23 @@ class MemorySource(Source):
         ``origin`` is ``sampled`` for what the stack says now, of all services: ``used_bytes`` without page cache that can
         be given back at once, ``cache_bytes`` the page cache still in it, ``limit_bytes`` missing where there is none.
         ``prometheus`` is the resident size that the backend's replicas told it since then, dense enough for a trend over
-        *trend_minutes*. Where Prometheus does not
-        answer, the stack is sampled for *window_seconds* instead of once.
+        *trend_minutes*. What it does not know, the other services at least, is sampled for *window_seconds*: every
+        *every_seconds* all replicas at once, or as soon as the engine has answered, which may take it a second.
         """
         history = self._history(since, trend_minutes)
         rows: list[tuple[Any, ...]] = []
         error: StackUnavailableError | None = None
-        until = time.monotonic() + (0.0 if len(history) else window_seconds)
-        while not rows or time.monotonic() + every_seconds <= until:
-            if rows:
-                time.sleep(every_seconds)
+        started = time.monotonic()
+        while not rows or time.monotonic() - started <= window_seconds:
+            asked = time.monotonic()
             try:
                 rows += self._sample()
             except StackUnavailableError as problem:
                 error = problem
                 break
+            if {row[2] for row in rows} <= set(history["replica"]):
+                break
+            time.sleep(max(0.0, min(asked + every_seconds, started + window_seconds) - time.monotonic()))
         if not rows and history.empty:
             raise error or SourceUnavailableError("the stack has no running replica; look with 'docker ps -a'")
         sampled = pd.DataFrame(rows, columns=MEMORY_COLUMNS)

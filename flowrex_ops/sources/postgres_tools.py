@@ -23,6 +23,7 @@ from flowrex_ops.model import Execution, Replica
 from flowrex_ops.settings import Settings
 from flowrex_ops.sources.endpoints import POSTGRES_PORT, Endpoints
 from flowrex_ops.sources.postgres_login import Login
+from flowrex_ops.sources.roles import POSTGRES, listening_port
 from flowrex_ops.stack import Stack
 from flowrex_ops.stack.pipes import run_piped
 
@@ -221,8 +222,8 @@ def _server(settings: Settings, endpoints: Endpoints, login: Login) -> Replica |
     host, port = login.address
     local = "127.0.0.1" if host == "localhost" else host
     for replica in replicas:
-        published = replica.ports.get(POSTGRES_PORT)
-        if published == (local, port) or (local in replica.addresses and port == POSTGRES_PORT):
+        inside = listening_port(replica, POSTGRES, POSTGRES_PORT) or POSTGRES_PORT
+        if replica.ports.get(inside) == (local, port) or (local in replica.addresses and port == inside):
             return replica
     return None
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.model import authority
 from flowrex_ops.settings import Settings
 from flowrex_ops.sources.endpoints import Endpoints
 from flowrex_ops.sources.reading import Source, reads
@@ -174,10 +175,9 @@ def _proxy(settings: Settings, endpoints: Endpoints, path: str) -> list[Place]:
         first = endpoints.tls[0]
         url = f"wss://{first.server_name or first.host}{path}"
         return [Place(PROXY, url, straight=False, host=first.host, port=first.port)]
-    published = [
-        r.ports[proxy.port] for r in endpoints.replicas if r.service == proxy.service and proxy.port in r.ports
-    ]
-    return [Place(PROXY, "ws://{}:{}{}".format(*at, path), straight=False) for at in published[:1]]
+    running = [r for r in endpoints.replicas if r.service == proxy.service and r.running]
+    reached = [authority(*place) for r in running if (place := r.reach(proxy.port))]
+    return [Place(PROXY, f"ws://{at}{path}", straight=False) for at in reached[:1]]
 
 
 def _no_connection(error: Exception) -> dict[str, Any]:

@@ -7,12 +7,20 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
+from flowrex_ops.model import Definition, Disk, Execution, LogLine, Replica, Usage
 from flowrex_ops.stack.compose_cli import find_command, run
-from flowrex_ops.stack.compose_project import Deployment, changed_variables
+from flowrex_ops.stack.compose_project import (
+    ONE_OFF,
+    PROJECT,
+    SERVICE,
+    Deployment,
+    changed_variables,
+    choose_project,
+)
 from flowrex_ops.stack.disks import DF, each_once, parse_df
 from flowrex_ops.stack.dockerlog import open_log
 from flowrex_ops.stack.dockerpipe import Program
@@ -26,15 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PROJECT = "com.docker.compose.project"
-SERVICE = "com.docker.compose.service"
 NUMBER = "com.docker.compose.container-number"
-ONE_OFF = "com.docker.compose.oneoff"
 VERSION = "org.opencontainers.image.version"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-LANDMARK = "backend"
-"""A running project that has this service is taken for the platform when none is named."""
-
 _ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not bound to
 _CHECK = ("config", "--quiet")
 _UP = ("up", "--no-deps", "--no-recreate", "--no-build")
@@ -61,10 +63,11 @@ class ComposeStack:
     def describe(self) -> str:
         """``Docker Engine 20.10.24, project 'flowrex'``."""
         version = str(self._ask(lambda client: client.version()["Version"]))
-        return f"Docker Engine {version}, project '{self.get_project()}'"
+        return f"Docker Engine {version}, project '{self.project}'"
 
-    def get_project(self) -> str:
-        """The project named, or the only running one with a backend; StackUnavailableError naming the candidates."""
+    @property
+    def project(self) -> str:
+        """The project named, else that of the working directory, else the only one; StackUnavailableError lists them."""
         if self._project is None:
             self._project = self._discover_project()
         return self._project
@@ -241,7 +244,7 @@ class ComposeStack:
         run(
             find_command(deployment.made_by),
             arguments,
-            project=self.get_project(),
+            project=self.project,
             files=deployment.files,
             env_files=deployment.env_files,
             folder=deployment.folder,
@@ -253,7 +256,7 @@ class ComposeStack:
         """By the service's containers, else (all of them may be gone) by any of the project's."""
         for container in (*self._containers(service), *self._containers(None)):
             return Deployment.of(container.labels)
-        raise StackUnavailableError(f"project '{self.get_project()}' has no container; start the platform first")
+        raise StackUnavailableError(f"project '{self.project}' has no container; start the platform first")
 
     def _remove(self, replica: Replica) -> None:
         self._ask(lambda client: client.containers.get(_container(replica)).remove(force=True))
@@ -270,13 +273,14 @@ class ComposeStack:
         self._ask(lambda client: getattr(client.containers.get(_container(replica)), verb)(**grace))
 
     def _containers(self, service: str | None) -> list[Container]:
-        labels = [f"{PROJECT}={self.get_project()}", f"{ONE_OFF}=False"]
+        labels = [f"{PROJECT}={self.project}", f"{ONE_OFF}=False"]
         if service is not None:
             labels.append(f"{SERVICE}={service}")
+        return self._listed({"label": labels}, stopped_too=True)
+
+    def _listed(self, filters: Mapping[str, Any], *, stopped_too: bool) -> list[Container]:
         # A container that goes away between the listing and the look at it is passed over.
-        return self._ask(
-            lambda client: client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
-        )
+        return self._ask(lambda client: client.containers.list(all=stopped_too, filters=filters, ignore_removed=True))
 
     def _read_log(self, container: Container, service: str, since: datetime, max_bytes: int) -> Iterator[LogLine]:
         chunks = self._log_of(container, since, datetime.now(UTC), timestamps=True)
@@ -295,16 +299,14 @@ class ComposeStack:
         yield from self._guarded(found)
 
     def _discover_project(self) -> str:
-        found = self._ask(lambda client: client.containers.list(filters={"label": [f"{SERVICE}={LANDMARK}"]}))
-        names = sorted({str(container.labels[PROJECT]) for container in found if PROJECT in container.labels})
-        if len(names) == 1:
-            return names[0]
-        if names:
-            listed = ", ".join(f"'{name}'" for name in names)
-            raise StackUnavailableError(f"several compose projects have a '{LANDMARK}': {listed}; set stack.project")
+        """Of the projects that run, else of those that are there; ``choose_project`` says which."""
+        filters = {"label": [PROJECT, f"{ONE_OFF}=False"]}
+        for stopped_too in (False, True):
+            found = self._listed(filters, stopped_too=stopped_too)
+            if found:
+                return choose_project([container.labels for container in found], Path.cwd())
         raise StackUnavailableError(
-            f"no running compose project at '{self._host}' has a service '{LANDMARK}';"
-            " start the platform or set stack.project"
+            f"docker engine at '{self._host}' has no compose project; start the platform, or correct stack.docker_host"
         )
 
     def _ask(self, question: Callable[[DockerClient], T]) -> T:
@@ -348,8 +350,7 @@ def _replica(attributes: Mapping[str, Any]) -> Replica:
     labels = attributes["Config"].get("Labels") or {}
     state = attributes["State"]
     started = _time(state.get("StartedAt", ""))
-    networks = (attributes.get("NetworkSettings") or {}).get("Networks") or {}
-    addresses = tuple(address for network in networks.values() if (address := network.get("IPAddress")))
+    addresses = _addresses(attributes)
     return Replica(
         service=labels[SERVICE],
         name=f"{labels[SERVICE]}-{labels.get(NUMBER, '1')}",
@@ -364,6 +365,31 @@ def _replica(attributes: Mapping[str, Any]) -> Replica:
         ports=_ports(attributes, addresses),
         oom_killed=bool(state.get("OOMKilled")),
         created_at=_time(attributes.get("Created", "")),
+        definition=_definition(attributes),
+    )
+
+
+def _networks(attributes: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    return (attributes.get("NetworkSettings") or {}).get("Networks") or {}
+
+
+def _addresses(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Its own on each network; this machine's loopback where it shares the machine's network and has none."""
+    if (attributes.get("HostConfig") or {}).get("NetworkMode") == "host":
+        return ("127.0.0.1",)
+    found = [[network.get("IPAddress"), network.get("GlobalIPv6Address")] for network in _networks(attributes).values()]
+    return tuple(address for four, six in found if (address := four or six))
+
+
+def _definition(attributes: Mapping[str, Any]) -> Definition:
+    configured = attributes["Config"]
+    aliases = [alias for network in _networks(attributes).values() for alias in network.get("Aliases") or ()]
+    return Definition(
+        image=configured.get("Image", ""),
+        command=" ".join([attributes.get("Path") or "", *(attributes.get("Args") or ())]).strip(),
+        environment=_variables(configured.get("Env") or ()),
+        labels=configured.get("Labels") or {},
+        hostnames=tuple(dict.fromkeys([attributes.get("Name", "").lstrip("/"), *aliases])),
     )
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flowrex_ops.errors import StackUnavailableError
 
+PROJECT = "com.docker.compose.project"
+SERVICE = "com.docker.compose.service"
+ONE_OFF = "com.docker.compose.oneoff"
 FILES = "com.docker.compose.project.config_files"
 ENV_FILES = "com.docker.compose.project.environment_file"
 """There where ``--env-file`` was given; compose then reads no ``.env``."""
 FOLDER = "com.docker.compose.project.working_dir"
 MADE_BY = "com.docker.compose.version"
+DEFAULT_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml", "docker-compose.prod.yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,28 @@ class Deployment:
             if was is not None:
                 return was
         return ""
+
+
+def choose_project(containers: Sequence[Mapping[str, str]], folder: Path) -> str:
+    """The project deployed from *folder* or the nearest folder above it, else the only one there is.
+
+    *containers* are the labels of each. StackUnavailableError lists them where that does not tell which one is meant.
+    """
+    folders = {labels[PROJECT]: labels.get(FOLDER, "") for labels in containers if PROJECT in labels}
+    for place in (folder, *folder.parents):
+        here = sorted(name for name, own in folders.items() if own and Path(own) == place)
+        if here:
+            return _only(here, f"in '{place}'")
+        if any((place / name).is_file() for name in DEFAULT_FILES):
+            break  # a project of its own, that is not up: those above are others
+    return _only(sorted(folders), "on this engine")
+
+
+def _only(names: Sequence[str], where: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    listed = ", ".join(f"'{name}'" for name in names)
+    raise StackUnavailableError(f"there are several compose projects {where}: {listed}; name one with --project")
 
 
 def changed_variables(before: Mapping[str, str], after: Mapping[str, str], *, versions: tuple[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.model import Reading
+from flowrex_ops.sources.backend import READINESS_COLUMNS
 from flowrex_ops.sources.front_door import ANSWER_COLUMNS
 from flowrex_ops.sources.outside import ISSUE_COLUMNS, PAGE_COLUMNS
 from flowrex_ops.sources.prometheus import ALERT_COLUMNS
@@ -46,10 +47,10 @@ def services(*replicas: dict[str, Any]) -> Reading[pd.DataFrame]:
 
 def health(*statuses: int | None) -> Reading[pd.DataFrame]:
     rows = [
-        (f"backend-{n}", status, 0.01, None if status else "did not answer")
+        (f"backend-{n}", "/health/ready", status, 0.01, None if status else "did not answer", False)
         for n, status in enumerate(statuses, start=1)
     ]
-    return reading("backend", "readiness", pd.DataFrame(rows, columns=["replica", "status", "seconds", "error"]))
+    return reading("backend", "readiness", pd.DataFrame(rows, columns=READINESS_COLUMNS))
 
 
 def front_door(status: int | None = 200, error: str = "") -> Reading[pd.DataFrame]:

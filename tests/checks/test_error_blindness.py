@@ -19,7 +19,7 @@ from test_error_rate import BEFORE, CHECKS
 from flowrex_ops.checks import error_rate as checks
 from flowrex_ops.checks.attribution import attribute
 from flowrex_ops.checks.circumstances import Limits
-from flowrex_ops.checks.impact import severity_of
+from flowrex_ops.checks.impact import of_failures
 from flowrex_ops.model import LogLine, Reading, Severity, Verdict, VerdictKind
 from flowrex_ops.sources.access_log import AccessCounter
 from flowrex_ops.sources.error_log import read_errors
@@ -163,7 +163,7 @@ class TestRank:
         ],
     )
     def test_severity_is_by_impact(self, failing: int, requests: int, expected: Severity) -> None:
-        assert severity_of(failing, requests) is expected
+        assert of_failures(failing, requests) is expected
 
 
 def broken() -> tuple[Reading[Any], ...]:

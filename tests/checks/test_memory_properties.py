@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from examples_memory import NOW, keys, kills
+from examples_memory import NOW, keys, kills, memory, replica
 from examples_triage import services
 from hypothesis import given
 from hypothesis import strategies as st
 from test_triage_properties import REPLICAS, frame, same_either_way
 
 from flowrex_ops.checks import memory_usage as checks
-from flowrex_ops.model import Reading
+from flowrex_ops.model import Reading, Verdict, VerdictKind
 from flowrex_ops.sources.host import HostMemory
 from flowrex_ops.sources.memory import KILL_COLUMNS, MEMORY_COLUMNS
 from flowrex_ops.sources.redis import KEY_COLUMNS, REDIS_COLUMNS
@@ -45,6 +46,43 @@ PERCENT = st.none() | st.floats(0, 100)
 def test_memory(rows: list[Any]) -> None:
     for check in (checks.check_leak, checks.check_container_limit):
         same_either_way(lambda some, check=check: check(frame("memory", MEMORY_COLUMNS, some)), rows)  # type: ignore[misc]
+
+
+FLAT = memory(*replica("backend-1", [80.0] * 30), *replica("backend-2", [90.0] * 30))
+PARTS: dict[str, tuple[Reading[Any], Callable[..., Verdict], set[str]]] = {
+    "leak": (FLAT, checks.check_leak, {"at", "service", "replica", "used_bytes", "origin"}),
+    "growth": (FLAT, checks.check_unexplained_growth, {"at", "service", "replica", "used_bytes", "origin"}),
+    "limit": (FLAT, checks.check_container_limit, {"service", "replica", "used_bytes", "limit_bytes", "origin"}),
+    "killed, by the stack": (
+        services(),
+        lambda part: checks.check_oom_killed(part, kills(backend_1=0)),
+        {"name", "state", "oom_killed", "started_at"},
+    ),
+    "killed, by cgroup": (
+        kills(backend_1=0, backend_2=0),
+        lambda part: checks.check_oom_killed(services(), part),
+        {"oom_kills"},
+    ),
+}
+
+
+@given(st.sampled_from(sorted(PARTS)), st.data())
+def test_nothing_is_ruled_out_that_was_not_seen(part: str, data: st.DataObject) -> None:
+    """No row, too few rows, a column that is not there or has no value: never ruled out, and never raised."""
+    known, judge, needed = PARTS[part]
+    table = known.require()
+    assert judge(known).kind is VerdictKind.RULED_OUT, "seen whole"
+    column = data.draw(st.sampled_from(sorted(table.columns)))
+    how = data.draw(st.sampled_from(["no row", "gone", "empty"]))
+    broken = {
+        "no row": table.iloc[:0],
+        "gone": table.drop(columns=column),
+        "empty": table.assign(**{column: None}),
+    }[how]
+    verdict = judge(Reading("x", "part", broken, taken_at=NOW))
+    # No count at all is what supervisord gives: a plain process has no cgroup of its own.
+    if part != "killed, by cgroup" if how == "no row" else column in needed:
+        assert verdict.kind is not VerdictKind.RULED_OUT, (how, column)
 
 
 @given(REPLICAS, KILLS)

@@ -21,6 +21,7 @@ CAUSES = {
     "memory.container-limit",
     "memory.oom-killed",
     "memory.host-pressure",
+    "memory.unexplained-growth",
     "memory.redis-rejecting",
     "memory.redis-evicting",
     "memory.redis-growth",
@@ -43,6 +44,7 @@ def judge(**given: Reading[Any]) -> dict[str, Verdict]:
     verdicts = [
         checks.check_leak(found["memory"]),
         checks.check_container_limit(found["memory"]),
+        checks.check_unexplained_growth(found["memory"]),
         checks.check_oom_killed(found["services"], found["kills"]),
         checks.check_host_pressure(found["host"], found["memory"]),
         checks.check_redis_rejecting(found["redis"], found["keys"]),
@@ -68,6 +70,10 @@ EXAMPLES: dict[str, tuple[dict[str, Reading[Any]], set[str]]] = {
         {"memory": memory(*replica("backend-1", steadily(60, 80, 6), minutes=0.1, origin=SAMPLED))},
         {"memory.leak"},
     ),
+    "memory that rises, not all the time": (
+        {"memory": memory(*replica("backend-1", [60.0, 90, 100, 85, 80, 88, 95, 120, 125, 130, 140, 150]))},
+        {"memory.unexplained-growth"},
+    ),
     "a leak so slow that it can wait": ({"memory": memory(*replica("backend-1", steadily(60, 66)))}, set()),
     "a leak since the last restart": (
         {"memory": memory(*replica("backend-1", [*steadily(60, 250, 20), *steadily(50, 200, 40)], minutes=45))},
@@ -82,7 +88,7 @@ EXAMPLES: dict[str, tuple[dict[str, Reading[Any]], set[str]]] = {
     ),
     "high, below the threshold": ({"memory": memory(*replica("backend-1", [200.0] * 30))}, set()),
     "full of page cache": (
-        {"memory": memory(*replica("backend-1", [240.0] * 4, cache=180.0, origin=SAMPLED))},
+        {"memory": memory(*replica("backend-1", [240.0] * 6, cache=180.0, origin=SAMPLED))},
         set(),
     ),
     "Redis near its container's limit is Redis' trouble": (
@@ -152,6 +158,40 @@ EXAMPLES: dict[str, tuple[dict[str, Reading[Any]], set[str]]] = {
 }
 
 
+def sampled(*values: float, limit: float = LIMIT) -> Reading[Any]:
+    """Some samples by the stack alone, a second apart."""
+    return memory(*replica("worker-1", values, minutes=(len(values) - 1) / 60, limit=limit, origin=SAMPLED))
+
+
+def test_five_megabytes_a_second_are_a_leak() -> None:
+    """Five samples within the window suffice for that."""
+    assert confirmed(memory=sampled(60, 65, 70, 75, 80, 85)) == {"memory.leak"}
+
+
+@pytest.mark.parametrize("values", [(60.0,), (60, 60), (60, 60, 60), (60, 61, 60, 61, 60, 61)])
+def test_some_samples_rule_no_leak_out(values: tuple[float, ...]) -> None:
+    """A slow rise does not show in seconds: inconclusive, with what would settle it."""
+    verdict = judge(memory=sampled(*values))["memory.leak"]
+    assert verdict.kind is VerdictKind.INCONCLUSIVE
+    assert "have Prometheus scrape it" in verdict.reason
+
+
+def test_two_samples_that_rise_are_named() -> None:
+    """Too few for a leak; that it rises is a finding all the same, and near the limit it says so."""
+    verdicts = judge(memory=sampled(228, 238))
+    assert {cause for cause, verdict in verdicts.items() if verdict.confirmed} == {
+        "memory.container-limit",
+        "memory.unexplained-growth",
+    }
+    assert "93% of 256.0 MiB, and growing by 600.0 MiB a minute" in verdicts["memory.container-limit"].reason
+
+
+def test_a_history_of_some_does_not_clear_the_others() -> None:
+    """Prometheus knows the backend and stands still; a worker that it does not scrape rises."""
+    table = memory(*FLAT, *replica("worker-1", (60, 75, 90), minutes=0.05, origin=SAMPLED))
+    assert judge(memory=table)["memory.leak"].kind is VerdictKind.INCONCLUSIVE
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_one_trouble_one_finding(example: str) -> None:
     """Confirmed is what is expected, all the rest is ruled out, and nothing is left open."""
@@ -165,7 +205,7 @@ def test_one_trouble_one_finding(example: str) -> None:
 @pytest.mark.parametrize(
     ("missing", "unknown"),
     [
-        ("memory", {"memory.leak", "memory.container-limit"}),
+        ("memory", {"memory.leak", "memory.container-limit", "memory.unexplained-growth"}),
         ("services", {"memory.oom-killed"}),
         ("kills", {"memory.oom-killed"}),
         ("host", {"memory.host-pressure"}),

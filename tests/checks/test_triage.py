@@ -19,7 +19,11 @@ CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OU
 JUST_NOW = NOW - timedelta(minutes=1)
 
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
-    "every service runs": (lambda: checks.check_down(services()), RULED_OUT, "4 replicas of 3 services are there"),
+    "every service runs": (
+        lambda: checks.check_down(services()),
+        RULED_OUT,
+        "4 of 4 containers are there (3 services)",
+    ),
     "Redis has ended": (
         lambda: checks.check_down(services(replica("backend-1"), replica("redis-1", "exited"))),
         CONFIRMED,
@@ -33,7 +37,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "certbot runs now and then": (
         lambda: checks.check_down(services(replica("backend-1"), replica("certbot-1", "exited"))),
         RULED_OUT,
-        "1 replicas",
+        "1 of 1 containers",
     ),
     "the stack knows nothing": (
         lambda: checks.check_down(services(replica("certbot-1", "exited"))),
@@ -53,7 +57,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "a replica is not ready": (
         lambda: checks.check_unhealthy(services(), health(200, 503), front_door()),
         CONFIRMED,
-        "backend-2 is not well: not ready: HTTP 503",
+        "backend-2 is unhealthy: not ready: HTTP 503",
     ),
     "a replica does not answer, and the stack cannot be asked": (
         lambda: checks.check_unhealthy(silent("services"), health(200, None), front_door()),
@@ -62,18 +66,18 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     ),
     "a replica that is gone is not ill, it is down": (
         lambda: checks.check_unhealthy(services(replica("backend-1", "exited")), health(None), front_door()),
-        RULED_OUT,
-        "users get an answer",
+        INCONCLUSIVE,
+        "no running replica of the backend was asked",
     ),
     "a container is paused": (
         lambda: checks.check_unhealthy(services(replica("redis-1", "paused")), health(200), front_door()),
         CONFIRMED,
-        "redis-1 is not well: paused",
+        "redis-1 is unhealthy: paused",
     ),
     "users get a 502": (
         lambda: checks.check_unhealthy(services(), health(200), front_door(502)),
         CONFIRMED,
-        "front door is not well: HTTP 502",
+        "front door is unhealthy: HTTP 502",
     ),
     "users get nothing": (
         lambda: checks.check_unhealthy(services(), health(200), front_door(None, "no answer: timed out")),

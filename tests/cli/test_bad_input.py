@@ -99,9 +99,9 @@ def test_no_record_of_that_name_is_exit_1(folder: Path) -> None:
 
 
 def test_unreachable_stack_is_told_not_raised(folder: Path) -> None:
-    """The doctor finds nobody at home: every source has its line, the exit code is 0."""
+    """The doctor finds nobody at home: every source has its line, the exit code is 1."""
     done = call("doctor", "--json", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     told = {row["source"]: row for row in json.loads(done.stdout)["sources"]}
     assert {row["state"] for row in told.values()} == {"unreachable"}
     assert "could not be asked" in told["postgres"]["origin"]

@@ -12,11 +12,12 @@ from examples import silent
 from examples_triage import alerts, disks, front_door, health, issues, pages, services, usage
 
 from flowrex_ops.causes import CAUSES
-from flowrex_ops.checks.symptoms import find_symptoms, rank_runbooks
+from flowrex_ops.checks.impact import Thresholds
+from flowrex_ops.checks.symptoms import Survey, find_symptoms, rank_runbooks
+from flowrex_ops.checks.triage import check_disk_full
 from flowrex_ops.checks.verdicts import confirmed
 from flowrex_ops.incident.checklist import answer_checklist
 from flowrex_ops.incident.severity import assess_severity, channel, escalate
-from flowrex_ops.incident.survey import Survey
 from flowrex_ops.model import Reading, Severity
 from flowrex_ops.sources.backend import POOL_COLUMNS
 from flowrex_ops.sources.logs import LogSummary
@@ -77,16 +78,16 @@ def seen(**changes: Any) -> pd.DataFrame:
     ("changes", "runbook", "severity"),
     [
         ({"front_door": front_door(502)}, "error_rate", "P0"),
-        ({"health": health(503, 503)}, "database_connections", "P0"),
-        ({"health": health(200, 503)}, "database_connections", "P1"),
+        ({"health": health(503, 503)}, "database_connections", "P1"),
+        ({"health": health(200, 503)}, "database_connections", "P2"),
         ({"pools": pools(5)}, "database_connections", "P1"),
         ({"log": log(pool_errors=3)}, "database_connections", "P1"),
         ({"log": log(slow_requests=3)}, "database_connections", "P2"),
         ({"log": log(server_errors=8)}, "error_rate", "P2"),
         ({"log": log(server_errors=60)}, "error_rate", "P1"),
         ({"limits": limits(37)}, "database_connections", "P1"),
-        ({"trades": trades(50, 2)}, "trade_failures", "P1"),
-        ({"trades": trades(0, 9)}, "trade_failures", "P0"),
+        ({"trades": trades(50, 2)}, "trade_failures", "P2"),
+        ({"trades": trades(0, 9)}, "trade_failures", "P1"),
         ({"usage": usage(**{"backend-1": 0.9})}, "memory_usage", "P2"),
         ({"issues": issues(*NEW)}, "error_rate", "P2"),
         ({"alerts": alerts("HighErrorRate")}, "error_rate", "P1"),
@@ -102,13 +103,13 @@ def test_nothing_seen_ranks_nothing() -> None:
 
 
 def test_most_severe_first() -> None:
-    ranked = rank_runbooks(seen(trades=trades(0, 9), pools=pools(5)))
+    ranked = rank_runbooks(seen(trades=trades(0, 9), log=log(slow_requests=3)))
     assert ranked["runbook"].tolist() == ["trade_failures", "database_connections"]
 
 
 def test_nearest_to_the_root_first_where_severity_is_equal() -> None:
     """Full pools make trades fail, and both make 5xx."""
-    ranked = rank_runbooks(seen(pools=pools(5), log=log(server_errors=60), trades=trades(50, 2)))
+    ranked = rank_runbooks(seen(pools=pools(5), log=log(server_errors=60), trades=trades(1, 2)))
     assert ranked["runbook"].tolist() == ["database_connections", "trade_failures", "error_rate"]
 
 
@@ -122,6 +123,48 @@ def test_alert_that_no_runbook_answers_is_seen_and_leads_nowhere() -> None:
     symptoms = seen(alerts=alerts("Watchdog"))
     assert symptoms.iloc[0]["symptom"] == "alert Watchdog"
     assert rank_runbooks(symptoms).empty
+
+
+@pytest.mark.parametrize(
+    ("door", "replicas", "severity"),
+    [
+        (front_door(301), health(200, 200), []),
+        (front_door(401), health(200, 200), []),
+        (front_door(404), health(404, 404), []),
+        (silent("answer to users"), silent("readiness"), []),
+        (front_door(503), health(503, 503), ["P1", "P1"]),
+        (front_door(None, "no answer: timed out"), health(503, 503), ["P1", "P1"]),
+        (front_door(None, "no answer: timed out"), health(200, 200), ["P0"]),
+        (front_door(502), health(200, 200), ["P0"]),
+    ],
+)
+def test_only_who_gets_nothing_is_a_complete_outage(
+    door: Reading[pd.DataFrame], replicas: Reading[pd.DataFrame], severity: list[str]
+) -> None:
+    """A redirect and a login are answers, a 404 and a source that is missing are unknown; busy replicas are a part."""
+    found = seen(front_door=door, health=replicas)
+    found = found[found["runbook"].isin(["error_rate", "database_connections"]) & found["seen"].eq("yes")]
+    assert found["severity"].tolist() == severity
+
+
+def test_one_page_says_one_thing() -> None:
+    """A disk at 85 % with the threshold there is confirmed and wants a look; what is a symptom is no green line."""
+    tight = Thresholds(full_share=0.8, memory_share=0.5)
+    changed = replace(WELL, disks=disks(0.85), usage=usage(**{"backend-1": 0.6}), log=log(server_errors=2))
+    states = answer_checklist(changed, tight).set_index("item")["state"]
+    symptoms = find_symptoms(changed, alerts={}, thresholds=tight).set_index("symptom")["seen"]
+    assert check_disk_full(changed.disks, full_share=tight.full_share).confirmed
+    assert states[["disk", "CPU and memory", "error lines"]].tolist() == ["look", "look", "well"]
+    assert symptoms[["memory near its limit", "5xx among the backend's answers"]].tolist() == ["yes", "no"]
+
+
+def test_postgresql_that_cannot_be_reached_is_as_severe_as_its_runbook_says() -> None:
+    """``db.unreachable`` is P0 there, so it is here."""
+    gone: Reading[ConnectionLimits] = Reading("postgres", "limits", error="connection refused", code="unreachable")
+    ranked = rank_runbooks(seen(limits=gone))
+    assert ranked[["runbook", "severity"]].to_numpy().tolist() == [
+        ["database_connections", CAUSES["db.unreachable"].severity.value]
+    ]
 
 
 class TestSeverity:

@@ -9,7 +9,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from flowrex_ops.sources.backend import BackendSource, parse_pool_metrics
+import pytest
+
+from flowrex_ops.settings import MetricsSettings
+from flowrex_ops.sources.backend import BackendSource, parse_websocket_metrics
+from flowrex_ops.sources.metrics import read_pool
 
 METRICS = """\
 # TYPE flowrex_database_connections gauge
@@ -95,9 +99,40 @@ def test_nobody_known_says_what_to_set() -> None:
 def test_gauges_are_summed_over_labels() -> None:
     """Several pools in one process are one pool to the runbook."""
     page = 'flowrex_database_connections{pool="a"} 2\nflowrex_database_connections{pool="b"} 3\n'
-    assert parse_pool_metrics(page)["in_use"] == 5
+    assert read_pool(page, MetricsSettings())["in_use"] == 5
 
 
 def test_readiness_carries_the_status() -> None:
     with replica("no", status=503) as one:
         assert ask(a=one).get_readiness().require()["status"].tolist() == [503]
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("sqlalchemy_pool_size 5\nsqlalchemy_pool_checked_out 7\nsqlalchemy_pool_overflow 2\n", (7, None, None)),
+        ("sqlalchemy_pool_size 5\nsqlalchemy_pool_max_overflow 10\nsqlalchemy_pool_checkedout 7\n", (7, 15, None)),
+        (
+            "psycopg_pool_pool_size 8\npsycopg_pool_pool_available 3\npsycopg_pool_pool_max 10\npsycopg_pool_requests_waiting 4\n",
+            (5, 10, 4),
+        ),
+        ("asyncpg_pool_size 6\nasyncpg_pool_idle 6\nasyncpg_pool_max_size 10\n", (0, 10, None)),
+        (
+            'db_client_connections_usage{state="used"} 3\ndb_client_connections_usage{state="idle"} 2\ndb_client_connections_max 9\n',
+            (3, 9, None),
+        ),
+    ],
+    ids=["SQLAlchemy", "with overflow", "psycopg_pool", "asyncpg", "OpenTelemetry"],
+)
+def test_pool_by_other_collectors_names(page: str, expected: tuple[float | None, ...]) -> None:
+    """In use, the most there may be, waiting; SQLAlchemy's size without its overflow is no most."""
+    found = read_pool(page, MetricsSettings())
+    assert tuple(found.get(name) for name in ("in_use", "maximum", "waiting")) == expected
+
+
+def test_names_of_ones_own() -> None:
+    """What a setting names is read, with a label where that tells one pool from another."""
+    own = MetricsSettings(pool_in_use=('shop_pool{db="main"}',), websocket_connections=("shop_tabs",))
+    page = 'shop_pool{db="main"} 4\nshop_pool{db="other"} 9\nshop_tabs 12\n'
+    assert read_pool(page, own) == {"in_use": 4}
+    assert parse_websocket_metrics(page, own) == {"connections": 12}

@@ -22,7 +22,7 @@ from flowrex_ops.sandbox.state import (
     write_state,
 )
 from flowrex_ops.sandbox.waiting import await_condition
-from flowrex_ops.stack.compose import PROJECT
+from flowrex_ops.stack.compose_project import PROJECT
 
 _UP_SECONDS = 180.0
 _HEALTH_SECONDS = 60.0

@@ -1,0 +1,61 @@
+"""Numbers of a metrics page by what they mean, whatever they are called: the first name of each list that is there counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flowrex_ops.settings import MetricsSettings
+
+_SELECTOR = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>[^}]*)\})?$")
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def read_metrics(text: str, names: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """By meaning the sum of its metric over its labels, out of a Prometheus text page (exposition format 0.0.4).
+
+    A name may carry labels: ``db_client_connections_usage{state="used"}``. Raises ValueError where the page is not in
+    that format.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    samples: dict[str, list[Any]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            samples.setdefault(sample.name, []).append(sample)
+    found = {}
+    for meaning, several in names.items():
+        for selector in several:
+            values = list(_chosen(samples, selector))
+            if values:
+                found[meaning] = sum(values)
+                break
+    return found
+
+
+def _chosen(samples: Mapping[str, Sequence[Any]], selector: str) -> Iterable[float]:
+    parts = _SELECTOR.match(selector)
+    wanted = dict(_LABEL.findall(parts["labels"] or "")) if parts else {}
+    for sample in samples.get(parts["name"], ()) if parts else ():
+        if wanted.items() <= sample.labels.items():
+            yield float(sample.value)
+
+
+def read_pool(text: str, metrics: MetricsSettings) -> dict[str, float]:
+    """A pool's numbers: what is taken is told, or is what is open and not idle; the most it may have, with its overflow."""
+    told = read_metrics(text, metrics.of("pool"))
+    idle, size, overflow = told.pop("idle", None), told.pop("open", None), told.pop("overflow", None)
+    base = told.pop("base", None)
+    if "in_use" not in told and size is not None and idle is not None:
+        told["in_use"] = max(0.0, size - idle)
+    if "maximum" not in told and base is not None and overflow is not None:
+        told["maximum"] = base + overflow
+    if "wait_seconds" not in told and "wait_ms" in told:
+        told["wait_seconds"] = told["wait_ms"] / 1000
+    told.pop("wait_ms", None)
+    if "in_use" not in told:
+        raise ValueError(
+            "its /metrics has no connections in use by any usual name; set metrics.pool_in_use, or look at PostgreSQL"
+        )
+    return told
