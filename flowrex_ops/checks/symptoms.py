@@ -17,6 +17,7 @@ from flowrex_ops.checks.memory_usage import killed_replicas
 from flowrex_ops.model import Reading, Severity
 from flowrex_ops.sources.logs import LogSummary
 from flowrex_ops.sources.postgres import UNREACHABLE_CODES, ConnectionLimits
+from flowrex_ops.sources.tls import UNREACHABLE_CODES as NO_CERTIFICATE
 
 Frame = Reading[pd.DataFrame]
 
@@ -266,7 +267,7 @@ def look_at_certificates(survey: Survey, thresholds: Thresholds) -> Seen | None:
     served, warn_days = each_endpoint(survey.certificates.require()), thresholds.warn_days
     if not served:
         return Seen(there=None, says="no endpoint is known; set tls.endpoints")
-    unreachable = [one for one in served if one.error and one.code in UNREACHABLE_CODES]
+    unreachable = [one for one in served if one.error and one.code in NO_CERTIFICATE]
     refused = [one for one in served if one.verify_code]
     ending = [
         one for one in served if one.asked_at and any(ends_soon(link, one.asked_at, warn_days) for link in one.chain)
