@@ -21,7 +21,8 @@ from flowrex_ops.checks.circumstances import (
     versions_of,
 )
 from flowrex_ops.checks.failures import UNAVAILABLE, complete, failures, recent_of, recent_requests
-from flowrex_ops.model import Reading
+from flowrex_ops.checks.impact import of_failures
+from flowrex_ops.model import Reading, Severity
 from flowrex_ops.sources.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, AccessLog
 from flowrex_ops.sources.error_log import ErrorLog
 
@@ -70,6 +71,17 @@ class Attribution:
             if total_of(part) >= limits.least
         ]
         return number / max(1, self.total) >= limits.failed_ratio or max(shares, default=0.0) >= limits.route_ratio
+
+    @property
+    def severity(self) -> Severity:
+        """How severe it is that requests fail, by their share since they do: an outage that began just now is no half of one."""
+        going_on = [part for _, part in self.rows.groupby("cause") if self.counts(part) and not self.over_since(part)]
+        begin = min((part["at"].min() for part in going_on), default=None)
+        asked = self.requests[self.requests["at"].ge(begin)] if begin is not None else self.requests
+        if total_of(asked) < self.limits.few:
+            asked, begin = self.requests, None
+        failed = total_of(self.rows[self.rows["at"].ge(begin)] if begin is not None else self.rows)
+        return of_failures(failed, max(total_of(asked), failed))
 
     def over_since(self, rows: pd.DataFrame) -> tuple[datetime, int] | None:
         """When the last of *rows* failed, and how many requests on these routes went well since; ``None`` while it goes on."""

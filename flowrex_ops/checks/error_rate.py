@@ -11,7 +11,6 @@ from flowrex_ops.checks import circumstances as c
 from flowrex_ops.checks import failure_evidence as e
 from flowrex_ops.checks.attribution import Attribution, attribute, most, total_of
 from flowrex_ops.checks.failure_evidence import LOG, PROXY, STACK, Access, Errors, Services
-from flowrex_ops.checks.impact import of_failures
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, percent, ruled_out, undecided
 from flowrex_ops.model import Evidence, Severity, Verdict
 from flowrex_ops.sources.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT
@@ -191,7 +190,7 @@ def _confirmed(cause: str, found: Attribution, rows: pd.DataFrame, title: str, e
     number, failed = total_of(rows), total_of(found.rows)
     share = number / max(1, found.total, failed)
     counted = Evidence("failed requests", f"{number} of {found.total} recent ones ({percent(share)})", PROXY)
-    severity = of_failures(failed, max(found.total, failed))
+    severity = found.severity
     if over := found.over_since(rows):
         title = f"Over since {over[0]:%H:%M:%S} UTC, {over[1]} requests went well since: {title}"
         severity = Severity.P3

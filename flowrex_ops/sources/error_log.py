@@ -247,7 +247,7 @@ class _Reader:
             self._add_request(key, None)
             return
         identity = _REQUEST_ID.search(text)
-        replica.pairing.add_request(Failed(seconds, replica.lines, identity[1] if identity else "", path, key))
+        replica.pairing.add_request(Failed(seconds, replica.lines, identity[1] if identity else "", path, route, key))
 
     def _settle(self, request: Failed, signature: _Signature | None) -> None:
         if signature:

@@ -8,7 +8,9 @@ for all of them: to pair every request with the error of the one before it would
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, TypeVar
@@ -17,17 +19,21 @@ T = TypeVar("T")
 
 MOST_WAITING = 64
 WAITING_SECONDS = 10.0
+_NEAREST = 8
+"""So many of the other kind are looked at; what is further away belongs to somebody else."""
+_PATH = re.compile(r"(?<![\w/:.])/[^\s'\"?,;:()\[\]{}]*")
 _COMMON = {"api", "the", "app", "main", "get", "post", "index"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Failed:
-    """A failed request: when and in which line it was logged, its id if any, its path; ``key`` is what it is counted by."""
+    """A failed request: when and in which line it was logged, its id if any, path and route; ``key`` is what it is counted by."""
 
     seconds: float
     line: int
     identity: str
     path: str
+    route: str
     key: tuple[float, str, str, str, int]
 
 
@@ -73,66 +79,88 @@ class Pairing(Generic[T]):
 
     def _decide(self, due: Sequence[Failed]) -> None:
         pairs = self._pairs()
-        for request in list(due):
+        settled = list(due)
+        for request in settled:
             error = pairs.get(request)
             self._settle(request, error.signature if error else None)
-            self._requests.remove(request)
-            if error:
-                self._errors.remove(error)
+        gone = {id(pairs[request]) for request in settled if request in pairs} | {id(request) for request in settled}
+        self._requests = [one for one in self._requests if id(one) not in gone]
+        self._errors = [one for one in self._errors if id(one) not in gone]
 
     def _pairs(self) -> dict[Failed, Logged[T]]:
-        pairs: dict[Failed, Logged[T]] = {}
-        errors = list(self._errors)
-        for error in self._errors:
-            named = [one for one in self._requests if one not in pairs and _names_it(error, one)]
-            if named:
-                pairs[min(named, key=lambda one: (one.identity != error.identity, abs(one.line - error.line)))] = error
-                errors.remove(error)
+        pairs = _named(self._requests, self._errors)
+        taken = {id(error) for error in pairs.values()}
         left = [one for one in self._requests if one not in pairs]
-        errors = [error for error in errors if not (error.identity and any(one.identity for one in left))]
+        known = any(one.identity for one in left)  # then an error with an id that fits none is of another request
+        errors = [one for one in self._errors if id(one) not in taken and not (known and one.identity)]
         before, after = _match(left, errors, error_first=True), _match(left, errors, error_first=False)
         better = (*_fitness(before), max(self._liking, 0)) >= (*_fitness(after), max(-self._liking, 0))
         self._liking += len(before) if better else -len(after)
         return pairs | (before if better else after)
 
 
-def _names_it(error: Logged[T], request: Failed) -> bool:
-    """Whether the error says which request it was."""
-    if abs(error.seconds - request.seconds) > WAITING_SECONDS:
-        return False
-    if error.identity and request.identity:
-        return error.identity == request.identity
-    return len(request.path) > 1 and _path_in(request.path, error.text)
-
-
-@lru_cache(maxsize=1024)
-def _path_in(path: str, text: str) -> bool:
-    return re.search(rf"(?<![\w/]){re.escape(path)}(?![\w/-])", text) is not None
+def _named(requests: Sequence[Failed], errors: Sequence[Logged[T]]) -> dict[Failed, Logged[T]]:
+    """Pairs of which the error says which request it was: by its id, else by its path and then the nearest."""
+    by_name: dict[str, list[Failed]] = {}
+    for request in requests:
+        for name in (request.identity, request.path):
+            by_name.setdefault(name, []).append(request)
+    pairs: dict[Failed, Logged[T]] = {}
+    for error in errors:
+        names = (
+            [error.identity] if error.identity in by_name else [name.rstrip(".") for name in _PATH.findall(error.text)]
+        )
+        named = [
+            one
+            for name in names
+            if name not in ("", "/")
+            for one in by_name.get(name, ())
+            if one not in pairs
+            and abs(error.seconds - one.seconds) <= WAITING_SECONDS
+            and (not (error.identity and one.identity) or error.identity == one.identity)
+        ]
+        if named:
+            _, nearest = min((abs(one.line - error.line), place) for place, one in enumerate(named))
+            pairs[named[nearest]] = error
+    return pairs
 
 
 def _match(requests: Sequence[Failed], errors: Sequence[Logged[T]], *, error_first: bool) -> dict[Failed, Logged[T]]:
-    """Each with the nearest of the other kind on that side, one to one; first those whose code bears the route's name."""
+    """Each with the nearest of the other kind on that side, one to one; first those whose code bears the route's name.
+
+    Code that bears the name of another route, of which a request waits still, is not this one's.
+    """
     pairs: dict[Failed, Logged[T]] = {}
     taken: set[int] = set()
+    waiting = Counter(one.route for one in requests)
+    bears = {names: {route for route in waiting if _alike(names, route)} for names in {one.names for one in errors}}
     for alike in (True, False):
         for request in requests if error_first else requests[::-1]:
             if request in pairs:
                 continue
-            others = {one.path for one in requests if one not in pairs} - {request.path}
-            fitting = [
-                error
-                for error in errors
-                if id(error) not in taken
-                and (error.last_line < request.line if error_first else error.line > request.line)
-                and abs(error.seconds - request.seconds) <= WAITING_SECONDS
-                and (
-                    _alike(error.names, request.path) if alike else not any(_alike(error.names, one) for one in others)
-                )
-            ]
-            if fitting:
-                pairs[request] = fitting[-1] if error_first else fitting[0]
-                taken.add(id(pairs[request]))
+            for error in _beside(request, errors, taken, error_first=error_first):
+                own = request.route in bears[error.names]
+                others = any(waiting[route] for route in bears[error.names] if route != request.route)
+                if own if alike else not others:
+                    pairs[request] = error
+                    taken.add(id(error))
+                    waiting[request.route] -= 1
+                    break
     return pairs
+
+
+def _beside(request: Failed, errors: Sequence[Logged[T]], taken: set[int], *, error_first: bool) -> Iterator[Logged[T]]:
+    """The errors next to a request on one side, the nearest first."""
+    at = bisect_left(errors, request.line, key=lambda one: one.line)
+    places = range(at - 1, -1, -1) if error_first else range(at, len(errors))
+    seen = 0
+    for place in places:
+        error = errors[place]
+        if seen >= _NEAREST or abs(error.seconds - request.seconds) > WAITING_SECONDS:
+            return
+        if id(error) not in taken:
+            seen += 1
+            yield error
 
 
 def _fitness(pairs: dict[Failed, Logged[T]]) -> tuple[int, float, int]:
@@ -143,7 +171,7 @@ def _fitness(pairs: dict[Failed, Logged[T]]) -> tuple[int, float, int]:
 
 
 @lru_cache(maxsize=4096)
-def _alike(names: frozenset[str], path: str) -> bool:
+def _alike(names: frozenset[str], route: str) -> bool:
     """Whether the code that failed bears the name of the route: ``portfolio.py`` or ``get_portfolio`` of ``/api/portfolio``."""
-    words = {word.rstrip("s") for word in re.findall(r"[a-z]{3,}", path.lower())} - _COMMON
+    words = {word.rstrip("s") for word in re.findall(r"[a-z]{3,}", route.lower())} - _COMMON
     return bool(words & {name.rstrip("s") for name in names})

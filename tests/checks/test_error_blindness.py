@@ -146,6 +146,11 @@ class TestRank:
         assert many.share > few.share > 0
         assert many.severity is few.severity
 
+    def test_an_outage_that_began_just_now_is_a_whole_one(self) -> None:
+        """Most of the window went well; since a minute nothing does."""
+        asked = access(*fine(900, at=ago(4)), answer(100, 502, made_by="proxy", at=ago(1)))
+        assert checks.check_upstream_unreachable(asked, errors(), services()).severity is Severity.P0
+
     def test_what_has_ended_is_told_as_past(self) -> None:
         asked = access(*fine(), answer(60, 500, at=ago(4)), *fine(at=ago(0.5)))
         verdict = checks.check_single_route(asked, errors(*on_all(20, at=ago(4), **BUG)), services())

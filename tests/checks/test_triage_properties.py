@@ -31,6 +31,7 @@ REPLICAS = st.lists(
         st.sampled_from([NOW, None]),
         TEXT,
         st.just(()),
+        st.sampled_from([NOW, None]),
     ),
     max_size=8,
 )
