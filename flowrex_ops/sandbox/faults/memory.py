@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from flowrex_ops.sandbox.compose.engine import docker
@@ -34,17 +35,24 @@ def resident_bytes(sandbox: Sandbox) -> list[float]:
 
 
 def has_stood_still(sandbox: Sandbox, seconds: float) -> bool:
-    """Whether no replica's memory moved by a fifth lately, by Prometheus' memory; true where there is no Prometheus."""
+    """Whether Prometheus remembers that long and no replica's memory moved by a fifth; true where there is no Prometheus."""
     if "prometheus" not in sandbox.state.ports:
         return True
     window = f"process_resident_memory_bytes[{seconds:.0f}s]"
-    query = urlencode({"query": f"count(max_over_time({window}) > 1.2 * min_over_time({window}))"})
+    moved = f"count(max_over_time({window}) > 1.2 * min_over_time({window}))"
+    remembered = f"count(process_resident_memory_bytes offset {seconds:.0f}s) >= {sandbox.state.replicas}"
+    return _ask(sandbox, moved) == [] and bool(_ask(sandbox, remembered))
+
+
+def _ask(sandbox: Sandbox, expression: str) -> list[Any] | None:
+    """What Prometheus says; None where it does not answer."""
+    query = urlencode({"query": expression})
     url = f"http://127.0.0.1:{sandbox.state.ports['prometheus']}/api/v1/query?{query}"
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
-            return not json.loads(answer.read())["data"]["result"]
+            return list(json.loads(answer.read())["data"]["result"])
     except (OSError, ValueError):
-        return False
+        return None
 
 
 @dataclass(frozen=True, slots=True)
