@@ -86,9 +86,13 @@ def test_every_runbook_has_a_main_drill() -> None:
     assert {get_drill(scenario).runbook for scenario in MAIN} == {drill.runbook for drill in DRILLS}
 
 
+WITHOUT_A_DRILL = {"http.unexplained-errors", "memory.unexplained-growth"}
+"""What nothing explains: every fault of the sandbox has an explanation. Shown by the examples of their checks."""
+
+
 def test_every_cause_has_a_drill() -> None:
     """No cause without a drill that shows it, no drill that expects an unknown cause."""
-    assert {cause for drill in DRILLS for cause in drill.expected} == set(CAUSES)
+    assert {cause for drill in DRILLS for cause in drill.expected} == set(CAUSES) - WITHOUT_A_DRILL
 
 
 def test_mitigations_that_cure_are_shown_by_a_drill() -> None:
