@@ -225,7 +225,7 @@ def _untold(cause: str, log: Log, replicas: Frame | None = None) -> Verdict | No
     Where only the server's own lines (uvicorn's) are there, a container that was made anew has taken the older ones along.
     """
     found = log.require()
-    if found.untold:
+    if found.untold and not found.coded:  # beside a handler's own lines the server's only say the same again
         said = f"the backend logged {found.untold} recent closings without saying how (no close code)"
         started = w.started_since(replicas, found.begins_at) if replicas is not None else []
         also = f"; {', '.join(started)} started meanwhile" if started else ""
