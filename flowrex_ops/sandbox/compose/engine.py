@@ -15,6 +15,10 @@ COMPOSE_FILE = "docker-compose.prod.yml"
 _TIMEOUT_SECONDS = 60.0
 
 
+BESIDE = "flowrex-sandbox"
+"""The label of containers that a fault starts beside the sandbox of that name; they go with it."""
+
+
 def docker(
     *arguments: str, timeout_seconds: float = _TIMEOUT_SECONDS, environment: Mapping[str, str] | None = None
 ) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowrex_ops.errors import SandboxError
-from flowrex_ops.sandbox.compose.engine import compose, docker
+from flowrex_ops.sandbox.compose.engine import BESIDE, compose, docker
 from flowrex_ops.sandbox.compose.images import IMAGES, build_missing, copy_build_folders
 from flowrex_ops.sandbox.health import await_backends, await_front_door
 from flowrex_ops.sandbox.monitoring.configuration import Places, write_monitoring
@@ -105,13 +105,13 @@ def stop(home: Path) -> None:
 
 
 def _remove(project: str) -> None:
-    label = f"label={PROJECT}={project}"
-    for found, remove in (
-        (("ps", "-aq"), ("rm", "-f", "-v")),
-        (("network", "ls", "-q"), ("network", "rm")),
-        (("volume", "ls", "-q"), ("volume", "rm", "-f")),
+    for label, found, remove in (
+        (BESIDE, ("ps", "-aq"), ("rm", "-f", "-v")),
+        (PROJECT, ("ps", "-aq"), ("rm", "-f", "-v")),
+        (PROJECT, ("network", "ls", "-q"), ("network", "rm")),
+        (PROJECT, ("volume", "ls", "-q"), ("volume", "rm", "-f")),
     ):
-        names = docker(*found, "--filter", label).split()
+        names = docker(*found, "--filter", f"label={label}={project}").split()
         if names:
             docker(*remove, *names)
 

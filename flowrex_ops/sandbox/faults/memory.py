@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from flowrex_ops.sandbox.compose.engine import docker
+from flowrex_ops.sandbox.compose.engine import BESIDE, docker
 from flowrex_ops.sandbox.faults.base import Fault
 from flowrex_ops.sandbox.faults.observe import read_metrics
 from flowrex_ops.sandbox.health import await_backends
@@ -179,7 +179,7 @@ class Neighbour(Fault):
     def start(self, sandbox: Sandbox) -> None:
         image = docker("inspect", "--format", "{{.Image}}", sandbox.replicas()[0].identity.partition("@")[0]).strip()
         command = ("run", "-d", "--rm", "--init", "--network", "none", "--memory", "24m", "--name", _neighbour(sandbox))
-        docker(*command, image, "python", "-c", _THRASH)
+        docker(*command, "--label", f"{BESIDE}={sandbox.name}", image, "python", "-c", _THRASH)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         return pressure_percent() > _SEVERE_PERCENT
