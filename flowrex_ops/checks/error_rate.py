@@ -156,7 +156,7 @@ def check_unexplained_errors(access: Access, errors: Errors, services: Services,
     if found.counts(rows):
         route, _ = most(rows, "route")
         places = len(set(rows["route"]))
-        where = route if places == 1 else f"{route} and {places - 1} other {'route' if places == 2 else 'routes'}"  # noqa: PLR2004
+        where = route if places == 1 else f"{route} and {places - 1} other {'route' if places == 2 else 'routes'}"  # noqa: PLR2004  # the plural
         title = f"Requests fail on {where}, and no known cause explains it: {e.example_of(rows, errors)}"
         evidence = [Evidence("first seen", f"{rows['at'].min():%Y-%m-%d %H:%M:%S} UTC", LOG)]
         for column in ("route", "status", "method", "replica", "made_by"):

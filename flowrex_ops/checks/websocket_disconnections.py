@@ -227,14 +227,14 @@ def _untold(cause: str, log: Log, replicas: Frame | None = None) -> Verdict | No
     found = log.require()
     if found.untold and not found.coded:  # beside a handler's own lines the server's only say the same again
         said = f"the backend logged {found.untold} recent closings without saying how (no close code)"
-        started = w.started_since(replicas, found.begins_at) if replicas is not None else []
+        started = w.started_lately(found, replicas)
         also = f"; {', '.join(started)} started meanwhile" if started else ""
         return undecided(cause, f"{said}{also}; have its handler log each closing with its code")
     if not found.opened and not found.closed:
         return undecided(
             cause, "the backend's log tells of no WebSocket; have its handler log each closing with its code"
         )
-    if not found.coded and replicas is not None and (started := w.started_since(replicas, found.begins_at)):
+    if not found.coded and (started := w.started_lately(found, replicas)):
         said = f"{', '.join(started)} started within the time looked at, and no log tells what was open before"
         return undecided(cause, said)
     return None

@@ -111,11 +111,12 @@ def _starts(replicas: Reading[pd.DataFrame]) -> list[tuple[str, pd.Timestamp]]:
     return [(str(row.name), pd.Timestamp(row.started_at)) for row in rows if not pd.isna(row.started_at)]
 
 
-def started_since(replicas: Reading[pd.DataFrame] | None, since: pd.Timestamp | None) -> list[str]:
-    """Names of the replicas that started after *since*; none where either is not known."""
+def started_lately(log: ConnectionLog, replicas: Reading[pd.DataFrame] | None) -> list[str]:
+    """Names of the replicas in the *log* that started since closings count as recent; none where that is not known."""
+    since = log.begins_at
     if replicas is None or not replicas.available or since is None:
         return []
-    return sorted(name for name, start in _starts(replicas) if start >= since)
+    return sorted(name for name, start in _starts(replicas) if name in log.replicas and start >= since)
 
 
 def _at_a_start(row: Any, starts: Sequence[tuple[str, pd.Timestamp]]) -> bool:

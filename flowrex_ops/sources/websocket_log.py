@@ -72,7 +72,7 @@ class ConnectionLog:
 
     ``closings``: ``CLOSING_COLUMNS`` (ages in seconds, None where the line does not tell). ``errors``: exceptions of WebSocket
     handlers, ``ERROR_COLUMNS``. ``starts``: at, replica, of every start of a replica. ``opened``: connections of any form; ``coded``: lines
-    that tell more than the server's own; ``untold``: recent closings without a code. ``begins_at``: from when on closings count as recent.
+    that tell more than the server's own; ``untold``: recent closings without a code. ``begins_at``: from when on closings count as recent. ``replicas``: whose lines were read.
     """
 
     closings: pd.DataFrame
@@ -83,6 +83,7 @@ class ConnectionLog:
     coded: int = 0
     untold: int = 0
     begins_at: datetime | None = None
+    replicas: frozenset[str] = frozenset()
 
 
 class WebSocketLogSource(Source):
@@ -160,9 +161,11 @@ class _Reader:
     stopping: dict[str, datetime] = field(default_factory=dict)
     armed: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    replicas: set[str] = field(default_factory=set)
 
     def read(self, line: LogLine) -> None:
         text = line.text
+        self.replicas.add(line.replica)
         if line.replica in self.armed and self._in_traceback(line):
             return
         if "duration_ms" in text:  # a request, as nearly every line is
@@ -276,6 +279,7 @@ class _Reader:
             coded=self.counts["coded"],
             untold=self.counts["untold"],
             begins_at=self.recent_since,
+            replicas=frozenset(self.replicas),
         )
 
 

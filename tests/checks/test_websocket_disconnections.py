@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from examples import silent
+from examples import NOW, silent
 from examples_websockets import closing, handshakes, location, locations, log, proxy_errors, replicas, samples
 
 from flowrex_ops.checks import websocket_disconnections as checks
@@ -397,3 +398,14 @@ def test_no_replica_was_asked_straight() -> None:
 def test_an_upgrade_to_what_no_server_takes() -> None:
     verdict = checks.check_proxy_misconfigured(NO_HANDSHAKES, locations(location(upgrade_header="upgrade")), QUIET)
     assert (verdict.kind, "which no server takes" in verdict.reason) == (VerdictKind.CONFIRMED, True)
+
+
+def test_only_replicas_of_the_log_are_said_to_have_started() -> None:
+    """What else started lately took no WebSockets of the backend along."""
+    empty = log()
+    facts = {"opened": 5, "closed": 0, "begins_at": NOW - timedelta(hours=1), "replicas": frozenset({"backend-1"})}
+    told = replace(empty, value=replace(empty.require(), **facts))
+    verdict = checks.check_backend_restart(told, locations(), replicas(backend_1=60.0, streams_1=60.0))
+    assert verdict.kind is VerdictKind.INCONCLUSIVE
+    assert "backend-1 started within the time looked at" in verdict.reason
+    assert "streams-1" not in verdict.reason

@@ -14,6 +14,7 @@ from flowrex_ops.cli.scoring import play
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox.drill import Drill
 from flowrex_ops.sandbox.drills import DRILLS, get_drill
+from flowrex_ops.sandbox.faults.memory import pressure_percent
 from flowrex_ops.sandbox.waiting import await_condition
 
 pytestmark = pytest.mark.drill
@@ -45,18 +46,12 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with (tmp_path_factory.getbasetemp().parent / "memory.lock").open("w") as lock:
         if drill.runbook == "memory_usage":
             fcntl.flock(lock, fcntl.LOCK_EX if drill.stacks == ("compose",) else fcntl.LOCK_SH)
-            await_condition(lambda: pressure() < PRESSED, "the machine's memory was calm", timeout_seconds=120)
+            await_condition(lambda: pressure_percent() < PRESSED, "the machine's memory was calm", timeout_seconds=120)
         yield
 
 
 PRESSED = 5.0
 """Half of what the runbook takes for trouble."""
-
-
-def pressure() -> float:
-    """The share of the last ten seconds, in percent, in which somebody waited for memory; 0 where the kernel does not count."""
-    file = Path("/proc/pressure/memory")
-    return float(file.read_text(encoding="ascii").split("avg10=")[1].split()[0]) if file.exists() else 0.0
 
 
 def drills() -> Iterator[ParameterSet]:

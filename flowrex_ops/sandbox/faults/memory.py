@@ -201,5 +201,7 @@ def _neighbour(sandbox: Sandbox) -> str:
 
 
 def pressure_percent() -> float:
-    """Share of the last ten seconds in which some task of this machine waited for memory."""
+    """Share of the last ten seconds in which some task of this machine waited for memory; 0 where the kernel does not count."""
+    if not _PRESSURE.exists():
+        return 0.0
     return float(_PRESSURE.read_text(encoding="ascii").partition("avg10=")[2].split()[0])
