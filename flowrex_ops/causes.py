@@ -370,6 +370,19 @@ _WS = (
             NextStep("person", "owner of the backend", "send pings more often than the shortest timeout on the way"),
         ),
     ),
+    Cause(
+        "ws.unexplained-disconnections",
+        "WebSockets break off, and nothing explains it",
+        "Connections break off or do not come about, and no hypothesis of this runbook knows why.",
+        Severity.P2,
+        370,
+        (
+            _command(_BACKEND_LOG, "read it at the moment that is named; the proxy's log, too"),
+            NextStep(
+                "person", "owner of the network", "ask for what stands before NGINX: load balancer, firewall, VPN"
+            ),
+        ),
+    ),
 )
 
 _LOGS = "docker-compose -f docker-compose.prod.yml logs --tail=200"

@@ -163,7 +163,13 @@ class Investigation:
             lambda: find_places(self.settings, endpoints, self._finder.urls()), limit_seconds=limits.reading_seconds
         )
         self.websocket_log = WebSocketLogSource(
-            endpoints.stack, service, proxy.service, limit_seconds=limits.log_seconds, max_bytes=limits.log_bytes
+            endpoints.stack,
+            service,
+            proxy.service,
+            find_formats=self.nginx.find_formats,
+            find_addresses=self._finder.upstreams,
+            limit_seconds=limits.log_seconds,
+            max_bytes=limits.log_bytes,
         )
         self.prometheus = PrometheusSource(
             endpoints.prometheus_url,

@@ -38,6 +38,7 @@ LOOKS = {
     "abnormal": (INK, "++"),
     "server": (GREEN, ""),
     "client": ("#d9d9d4", ""),
+    "untold": (GREY, "--"),
 }
 MOST_BARS = 60
 AGE_BINS_SECONDS = (0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 86400)
@@ -108,6 +109,8 @@ def plot_closings(
 
 
 def _closings_title(found: pd.DataFrame, dropped: pd.DataFrame) -> str:
+    if dropped.empty and (untold := int(found["kind"].eq("untold").sum())):
+        return f"{len(found)} connections ended, of {untold} no log says how"
     if dropped.empty:
         return f"No connection was dropped; {len(found)} were closed by their clients"
     return f"{len(dropped)} of {len(found)} closings were drops; the last at {dropped['at'].max():%H:%M:%S} UTC"
@@ -118,7 +121,8 @@ def plot_age_at_close(
 ) -> Figure:
     """How long connections had been open when they ended, by what ended them, with the proxy's read timeouts marked."""
     found = charged(log, locations, replicas)
-    ages = pd.to_numeric(found["age_seconds"], errors="coerce").clip(0, AGE_BINS_SECONDS[-1] - 1)
+    ages = pd.to_numeric(found["age_seconds"], errors="coerce").fillna(found["quiet_seconds"])
+    ages = ages.clip(0, AGE_BINS_SECONDS[-1] - 1)
     timeouts = read_timeouts(locations)
     edges = sorted({*AGE_BINS_SECONDS, *_around(timeouts)})
     bins = pd.cut(ages, edges, right=False, labels=False)
@@ -155,6 +159,8 @@ def _around(timeouts: Sequence[float]) -> list[float]:
 
 def _age_title(found: pd.DataFrame, ages: pd.Series) -> str:
     dropped = ages[found["kind"].isin(TROUBLE)].dropna()
+    if dropped.empty and ages.isna().all() and len(found):
+        return f"No log says how old the {len(found)} connections that ended were"
     if dropped.empty:
         return "No connection was dropped" if len(found) else "No connection ended"
     return f"Connections that were dropped were {_age(float(dropped.median()))} old, half of them younger"

@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.checks import websocket_ends as ends
 from flowrex_ops.model import Reading
+from flowrex_ops.sources.upgraded import UNTOLD
 from flowrex_ops.sources.websocket_log import ABNORMAL, LOST, ConnectionLog
 
 KINDS = {
@@ -19,12 +21,14 @@ KINDS = {
     "abnormal": "broke off, unexplained",
     "server": "closed by the server",
     "client": "client left",
+    "untold": "ended, no log says how",
 }
-"""Every way of ending as people read it; each closing is charged to one. The last two are everyday life."""
+"""Every way of ending as people read it; each closing is charged to one. The last three are everyday life."""
 
 TROUBLE = ("restart", "limit", "error", "timeout", "abnormal")
 
 CODE_NAMES = {
+    UNTOLD: "not logged",
     1000: "normal closure",
     1001: "going away",
     1002: "protocol error",
@@ -67,8 +71,13 @@ def charged(log: ConnectionLog, locations: Reading[pd.DataFrame], replicas: Read
     quiet = pd.to_numeric(closings["idle_seconds"], errors="coerce").fillna(
         pd.to_numeric(closings["age_seconds"], errors="coerce")
     )
+    if closings["code"].eq(UNTOLD).any():
+        quiet = quiet.fillna(ends.ages_by_openings(closings, log.openings, timeouts))
+        began = [at for name, at in starts if name in log.replicas] + [row.at for row in log.starts.itertuples()]
+        restarted = ends.in_bursts(closings) & ends.before_a_start(closings, began)
+        closings = closings.assign(restart=closings["restart"].isin([True]) | restarted)
     kinds = [
-        _kind(row, seconds, timeouts, starts)
+        (_untold_kind if row.code == UNTOLD else _kind)(row, seconds, timeouts, starts)
         for row, seconds in zip(closings.itertuples(index=False), quiet, strict=True)
     ]
     return closings.assign(quiet_seconds=quiet, kind=pd.Series(kinds, index=closings.index, dtype=object))
@@ -87,6 +96,12 @@ def _kind(row: Any, quiet: float, timeouts: Sequence[float], starts: Sequence[tu
     if row.by == "client":
         return "client"
     return {_INTERNAL_ERROR: "error", ABNORMAL: "abnormal"}.get(code, "abnormal" if row.by == "abnormal" else "server")
+
+
+def _untold_kind(row: Any, quiet: float, timeouts: Sequence[float], _: Sequence[tuple[str, pd.Timestamp]]) -> str:
+    if row.restart is True:
+        return "restart"
+    return "timeout" if any(fits(quiet, timeout) for timeout in timeouts) else "untold"
 
 
 def fits(seconds: float, timeout: float) -> bool:
@@ -134,6 +149,17 @@ def recent_of(closings: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The recent closings of one kind, the newest last."""
     chosen = closings[closings["kind"].eq(kind) & closings["recent"].isin([True])]
     return chosen.sort_values(["at", "replica", "quiet_seconds"])
+
+
+def open_now(samples: Reading[pd.DataFrame]) -> float:
+    """How many WebSockets are open on all replicas by their newest samples; 0 where nobody tells."""
+    if not samples.available:
+        return 0.0
+    told = samples.require().dropna(subset=["connections"]).sort_values("at")
+    return float(told.groupby("replica")["connections"].last().sum())
+
+
+in_bursts = ends.in_bursts
 
 
 def all_recent(closings: pd.DataFrame) -> int:

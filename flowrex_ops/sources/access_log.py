@@ -331,7 +331,7 @@ class AccessCounter:
         """Seconds since 1970; the last one is remembered, for many lines share a second."""
         if text != self._times[0]:
             try:
-                at = _moment(text.decode())
+                at = parse_time(text.decode())
             except (ValueError, OverflowError, OSError):
                 return None
             self._zone = at.tzinfo or UTC
@@ -368,7 +368,7 @@ class AccessCounter:
 OTHER = "(other)"
 
 
-def _moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """A time of a log with its zone, UTC where it has none."""
     if text[:1].isdigit() and _NUMBER.fullmatch(text):
         return datetime.fromtimestamp(float(text) / (1000 if len(text.partition(".")[0]) > _SECONDS_DIGITS else 1), UTC)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.errors import SourceUnavailableError, StackUnavailableError
 from flowrex_ops.model import LogLine
 from flowrex_ops.sources.reading import Source, reads
+from flowrex_ops.sources.upgraded import read_upgraded
 from flowrex_ops.stack import Stack
 
 CLOSING_COLUMNS = [
@@ -56,6 +57,9 @@ _IDLE = re.compile(r"""\bidle_(s|seconds|ms)["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)"
 _CLIENT = re.compile(r"""\bclient["']?\s*[=:]\s*["']?([^\s"',}]+)""")
 _REASON = re.compile(r"""\breason["']?\s*[=:]\s*["']?(.+?)["'}]*$""")
 _HANDLER_FAILED = re.compile(r"websocket.*(fail|error|exception)|exception in asgi application", re.IGNORECASE)
+_WEBSOCKET_FRAME = "protocols/websockets/"
+"""A file of uvicorn's in each traceback of a WebSocket; those of requests begin with the same words, and in ``protocols/http/``."""
+_WAITS = "waits"
 _CHAINED = ("Traceback", "During handling", "The above exception")
 
 _PROXY_ERRORS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -69,6 +73,9 @@ _PROXY_ERRORS: tuple[tuple[str, re.Pattern[str]], ...] = (
 @dataclass(frozen=True, slots=True)
 class ConnectionLog:
     """What one pass over the backend's log found. ``closed`` counts all closings, of which ``closings`` has the newest.
+
+    Where the backend logs no close codes, ``closings`` are those that the proxy's access log has (code ``UNTOLD``), and ``openings``
+    when connections began by the backend's own server.
 
     ``closings``: ``CLOSING_COLUMNS`` (ages in seconds, None where the line does not tell). ``errors``: exceptions of WebSocket
     handlers, ``ERROR_COLUMNS``. ``starts``: at, replica, of every start of a replica. ``opened``: connections of any form; ``coded``: lines
@@ -84,6 +91,7 @@ class ConnectionLog:
     untold: int = 0
     begins_at: datetime | None = None
     replicas: frozenset[str] = frozenset()
+    openings: tuple[datetime, ...] = ()
 
 
 class WebSocketLogSource(Source):
@@ -91,8 +99,20 @@ class WebSocketLogSource(Source):
 
     name = "logs"
 
-    def __init__(self, stack: Stack, backend: str, proxy: str, *, limit_seconds: float, max_bytes: int) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        backend: str,
+        proxy: str,
+        *,
+        find_formats: Callable[[], Sequence[str]] = tuple,
+        find_addresses: Callable[[], Mapping[str, str]] = dict,
+        limit_seconds: float,
+        max_bytes: int,
+    ) -> None:
         super().__init__(limit_seconds=limit_seconds)
+        self._find_formats = find_formats
+        self._find_addresses = find_addresses
         self._stack = stack
         self._backend = backend
         self._proxy = proxy
@@ -100,12 +120,30 @@ class WebSocketLogSource(Source):
 
     @reads("WebSocket closings")
     def get_closings(self, *, since: timedelta, recent_minutes: float) -> ConnectionLog:
-        """Every closing that the backend logged since *since* ago, and the connections that a restart swallowed."""
+        """Every closing that the backend logged since *since* ago, and the connections that a restart swallowed.
+
+        Where the backend logs no code at all, the ends that the proxy's access log has.
+        """
         recent_since = datetime.now(UTC) - timedelta(minutes=recent_minutes)
         try:
-            return parse_closings(self._lines(self._backend, since), recent_since=recent_since)
+            log = parse_closings(self._lines(self._backend, since), recent_since=recent_since)
         except (OSError, UnicodeError) as error:
             raise SourceUnavailableError(f"the log of '{self._backend}' broke off: {error}; ask again") from None
+        return log if log.coded or log.closed else self._with_ends(log, since, recent_since)
+
+    def _with_ends(self, log: ConnectionLog, since: timedelta, recent_since: datetime) -> ConnectionLog:
+        """*log* with the ends that the proxy logged; as it is where the proxy's log cannot be read, for then nothing is known."""
+        chunks = self._stack.read_log_chunks(self._proxy, since=datetime.now(UTC) - since, max_bytes=self._max_bytes)
+        try:
+            ends = read_upgraded(
+                chunks,
+                recent_since=recent_since,
+                find_formats=self._find_formats,
+                replicas=self._find_addresses(),
+            )
+        except (OSError, StackUnavailableError):
+            return log
+        return replace(log, closings=pd.DataFrame(ends, columns=CLOSING_COLUMNS), closed=len(ends))
 
     @reads("proxy errors")
     def get_proxy_errors(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:
@@ -160,8 +198,10 @@ class _Reader:
     started: dict[str, datetime] = field(default_factory=dict)
     stopping: dict[str, datetime] = field(default_factory=dict)
     armed: dict[str, str] = field(default_factory=dict)
+    unsure: dict[str, bool] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     replicas: set[str] = field(default_factory=set)
+    openings: deque[datetime] = field(default_factory=lambda: deque(maxlen=KEPT_CLOSINGS))
 
     def read(self, line: LogLine) -> None:
         text = line.text
@@ -178,6 +218,7 @@ class _Reader:
             self.counts["untold"] += line.at is None or line.at >= self.recent_since
         elif '"WebSocket' in text and _PLAIN_OPENED.search(text):
             self.counts["opened"] += 1
+            self.openings.extend([line.at] if line.at else ())
         elif "websocket" in lowered and _OPENED.search(text):
             self._opened(line)
         elif line.at and any(words in lowered for words in _STOPS):
@@ -185,8 +226,9 @@ class _Reader:
             self.stopping[line.replica] = line.at
         elif line.at and any(words in lowered for words in _STARTS):
             self._started(line.replica, line.at)
-        if "error" in lowered and _HANDLER_FAILED.search(text):
-            self.armed[line.replica] = "waits"
+        if "error" in lowered and (failed := _HANDLER_FAILED.search(text)):
+            self.armed[line.replica] = _WAITS
+            self.unsure[line.replica] = failed[1] is None
 
     def _opened(self, line: LogLine) -> None:
         name = _ID.search(line.text)
@@ -251,14 +293,18 @@ class _Reader:
     def _in_traceback(self, line: LogLine) -> bool:
         """Whether the line belongs to a traceback; its last line, which is not indented, names the exception."""
         text = line.text
-        if self.armed[line.replica] == "waits":
+        if self.armed[line.replica] == _WAITS:
             if text.startswith("Traceback"):
                 self.armed[line.replica] = "inside"
                 return True
             return False
+        if _WEBSOCKET_FRAME in text:
+            self.unsure[line.replica] = False
         if not text.strip() or text[:1].isspace() or text.startswith(_CHAINED):
             return True
         del self.armed[line.replica]
+        if self.unsure[line.replica]:
+            return True
         if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit|Warning|Closed\w*|Timeout)?(:|$)", text) is None:
             return False
         if text[:200] in self.errors or len(self.errors) < KEPT_EXCEPTIONS:
@@ -280,6 +326,7 @@ class _Reader:
             untold=self.counts["untold"],
             begins_at=self.recent_since,
             replicas=frozenset(self.replicas),
+            openings=tuple(self.openings),
         )
 
 

@@ -175,3 +175,23 @@ def test_the_servers_own_lines_count_and_tell_no_code() -> None:
         line(2, "INFO:     connection closed"),
     )
     assert (found.opened, found.untold, found.coded, found.closed) == (1, 1, 0, 0)
+
+
+class TestOfRequestsOrWebSockets:
+    """Uvicorn begins both tracebacks with the same words; the files in them differ."""
+
+    def traceback(self, protocol: str) -> list[str]:
+        return [
+            "ERROR:    Exception in ASGI application",
+            "Traceback (most recent call last):",
+            f'  File "/usr/lib/python3/dist-packages/uvicorn/protocols/{protocol}.py", line 238, in run_asgi',
+            '  File "app/streams.py", line 9, in serve',
+            "KeyError: 'EURUSD'",
+        ]
+
+    def test_a_websocket(self) -> None:
+        found = parse(*[line(1, text) for text in self.traceback("websockets/websockets_impl")])
+        assert found.errors["exception"].tolist() == ["KeyError: 'EURUSD'"]
+
+    def test_a_request(self) -> None:
+        assert parse(*[line(1, text) for text in self.traceback("http/h11_impl")]).errors.empty
