@@ -391,8 +391,8 @@ class ServeSettings(_Section):
     """The webhook for Alertmanager. Without ``token`` it listens on loopback alone; with a certificate and its key over TLS alone.
 
     ``jobs`` runs go on at once, ``queue_size`` wait; beyond, senders are told to come again. ``repeat_seconds`` is how long an alert
-    that keeps firing waits for another run, ``grace_seconds`` how long runs may go on after SIGTERM. ``state`` is the
-    queue's database; without it ``serve.sqlite`` beside the records.
+    that keeps firing waits for another run, ``rejoin_seconds`` how long a pause may be that does not end its incident,
+    ``grace_seconds`` how long runs may go on after SIGTERM. ``state`` is the queue's database; without it ``serve.sqlite`` beside the records.
     """
 
     host: str = Field(default="127.0.0.1", min_length=1)
@@ -405,6 +405,7 @@ class ServeSettings(_Section):
     max_request_bytes: int = Field(default=1024 * 1024, ge=1024)
     request_seconds: float = Field(default=10.0, gt=0)
     repeat_seconds: float = Field(default=3600.0, ge=0)
+    rejoin_seconds: float = Field(default=900.0, ge=0)
     grace_seconds: float = Field(default=30.0, ge=0)
     state: Path | None = None
 

@@ -84,6 +84,7 @@ class Door:
                 incident_id=lambda: reserve_incident_id(self.outputs),
                 repeat=timedelta(seconds=self.settings.repeat_seconds),
                 most=self.settings.queue_size,
+                rejoin=timedelta(seconds=self.settings.rejoin_seconds),
             )
         except QueueFullError as error:
             raise RefusedError(429, "queue full", str(error), {"Retry-After": _RETRY_SECONDS}) from None

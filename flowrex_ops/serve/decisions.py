@@ -43,12 +43,18 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What is known of a group: its incident while any of its alerts fires, and each runbook's last and waiting runs."""
+    """What is known of a group: its incident, its alerts, and each runbook's last and waiting runs.
+
+    ``quiet_since`` is when the last of its alerts ended, if none fires; ``verified`` each runbook's last run that looked
+    whether the trouble is over.
+    """
 
     incident: str = ""
     alerts: Mapping[str, Known] = field(default_factory=dict)
     last_run: Mapping[str, datetime] = field(default_factory=dict)
     waiting: frozenset[str] = frozenset()
+    verified: Mapping[str, datetime] = field(default_factory=dict)
+    quiet_since: datetime | None = None
 
     @property
     def firing(self) -> bool:
@@ -70,10 +76,21 @@ class Decision:
 
 
 def decide(
-    group: Group, alerts: Sequence[Alert], *, runbook_for: Callable[[Alert], str], now: datetime, repeat: timedelta
+    group: Group,
+    alerts: Sequence[Alert],
+    *,
+    runbook_for: Callable[[Alert], str],
+    now: datetime,
+    repeat: timedelta,
+    rejoin: timedelta = timedelta(0),
 ) -> Decision:
-    """What *alerts* of one payload lead to; the oldest is looked at first, whatever their order."""
-    was_firing = group.firing
+    """What *alerts* of one payload lead to; the oldest is looked at first, whatever their order.
+
+    A pause shorter than *rejoin* ends no incident: an alert that flaps is one trouble, looked into once in *repeat*.
+    """
+    rejoins = bool(rejoin) and group.quiet_since is not None and now - group.quiet_since < rejoin
+    was_firing = group.firing or rejoins
+    flaps = was_firing and not group.firing
     earlier = group
     if not was_firing:  # what waits, or ran, belongs to an incident that is over
         group = replace(group, last_run={}, waiting=frozenset())
@@ -84,11 +101,20 @@ def decide(
         meanings[index] = _meaning(known, alert)
         group = _with(group, alert, meanings[index], known.runbook if known else runbook_for(alert))
     told = [(meanings[index], group.alerts[alerts[index].fingerprint].runbook) for index in range(len(alerts))]
+    if flaps:
+        told = [(Meaning.REPEATED if meaning is Meaning.NEW else meaning, runbook) for meaning, runbook in told]
     runs = dict(_runs(group, told, now, repeat))
     new_incident = not was_firing and Meaning.NEW in meanings.values()
     if not was_firing and not new_incident:
         group = replace(group, last_run=earlier.last_run, waiting=earlier.waiting)
-    group = replace(group, last_run={**group.last_run, **dict.fromkeys(runs, now)}, waiting=group.waiting | set(runs))
+    looked = dict.fromkeys((name for name, kind in runs.items() if kind is Kind.VERIFICATION), now)
+    group = replace(
+        group,
+        last_run={**group.last_run, **dict.fromkeys(runs, now)},
+        waiting=group.waiting | set(runs),
+        verified={**group.verified, **looked},
+        quiet_since=None if group.firing else now,
+    )
     return Decision(group, tuple(meanings[i] for i in range(len(alerts))), tuple(runs.items()), new_incident)
 
 
@@ -128,6 +154,12 @@ def _runs(
             runs[runbook] = Kind.ALERT
         elif Meaning.REPEATED in meant and (last is None or now - last >= repeat):
             runs[runbook] = Kind.REPEAT
-        elif Meaning.RESOLVED in meant and runbook not in still:
+        elif Meaning.RESOLVED in meant and runbook not in still and not _verified_lately(group, runbook, now, repeat):
             runs[runbook] = Kind.VERIFICATION
     return list(runs.items())
+
+
+def _verified_lately(group: Group, runbook: str, now: datetime, repeat: timedelta) -> bool:
+    """Whether it was looked at within *repeat*, and nothing ran since: an alert that flaps ends many times."""
+    last = group.verified.get(runbook)
+    return last is not None and now - last < repeat and group.last_run.get(runbook, last) <= last

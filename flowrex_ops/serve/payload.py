@@ -1,4 +1,8 @@
-"""What Alertmanager sends: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config, version 4."""
+"""What Alertmanager sends: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config, version 4.
+
+Grafana's contact point "webhook" sends the same members and some of its own, and calls that version 1:
+https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,15 @@ from pydantic.alias_generators import to_camel
 
 from flowrex_ops.errors import UsageError
 
-VERSION = "4"
+VERSIONS = {"4", "1"}
 _SUMMARY_CHARACTERS = 500
+_RANKS = {
+    "P0": "p0 fatal emergency disaster",
+    "P1": "p1 critical crit page error high urgent sev1 major",
+    "P2": "p2 warning warn medium sev2 average minor",
+    "P3": "p3 info informational low notice sev3 none debug",
+}
+"""What people write into the label ``severity``; Prometheus prescribes nothing, its own rules say critical, warning and info."""
 
 
 class PayloadError(UsageError):
@@ -58,6 +69,12 @@ class Alert(_Part):
         return self.labels.get("severity", "")
 
     @property
+    def rank(self) -> str:
+        """``P0`` to ``P3`` by the label ``severity``, whatever its words; empty where they are not known."""
+        word = self.severity.strip().lower()
+        return next((rank for rank, words in _RANKS.items() if word in words.split()), "")
+
+    @property
     def summary(self) -> str:
         """What its annotations say of it, for people."""
         return (self.annotations.get("summary") or self.annotations.get("description") or "")[:_SUMMARY_CHARACTERS]
@@ -79,8 +96,10 @@ def read_payload(raw: bytes) -> Payload:
         payload = Payload.model_validate_json(raw)
     except ValidationError as error:
         raise PayloadError(_explain(error)) from None
-    if payload.version != VERSION:
-        raise PayloadError(f"version: '{payload.version[:20]}' is not '4'; send Alertmanager's webhook of version 4")
+    if payload.version not in VERSIONS:
+        raise PayloadError(
+            f"version: '{payload.version[:20]}' is neither '4' (Alertmanager) nor '1' (Grafana); send one of these webhooks"
+        )
     return payload
 
 

@@ -80,11 +80,12 @@ class Queue:
         incident_id: Callable[[], str],
         repeat: timedelta,
         most: int,
+        rejoin: timedelta = timedelta(0),
     ) -> Decision:
         """Keep every alert of *payload* and queue what it leads to; QueueFullError, and nothing kept, where that is too much."""
         with self._transaction() as db:
-            group = _read_group(db, payload.group_key)
-            decision = decide(group, payload.alerts, runbook_for=runbook_for, now=now, repeat=repeat)
+            group = _read_group(db, payload)
+            decision = decide(group, payload.alerts, runbook_for=runbook_for, now=now, repeat=repeat, rejoin=rejoin)
             if decision.runs and _length(db) + len(decision.runs) > most:
                 raise QueueFullError(f"{most} runs wait already; send this alert again later")
             incident = incident_id() if decision.new_incident else group.incident
@@ -209,20 +210,43 @@ def _length(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()[0])
 
 
-def _read_group(db: sqlite3.Connection, key: str) -> Group:
-    row = db.execute("SELECT incident FROM groups WHERE key = ?", (key,)).fetchone()
+def _read_group(db: sqlite3.Connection, payload: Payload) -> Group:
+    """What is known of the payload's group; of one that is new or quiet, what another group with the same alerts has."""
+    alerts = db.execute("SELECT * FROM alerts WHERE group_key = ?", (payload.group_key,)).fetchall()
+    row = db.execute("SELECT incident FROM groups WHERE key = ?", (payload.group_key,)).fetchone()
+    if not any(alert["firing"] for alert in alerts) and (twins := _by_another_route(db, payload)):
+        row, alerts = twins[0], [*alerts, *twins]
     if row is None:
         return Group()
-    alerts = db.execute("SELECT * FROM alerts WHERE group_key = ?", (key,))
     known = {
         a["fingerprint"]: Known(a["runbook"], bool(a["firing"]), datetime.fromisoformat(a["starts_at"])) for a in alerts
     }
+    ended = max((datetime.fromisoformat(a["changed_at"]) for a in alerts if not a["firing"]), default=None)
     jobs = db.execute(
-        "SELECT runbook, max(queued_at) AS last, max(state = 'queued') AS waits FROM jobs WHERE incident = ? AND group_key = ? GROUP BY runbook",
-        (row["incident"], key),
+        "SELECT runbook, max(queued_at) AS last, max(state = 'queued') AS waits,"
+        " max(CASE WHEN kind = 'verification' THEN queued_at END) AS verified FROM jobs WHERE incident = ? GROUP BY runbook",
+        (row["incident"],),
     ).fetchall()
-    last = {job["runbook"]: datetime.fromisoformat(job["last"]) for job in jobs}
-    return Group(row["incident"], known, last, frozenset(job["runbook"] for job in jobs if job["waits"]))
+    return Group(
+        row["incident"],
+        known,
+        {job["runbook"]: datetime.fromisoformat(job["last"]) for job in jobs},
+        frozenset(job["runbook"] for job in jobs if job["waits"]),
+        {job["runbook"]: datetime.fromisoformat(job["verified"]) for job in jobs if job["verified"]},
+        ended if row["incident"] else None,
+    )
+
+
+def _by_another_route(db: sqlite3.Connection, payload: Payload) -> list[sqlite3.Row]:
+    """Alerts of the payload that fire in another group, with its incident: Alertmanager's ``continue: true`` sends them twice."""
+    found = []
+    for alert in payload.alerts:
+        query = (
+            "SELECT alerts.*, groups.incident FROM alerts JOIN groups ON groups.key = alerts.group_key"
+            " WHERE fingerprint = ? AND starts_at = ? AND firing AND group_key != ? AND incident != ''"
+        )
+        found += db.execute(query, (alert.fingerprint, _iso(alert.starts_at), payload.group_key)).fetchmany(1)
+    return found
 
 
 def _write_group(db: sqlite3.Connection, payload: Payload, decision: Decision, incident: str, now: datetime) -> None:
@@ -239,8 +263,8 @@ def _write_jobs(
     """The waiting job of each runbook of the group, new ones included."""
     title = _title(payload)
     for runbook, kind in decision.runs:
-        told = [a.severity for a in payload.alerts if decision.group.alerts[a.fingerprint].runbook == runbook]
-        severity = min((level for level in told if level in ("P0", "P1", "P2", "P3")), default=_LEAST)
+        told = [a.rank for a in payload.alerts if decision.group.alerts[a.fingerprint].runbook == runbook]
+        severity = min((rank for rank in told if rank), default=_LEAST)
         db.execute(
             "INSERT INTO jobs (group_key, incident, title, runbook, kind, severity, queued_at, not_before) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (payload.group_key, incident, title, runbook, kind.value, severity, _iso(now), _iso(now)),

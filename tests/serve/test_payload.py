@@ -28,7 +28,7 @@ BAD: dict[str, tuple[object, str]] = {
     "no group": (without(a_payload(an_alert()), "groupKey"), "groupKey: field required"),
     "no alerts": (a_payload(), "alerts: "),
     "alerts of another kind": (a_payload(an_alert()) | {"alerts": {"a": 1}}, "alerts: "),
-    "another version": (a_payload(an_alert()) | {"version": "5"}, "version: '5' is not '4'"),
+    "another version": (a_payload(an_alert()) | {"version": "5"}, "version: '5' is neither '4'"),
     "unknown status": (a_payload(an_alert(status="silent")), "alerts.0.status: input should be 'firing' or 'resolved'"),
     "a time without zone": (a_payload(an_alert() | {"startsAt": "2026-01-02T03:04:05"}), "alerts.0.startsAt: "),
     "a time that is none": (a_payload(an_alert() | {"startsAt": "yesterday"}), "alerts.0.startsAt: "),

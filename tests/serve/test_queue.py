@@ -1,0 +1,118 @@
+"""What the queue makes of alerts that come in odd ways: other words for severity, flapping, by two routes, from Grafana."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serve_bench import a_payload, an_alert
+
+from flowrex_ops.serve.decisions import Decision
+from flowrex_ops.serve.payload import read_payload
+from flowrex_ops.serve.queue import Queue
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+Send = Callable[..., Decision]
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    made = Queue(tmp_path / "serve.sqlite")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def send(queue: Queue) -> Send:
+    """Send *alerts* so many minutes after noon; whatever was queued before has begun by then."""
+    numbers = iter(range(1000))
+
+    def send(*alerts: dict[str, Any], minutes: float = 0, group: str = "{}:{}") -> Decision:
+        now = NOON + timedelta(minutes=minutes)
+        while job := queue.claim(now):
+            queue.end(job, now, record="", status="completed", reason="")
+        return queue.accept(
+            read_payload(json.dumps(a_payload(*alerts, group=group)).encode()),
+            now=now,
+            runbook_for=lambda _: "pool",
+            incident_id=lambda: f"INC-{next(numbers)}",
+            repeat=timedelta(hours=1),
+            most=100,
+            rejoin=timedelta(minutes=15),
+        )
+
+    return send
+
+
+def moved(alert: dict[str, Any], minutes: float) -> dict[str, Any]:
+    return alert | {"startsAt": (NOON + timedelta(minutes=minutes)).isoformat()}
+
+
+@pytest.mark.parametrize(
+    ("word", "rank"),
+    [("critical", "P1"), ("page", "P1"), ("P0", "P0"), ("Warning", "P2"), ("info", "P3"), ("purple", ""), ("", "")],
+)
+def test_severity_by_other_words(word: str, rank: str) -> None:
+    alert = an_alert() | {"labels": {"alertname": "X", "severity": word}}
+    assert read_payload(json.dumps(a_payload(alert)).encode()).alerts[0].rank == rank
+
+
+def test_the_worst_is_claimed_first(queue: Queue, send: Send) -> None:
+    """``critical`` before ``P3``, whoever came first."""
+    send(an_alert() | {"labels": {"alertname": "Minor", "severity": "P3"}}, group="a")
+    payload = a_payload(
+        an_alert(fingerprint="f2") | {"labels": {"alertname": "Big", "severity": "critical"}}, group="b"
+    )
+    queue.accept(
+        read_payload(json.dumps(payload).encode()),
+        now=NOON,
+        runbook_for=lambda _: "triage",
+        incident_id=lambda: "INC-big",
+        repeat=timedelta(hours=1),
+        most=100,
+    )
+    first = queue.claim(NOON)
+    assert first is not None
+    assert first.title.startswith("Big")
+
+
+def test_flapping_is_one_incident_looked_into_once_and_verified_once(send: Send) -> None:
+    """Twelve times in an hour it fires for two minutes and is quiet for three."""
+    sent = []
+    for number in range(12):
+        begins = number * 5.0
+        sent.append(send(moved(an_alert(), begins), minutes=begins))
+        sent.append(send(moved(an_alert(status="resolved"), begins), minutes=begins + 2))
+    assert sum(decision.new_incident for decision in sent) == 1
+    assert [kind.value for decision in sent for _, kind in decision.runs] == ["alert", "verification"]
+
+
+def test_after_a_long_quiet_it_is_another_incident(send: Send) -> None:
+    send(an_alert(), minutes=0)
+    send(an_alert(status="resolved"), minutes=2)
+    later = send(moved(an_alert(), 30), minutes=30)
+    assert (later.new_incident, len(later.runs)) == (True, 1)
+
+
+def test_one_alert_by_two_routes_is_one_incident_and_one_run(send: Send) -> None:
+    """Alertmanager's ``continue: true`` sends the same alert under two group keys."""
+    first, second = send(an_alert(), group="by team"), send(an_alert(), group="by service", minutes=1)
+    assert (first.new_incident, second.new_incident) == (True, False)
+    assert (len(first.runs), second.runs) == (1, ())
+    assert second.group.incident == "INC-0"
+
+
+def test_the_same_alert_of_a_later_time_is_no_twin(send: Send) -> None:
+    send(an_alert(), group="by team")
+    assert send(moved(an_alert(), 5), group="by service", minutes=5).new_incident
+
+
+def test_grafana_calls_its_version_one() -> None:
+    """Its members are Alertmanager's, and some of its own that nobody needs."""
+    alert = an_alert() | {"values": {"A": 6.7}, "valueString": "[ var='A' ]", "dashboardURL": ""}
+    body = a_payload(alert) | {"version": "1", "orgId": 1, "title": "[FIRING:1]", "state": "alerting"}
+    assert read_payload(json.dumps(body).encode()).alerts[0].name == "PoolExhausted"
