@@ -136,7 +136,7 @@ def hold(
         file = folder / f"settings-{number}.toml"
         file.write_text(settings_with(sandbox, dead, ills, folder / f"outputs-{number}"), encoding="utf-8")
         name = " and ".join(f"{ill} {way}" for ill, way in ills.items())
-        cases.append({"name": name, "runbook": runbook, "parameters": {"settings": str(file), "since": "1m"}})
+        cases.append({"name": name, "runbook": runbook, "parameters": {"settings": str(file), "since": "10m"}})
     results = run_side_by_side(cases, folder, processes)
     assert len(results) == len(cases)
     assert [result["traceback"] for result in results if "traceback" in result] == []

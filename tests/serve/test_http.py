@@ -88,19 +88,19 @@ def test_a_full_disk_refuses_until_there_is_room_and_loses_nothing(prepare: Call
     try:
         server.start()
         server.hold()
-        assert server.send(a_payload(an_alert(), group="a")).status_code == 200
+        assert server.send(a_payload(an_alert(fingerprint="a"), group="a")).status_code == 200
         until(server.busy)
         with contextlib.suppress(OSError), (small / "ballast").open("wb", buffering=0) as ballast:
             while True:
                 ballast.write(b"x" * 4096)
-        refused = server.send(a_payload(an_alert(), group="b"))
+        refused = server.send(a_payload(an_alert(fingerprint="b"), group="b"))
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
         assert server.get("/health/ready").status_code == 503
         assert [line for line in server.said if "Traceback" in line] == []
         assert "free some space" in "\n".join(server.said)
         (small / "ballast").unlink()
         assert server.get("/health/ready").status_code == 200
-        assert server.send(a_payload(an_alert(), group="b")).status_code == 200
+        assert server.send(a_payload(an_alert(fingerprint="b"), group="b")).status_code == 200
         server.release()
         assert [record.status for record in server.ended(2)] == ["complete", "complete"]
     finally:
@@ -129,12 +129,12 @@ def test_a_full_queue_says_when_to_come_again_and_a_stopped_server_keeps_it(prep
     """One runs, one waits, the third is told 429. SIGTERM interrupts the first, whose record says so; the second stays queued."""
     server = prepare("jobs = 1\nqueue_size = 1\ngrace_seconds = 0.2").start()
     server.hold()
-    assert server.send(a_payload(an_alert(), group="a")).status_code == 200
+    assert server.send(a_payload(an_alert(fingerprint="a"), group="a")).status_code == 200
     until(lambda: "flowrex_ops_queue_length 0.0" in server.get("/metrics").text)
-    assert server.send(a_payload(an_alert(), group="b")).status_code == 200
-    refused = server.send(a_payload(an_alert(), group="c"))
+    assert server.send(a_payload(an_alert(fingerprint="b"), group="b")).status_code == 200
+    refused = server.send(a_payload(an_alert(fingerprint="c"), group="c"))
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
-    assert server.send(a_payload(an_alert(), group="a")).status_code == 200, "a repeat needs no place in the queue"
+    assert server.send(a_payload(an_alert(fingerprint="a"), group="a")).status_code == 200, "a repeat needs no place in the queue"
     until(server.busy)
     server.stop()
     assert [(record.status, record.metadata["trigger"]) for record in server.records()] == [("interrupted", "alert 1")]
