@@ -134,7 +134,9 @@ def test_a_full_queue_says_when_to_come_again_and_a_stopped_server_keeps_it(prep
     assert server.send(a_payload(an_alert(fingerprint="b"), group="b")).status_code == 200
     refused = server.send(a_payload(an_alert(fingerprint="c"), group="c"))
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "30")
-    assert server.send(a_payload(an_alert(fingerprint="a"), group="a")).status_code == 200, "a repeat needs no place in the queue"
+    assert server.send(a_payload(an_alert(fingerprint="a"), group="a")).status_code == 200, (
+        "a repeat needs no place in the queue"
+    )
     until(server.busy)
     server.stop()
     assert [(record.status, record.metadata["trigger"]) for record in server.records()] == [("interrupted", "alert 1")]

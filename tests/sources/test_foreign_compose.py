@@ -10,6 +10,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from conftest import missing_part
 from typer.testing import CliRunner
 
 from flowrex_ops.cli.app import app
@@ -52,7 +53,7 @@ def project(
 ) -> Iterator[tuple[str, Path, int]]:
     command: tuple[str, ...] = request.param
     if subprocess.run([*command, "version"], capture_output=True, check=False).returncode:
-        pytest.skip(f"'{' '.join(command)}' is not installed")
+        missing_part(f"'{' '.join(command)}'")
     _require_base_image(print)
     for image in IMAGES:
         docker.from_env().images.get(BASE_IMAGE).tag(*image.rsplit(":", 1))
