@@ -7,7 +7,7 @@ import difflib
 import io
 import json
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,17 +68,29 @@ class Runbook:
         }
 
 
-def find_runbooks(folder: Path = NOTEBOOKS) -> dict[str, Runbook]:
-    """All runbooks below *folder* by slug, in the order of their paths. NotebookError names the first that is none."""
+def find_runbooks(
+    folder: Path = NOTEBOOKS, broken: MutableMapping[Path, NotebookError] | None = None
+) -> dict[str, Runbook]:
+    """All runbooks below *folder* by slug, in the order of their paths.
+
+    A notebook that is none costs only itself, whatever is wrong with it: what it lacks is put into *broken*.
+    """
+    broken = {} if broken is None else broken
     runbooks: dict[str, Runbook] = {}
     for path in sorted(folder.rglob("*.ipynb")):
         if ".ipynb_checkpoints" in path.parts:
             continue
-        runbook = read_runbook(path)
+        try:
+            runbook = read_runbook(path)
+            _ = runbook.parameters
+        except NotebookError as error:
+            broken[path] = error
+            continue
         if runbook.slug in runbooks:
-            raise NotebookError(
-                f"'{path}' and '{runbooks[runbook.slug].path}' are both called '{runbook.slug}'; rename one"
-            )
+            first = runbooks[runbook.slug].path
+            text = f"'{path}' and '{first}' are both called '{runbook.slug}'; rename one: the first is taken"
+            broken[path] = NotebookError(text)
+            continue
         runbooks[runbook.slug] = runbook
     return runbooks
 
@@ -87,9 +99,13 @@ def get_runbook(name: str, folder: Path = NOTEBOOKS) -> Runbook:
     """The runbook of this slug, or the one in this ``.ipynb`` file. UnknownRunbookError suggests the nearest name."""
     if name.endswith(".ipynb"):
         return read_runbook(Path(name))
-    runbooks = find_runbooks(folder)
+    broken: dict[Path, NotebookError] = {}
+    runbooks = find_runbooks(folder, broken)
     if name in runbooks:
         return runbooks[name]
+    for path, error in broken.items():
+        if path.stem == name:
+            raise error
     near = difflib.get_close_matches(name, runbooks, n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(runbooks) or 'none'}"
     raise UnknownRunbookError(f"'{name}' is not a runbook; {hint}")

@@ -22,6 +22,7 @@ from flowrex_ops.mitigations.guard import Approval, guard
 from flowrex_ops.mitigations.holding import hold
 from flowrex_ops.model import Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
 from flowrex_ops.notebook import Notebook
+from flowrex_ops.parameters import validate_started
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.sources.access_log import AccessLogSource
 from flowrex_ops.sources.backend import BackendSource
@@ -98,7 +99,15 @@ class Investigation:
 
         *reading_seconds* is a time limit for every reading that stands above the settings'.
         """
-        loaded = load(settings or None)
+        given: dict[str, Any] = {
+            "incident_id": incident_id,
+            "since": since,
+            "approve": approve,
+            "operator": operator,
+            "settings": settings,
+        }
+        given = validate_started(runbook, given, Notebook.namespace())
+        loaded = load(given["settings"] or None)
         if reading_seconds is not None:
             bounds = {
                 "reading_seconds": reading_seconds,
@@ -107,10 +116,12 @@ class Investigation:
             limits = loaded.limits.model_copy(update=bounds)
             loaded = loaded.model_copy(update={"limits": limits})
         notebook = Notebook.current(loaded)
-        hashes = dict(split_approval(item) for item in approve)
-        approval = Approval(hashes, operator, ask=partial(_ask, notebook) if notebook.live else None)
-        ledger = Ledger.find(loaded.outputs, incident_id, runbook, Redactor(loaded.secret_values()))
-        investigation = cls(runbook, discover(loaded), since=since, approval=approval, ledger=ledger, notebook=notebook)
+        hashes = dict(split_approval(item) for item in given["approve"])
+        approval = Approval(hashes, given["operator"], ask=partial(_ask, notebook) if notebook.live else None)
+        ledger = Ledger.find(loaded.outputs, given["incident_id"], runbook, Redactor(loaded.secret_values()))
+        investigation = cls(
+            runbook, discover(loaded), since=given["since"], approval=approval, ledger=ledger, notebook=notebook
+        )
         investigation._show_opening()
         return investigation
 

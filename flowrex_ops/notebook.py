@@ -31,6 +31,14 @@ class Notebook:
         # ipykernel keeps what the execute request said of stdin (Jupyter messaging: execute_request, allow_stdin).
         return cls(live=bool(getattr(kernel, "_allow_stdin", False)))
 
+    @staticmethod
+    def namespace() -> dict[str, Any]:
+        """The variables of the notebook that this code runs in; none outside a kernel."""
+        from IPython.core.getipython import get_ipython
+
+        found: dict[str, Any] = getattr(get_ipython(), "user_ns", {})
+        return found
+
     def show(self, html: str, text: str, data: dict[str, Any] | None = None) -> None:
         """One output: HTML for people, text beside it, and *data* for programs under our own MIME type."""
         bundle: dict[str, Any] = {"text/html": html, "text/plain": text}

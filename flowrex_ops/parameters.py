@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.catalog import Parameter, Runbook
+from flowrex_ops.catalog import NOTEBOOKS, Parameter, Runbook, get_runbook
 from flowrex_ops.durations import parse_duration
-from flowrex_ops.errors import ParameterError
+from flowrex_ops.errors import ParameterError, UsageError
 from flowrex_ops.ledger.incidents import INCIDENT_ID
 from flowrex_ops.mitigations import split_approval
 
@@ -28,6 +28,39 @@ def validate(runbook: Runbook, given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+OF_EVERY_RUNBOOK = (
+    Parameter("incident_id", "str", "", ""),
+    Parameter("since", "str", "30m", ""),
+    Parameter("approve", "list", [], ""),
+    Parameter("operator", "str", "", ""),
+    Parameter("settings", "str", "", ""),
+)
+
+
+def validate_started(
+    slug: str, given: Mapping[str, Any], namespace: MutableMapping[str, Any], folder: Path = NOTEBOOKS
+) -> dict[str, Any]:
+    """*given* of a notebook that somebody else started, with every value in its parameter's type.
+
+    papermill's own command makes ``-p approve X`` a text and ``-p since 30`` a number, for it knows no other types. The runbook's
+    remaining parameters are converted in the kernel's *namespace*. ``None`` is the default. ParameterError names the first that is wrong.
+    """
+    try:
+        others = [one for one in get_runbook(slug, folder).parameters if one.name not in given]
+    except UsageError:
+        others = []  # a notebook of somebody's own, in a folder that is not known here
+    for parameter in others:
+        if parameter.name in namespace:
+            namespace[parameter.name] = _required(parameter, namespace[parameter.name])
+    return {one.name: _required(one, given.get(one.name)) for one in OF_EVERY_RUNBOOK}
+
+
+def _required(parameter: Parameter, value: Any) -> Any:
+    value = parameter.default if value is None else _converted(parameter, value)
+    _require_possible(parameter.name, value)
+    return value
+
+
 def _unknown(runbook: Runbook, name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"it takes: {', '.join(known)}"
@@ -39,7 +72,10 @@ def _converted(parameter: Parameter, value: Any) -> Any:
         return _CONVERT[parameter.type](value)
     except (ValueError, TypeError):
         wanted = _WANTED[parameter.type]
-        raise ParameterError(f"{parameter.name}: '{value}' is not {wanted}; such as {parameter.default!r}") from None
+        hint = f"; such as {parameter.default!r}" if parameter.default else ""
+        if parameter.type == "str":
+            hint += f"; papermill's -r {parameter.name} keeps what was typed"
+        raise ParameterError(f"{parameter.name}: '{value}' is not {wanted}{hint}") from None
 
 
 def _number(value: Any) -> float:

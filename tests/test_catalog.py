@@ -107,6 +107,17 @@ class TestNotARunbook:
         with pytest.raises(NotebookError, match=words):
             _ = runbook.parameters
 
+    def test_one_that_is_broken_costs_only_itself(self, tmp_path: Path) -> None:
+        """The others are found, and it is named; asked for by its name it says what it lacks."""
+        write(tmp_path / "good.ipynb", ("code", "x: int = 1"))
+        (tmp_path / "cut_off.ipynb").write_text('{"cells": [', encoding="utf-8")
+        write(tmp_path / "odd.ipynb", ("code", "x = 1"))
+        broken: dict[Path, NotebookError] = {}
+        assert list(find_runbooks(tmp_path, broken)) == ["sample"]
+        assert [path.name for path in broken] == ["cut_off.ipynb", "odd.ipynb"]
+        with pytest.raises(NotebookError, match=r"cut_off.*is not a notebook"):
+            get_runbook("cut_off", tmp_path)
+
 
 BREACHES = {
     "defines a function": "def f(): pass",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from flowrex_ops.catalog import get_runbook
 from flowrex_ops.durations import format_seconds, parse_duration
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.parameters import validate
+from flowrex_ops.parameters import validate, validate_started
 
 UNDERSTOOD = {
     "number": ({"idle_after_seconds": "2.5"}, {"idle_after_seconds": 2.5}),
@@ -68,3 +70,34 @@ def test_span(text: str, seconds: float) -> None:
 def test_span_for_people(seconds: float, text: str) -> None:
     """Short, with units."""
     assert format_seconds(seconds) == text
+
+
+class TestStartedBySomebodyElse:
+    """papermill's own command and JupyterLab check nothing: what they give is understood, or refused in one line."""
+
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [("restart-backend", ["restart-backend"]), ('["restart-backend"]', ["restart-backend"]), (None, []), ([], [])],
+    )
+    def test_approvals(self, given: Any, expected: list[str]) -> None:
+        """``-p approve X``, ``-p approve '["X"]'`` and ``-y 'approve: null'``."""
+        assert validate_started("database_connections", {"approve": given}, {})["approve"] == expected
+
+    @pytest.mark.parametrize(("name", "value"), [("since", 30), ("operator", 7)])
+    def test_numbers_that_papermill_made(self, name: str, value: int) -> None:
+        """``-p since 30`` and ``-p operator 007``."""
+        with pytest.raises(ParameterError) as refusal:
+            validate_started("database_connections", {name: value}, {})
+        assert str(refusal.value).startswith(f"{name}: '{value}' is not a text")
+        assert f"papermill's -r {name} keeps what was typed" in str(refusal.value)
+
+    def test_the_others_are_in_the_kernel(self) -> None:
+        """Of the runbook's own parameters, too: a number as text is a number, and no number is refused."""
+        held = {"connections_ratio": "0.5", "unrelated": "x"}
+        validate_started("database_connections", {}, held)
+        assert held == {"connections_ratio": 0.5, "unrelated": "x"}
+        with pytest.raises(ParameterError, match="at most 1"):
+            validate_started("database_connections", {}, {"connections_ratio": 7})
+
+    def test_a_notebook_of_ones_own(self) -> None:
+        assert validate_started("my_own", {"since": "2h"}, {})["since"] == "2h"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flowrex_ops.cli.options import JsonOption, echo_json
+from flowrex_ops.errors import NotebookError
 
 
 def runbooks(
@@ -21,9 +23,11 @@ def runbooks(
     """
     from flowrex_ops.catalog import find_runbooks
 
-    found = find_runbooks()
+    errors: dict[Path, NotebookError] = {}
+    found = find_runbooks(broken=errors)
+    broken = [str(error) for error in errors.values()]
     if lint:
-        _lint(list(found))
+        _lint(list(found), broken)
     elif as_json:
         echo_json([runbook.to_dict() for runbook in found.values()])
     else:
@@ -32,13 +36,15 @@ def runbooks(
             typer.echo(f"  alerts: {', '.join(runbook.alerts) or 'none'}")
             for parameter in runbook.parameters:
                 typer.echo(f"  {parameter.name}={parameter.default!r}  {parameter.help}")
+    for line in broken if not lint else ():
+        typer.echo(f"flowrex-ops: {line}", err=True)
 
 
-def _lint(slugs: list[str]) -> None:
+def _lint(slugs: list[str], broken: list[str]) -> None:
     from flowrex_ops.catalog import get_runbook
     from flowrex_ops.runbook_lint import lint
 
-    problems = [f"{slug}: {problem}" for slug in slugs for problem in lint(get_runbook(slug))]
+    problems = broken + [f"{slug}: {problem}" for slug in slugs for problem in lint(get_runbook(slug))]
     typer.echo("\n".join(problems) or f"{len(slugs)} runbooks, no problem")
     if problems:
         raise typer.Exit(1)

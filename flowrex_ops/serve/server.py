@@ -50,7 +50,10 @@ def serve(settings: Settings, *, settings_file: Path | None = None, notebooks: P
     chosen = settings.serve
     require_token_for(chosen)
     require_certificate(chosen)
-    runbooks = find_runbooks(notebooks)
+    broken: dict[Path, NotebookError] = {}
+    runbooks = find_runbooks(notebooks, broken)
+    for error in broken.values():
+        say(f"left out: {error}")
     if FALLBACK not in runbooks:
         raise NotebookError(
             f"'{notebooks}' has no runbook '{FALLBACK}', which answers alerts that no other does; add it"
