@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from flowrex_ops.errors import SandboxError
@@ -35,14 +38,26 @@ def copy_build_folders(home: Path) -> dict[str, str]:
 
 def build_missing(home: Path, tags: dict[str, str], on_progress: Callable[[str], None]) -> None:
     """Build the images that the engine does not have; the base image too, by download or from Debian's packages."""
-    missing = [image for image in IMAGES if not _exists(f"{REPOSITORY}{image}:{tags[image]}")]
-    if missing:
-        _require_base_image(on_progress)
-    for image in missing:
-        on_progress(f"building image {image}")
-        command = ["build", "-q", "-t", f"{REPOSITORY}{image}:{tags[image]}", str(home / image)]
-        # The classic builder needs no plug-in, which a distribution's engine does not bring.
-        docker(*command, timeout_seconds=_BUILD_SECONDS, environment={"DOCKER_BUILDKIT": "0"})
+    for image in IMAGES:
+        tag = f"{REPOSITORY}{image}:{tags[image]}"
+        if _exists(tag):
+            continue
+        with _one_at_a_time(image):
+            if _exists(tag):  # somebody else's sandbox, which starts at the same time, has built it meanwhile
+                continue
+            _require_base_image(on_progress)
+            on_progress(f"building image {image}")
+            # The classic builder needs no plug-in, which a distribution's engine does not bring.
+            command = ["build", "-q", "-t", tag, str(home / image)]
+            docker(*command, timeout_seconds=_BUILD_SECONDS, environment={"DOCKER_BUILDKIT": "0"})
+
+
+@contextlib.contextmanager
+def _one_at_a_time(image: str) -> Iterator[None]:
+    """Held by whoever builds *image* on this machine, and let go when that process ends."""
+    with (Path(tempfile.gettempdir()) / f"{REPOSITORY}{image}-{os.getuid()}.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def _content_hash(folder: Path) -> str:
