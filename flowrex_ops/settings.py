@@ -342,6 +342,25 @@ class MetricsSettings(_Section):
         "fastapi_requests_in_progress",
         "http_server_active_requests",
     )
+    requests: tuple[str, ...] = (
+        "flowrex_http_requests_total",
+        "http_requests_total",
+        "starlette_requests_total",
+        "fastapi_requests_total",
+        "http_request_duration_seconds_count",
+        "http_server_requests_total",
+        "http_server_request_duration_seconds_count",
+        "http_server_duration_milliseconds_count",
+    )
+    trades: tuple[str, ...] = ("flowrex_trades_total", "trades_total", "orders_total")
+    trades_failed: tuple[str, ...] = (
+        "flowrex_trades_failed_total",
+        "trades_failed_total",
+        "failed_trades_total",
+        "trade_failures_total",
+        "orders_failed_total",
+        "orders_rejected_total",
+    )
 
     def of(self, part: str) -> dict[str, tuple[str, ...]]:
         """Names by meaning, of one *part* such as ``pool``."""

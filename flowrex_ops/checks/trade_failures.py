@@ -203,7 +203,7 @@ def _database_failures(trades: Frame, log: Frame, counters: Frame) -> list[tuple
     if counters.available:
         number, of = t.failing_now(counters.require(), "database"), t.attempted_now(counters.require())
         text = f"{number} of {max(of, number)} while sampled"
-        found.append((number, max(of, number), Evidence("flowrex_trades_failed_total", text, "backend /metrics")))
+        found.append((number, max(of, number), Evidence("counter of failed trades", text, "backend /metrics")))
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.sources.backend import FAILED_TRADES, TRADES
 from flowrex_ops.sources.broker import classify
 
 FAILED, BLOCKED = "failed", "blocked"
@@ -95,7 +96,7 @@ def growth(counters: pd.DataFrame) -> pd.DataFrame:
 def grown_only(counters: pd.DataFrame) -> pd.DataFrame:
     """``growth`` without the kinds of failure that did not happen; what was filled and what failed always stands there."""
     grown = growth(counters)
-    return grown[grown["grown"].gt(0) | grown["counter"].eq("flowrex_trades_total")]
+    return grown[grown["grown"].gt(0) | grown["counter"].eq(TRADES)]
 
 
 def broker_places(checks: pd.DataFrame) -> pd.DataFrame:
@@ -114,11 +115,11 @@ def broker_places(checks: pd.DataFrame) -> pd.DataFrame:
 def failing_now(counters: pd.DataFrame, kind: str) -> int:
     """How many trades failed of that kind while the counters were sampled."""
     grown = growth(counters)
-    failed = grown[grown["counter"].eq("flowrex_trades_failed_total")]
+    failed = grown[grown["counter"].eq(FAILED_TRADES)]
     return int(sum(row.grown for row in failed.itertuples() if classify(str(row.label)) == kind))
 
 
 def attempted_now(counters: pd.DataFrame) -> int:
     """How many trades were attempted while the counters were sampled; 0 also where the backend does not count them."""
     grown = growth(counters)
-    return int(grown.loc[grown["counter"].eq("flowrex_trades_total"), "grown"].sum())
+    return int(grown.loc[grown["counter"].eq(TRADES), "grown"].sum())

@@ -14,7 +14,8 @@ from flowrex_ops.errors import MitigationRefusedError
 from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Replica, Target, authority
-from flowrex_ops.sources.backend import read_load
+from flowrex_ops.settings import MetricsSettings
+from flowrex_ops.sources.backend import DEFAULT_METRICS, read_load
 from flowrex_ops.sources.health import ask_health
 from flowrex_ops.stack import Stack
 
@@ -38,6 +39,7 @@ class Fleet:
     websocket_seconds: float = 1.0
     request_seconds: float = 5.0
     health_path: str = ""
+    metrics: MetricsSettings = DEFAULT_METRICS
 
     @classmethod
     def of(cls, context: Context, service: str = "", **bounds: Any) -> Fleet:
@@ -46,6 +48,7 @@ class Fleet:
         port = backend.port if service in ("", backend.service) else None
         seconds = {"request_seconds": context.settings.limits.reading_seconds, **bounds}
         seconds.setdefault("health_path", backend.health_path)
+        seconds.setdefault("metrics", context.settings.metrics)
         return cls(context.endpoints.stack, service or backend.service, port, **seconds)
 
     def replicas(self) -> Sequence[Replica]:
@@ -95,7 +98,7 @@ class Fleet:
 
         def load() -> dict[str, float | None]:
             left.clear()
-            left.update(read_load(url, timeout_seconds=self.request_seconds))
+            left.update(read_load(url, timeout_seconds=self.request_seconds, metrics=self.metrics))
             return left
 
         def idle() -> bool:

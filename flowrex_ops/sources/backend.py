@@ -17,8 +17,11 @@ from flowrex_ops.sources.metrics import read_metrics, read_pool
 from flowrex_ops.sources.reading import Source, reads
 from flowrex_ops.sources.trust import trusted
 
-TRADE_METRICS = {"flowrex_trades_failed_total": "reason", "flowrex_trades_total": "status"}
-"""The counters of trades, and the label that tells what was counted; a counter without it counts as ``""``."""
+FAILED_TRADES, TRADES = "trades failed", "trades"
+"""The counters of trades by what they mean."""
+
+_WHAT = ("reason", "error", "code", "status", "result", "outcome", "state")
+"""Labels that tell what was counted, the first that is there; a counter without one counts as ``""``."""
 
 COUNTER_COLUMNS = ["at", "replica", "error", "counter", "label", "value"]
 DEFAULT_METRICS = MetricsSettings()
@@ -121,7 +124,7 @@ class BackendSource(Source):
 
     def _sample_trades(self) -> list[dict[str, Any]]:
         at = datetime.now(UTC)
-        found = self._ask_all("/metrics", lambda response: {"counters": parse_trade_counters(response.text)})
+        found = self._ask_all("/metrics", lambda answer: {"counters": parse_trade_counters(answer.text, self._metrics)})
         nothing = {"at": at, "counter": None, "label": None, "value": None}
         return [
             row
@@ -178,7 +181,9 @@ class BackendSource(Source):
         return row
 
 
-def read_load(base_url: str, *, timeout_seconds: float) -> dict[str, float | None]:
+def read_load(
+    base_url: str, *, timeout_seconds: float, metrics: MetricsSettings = DEFAULT_METRICS
+) -> dict[str, float | None]:
     """Of one replica ``requests`` being answered and ``websockets`` open; None for what it does not tell.
 
     Raises httpx.HTTPError when it does not answer, ValueError when its /metrics cannot be read.
@@ -186,7 +191,7 @@ def read_load(base_url: str, *, timeout_seconds: float) -> dict[str, float | Non
     import httpx
 
     page = httpx.get(f"{base_url}/metrics", timeout=timeout_seconds, verify=trusted()).text
-    names = DEFAULT_METRICS.of("load") | {"websockets": DEFAULT_METRICS.websocket_connections}
+    names = metrics.of("load") | {"websockets": metrics.websocket_connections}
     found = read_metrics(page, names)
     return {what: found.get(what) for what in names}
 
@@ -214,19 +219,28 @@ def _repeat(
     return rows
 
 
-def parse_trade_counters(text: str) -> list[dict[str, Any]]:
-    """``{counter, label, value}`` of each trade counter on a Prometheus text page.
+def parse_trade_counters(text: str, metrics: MetricsSettings = DEFAULT_METRICS) -> list[dict[str, Any]]:
+    """``{counter, label, value}`` of each trade counter on a Prometheus text page; a counter is ``TRADES`` or ``FAILED_TRADES``.
 
     Raises ValueError when the page is not in that format or has no counter of failed trades.
     """
     from prometheus_client.parser import text_string_to_metric_families
 
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    found = [
-        {"counter": sample.name, "label": sample.labels.get(TRADE_METRICS[sample.name], ""), "value": sample.value}
+    there = {sample.name for sample in samples}
+    meaning = {
+        name: counter
+        for counter, names in ((TRADES, metrics.trades), (FAILED_TRADES, metrics.trades_failed))
+        for name in [name for name in names if name in there][:1]
+    }
+    if FAILED_TRADES not in meaning.values():
+        raise ValueError("its /metrics has no counter of failed trades by any usual name; set metrics.trades_failed")
+    return [
+        {
+            "counter": meaning[sample.name],
+            "label": next((sample.labels[label] for label in _WHAT if label in sample.labels), ""),
+            "value": sample.value,
+        }
         for sample in samples
-        if sample.name in TRADE_METRICS
+        if sample.name in meaning
     ]
-    if not any(counter["counter"] == "flowrex_trades_failed_total" for counter in found):
-        raise ValueError("its /metrics has no flowrex_trades_failed_total")
-    return found

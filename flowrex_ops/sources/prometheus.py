@@ -21,6 +21,7 @@ ALERT_COLUMNS = ["alert", "state", "severity", "instance", "since", "summary"]
 TARGET_COLUMNS = ["job", "instance", "health", "error"]
 _POINTS = 240
 _HIDDEN = {"__name__", "job"}
+_STATUS_LABELS = ("status", "status_code", "code", "http_status_code", "http_response_status_code")
 
 
 class PrometheusSource(Source):
@@ -67,6 +68,23 @@ class PrometheusSource(Source):
     def query_any(self, names: Sequence[str], *, since: timedelta, points: int = _POINTS) -> pd.DataFrame:
         """As ``query_range``, of the one of *names* that the platform has; without rows where it has none of them."""
         return self._query_range(" or ".join(names), since, points)
+
+    @reads("history")
+    def query_error_share(self, names: Sequence[str], *, since: timedelta, points: int = _POINTS) -> pd.DataFrame:
+        """As ``query_range``: the share of requests that were answered 5xx, by the first of the counters *names* that there is.
+
+        Of their labels any usual one tells the status; instrumentator's ``5xx`` counts, too.
+        """
+        failed = [f'sum(rate({name}{{{label}=~"5.."}}[1m]))' for name in names for label in _STATUS_LABELS]
+        everything = [f"sum(rate({name}[1m]))" for name in names]
+        expression = f"({' or '.join(failed)} or vector(0)) / ({' or '.join(everything)})"
+        return self._query_range(expression, since, points)
+
+    @reads("history")
+    def query_increase(self, names: Sequence[str], *, by: str, since: timedelta, points: int = _POINTS) -> pd.DataFrame:
+        """As ``query_range``: by how much one of the counters *names* grew each minute, for each value of the label *by*."""
+        grown = " or ".join(f"sum by ({by}) (increase({name}[1m]))" for name in names)
+        return self._query_range(f"({grown}) > 0", since, points)
 
     @reads("metrics")
     def query(self, expression: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from examples import NOW
 
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.backend import COUNTER_COLUMNS
+from flowrex_ops.sources.backend import COUNTER_COLUMNS, FAILED_TRADES, TRADES
 from flowrex_ops.sources.broker import BROKER_COLUMNS
 from flowrex_ops.sources.postgres import TRADE_COLUMNS
 from flowrex_ops.sources.trade_log import TRADE_LOG_COLUMNS
@@ -67,8 +67,8 @@ def log(**recent: int) -> Reading[pd.DataFrame]:
 
 def counters(filled: float = 10, **failed: float) -> Reading[pd.DataFrame]:
     """Counters of one replica that grew by so much over two samples."""
-    grown = {("flowrex_trades_total", "filled"): filled, ("flowrex_trades_total", "failed"): sum(failed.values())}
-    grown |= {("flowrex_trades_failed_total", label.replace("_", "-")): number for label, number in failed.items()}
+    grown = {(TRADES, "filled"): filled, (TRADES, "failed"): sum(failed.values())}
+    grown |= {(FAILED_TRADES, label.replace("_", "-")): number for label, number in failed.items()}
     rows = [
         (NOW + timedelta(seconds=at), "backend-1", None, counter, label, 100 + at * number)
         for at in (0, 1)

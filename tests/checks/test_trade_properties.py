@@ -96,7 +96,7 @@ def test_counters_never_shrink(samples: list[tuple[int, float]]) -> None:
     frame = counters(1).require().iloc[:0]
     if samples:
         frame = pd.DataFrame(
-            [(at, "backend-1", None, "flowrex_trades_total", "filled", value) for at, value in samples],
+            [(at, "backend-1", None, "trades", "filled", value) for at, value in samples],
             columns=frame.columns,
         )
     assert (views.growth(frame)["grown"] >= 0).all()

@@ -57,6 +57,26 @@ class TestReal:
         assert len(history) <= 11
         assert history["at"].is_monotonic_increasing
 
+    def test_share_of_errors_by_whichever_counter_there_is(self, real: PrometheusSource) -> None:
+        """One name that nobody has, then ours; healthy, so it is 0. Where there is none, there are no rows."""
+
+        def told() -> list[float]:
+            share = real.query_error_share(("nobody_has_this_total", "flowrex_http_requests_total"), since=MINUTE)
+            return [value for value in share.require()["value"] if value == value]  # noqa: PLR0124  # NaN: no request yet
+
+        await_condition(lambda: bool(told()), "requests were counted", timeout_seconds=30)
+        assert max(told()) < 0.05
+        assert real.query_error_share(("nobody_has_this_total",), since=MINUTE).require().empty
+
+    def test_increase_by_label(self, real: PrometheusSource) -> None:
+        names = ("nobody_has_this_total", "flowrex_trades_total")
+        await_condition(
+            lambda: len(real.query_increase(names, by="status", since=MINUTE).require()) > 0,
+            "trades were counted",
+            timeout_seconds=30,
+        )
+        assert set(real.query_increase(names, by="status", since=MINUTE).require()["series"]) >= {"status=filled"}
+
     def test_healthy_platform_has_no_alert(self, real: PrometheusSource) -> None:
         assert list(real.get_alerts().require().columns) == ALERT_COLUMNS
 
