@@ -8,9 +8,10 @@ import pandas as pd
 
 from flowrex_ops.checks import impact
 from flowrex_ops.checks import sessions as s
+from flowrex_ops.checks.columns import blank
 from flowrex_ops.checks.pool_exhaustion import check_pool_saturated, check_unexplained_pool_exhaustion, left_out
 from flowrex_ops.checks.slots import is_refused, is_unreachable, share_taken
-from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out
+from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.sources.postgres import TOO_MANY_CONNECTIONS, ConnectionLimits
 
@@ -77,11 +78,15 @@ def check_lock_contention(
     cause = "db.lock-contention"
     if missing(sessions):
         return inconclusive(cause, sessions)
-    waiting = s.waiting_sessions(sessions.require())
+    seen = sessions.require()
+    unseen = s.unseen(seen, "blocked_by", "query_age_seconds")
+    waiting = s.waiting_sessions(seen)
     waiting = waiting[waiting["query_age_seconds"].ge(blocked_after_seconds)]
+    if unseen and (waiting.empty or seen["pid"].isna().any()):
+        return undecided(cause, unseen)
     if waiting.empty:
         return ruled_out(cause, f"no session has waited for a lock for {blocked_after_seconds:g} s or longer")
-    tree = s.blocking_tree(sessions.require())
+    tree = s.blocking_tree(seen)
     held_up = tree[tree["pid"].isin(waiting["pid"])]
     by_sessions = held_up[held_up["root"].ne(s.PREPARED_TRANSACTION_PID)]
     if by_sessions.empty:
@@ -113,7 +118,8 @@ def check_idle_in_transaction(
         others = s.idle_in_transaction(
             sessions.require(), after_seconds=idle_after_seconds, of=s.administrator_sessions
         )
-        return _nothing_found(cause, sessions, reason + _apart_from_roots(sessions.require()), others)
+        said = reason + _apart_from_roots(sessions.require())
+        return _nothing_found(cause, sessions, said, others, "state_age_seconds")
     oldest = float(idle["state_age_seconds"].max())
     reason = f"{len(idle)} sessions are idle in a transaction, the oldest for {oldest:.0f} s"
     return confirmed(cause, reason, _session_evidence(idle, "state_age_seconds"), severity=_grade(pools), title=reason)
@@ -131,7 +137,7 @@ def check_long_running_query(
     if long.empty:
         others = s.long_running(sessions.require(), after_seconds=long_query_seconds, of=s.administrator_sessions)
         reason = f"no application query has run for {long_query_seconds:g} s or longer"
-        return _nothing_found(cause, sessions, reason, others)
+        return _nothing_found(cause, sessions, reason, others, "query_age_seconds")
     longest = float(long["query_age_seconds"].max())
     reason = f"{len(long)} queries have run for over {long_query_seconds:g} s, the longest for {longest:.0f} s"
     return confirmed(cause, reason, _session_evidence(long, "query_age_seconds"), severity=_grade(pools), title=reason)
@@ -144,6 +150,8 @@ def check_orphaned_prepared_transaction(prepared: Frame, *, orphan_after_seconds
     if missing(prepared):
         return inconclusive(cause, prepared)
     all_prepared = prepared.require()
+    if len(all_prepared) and blank(all_prepared, "age_seconds"):
+        return undecided(cause, f"how old {len(all_prepared)} prepared transactions are is not known")
     orphans = all_prepared[all_prepared["age_seconds"].ge(orphan_after_seconds) | all_prepared["waiting"].gt(0)]
     if orphans.empty:
         return ruled_out(
@@ -166,8 +174,10 @@ def _grade(pools: Frame | None) -> Severity:
     return impact.of_pools(pools)
 
 
-def _nothing_found(cause: str, sessions: Frame, reason: str, others: pd.DataFrame) -> Verdict:
+def _nothing_found(cause: str, sessions: Frame, reason: str, others: pd.DataFrame, age: str) -> Verdict:
     """Ruled out, unless sessions hide from the role that asks, or *others* fit that may be the application's after all."""
+    if unseen := s.unseen(sessions.require(), age):
+        return undecided(cause, unseen)
     hidden = int(sessions.require()["query"].eq("<insufficient privilege>").sum())
     if not hidden and len(others):
         return inconclusive(cause, left_out(others))

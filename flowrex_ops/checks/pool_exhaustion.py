@@ -44,6 +44,8 @@ def check_pool_saturated(
         return _no_full_pool(cause, summary)
     if missing(sessions):
         return inconclusive(cause, sessions)
+    if unseen := s.unseen(sessions.require()):
+        return undecided(cause, f"{len(full)} of {len(summary)} pools are full; {unseen}")
     thresholds = (idle_after_seconds, long_query_seconds, blocked_after_seconds)
     return _judge_full(cause, full, f"{len(full)} of {len(summary)}", sessions.require(), thresholds)
 
@@ -120,7 +122,7 @@ def _explained(
         return "PostgreSQL cannot be reached"
     if is_refused(sessions, limits) or (limits.available and share_taken(limits.require()) >= connections_ratio):
         return "PostgreSQL has no slots left"
-    if missing(sessions):
+    if missing(sessions) or s.unseen(sessions.require()):
         return ""
     if missing(pools):
         stuck = len(_stuck(sessions.require(), *thresholds, of=s.application_sessions))
@@ -191,12 +193,7 @@ def _judge_full(
     if working * 2 >= taken:
         reason = f"{of_all} pools are full of short queries: too small, or too much traffic"
         return confirmed(cause, reason, evidence, title=reason)
-    return undecided(cause, f"{of_all} pools are full, but {_seen_by_postgres(everyone)}{_hidden(everyone)}")
-
-
-def _hidden(sessions: pd.DataFrame) -> str:
-    number = int(sessions["query"].eq("<insufficient privilege>").sum())
-    return f"; {number} sessions hide from the role that asked; grant it pg_read_all_stats" if number else ""
+    return undecided(cause, f"{of_all} pools are full, but {_seen_by_postgres(everyone)}{s.hidden_text(everyone)}")
 
 
 def left_out(others: pd.DataFrame) -> Frame:
@@ -207,6 +204,8 @@ def left_out(others: pd.DataFrame) -> Frame:
 
 
 def _no_full_pool(cause: str, summary: pd.DataFrame) -> Verdict:
+    if summary.empty:
+        return inconclusive(cause, Reading("backend", "pool of any replica", error="no replica was named"))
     silent = summary[~summary["answered"].astype(bool)]
     if len(silent):
         text = f"{', '.join(silent['replica'])} did not answer"

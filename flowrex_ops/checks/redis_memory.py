@@ -206,4 +206,5 @@ def _mostly(keys: Frame) -> str:
 
 def _named(keys: Frame) -> pd.DataFrame:
     """The keys with a column ``named``: their prefix, and their database where that is worth a word."""
-    return keys.require().assign(named=m.told_prefixes(keys.require()))
+    numbers = keys.require()[["keys", "bytes", "grown_bytes", "without_expiry"]].apply(pd.to_numeric, errors="coerce")
+    return keys.require().assign(named=m.told_prefixes(keys.require()), **dict(numbers.items()))

@@ -1,4 +1,4 @@
-"""Why trades fail: seven causes told apart, each by one check. Each failed trade is charged to one of them."""
+"""Why trades fail: causes told apart, each by one check. Each failed trade is charged to one of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from flowrex_ops.checks import trades as t
+from flowrex_ops.checks.columns import blank
 from flowrex_ops.checks.impact import of_share
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, percent, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Verdict, VerdictKind
@@ -38,12 +39,14 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
     nobody = _no_trades(
         cause, max([t.all_recent(trades.require()), *(of for _, of, _ in _database_failures(trades, log, counters))])
     )
+    written = t.all_recent(trades.require())
+    unwritten = None if written else undecided(cause, "no trade was written lately, and none is known to have failed")
     return (
-        nobody
+        _untold(cause, trades)
+        or nobody
+        or unwritten
         or _unexplained(cause, trades, failed_ratio)
-        or ruled_out(
-            cause, f"{failed} recent trades failed at the database, {t.all_recent(trades.require())} were written"
-        )
+        or ruled_out(cause, f"{failed} recent trades failed at the database, {written} were written")
     )
 
 
@@ -81,7 +84,8 @@ def check_rejected_by_broker(
     throttled = _rows(inside, "rejected")
     if hit.empty and throttled.empty:
         return (
-            _no_trades(cause, of)
+            _untold(cause, trades, "symbol", "side")
+            or _no_trades(cause, of)
             or _unexplained(cause, trades, failed_ratio)
             or ruled_out(
                 cause, f"{total} of {of} recent trades were rejected, no symbol's by {percent(rejected_ratio)} or more"
@@ -108,8 +112,10 @@ def check_risk_limit(trades: Frame, log: Frame, *, risk_ratio: float = 0.2) -> V
     blocked, of = t.recent_of(table, "risk"), t.all_recent(table)
     number = int(blocked["recent"].sum())
     if not number or number / max(1, of) < risk_ratio:
-        return _no_trades(cause, of) or ruled_out(
-            cause, f"{number} of {of} recent trades were blocked, below {percent(risk_ratio)}"
+        return (
+            _untold(cause, trades)
+            or _no_trades(cause, of)
+            or ruled_out(cause, f"{number} of {of} recent trades were blocked, below {percent(risk_ratio)}")
         )
     evidence = [*_reasons(blocked), *_in_log(log, "risk")]
     share = number / max(1, of)
@@ -132,7 +138,17 @@ def check_unexplained_failures(trades: Frame, *, failed_ratio: float = 0.02) -> 
         evidence = [*_reasons(other), Evidence("symbols", ", ".join(symbols[:8]), TABLE)]
         title = f"{number} of {of} recent trades fail ({percent(share)}), and nothing explains it"
         return confirmed(cause, f"{title}: {_first_reason(other)}", evidence, severity=of_share(share), title=title)
-    return _no_trades(cause, of) or ruled_out(cause, f"{number} of {of} recent trades failed with an unknown message")
+    return (
+        _untold(cause, trades)
+        or _no_trades(cause, of)
+        or ruled_out(cause, f"{number} of {of} recent trades failed with an unknown message")
+    )
+
+
+def _untold(cause: str, trades: Frame, *columns: str) -> Verdict | None:
+    """Inconclusive where the table leaves out what every check needs, or one of *columns*."""
+    name = blank(trades.require(), "status", "recent", "all_recent", *columns) if len(trades.require()) else ""
+    return undecided(cause, f"the table of trades tells the {name} of none") if name else None
 
 
 def _no_trades(cause: str, of: int) -> Verdict | None:
@@ -167,7 +183,8 @@ def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Fra
     # Where nobody trades the broker itself still tells: it was asked just now.
     nobody = None if _connected(inside) or _connected(here) else _no_trades(cause, of)
     return (
-        nobody
+        _untold(cause, trades)
+        or nobody
         or _unexplained(cause, trades, failed_ratio, inside)
         or ruled_out(cause, text, _latencies(inside, here) if kind == "timeout" else ())
     )
@@ -226,13 +243,13 @@ def _share_of_places(reading: Frame, kind: str) -> float:
 def _answers(inside: Frame, here: Frame) -> str:
     """``the broker answers in 0.02 s``, by the slowest place that is connected."""
     good = [frame[frame["kind"].eq("ok")] for frame in (r.require() for r in (inside, here) if r.available)]
-    seconds = [float(value) for frame in good for value in frame["seconds"]]
+    seconds = [float(value) for frame in good for value in frame["seconds"].dropna()]
     return f"the broker answers in {max(seconds):.2f} s" if seconds else "the broker is connected nowhere right now"
 
 
 def _latencies(*checks: Frame) -> list[Evidence]:
     return [
-        Evidence(f"broker check, {row.place}", f"{row.seconds:.2f} s", check.source)
+        Evidence(f"broker check, {row.place}", _seconds(row.seconds), check.source)
         for check in checks
         if check.available
         for row in check.require().drop_duplicates("place").sort_values("place").head(4).itertuples()
@@ -240,9 +257,13 @@ def _latencies(*checks: Frame) -> list[Evidence]:
     ]
 
 
+def _seconds(value: object) -> str:
+    return f"{value:.2f} s" if isinstance(value, int | float) and not pd.isna(value) else "an unknown time"
+
+
 def _places(rows: pd.DataFrame) -> list[Evidence]:
     return [
-        Evidence(f"broker check, {row.place}", f"{row.error} (after {row.seconds:.1f} s)", "broker")
+        Evidence(f"broker check, {row.place}", f"{row.error} (after {_seconds(row.seconds)})", "broker")
         for row in rows.drop_duplicates("place").head(4).itertuples()
     ]
 
