@@ -285,7 +285,7 @@ _TRADES = (
         "trades.rejected-by-broker",
         "The broker rejects orders",
         "It answers and takes our credentials, but does not fill: market halted, no margin, too many requests.",
-        Severity.P2,
+        Severity.P1,
         150,
         (
             NextStep(
@@ -305,7 +305,7 @@ _TRADES = (
         "trades.unexplained-failures",
         "Trades fail with a message that this runbook does not know",
         "Orders are not executed, and none of the known causes explains it: read the messages.",
-        Severity.P2,
+        Severity.P1,
         170,
         (
             _command(_BACKEND_LOG, "what the backend logged when these trades failed"),

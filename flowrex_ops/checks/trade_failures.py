@@ -8,7 +8,7 @@ import pandas as pd
 
 from flowrex_ops.checks import trades as t
 from flowrex_ops.checks.columns import blank
-from flowrex_ops.checks.impact import of_share
+from flowrex_ops.checks.impact import of_trades
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, percent, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Verdict, VerdictKind
 from flowrex_ops.sources.postgres import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES
@@ -26,14 +26,14 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
         return confirmed(
             cause, f"nothing can be written: {trades.error}", [Evidence("error", trades.error or "", "postgres")]
         )
-    failed, share = 0, 0.0
-    evidence: list[Evidence] = []
-    for number, of, item in _database_failures(trades, log, counters):
-        evidence += [item] if number else []
-        failed, share = max(failed, number), max(share, number / max(1, of))
+    told = _database_failures(trades, log, counters)
+    evidence = [item for number, _, item in told if number]
+    failed = max((number for number, *_ in told), default=0)
+    number, of, _ = max(told, key=lambda one: (one[0] / max(1, one[1]), one[0]), default=(0, 0, None))
+    share = number / max(1, of)
     if failed and share >= failed_ratio:
         reason = f"{failed} recent trades could not be written ({percent(share)}): {_example(log, trades, 'database')}"
-        return confirmed(cause, reason, evidence, severity=of_share(share))
+        return confirmed(cause, reason, evidence, severity=of_trades(number, of))
     if missing(trades) or (missing(log) and missing(counters)):
         return inconclusive(cause, trades, log, counters)
     nobody = _no_trades(
@@ -99,7 +99,7 @@ def check_rejected_by_broker(
     words = _first_reason(rejected[rejected["symbol"].isin(hit.index)]) or _first_error(throttled)
     title = f"The broker rejects {_symbols(hit.index, by_symbol.index)}: {words}"
     reason = f"{title} ({total} of {of} recent trades)"
-    return confirmed(cause, reason, evidence, severity=of_share(total / max(1, of)), title=title)
+    return confirmed(cause, reason, evidence, severity=of_trades(*t.blocked_by(table, total)), title=title)
 
 
 @judges("trades.risk-limit")
@@ -137,7 +137,13 @@ def check_unexplained_failures(trades: Frame, *, failed_ratio: float = 0.02) -> 
         symbols = sorted({str(symbol) for symbol in other["symbol"]})
         evidence = [*_reasons(other), Evidence("symbols", ", ".join(symbols[:8]), TABLE)]
         title = f"{number} of {of} recent trades fail ({percent(share)}), and nothing explains it"
-        return confirmed(cause, f"{title}: {_first_reason(other)}", evidence, severity=of_share(share), title=title)
+        return confirmed(
+            cause,
+            f"{title}: {_first_reason(other)}",
+            evidence,
+            severity=of_trades(*t.blocked_by(table, number)),
+            title=title,
+        )
     return (
         _untold(cause, trades)
         or _no_trades(cause, of)
@@ -169,13 +175,13 @@ def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Fra
     seen_inside, seen_here = _rows(inside, kind), _rows(here, kind)
     now = not seen_inside.empty or (not seen_here.empty and not _connected(inside))
     if now or (number and number / max(1, of) >= failed_ratio):
-        share = max(number / max(1, of), _share_of_places(inside, kind), float(now and not inside.available))
         evidence = [*_reasons(failed), *_places(seen_inside), *_places(seen_here), *_latencies(inside, here)]
         words = _first_reason(failed) or _first_error(seen_inside) or _first_error(seen_here)
         after = "" if now else "; the broker answers again now" if _connected(inside) else ""
         felt = f"{number} of {of} recent trades failed of it" if of else "the broker, asked right now"
         reason = f"{felt}: {words}{after}"
-        return confirmed(cause, reason, evidence, severity=of_share(share))
+        blocked = t.blocked_by(trades.require(), number) if trades.available else (0, 0)
+        return confirmed(cause, reason, evidence, severity=of_trades(*blocked))
     if missing(trades) or (missing(inside) and missing(here)):
         return inconclusive(cause, trades, inside, here)
     text = f"{number} of {of} recent trades failed of it, {_answers(inside, here)}"
@@ -234,10 +240,6 @@ def _rows(reading: Frame | None, kind: str) -> pd.DataFrame:
 
 def _connected(reading: Frame) -> bool:
     return reading.available and bool(reading.require()["kind"].eq("ok").any())
-
-
-def _share_of_places(reading: Frame, kind: str) -> float:
-    return float(reading.require()["kind"].eq(kind).mean()) if reading.available and len(reading.require()) else 0.0
 
 
 def _answers(inside: Frame, here: Frame) -> str:

@@ -46,6 +46,12 @@ def all_recent(trades: pd.DataFrame) -> int:
     return 0 if pd.isna(most) else int(most)
 
 
+def blocked_by(trades: pd.DataFrame, number: int) -> tuple[int, int]:
+    """Failed and attempted recent trades, as far as one cause that failed *number* of them answers for it: all, where it has most."""
+    failed = int(trades.loc[trades["status"].eq(FAILED), "recent"].sum())
+    return (failed if 2 * number >= failed else number), all_recent(trades)
+
+
 def count_reasons(trades: pd.DataFrame) -> pd.DataFrame:
     """Trades not filled, by kind of trouble and reason: kind, reason, trades, recent, symbols, first_at, last_at."""
     found = charged(trades)
