@@ -84,8 +84,7 @@ def check_backend_restart(log: Log, locations: Frame, replicas: Frame, *, few: i
     names = names_of(ended["replica"])
     evidence = [*counted(ended), *restarts(ended, replicas)]
     title = f"{names} restarted and took {len(ended)} connections along"
-    at = ended["at"].max()
-    return confirmed(cause, f"{title}, the last at {at:%H:%M:%S} UTC", evidence, title=title)
+    return confirmed(cause, f"{title}, the last at {_clock(ended)}", evidence, title=title)
 
 
 def _no_restart(cause: str, log: ConnectionLog, replicas: Frame) -> Verdict | None:
@@ -173,7 +172,7 @@ def check_unexplained_disconnections(
     """WebSockets get through, and most that ended lately ended for a reason that another check knows."""
     cause = "ws.unexplained-disconnections"
     rows = asked(handshakes)
-    through = rows[~rows["straight"].isin([True])]
+    through = rows[rows["straight"].isin([False])]
     if not through.empty and not through["kind"].isin([OK, CLOSED]).any():
         known = (
             check_proxy_misconfigured(handshakes, locations, proxy_errors),
@@ -221,13 +220,14 @@ MATTERS = 0.1
 
 
 def _clock(closings: pd.DataFrame) -> str:
-    return f"{closings['at'].max():%H:%M:%S} UTC"
+    at = closings["at"].max()
+    return "a time that is not known" if pd.isna(at) else f"{at:%H:%M:%S} UTC"
 
 
 def _timeouts(locations: Frame) -> list[Evidence]:
     if not locations.available:
         return []
-    frame = locations.require()
+    frame = locations.require().dropna(subset=["read_timeout_seconds"])
     rows = frame[frame["carries_websockets"].isin([True])].sort_values(["read_timeout_seconds", "server", "location"])
     return [
         Evidence(

@@ -27,6 +27,9 @@ def untold_ends(cause: str, log: Log, replicas: Frame | None = None) -> Verdict 
     Where only the server's own lines (uvicorn's) are there, a container that was made anew has taken the older ones along.
     """
     found = log.require()
+    closings = found.closings
+    if found.closed and (closings.empty or closings[["code", "recent"]].isna().any(axis=None)):
+        return undecided(cause, f"{found.closed} closings were logged, and not when or how each ended")
     if found.untold and not found.coded:  # beside a handler's own lines the server's only say the same again
         said = f"the backend logged {found.untold} recent closings without saying how (no close code)"
         started = w.started_lately(found, replicas)
@@ -85,9 +88,15 @@ def counted(closings: pd.DataFrame) -> list[Evidence]:
 def places(rows: pd.DataFrame) -> list[Evidence]:
     """What came of each handshake."""
     return [
-        Evidence(f"handshake, {row.place}", str(row.error) or f"101 in {float(row.seconds):.2f} s", HANDSHAKE)
+        Evidence(f"handshake, {row.place}", str(row.error) or f"101 in {seconds_of(row.seconds)}", HANDSHAKE)
         for row in rows.sort_values(["straight", "place"]).head(5).itertuples()
     ]
+
+
+def seconds_of(value: object) -> str:
+    """``0.02 s``, or that nobody took the time."""
+    seconds = pd.to_numeric(pd.Series([value]), errors="coerce").iloc[0]
+    return "a time that is not known" if pd.isna(seconds) else f"{seconds:.2f} s"
 
 
 def restarts(ended: pd.DataFrame, replicas: Frame) -> list[Evidence]:

@@ -33,7 +33,7 @@ def check_proxy_misconfigured(handshakes: Frame, locations: Frame, proxy_errors:
     cause = "ws.proxy-misconfigured"
     problems = _problems(locations)
     rows = asked(handshakes)
-    through, straight = rows[~rows["straight"].isin([True])], rows[rows["straight"].isin([True])]
+    through, straight = rows[rows["straight"].isin([False])], rows[rows["straight"].isin([True])]
     if through.empty:
         return _by_configuration(cause, problems, handshakes, locations)
     met = through[through["kind"].isin([OK, CLOSED])]

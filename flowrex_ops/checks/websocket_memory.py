@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from flowrex_ops.checks import websockets as w
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
 from flowrex_ops.checks.websocket_evidence import Frame, names_of
@@ -36,6 +38,9 @@ def check_memory_leak(samples: Frame, *, leak_mb: float = 4.0) -> Verdict:
         )
         for row in growth.sort_values(["grown_mb", "replica"], ascending=[False, True]).head(4).itertuples()
     ]
+    if leaking.empty and (dark := _dark(samples.require(), steep.loc[idle, "replica"])):
+        text = f"{names_of(dark)} grew by {steep['grown_mb'].max():.1f} MB, and /metrics does not tell what was sent and closed meanwhile"
+        return undecided(cause, f"{text}; go on with memory_usage")
     if leaking.empty:
         most = growth.sort_values(["grown_mb", "replica"]).iloc[-1]
         why = "no WebSocket sent or closed meanwhile" if idle.any() else "new connections hold it" if held.any() else ""
@@ -49,3 +54,9 @@ def check_memory_leak(samples: Frame, *, leak_mb: float = 4.0) -> Verdict:
         f"went from {worst['connections'] - worst['new_connections']} to {worst['connections']}"
     )
     return confirmed(cause, reason, evidence, title=title)
+
+
+def _dark(samples: pd.DataFrame, replicas: pd.Series) -> list[str]:
+    """Those of *replicas* that do not tell both messages and closings: whether they were idle is not known."""
+    told = samples[["messages", "closed"]].apply(pd.to_numeric, errors="coerce").notna().all(axis=1)
+    return sorted(set(replicas) - set(samples.loc[told, "replica"]))

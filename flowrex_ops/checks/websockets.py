@@ -114,9 +114,8 @@ def read_timeouts(locations: Reading[pd.DataFrame]) -> list[float]:
     if not locations.available:
         return []
     frame = locations.require()
-    return sorted(
-        {float(value) for value in frame.loc[frame["carries_websockets"].isin([True]), "read_timeout_seconds"]}
-    )
+    told = pd.to_numeric(frame.loc[frame["carries_websockets"].isin([True]), "read_timeout_seconds"], errors="coerce")
+    return sorted({float(value) for value in told.dropna()})
 
 
 def _starts(replicas: Reading[pd.DataFrame]) -> list[tuple[str, pd.Timestamp]]:
@@ -247,7 +246,8 @@ def memory_growth(samples: pd.DataFrame) -> pd.DataFrame:
     Columns: replica, seconds, memory_mb (at the end), grown_mb, rising (share of the steps up), connections, new_connections,
     messages, closed. Replicas that do not tell their memory are missing.
     """
-    told = samples[samples["error"].isna() & samples["memory_bytes"].notna()].sort_values(["replica", "at"])
+    told = samples[samples["error"].isna() & samples["memory_bytes"].notna() & samples["at"].notna()]
+    told = told.sort_values(["replica", "at"])
     rows = [_growth(str(replica), part) for replica, part in told.groupby("replica") if len(part) > 1]
     columns = ["replica", "seconds", "memory_mb", "grown_mb", "rising", "connections", "new_connections"]
     return pd.DataFrame(rows, columns=[*columns, "messages", "closed"])

@@ -12,6 +12,7 @@ import test_error_rate
 import test_memory_usage
 import test_trade_failures
 import test_triage
+import test_websocket_disconnections
 from blinding import Asked, blinded, record
 from certificate_examples import reading
 from hypothesis import given, settings
@@ -36,6 +37,10 @@ RUNBOOKS: dict[str, tuple[Any, list[Any]]] = {
     "memory_usage": (
         test_memory_usage,
         [partial(test_memory_usage.judge, **parts) for parts, _ in test_memory_usage.EXAMPLES.values()],
+    ),
+    "websocket_disconnections": (
+        test_websocket_disconnections,
+        [ask for ask, *_ in test_websocket_disconnections.EXAMPLES.values()],
     ),
     "triage": (test_triage, [ask for ask, *_ in test_triage.EXAMPLES.values()]),
 }
