@@ -116,7 +116,10 @@ def find_symptoms(
 
 
 def rank_runbooks(symptoms: pd.DataFrame) -> pd.DataFrame:
-    """The runbooks that explain what was seen: the most severe first, then the nearest to the root of the trouble."""
+    """The runbooks that explain what was seen: the most severe first, then the nearest to the root of the trouble.
+
+    P0 and P1 are both answered at once, so that what a full database does to trading comes after the database.
+    """
     seen = symptoms[symptoms["seen"].eq(YES) & ~symptoms["runbook"].isin(["", "triage"])]
     rows = [
         (
@@ -128,7 +131,10 @@ def rank_runbooks(symptoms: pd.DataFrame) -> pd.DataFrame:
         for runbook, part in seen.groupby("runbook", sort=True)
     ]
     frame = pd.DataFrame(rows, columns=[*RUNBOOK_COLUMNS, "depth"])
-    return frame.sort_values(["severity", "depth", "runbook"], ignore_index=True)[RUNBOOK_COLUMNS]
+    urgency = frame["severity"].replace(Severity.P0.value, Severity.P1.value)
+    return frame.assign(urgency=urgency).sort_values(["urgency", "depth", "runbook"], ignore_index=True)[
+        RUNBOOK_COLUMNS
+    ]
 
 
 def _depth(runbook: str) -> int:

@@ -113,6 +113,13 @@ def test_nearest_to_the_root_first_where_severity_is_equal() -> None:
     assert ranked["runbook"].tolist() == ["database_connections", "trade_failures", "error_rate"]
 
 
+def test_a_full_database_comes_before_the_trading_that_it_blocks() -> None:
+    """P0 and P1 are both answered at once."""
+    ranked = rank_runbooks(seen(pools=pools(5), trades=trades(0, 9)))
+    assert ranked["runbook"].tolist() == ["database_connections", "trade_failures"]
+    assert ranked["severity"].tolist() == ["P1", "P0"]
+
+
 def test_what_cannot_be_seen_is_unknown() -> None:
     symptoms = seen(pools=silent("pool gauges"))
     assert symptoms.set_index("symptom").loc["connection pools are full", "seen"] == "unknown"
