@@ -1,4 +1,4 @@
-"""PostgreSQL, used by its superuser through SQLAlchemy's pool."""
+"""PostgreSQL, used by its superuser through SQLAlchemy's pool. What spoils the pools comes last: what is next renews them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,6 @@ from faults import fault
 from harbor import Harbor
 
 _OF_THE_DESK = "SELECT count(*) FROM pg_stat_activity WHERE client_addr IS NOT NULL AND application_name = ''"
-
-
-@fault({"database_connections": "db.idle-in-transaction"}, idle_after_seconds=3.0)
-def sessions_forgotten_in_transactions(harbor: Harbor) -> Iterator[None]:
-    """Nobody closes them; the pools run dry."""
-    with harbor.switch("forgets"):
-        harbor.await_in_database(
-            f"{_OF_THE_DESK} AND state_change < now() - interval '3 s' AND state LIKE 'idle in%'", 10
-        )
-        yield
-    harbor.renew("desk")
 
 
 @fault({"database_connections": "db.lock-contention"}, "psql")
@@ -43,6 +32,16 @@ def query_without_end(harbor: Harbor) -> Iterator[None]:
     harbor.change("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
 
 
+@fault({"database_connections": "db.idle-in-transaction"}, idle_after_seconds=3.0)
+def sessions_forgotten_in_transactions(harbor: Harbor) -> Iterator[None]:
+    """Nobody closes them; the pools run dry."""
+    with harbor.switch("forgets"):
+        harbor.await_in_database(
+            f"{_OF_THE_DESK} AND state_change < now() - interval '3 s' AND state LIKE 'idle in%'", 10
+        )
+        yield
+
+
 @fault({"error_rate": "http.dependency-failing"}, "QueuePool limit")
 def connections_leak(harbor: Harbor) -> Iterator[None]:
     """Taken, used, and never given back: PostgreSQL sees idle sessions, the pools are dry."""
@@ -51,4 +50,3 @@ def connections_leak(harbor: Harbor) -> Iterator[None]:
         harbor.await_in_database(_OF_THE_DESK, 10)
         harbor.await_answers(500, number=20)
         yield
-    harbor.renew("desk")

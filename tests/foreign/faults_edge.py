@@ -51,7 +51,7 @@ def proxy_cuts_quiet_streams(harbor: Harbor) -> Iterator[None]:
     harbor.configure("proxy_read_timeout 1h;", "proxy_read_timeout 10s;")
     harbor.renew("gate")
     with harbor.switch("quiet"):
-        harbor.await_answers(101, "/feed/stream", number=4)
+        harbor.await_answers(101, "/feed/stream", number=8)
         yield
     harbor.configure("proxy_read_timeout 10s;", "proxy_read_timeout 1h;")
     harbor.reload()

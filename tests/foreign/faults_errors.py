@@ -39,14 +39,12 @@ def errors_without_a_word(harbor: Harbor) -> Iterator[None]:
 def last_deploy_broke_it(harbor: Harbor) -> Iterator[None]:
     """Another tag, containers made anew, the proxy told; since then quotes fail."""
     harbor.renew()
-    harbor.compose("up", "-d", "--no-deps", "desk", release="3.2.0")
-    harbor.reload()
+    harbor.deploy("3.2.0")
     try:
         harbor.await_answers(500, "/v1/quotes/", number=40)
         yield
     finally:
-        harbor.compose("up", "-d", "--no-deps", "desk")
-        harbor.reload()
+        harbor.deploy("3.1.0")
 
 
 @fault({"error_rate": "http.dependency-failing", "trade_failures": "trades.broker-unreachable"}, "venue")

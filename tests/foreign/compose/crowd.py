@@ -17,7 +17,7 @@ UNCHECKED = ssl._create_unverified_context()  # noqa: S323  # users click it awa
 
 
 def trade() -> None:
-    """A request every third of a second, each third an order."""
+    """A request every fifth of a second, each third an order."""
     client = httpx.Client(base_url=f"https://{PLACE}", verify=UNCHECKED, timeout=8, trust_env=False)
     while True:
         headers = {"X-Forwarded-For": f"203.0.113.{random.randint(1, 30)}", "Host": "harbor.test"}
@@ -28,7 +28,7 @@ def trade() -> None:
                 client.get(random.choice(PATHS), headers=headers)
         except httpx.HTTPError:
             time.sleep(0.5)
-        time.sleep(0.3)
+        time.sleep(0.2)
 
 
 def watch() -> None:
