@@ -103,6 +103,25 @@ _DATABASE = (
             _runbook("error_rate", "see whether a few clients send most of the requests"),
         ),
     ),
+    Cause(
+        "db.unexplained-pool-exhaustion",
+        "The connection pools have nothing to give, and nothing explains it",
+        "Pools are full or waited for, while PostgreSQL sees neither stuck sessions, nor work, nor connections that leak.",
+        Severity.P1,
+        75,
+        (
+            NextStep(
+                "command",
+                "flowrex-ops run database_connections -p idle_after_seconds=2",
+                "look again: a leak that has just begun, or a pooler between that lends its sessions out",
+            ),
+            NextStep(
+                "command",
+                "flowrex-ops run service_restart --approve rolling-restart --operator NAME",
+                "one replica at a time gets a new pool; keep its log and a stack dump (py-spy dump) of one first",
+            ),
+        ),
+    ),
 )
 
 _RENEW = "docker-compose -f docker-compose.prod.yml run --rm certbot renew"
@@ -266,7 +285,7 @@ _TRADES = (
         "trades.rejected-by-broker",
         "The broker rejects orders",
         "It answers and takes our credentials, but does not fill: market halted, no margin, too many requests.",
-        Severity.P2,
+        Severity.P1,
         150,
         (
             NextStep(
@@ -286,7 +305,7 @@ _TRADES = (
         "trades.unexplained-failures",
         "Trades fail with a message that this runbook does not know",
         "Orders are not executed, and none of the known causes explains it: read the messages.",
-        Severity.P2,
+        Severity.P1,
         170,
         (
             _command(_BACKEND_LOG, "what the backend logged when these trades failed"),

@@ -28,6 +28,7 @@ from flowrex_ops.sources.access_log import AccessLogSource
 from flowrex_ops.sources.backend import BackendSource
 from flowrex_ops.sources.backups import BackupsSource, open_tools
 from flowrex_ops.sources.broker import open_broker
+from flowrex_ops.sources.connections import count_connections
 from flowrex_ops.sources.databases import open_databases
 from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.sources.front_door import FrontDoorSource
@@ -173,7 +174,11 @@ class Investigation:
         )
         self.broker = open_broker(self.settings, endpoints.stack)
         self.websocket = WebSocketSource(
-            lambda: find_places(self.settings, endpoints, self._finder.urls()), limit_seconds=limits.reading_seconds
+            lambda: find_places(self.settings, endpoints, self._finder.urls()),
+            limit_seconds=limits.reading_seconds,
+            count=lambda seconds: count_connections(
+                endpoints.stack, service, self.settings.backend.port, timeout_seconds=seconds
+            ),
         )
         self.websocket_log = WebSocketLogSource(
             endpoints.stack,

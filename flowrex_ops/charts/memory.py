@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from flowrex_ops.charts.style import BLUE, GREEN, GREY, INK, ORANGE, PAPER, VERMILLION, new_figure
-from flowrex_ops.checks.memory import get_trends, minutes_text, size
+from flowrex_ops.checks.memory import get_trends, minutes_text, size, told_prefixes
 from flowrex_ops.sources.memory import PROMETHEUS, SAMPLED
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def _replicas(number: int, verb: str) -> str:
 
 
 def plot_redis_prefixes(keys: pd.DataFrame) -> Figure:
-    """Redis' memory by prefix, the part without an expiry hatched; takes ``RedisSource.sample_keys``."""
-    keys = keys.assign(kept=keys["bytes"] * keys["without_expiry"])
+    """Redis' memory by prefix (and database, where there are several), the part without an expiry hatched; takes ``RedisSource.sample_keys``."""
+    keys = keys.assign(kept=keys["bytes"] * keys["without_expiry"], prefix=told_prefixes(keys))
     total = (
         keys.groupby("prefix")[["bytes", "kept", "keys"]].sum().sort_values("bytes", ascending=False).head(MOST_BARS)
     )

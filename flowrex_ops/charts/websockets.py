@@ -24,7 +24,7 @@ from flowrex_ops.charts.style import (
 )
 from flowrex_ops.checks.websockets import KINDS, TROUBLE, charged, read_timeouts
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.websocket_log import ConnectionLog
+from flowrex_ops.sources.websocket_closings import ConnectionLog
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -35,7 +35,7 @@ def of_makers(found: Attribution) -> str:
 def of_errors(found: Attribution) -> str:
     """What the backend's log has to say of the failed requests."""
     rows = found.rows[found.rows["made_by"].ne("proxy")]
-    unlogged = rows[rows["signature"].eq(UNLOGGED)]
+    unlogged = rows[rows["signature"].eq(UNLOGGED) | rows["kind"].eq("")]
     if not found.counts(unlogged):
         return ""
     return (

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from flowrex_ops.sources.certificates import Certificate
+from flowrex_ops.sources.certificates import Certificate, ascii_name
 
 ISSUER_NOT_FOUND = frozenset({2, 20, 21})
 """OpenSSL's codes for an issuer that is neither served nor an anchor (openssl verification options)."""
@@ -196,10 +196,7 @@ def _plain(name: str) -> str:
     lowered = name.strip().rstrip(".").lower()
     if _is_address(lowered):
         return str(ipaddress.ip_address(lowered))
-    try:
-        return lowered if lowered.isascii() else lowered.encode("idna").decode()
-    except UnicodeError:
-        return lowered
+    return ascii_name(lowered)
 
 
 def _is_address(name: str) -> bool:

@@ -14,9 +14,13 @@ def whole(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 def untold(frame: pd.DataFrame, *names: str) -> str:
     """The first of *names* that some row of *frame* has no value for; empty where all is told."""
-    return next((name for name in names if name not in frame.columns or bool(frame[name].isna().any())), "")
+    return next((name for name in names if name not in frame.columns or bool(_without(frame[name]).any())), "")
 
 
 def blank(frame: pd.DataFrame, *names: str) -> str:
     """The first of *names* that no row of *frame* has a value for; empty where each has one somewhere."""
-    return next((name for name in names if name not in frame.columns or bool(frame[name].isna().all())), "")
+    return next((name for name in names if name not in frame.columns or bool(_without(frame[name]).all())), "")
+
+
+def _without(column: pd.Series) -> pd.Series:
+    return column.isna() | column.eq("")

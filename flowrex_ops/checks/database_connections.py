@@ -1,4 +1,4 @@
-"""Why the database's connections run out: seven causes told apart, each by one check."""
+"""Why the database's connections run out: the causes told apart, each by one check."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ import pandas as pd
 
 from flowrex_ops.checks import impact
 from flowrex_ops.checks import sessions as s
-from flowrex_ops.checks.pools import summarise_pools
+from flowrex_ops.checks.columns import blank
+from flowrex_ops.checks.pool_exhaustion import check_pool_saturated, check_unexplained_pool_exhaustion, left_out
+from flowrex_ops.checks.slots import is_refused, is_unreachable, share_taken
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
-from flowrex_ops.sources.postgres import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES, ConnectionLimits
+from flowrex_ops.sources.postgres import TOO_MANY_CONNECTIONS, ConnectionLimits
 
 Frame = Reading[pd.DataFrame]
 
-FULL_SHARE = 0.5
-"""A pool counts as full when it was so in at least this share of the samples: bursts are not saturation."""
+__all__ = [
+    "check_idle_in_transaction",
+    "check_lock_contention",
+    "check_long_running_query",
+    "check_max_connections",
+    "check_orphaned_prepared_transaction",
+    "check_pool_saturated",
+    "check_unexplained_pool_exhaustion",
+    "check_unreachable",
+]
 
 
 @judges("db.unreachable")
@@ -28,7 +38,7 @@ def check_unreachable(sessions: Frame, limits: Reading[ConnectionLimits]) -> Ver
         return ruled_out(cause, f"PostgreSQL answered with its {answered.what} in {answered.seconds:.1f} s")
     if TOO_MANY_CONNECTIONS in (sessions.code, limits.code):
         return ruled_out(cause, "PostgreSQL answers, but refuses new connections for want of slots (SQLSTATE 53300)")
-    if sessions.code in UNREACHABLE_CODES and limits.code in UNREACHABLE_CODES:
+    if is_unreachable(sessions, limits):
         return confirmed(cause, sessions.error or "", [Evidence("error", limits.error or "", "postgres")])
     return inconclusive(cause, sessions, limits)
 
@@ -39,7 +49,7 @@ def check_max_connections(
 ) -> Verdict:
     """Fewer than *connections_ratio* of the slots that an ordinary role can have are taken."""
     cause = "db.max-connections"
-    if not limits.available and TOO_MANY_CONNECTIONS in (limits.code, sessions.code):
+    if not limits.available and is_refused(sessions, limits):
         refusal = limits.error if limits.code == TOO_MANY_CONNECTIONS else sessions.error
         reason = "PostgreSQL refuses new connections (SQLSTATE 53300); who holds them cannot be read without a slot"
         return confirmed(cause, reason, [Evidence("refusal", refusal or "", "postgres")])
@@ -50,7 +60,7 @@ def check_max_connections(
     if slots.through_reserve:
         reason = f"PostgreSQL refuses ordinary roles (SQLSTATE 53300): {slots.used} connections, {evidence[0].value}"
         return confirmed(cause, reason, evidence)
-    share = slots.used / max(1, slots.for_applications)
+    share = share_taken(slots)
     if share >= connections_ratio:
         return confirmed(
             cause, f"{slots.used} of {slots.for_applications} usable slots are taken ({share:.0%})", evidence
@@ -68,11 +78,15 @@ def check_lock_contention(
     cause = "db.lock-contention"
     if missing(sessions):
         return inconclusive(cause, sessions)
-    waiting = s.waiting_sessions(sessions.require())
+    seen = sessions.require()
+    unseen = s.unseen(seen, "blocked_by", "query_age_seconds")
+    waiting = s.waiting_sessions(seen)
     waiting = waiting[waiting["query_age_seconds"].ge(blocked_after_seconds)]
+    if unseen and (waiting.empty or seen["pid"].isna().any()):
+        return undecided(cause, unseen)
     if waiting.empty:
         return ruled_out(cause, f"no session has waited for a lock for {blocked_after_seconds:g} s or longer")
-    tree = s.blocking_tree(sessions.require())
+    tree = s.blocking_tree(seen)
     held_up = tree[tree["pid"].isin(waiting["pid"])]
     by_sessions = held_up[held_up["root"].ne(s.PREPARED_TRANSACTION_PID)]
     if by_sessions.empty:
@@ -104,7 +118,8 @@ def check_idle_in_transaction(
         others = s.idle_in_transaction(
             sessions.require(), after_seconds=idle_after_seconds, of=s.administrator_sessions
         )
-        return _nothing_found(cause, sessions, reason + _apart_from_roots(sessions.require()), others)
+        said = reason + _apart_from_roots(sessions.require())
+        return _nothing_found(cause, sessions, said, others, "state_age_seconds")
     oldest = float(idle["state_age_seconds"].max())
     reason = f"{len(idle)} sessions are idle in a transaction, the oldest for {oldest:.0f} s"
     return confirmed(cause, reason, _session_evidence(idle, "state_age_seconds"), severity=_grade(pools), title=reason)
@@ -122,7 +137,7 @@ def check_long_running_query(
     if long.empty:
         others = s.long_running(sessions.require(), after_seconds=long_query_seconds, of=s.administrator_sessions)
         reason = f"no application query has run for {long_query_seconds:g} s or longer"
-        return _nothing_found(cause, sessions, reason, others)
+        return _nothing_found(cause, sessions, reason, others, "query_age_seconds")
     longest = float(long["query_age_seconds"].max())
     reason = f"{len(long)} queries have run for over {long_query_seconds:g} s, the longest for {longest:.0f} s"
     return confirmed(cause, reason, _session_evidence(long, "query_age_seconds"), severity=_grade(pools), title=reason)
@@ -135,6 +150,8 @@ def check_orphaned_prepared_transaction(prepared: Frame, *, orphan_after_seconds
     if missing(prepared):
         return inconclusive(cause, prepared)
     all_prepared = prepared.require()
+    if len(all_prepared) and blank(all_prepared, "age_seconds"):
+        return undecided(cause, f"how old {len(all_prepared)} prepared transactions are is not known")
     orphans = all_prepared[all_prepared["age_seconds"].ge(orphan_after_seconds) | all_prepared["waiting"].gt(0)]
     if orphans.empty:
         return ruled_out(
@@ -153,126 +170,27 @@ def check_orphaned_prepared_transaction(prepared: Frame, *, orphan_after_seconds
     return confirmed(cause, reason, evidence, title=reason)
 
 
-@judges("db.pool-saturated")
-def check_pool_saturated(
-    pools: Frame,
-    sessions: Frame,
-    *,
-    idle_after_seconds: float = 10.0,
-    long_query_seconds: float = 60.0,
-    blocked_after_seconds: float = 2.0,
-) -> Verdict:
-    """No replica's pool is full; or it is full of sessions that are stuck, which is another cause."""
-    cause = "db.pool-saturated"
-    if missing(pools) and sessions.available:
-        return undecided(cause, f"no pool gauges: {pools.error}; {_seen_by_postgres(sessions.require())}")
-    if missing(pools):
-        return inconclusive(cause, pools)
-    summary = summarise_pools(pools.require())
-    full = summary[summary["full_share"].ge(FULL_SHARE)]
-    if full.empty:
-        return _no_full_pool(cause, summary)
-    if missing(sessions):
-        return inconclusive(cause, sessions)
-    thresholds = (idle_after_seconds, long_query_seconds, blocked_after_seconds)
-    return _judge_full(cause, full, f"{len(full)} of {len(summary)}", sessions.require(), thresholds)
-
-
-def _seen_by_postgres(sessions: pd.DataFrame) -> str:
-    """What the application holds, by replica where its address tells: all that is known of a pool without gauges."""
-    mine = s.application_sessions(sessions)
-    busy = int(mine["state"].isin(["active", *s.IDLE_IN_TRANSACTION]).sum())
-    text = f"PostgreSQL sees {len(mine)} connections of the application, {busy} of them at work or in a transaction"
-    counts = mine[mine["replica"].ne("")].groupby("replica").size() if "replica" in mine else pd.Series(dtype=int)
-    each = ", ".join(f"{replica}: {count}" for replica, count in counts.items())
-    return text + (f" ({each})" if each else "")
-
-
-def _judge_full(
-    cause: str, full: pd.DataFrame, of_all: str, everyone: pd.DataFrame, thresholds: tuple[float, float, float]
-) -> Verdict:
-    """Full of sessions that are stuck, of connections that leak, or of work."""
-    stuck, theirs = (_stuck(everyone, *thresholds, of=of) for of in (s.application_sessions, s.administrator_sessions))
-    taken = float(full["in_use"].sum())
-    evidence = _pool_evidence(full)
-    if len(stuck) * 2 >= taken:
-        return ruled_out(
-            cause, f"the pools are full because {len(stuck)} sessions are stuck; see the other causes", evidence
-        )
-    if (len(stuck) + len(theirs)) * 2 >= taken:
-        return inconclusive(cause, _left_out(theirs))
-    leaked = _leaked(everyone, taken, thresholds[0])
-    if leaked * 2 >= taken:
-        reason = f"connections leak: the pools count {taken:.0f} in use, PostgreSQL sees {leaked} of them idle"
-        return confirmed(
-            cause, reason, [*evidence, Evidence("leaked", f"{leaked} connections", "pools, sessions")], title=reason
-        )
-    reason = f"{of_all} pools are full of short queries: too small, or too much traffic"
-    return confirmed(cause, reason, evidence, title=reason)
-
-
 def _grade(pools: Frame | None) -> Severity:
     return impact.of_pools(pools)
 
 
-def _nothing_found(cause: str, sessions: Frame, reason: str, others: pd.DataFrame) -> Verdict:
+def _nothing_found(cause: str, sessions: Frame, reason: str, others: pd.DataFrame, age: str) -> Verdict:
     """Ruled out, unless sessions hide from the role that asks, or *others* fit that may be the application's after all."""
+    if unseen := s.unseen(sessions.require(), age):
+        return undecided(cause, unseen)
     hidden = int(sessions.require()["query"].eq("<insufficient privilege>").sum())
     if not hidden and len(others):
-        return inconclusive(cause, _left_out(others))
+        return inconclusive(cause, left_out(others))
     if not hidden:
         return ruled_out(cause, reason)
     text = f"{hidden} sessions hide from the role that asked; grant it pg_read_all_stats"
     return inconclusive(cause, Reading("postgres", "full view of the sessions", error=text))
 
 
-def _left_out(others: pd.DataFrame) -> Frame:
-    """Why sessions that would fit do not count."""
-    who = ", ".join(sorted({f"{row['application'] or 'no name'} as {row['role']}" for _, row in others.iterrows()})[:3])
-    text = f"{len(others)} sessions would fit but are an administrator's ({who}); if not, set postgres.application_role"
-    return Reading("postgres", "owner of every session", error=text)
-
-
 def _apart_from_roots(sessions: pd.DataFrame) -> str:
     """Said where it would otherwise look like a contradiction: an idle root is charged to lock contention."""
     roots = sessions[sessions["pid"].isin(s.root_pids(sessions)) & sessions["state"].isin(s.IDLE_IN_TRANSACTION)]
     return f", apart from {len(roots)} that others wait for (lock contention)" if len(roots) else ""
-
-
-def _no_full_pool(cause: str, summary: pd.DataFrame) -> Verdict:
-    silent = summary[~summary["answered"].astype(bool)]
-    if len(silent):
-        text = f"{', '.join(silent['replica'])} did not answer"
-        return inconclusive(cause, Reading("backend", "pool gauges of every replica", error=text))
-    unknown = summary[summary["maximum"].isna()]
-    if len(unknown):
-        text = f"{', '.join(unknown['replica'])} does not tell its pool's size; set backend.pool_size"
-        return inconclusive(cause, Reading("backend", "size of every pool", error=text))
-    fullest = summary.assign(share=summary["in_use"] / summary["maximum"]).sort_values("share").iloc[-1]
-    return ruled_out(
-        cause, f"no pool is full; {fullest['replica']} uses {fullest['in_use']:.0f} of {fullest['maximum']:.0f}"
-    )
-
-
-def _stuck(
-    sessions: pd.DataFrame, idle_after: float, long_after: float, blocked_after: float, *, of: s.Selection
-) -> pd.DataFrame:
-    """Sessions that another cause accounts for: waiting, blocking, idle in transaction, long-running."""
-    mine = of(sessions)
-    waiting = s.waiting_sessions(sessions)
-    stuck = set(waiting[waiting["query_age_seconds"].ge(blocked_after)]["pid"])
-    stuck |= set(s.root_pids(sessions)) if stuck else set()
-    stuck |= set(s.idle_in_transaction(sessions, after_seconds=idle_after, of=of)["pid"])
-    stuck |= set(s.long_running(sessions, after_seconds=long_after, of=of)["pid"])
-    return mine[mine["pid"].isin(stuck)]
-
-
-def _leaked(sessions: pd.DataFrame, taken: float, idle_after: float) -> int:
-    """Connections that the pools count as taken while PostgreSQL has seen them idle for *idle_after* seconds."""
-    mine = s.application_sessions(sessions)
-    idle = mine["state"].eq("idle") & mine["state_age_seconds"].ge(idle_after)
-    busy = int((~mine["state"].eq("idle")).sum())
-    return int(min(idle.sum(), max(0.0, taken - busy)))
 
 
 def _slots(limits: ConnectionLimits) -> Evidence:
@@ -323,14 +241,3 @@ def _root_evidence(root: int, sessions: pd.DataFrame, locks: Frame, held_up: pd.
         texts = [f"{row.relation} ({row.mode})" for row in names.head(5).itertuples()]
         evidence.append(Evidence("holds", ", ".join(texts) or "no relation lock", "postgres: pg_locks"))
     return evidence
-
-
-def _pool_evidence(full: pd.DataFrame) -> list[Evidence]:
-    return [
-        Evidence(
-            f"pool of {row.replica}",
-            f"{row.in_use:.0f} of {row.maximum:.0f} in use, {row.queued:.0f} requests queued, {row.errors:.0f} timed out",
-            "backend: /metrics",
-        )
-        for row in full.itertuples()
-    ]

@@ -19,9 +19,11 @@ from flowrex_ops.sources.backend import READINESS_COLUMNS
 Frame = Reading[pd.DataFrame]
 
 MOST = 0.5
-"""From this share of failing requests or trades on it is P1 by the playbook's table, below it P2."""
+"""From this share of failing requests on it is P1 by the playbook's table, below it P2."""
 COMPLETE = 0.95
 _ENOUGH = 10
+_FEW_TRADES = 5
+"""Of fewer trades, that all fail tells little."""
 ROOMY_SHARE = 0.5
 """A pool with less than this share taken has room: what holds its connections does not hurt users yet."""
 MEMORY_FULL = 0.97
@@ -49,8 +51,14 @@ def of_failures(failed: int, requests: int) -> Severity:
 
 
 def of_share(share: float) -> Severity:
-    """Of requests or trades that fail."""
+    """Of requests that fail."""
     return Severity.P1 if share >= MOST else Severity.P2
+
+
+def of_trades(failed: int, attempted: int) -> Severity:
+    """Of *attempted* trades *failed*: P0 where trading is blocked, since nearly none is filled; else P1, as the playbook has it."""
+    blocked = attempted >= _FEW_TRADES and failed / attempted >= COMPLETE
+    return Severity.P0 if blocked else Severity.P1
 
 
 def of_door(front_door: Frame, health: Frame) -> Severity:

@@ -155,10 +155,14 @@ class RedisWindow:
     samples: int
     untold: tuple[str, ...]
     """Columns that no sample had."""
+    refused: str
+    """Sections of ``INFO`` that the user may not ask for."""
 
     @property
     def minutes_to_full(self) -> float:
-        """Until the capacity is reached if it goes on like this; infinite where it does not grow."""
+        """Until the capacity is reached if it goes on like this; infinite where it does not grow, or nobody tells the capacity."""
+        if not self.capacity_bytes:
+            return math.inf
         room = max(0.0, self.capacity_bytes - self.used_bytes)
         return room / self.trend.bytes_per_minute if self.trend.bytes_per_minute > 0 else math.inf
 
@@ -188,6 +192,7 @@ def get_redis_window(samples: pd.DataFrame) -> RedisWindow | None:
         seconds=seconds,
         samples=len(known),
         untold=tuple(column for column in REDIS_COLUMNS if known[column].isna().all()),
+        refused=str(last["refused"] or ""),
     )
 
 
@@ -196,18 +201,32 @@ def redis_frame(samples: pd.DataFrame) -> pd.DataFrame:
     window = get_redis_window(samples)
     if window is None:
         return pd.DataFrame(columns=["what", "value"])
-    peak = _number(samples["peak_bytes"].max())
+    fragmentation = f"ratio {window.fragmentation_ratio:.2f}, {size(window.fragmentation_bytes)} of no use"
+    limit = size(window.max_bytes) + f" ({window.share:.0%} used)" if window.max_bytes else "no limit"
     rows = [
-        ("used", f"{size(window.used_bytes)}, at most {size(peak)} so far"),
-        ("maxmemory", size(window.max_bytes) + f" ({window.share:.0%} used)" if window.max_bytes else "no limit"),
-        ("policy", window.policy),
-        ("change", f"{window.trend.bytes_per_minute / 2**20:+.1f} MiB a minute, over {window.seconds:.0f} s"),
-        ("evicted", f"{window.evicted_per_second:.0f} keys a second"),
-        ("writes rejected", f"{window.rejected:.0f} meanwhile, {window.rejected_before:.0f} before"),
-        ("fragmentation", f"ratio {window.fragmentation_ratio:.2f}, {size(window.fragmentation_bytes)} of no use"),
-        ("keys", f"{_number(samples['keys'].max()):,.0f}"),
+        (
+            "used",
+            "used_bytes",
+            f"{size(window.used_bytes)}, at most {size(_number(samples['peak_bytes'].max()))} so far",
+        ),
+        ("maxmemory", "max_bytes", limit),
+        ("policy", "policy", window.policy),
+        ("change", "at", f"{window.trend.bytes_per_minute / 2**20:+.1f} MiB a minute, over {window.seconds:.0f} s"),
+        ("evicted", "evicted_keys", f"{window.evicted_per_second:.0f} keys a second"),
+        ("writes rejected", "rejected_writes", f"{window.rejected:.0f} meanwhile, {window.rejected_before:.0f} before"),
+        ("fragmentation", "fragmentation_ratio", fragmentation),
+        ("keys", "keys", f"{_number(samples['keys'].max()):,.0f} in all databases"),
     ]
-    return pd.DataFrame(rows, columns=["what", "value"])
+    unknown = f"not known: INFO {window.refused} is not allowed" if window.refused else "not known"
+    told = [(what, unknown if column in window.untold else value) for what, column, value in rows]
+    return pd.DataFrame(told, columns=["what", "value"])
+
+
+def told_prefixes(keys: pd.DataFrame) -> pd.Series:
+    """The prefixes as people read them: with their database, unless all keys lie in the one that everybody takes first."""
+    if keys["database"].eq(0).all():
+        return keys["prefix"].astype(str)
+    return keys["prefix"].astype(str) + " in database " + keys["database"].astype(str)
 
 
 def trends_over(trend_minutes: float) -> Callable[[pd.DataFrame], pd.DataFrame]:

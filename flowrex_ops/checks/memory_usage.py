@@ -259,7 +259,7 @@ def _no_kill(services: Frame, kills: Frame, inside: Collection[str], recent_minu
     table = whole(services.require(), REPLICA_COLUMNS)
     if missing(kills):
         return inconclusive(cause, kills)
-    if table.empty or untold(table, "name", "state", "oom_killed") or blank(table, "started_at"):
+    if table.empty or untold(table, "name", "state", "oom_killed", "restarts") or blank(table, "started_at"):
         return undecided(cause, "the stack does not tell of every replica how it ended and when it started")
     unread = whole(kills.require(), KILL_COLUMNS)
     unread = unread[unread["oom_kills"].isna()]
@@ -313,7 +313,9 @@ def check_host_pressure(
 def _trends(memory: Frame, not_judged: Collection[str], **thresholds: float) -> pd.DataFrame:
     """Of the replicas of which is told whose, when and how much; what is not counts as not seen."""
     table = whole(memory.require(), MEMORY_COLUMNS)
-    table = table[table[["at", "service", "replica", "used_bytes", "origin"]].notna().all(axis=1)]
+    table = table[
+        table[["at", "service", "replica", "used_bytes", "origin"]].notna().all(axis=1) & table["replica"].ne("")
+    ]
     return m.get_trends(table[~table["service"].isin(list(not_judged))], **thresholds)
 
 

@@ -30,8 +30,11 @@ def check_redis_rejecting(redis: Frame, keys: Frame) -> Verdict:
     if window is None:
         return _unknown(cause, redis)
     if not _rejects(window):
-        if blind := _blind(window, "max_bytes", samples=2 if window.max_bytes else 1):
+        counted = () if window.max_bytes == 0 or window.share < _FULL else ("rejected_writes",)
+        if blind := _blind(window, "max_bytes", *counted, samples=2 if window.max_bytes else 1):
             return undecided(cause, blind)
+        if "rejected_writes" in window.untold:
+            return ruled_out(cause, f"there is room: {_fill(window)}")
         before = f"; {window.rejected_before:.0f} were, before" if window.rejected_before else ""
         return ruled_out(cause, f"no write was rejected in {window.seconds:.0f} s, {_fill(window)}{before}")
     evidence = [
@@ -133,8 +136,14 @@ def _window(redis: Frame) -> m.RedisWindow | None:
 
 def _blind(window: m.RedisWindow, *columns: str, samples: int) -> str:
     """Why nothing can be ruled out: ``INFO`` does not tell one of *columns*, or there are fewer than *samples* looks."""
-    if untold := [column for column in columns if column in window.untold]:
-        return f"INFO of this Redis does not tell {' and '.join(untold)}"
+    untold = " and ".join(column for column in columns if column in window.untold)
+    if untold and window.refused:
+        return (
+            f"{untold} is not known: the user of redis.url may not ask for INFO {window.refused}; "
+            "grant it (ACL SETUSER … +info) or name another user"
+        )
+    if untold:
+        return f"INFO of this Redis does not tell {untold}"
     return f"{window.samples} looks are too few; ask for a longer window" if window.samples < samples else ""
 
 
@@ -153,16 +162,18 @@ def _evicts(window: m.RedisWindow, evicted_per_second: float) -> bool:
 def _fill(window: m.RedisWindow) -> str:
     if window.max_bytes:
         return f"{m.size(window.used_bytes)} of {m.size(window.max_bytes)} used ({window.share:.0%})"
+    if "max_bytes" in window.untold:
+        return f"{m.size(window.used_bytes)} used, maxmemory is not known"
     return f"{m.size(window.used_bytes)} used, no maxmemory"
 
 
 def _largest(keys: Frame) -> list[Evidence]:
     if not keys.available:
         return []
-    rows = keys.require().sort_values(["bytes", "prefix", "type"], ascending=[False, True, True]).head(3)
+    rows = _named(keys).sort_values(["bytes", "named", "type"], ascending=[False, True, True]).head(3)
     return [
         Evidence(
-            f"prefix {row.prefix}",
+            f"prefix {row.named}",
             f"{m.size(row.bytes)} in {row.keys:,.0f} keys ({row.type}), {row.without_expiry:.0%} without expiry",
             "SCAN, MEMORY USAGE",
         )
@@ -174,10 +185,10 @@ def _growing(keys: Frame) -> list[Evidence]:
     """The prefix that grew most between two looks, where both saw all keys."""
     if not keys.available:
         return []
-    grown = keys.require()
-    grown = grown[grown["grown_bytes"].fillna(0).gt(0)].sort_values(["grown_bytes", "prefix"], ascending=[False, True])
+    grown = _named(keys)
+    grown = grown[grown["grown_bytes"].fillna(0).gt(0)].sort_values(["grown_bytes", "named"], ascending=[False, True])
     return [
-        Evidence("grew most", f"{row.prefix} by {m.size(row.grown_bytes)}", "SCAN twice")
+        Evidence("grew most", f"{row.named} by {m.size(row.grown_bytes)}", "SCAN twice")
         for row in grown.head(1).itertuples()
     ]
 
@@ -186,8 +197,14 @@ def _mostly(keys: Frame) -> str:
     """``; 98% of it is session:``, where one prefix holds most."""
     if not keys.available:
         return ""
-    held = keys.require().groupby("prefix")["bytes"].sum().sort_values(ascending=False, kind="stable")
+    held = _named(keys).groupby("named")["bytes"].sum().sort_values(ascending=False, kind="stable")
     total = float(held.sum())
     if not 0 < total < math.inf or held.iloc[0] < _GROWN_SHARE * total:
         return ""
     return f"; {held.iloc[0] / total:.0%} of its keys' memory is {held.index[0]}"
+
+
+def _named(keys: Frame) -> pd.DataFrame:
+    """The keys with a column ``named``: their prefix, and their database where that is worth a word."""
+    numbers = keys.require()[["keys", "bytes", "grown_bytes", "without_expiry"]].apply(pd.to_numeric, errors="coerce")
+    return keys.require().assign(named=m.told_prefixes(keys.require()), **dict(numbers.items()))

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+from flowrex_ops.checks.columns import blank
+
 Selection = Callable[[pd.DataFrame], pd.DataFrame]
 
 CLIENT_BACKEND = "client backend"
@@ -37,6 +39,20 @@ def application_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
 def administrator_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
     """Sessions with an administrator's rights that nothing ties to the application: perhaps they are its own all the same."""
     return sessions[_clients(sessions) & _administrators(sessions)]
+
+
+def unseen(sessions: pd.DataFrame, *columns: str) -> str:
+    """Why *sessions* rule nothing out: not even the session that asked is there, or nobody has a value in one of *columns*."""
+    if sessions.empty:
+        return "PostgreSQL shows no session, not even the one that asked"
+    name = blank(sessions, "pid", "backend_type", "state", *columns)
+    return f"PostgreSQL tells the {name} of no session{hidden_text(sessions)}" if name else ""
+
+
+def hidden_text(sessions: pd.DataFrame) -> str:
+    """What is to be said of sessions that the role may not look into; empty where there are none."""
+    number = int(sessions["query"].eq("<insufficient privilege>").sum())
+    return f"; {number} sessions hide from the role that asked; grant it pg_read_all_stats" if number else ""
 
 
 def by_hand(sessions: pd.DataFrame) -> pd.Series:

@@ -179,9 +179,13 @@ def look_at_errors(survey: Survey, thresholds: Thresholds) -> Seen | None:
     log = survey.log.require()
     if not log.requests:
         return Seen(there=None, says="the backend's log tells of no request")
-    share = log.server_errors / log.requests
-    says = f"{log.server_errors} of {log.requests} requests ({share:.0%}) were answered with 5xx"
-    return Seen(share > thresholds.error_share, says, impact.of_failures(log.server_errors, log.requests))
+    failed, requests, begin = log.server_errors, log.requests, log.failing_since(thresholds.error_share)
+    if begin is not None:
+        failed, requests = log.count_since(begin)
+    share = failed / max(1, requests)
+    since = f" since {begin:%H:%M} UTC" if begin is not None else ""
+    says = f"{failed} of {requests} requests ({share:.0%}){since} were answered with 5xx"
+    return Seen(share > thresholds.error_share, says, impact.of_failures(failed, requests))
 
 
 def look_at_database(survey: Survey) -> Seen | None:
@@ -236,7 +240,7 @@ def _trades(trades: pd.DataFrame, thresholds: Thresholds) -> Seen:
     failed = int(trades.loc[trades["status"].eq("failed"), "recent"].sum())
     share = failed / recent
     says = f"{failed} of {recent} trades ({share:.0%})"
-    return Seen(share >= thresholds.trade_share, says, impact.of_share(share))
+    return Seen(share >= thresholds.trade_share, says, impact.of_trades(failed, recent))
 
 
 def look_at_memory(survey: Survey, thresholds: Thresholds) -> Seen | None:

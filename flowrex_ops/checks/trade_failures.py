@@ -1,4 +1,4 @@
-"""Why trades fail: seven causes told apart, each by one check. Each failed trade is charged to one of them."""
+"""Why trades fail: causes told apart, each by one check. Each failed trade is charged to one of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from flowrex_ops.checks import trades as t
-from flowrex_ops.checks.impact import of_share
+from flowrex_ops.checks.columns import blank
+from flowrex_ops.checks.impact import of_trades
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, percent, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Verdict, VerdictKind
 from flowrex_ops.sources.postgres import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES
@@ -25,25 +26,27 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
         return confirmed(
             cause, f"nothing can be written: {trades.error}", [Evidence("error", trades.error or "", "postgres")]
         )
-    failed, share = 0, 0.0
-    evidence: list[Evidence] = []
-    for number, of, item in _database_failures(trades, log, counters):
-        evidence += [item] if number else []
-        failed, share = max(failed, number), max(share, number / max(1, of))
+    told = _database_failures(trades, log, counters)
+    evidence = [item for number, _, item in told if number]
+    failed = max((number for number, *_ in told), default=0)
+    number, of, _ = max(told, key=lambda one: (one[0] / max(1, one[1]), one[0]), default=(0, 0, None))
+    share = number / max(1, of)
     if failed and share >= failed_ratio:
         reason = f"{failed} recent trades could not be written ({percent(share)}): {_example(log, trades, 'database')}"
-        return confirmed(cause, reason, evidence, severity=of_share(share))
+        return confirmed(cause, reason, evidence, severity=of_trades(number, of))
     if missing(trades) or (missing(log) and missing(counters)):
         return inconclusive(cause, trades, log, counters)
     nobody = _no_trades(
         cause, max([t.all_recent(trades.require()), *(of for _, of, _ in _database_failures(trades, log, counters))])
     )
+    written = t.all_recent(trades.require())
+    unwritten = None if written else undecided(cause, "no trade was written lately, and none is known to have failed")
     return (
-        nobody
+        _untold(cause, trades)
+        or nobody
+        or unwritten
         or _unexplained(cause, trades, failed_ratio)
-        or ruled_out(
-            cause, f"{failed} recent trades failed at the database, {t.all_recent(trades.require())} were written"
-        )
+        or ruled_out(cause, f"{failed} recent trades failed at the database, {written} were written")
     )
 
 
@@ -81,7 +84,8 @@ def check_rejected_by_broker(
     throttled = _rows(inside, "rejected")
     if hit.empty and throttled.empty:
         return (
-            _no_trades(cause, of)
+            _untold(cause, trades, "symbol", "side")
+            or _no_trades(cause, of)
             or _unexplained(cause, trades, failed_ratio)
             or ruled_out(
                 cause, f"{total} of {of} recent trades were rejected, no symbol's by {percent(rejected_ratio)} or more"
@@ -95,7 +99,7 @@ def check_rejected_by_broker(
     words = _first_reason(rejected[rejected["symbol"].isin(hit.index)]) or _first_error(throttled)
     title = f"The broker rejects {_symbols(hit.index, by_symbol.index)}: {words}"
     reason = f"{title} ({total} of {of} recent trades)"
-    return confirmed(cause, reason, evidence, severity=of_share(total / max(1, of)), title=title)
+    return confirmed(cause, reason, evidence, severity=of_trades(*t.blocked_by(table, total)), title=title)
 
 
 @judges("trades.risk-limit")
@@ -108,8 +112,10 @@ def check_risk_limit(trades: Frame, log: Frame, *, risk_ratio: float = 0.2) -> V
     blocked, of = t.recent_of(table, "risk"), t.all_recent(table)
     number = int(blocked["recent"].sum())
     if not number or number / max(1, of) < risk_ratio:
-        return _no_trades(cause, of) or ruled_out(
-            cause, f"{number} of {of} recent trades were blocked, below {percent(risk_ratio)}"
+        return (
+            _untold(cause, trades)
+            or _no_trades(cause, of)
+            or ruled_out(cause, f"{number} of {of} recent trades were blocked, below {percent(risk_ratio)}")
         )
     evidence = [*_reasons(blocked), *_in_log(log, "risk")]
     share = number / max(1, of)
@@ -131,8 +137,24 @@ def check_unexplained_failures(trades: Frame, *, failed_ratio: float = 0.02) -> 
         symbols = sorted({str(symbol) for symbol in other["symbol"]})
         evidence = [*_reasons(other), Evidence("symbols", ", ".join(symbols[:8]), TABLE)]
         title = f"{number} of {of} recent trades fail ({percent(share)}), and nothing explains it"
-        return confirmed(cause, f"{title}: {_first_reason(other)}", evidence, severity=of_share(share), title=title)
-    return _no_trades(cause, of) or ruled_out(cause, f"{number} of {of} recent trades failed with an unknown message")
+        return confirmed(
+            cause,
+            f"{title}: {_first_reason(other)}",
+            evidence,
+            severity=of_trades(*t.blocked_by(table, number)),
+            title=title,
+        )
+    return (
+        _untold(cause, trades)
+        or _no_trades(cause, of)
+        or ruled_out(cause, f"{number} of {of} recent trades failed with an unknown message")
+    )
+
+
+def _untold(cause: str, trades: Frame, *columns: str) -> Verdict | None:
+    """Inconclusive where the table leaves out what every check needs, or one of *columns*."""
+    name = blank(trades.require(), "status", "recent", "all_recent", *columns) if len(trades.require()) else ""
+    return undecided(cause, f"the table of trades tells the {name} of none") if name else None
 
 
 def _no_trades(cause: str, of: int) -> Verdict | None:
@@ -153,13 +175,13 @@ def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Fra
     seen_inside, seen_here = _rows(inside, kind), _rows(here, kind)
     now = not seen_inside.empty or (not seen_here.empty and not _connected(inside))
     if now or (number and number / max(1, of) >= failed_ratio):
-        share = max(number / max(1, of), _share_of_places(inside, kind), float(now and not inside.available))
         evidence = [*_reasons(failed), *_places(seen_inside), *_places(seen_here), *_latencies(inside, here)]
         words = _first_reason(failed) or _first_error(seen_inside) or _first_error(seen_here)
         after = "" if now else "; the broker answers again now" if _connected(inside) else ""
         felt = f"{number} of {of} recent trades failed of it" if of else "the broker, asked right now"
         reason = f"{felt}: {words}{after}"
-        return confirmed(cause, reason, evidence, severity=of_share(share))
+        blocked = t.blocked_by(trades.require(), number) if trades.available else (0, 0)
+        return confirmed(cause, reason, evidence, severity=of_trades(*blocked))
     if missing(trades) or (missing(inside) and missing(here)):
         return inconclusive(cause, trades, inside, here)
     text = f"{number} of {of} recent trades failed of it, {_answers(inside, here)}"
@@ -167,7 +189,8 @@ def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Fra
     # Where nobody trades the broker itself still tells: it was asked just now.
     nobody = None if _connected(inside) or _connected(here) else _no_trades(cause, of)
     return (
-        nobody
+        _untold(cause, trades)
+        or nobody
         or _unexplained(cause, trades, failed_ratio, inside)
         or ruled_out(cause, text, _latencies(inside, here) if kind == "timeout" else ())
     )
@@ -219,20 +242,16 @@ def _connected(reading: Frame) -> bool:
     return reading.available and bool(reading.require()["kind"].eq("ok").any())
 
 
-def _share_of_places(reading: Frame, kind: str) -> float:
-    return float(reading.require()["kind"].eq(kind).mean()) if reading.available and len(reading.require()) else 0.0
-
-
 def _answers(inside: Frame, here: Frame) -> str:
     """``the broker answers in 0.02 s``, by the slowest place that is connected."""
     good = [frame[frame["kind"].eq("ok")] for frame in (r.require() for r in (inside, here) if r.available)]
-    seconds = [float(value) for frame in good for value in frame["seconds"]]
+    seconds = [float(value) for frame in good for value in frame["seconds"].dropna()]
     return f"the broker answers in {max(seconds):.2f} s" if seconds else "the broker is connected nowhere right now"
 
 
 def _latencies(*checks: Frame) -> list[Evidence]:
     return [
-        Evidence(f"broker check, {row.place}", f"{row.seconds:.2f} s", check.source)
+        Evidence(f"broker check, {row.place}", _seconds(row.seconds), check.source)
         for check in checks
         if check.available
         for row in check.require().drop_duplicates("place").sort_values("place").head(4).itertuples()
@@ -240,9 +259,13 @@ def _latencies(*checks: Frame) -> list[Evidence]:
     ]
 
 
+def _seconds(value: object) -> str:
+    return f"{value:.2f} s" if isinstance(value, int | float) and not pd.isna(value) else "an unknown time"
+
+
 def _places(rows: pd.DataFrame) -> list[Evidence]:
     return [
-        Evidence(f"broker check, {row.place}", f"{row.error} (after {row.seconds:.1f} s)", "broker")
+        Evidence(f"broker check, {row.place}", f"{row.error} (after {_seconds(row.seconds)})", "broker")
         for row in rows.drop_duplicates("place").head(4).itertuples()
     ]
 

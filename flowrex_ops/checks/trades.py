@@ -43,7 +43,14 @@ def recent_of(trades: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 def all_recent(trades: pd.DataFrame) -> int:
     """How many trades were attempted recently, whatever came of them."""
-    return int(trades["all_recent"].max()) if len(trades) else 0
+    most = trades["all_recent"].max() if len(trades) else 0
+    return 0 if pd.isna(most) else int(most)
+
+
+def blocked_by(trades: pd.DataFrame, number: int) -> tuple[int, int]:
+    """Failed and attempted recent trades, as far as one cause that failed *number* of them answers for it: all, where it has most."""
+    failed = int(trades.loc[trades["status"].eq(FAILED), "recent"].sum())
+    return (failed if 2 * number >= failed else number), all_recent(trades)
 
 
 def count_reasons(trades: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +72,8 @@ def count_reasons(trades: pd.DataFrame) -> pd.DataFrame:
 def count_symbols(trades: pd.DataFrame) -> pd.DataFrame:
     """Recent trades by symbol: symbol, side, recent, failed, blocked, rejected, rejected_share (of the symbol's)."""
     columns = ["symbol", "side", "recent", "failed", "blocked", "rejected", "rejected_share"]
-    marked = trades.join(charged(trades)["kind"])
+    named = {"symbol": "(not told)", "side": "(not told)"}
+    marked = trades.join(charged(trades)["kind"]).fillna(named)
     rows = []
     for (symbol, side), part in marked.groupby(["symbol", "side"], sort=True):
         recent = int(part["recent"].sum())

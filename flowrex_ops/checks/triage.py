@@ -140,7 +140,7 @@ def check_disk_full(disks: Frame, *, full_share: float = 0.9) -> Verdict:
         unseen = f"not every filesystem could be looked at; the fullest seen, {said}"
         return undecided(cause, unseen) if untold(table, "used_share") else ruled_out(cause, f"the fullest, {said}")
     evidence = [
-        Evidence(f"{row.mount} of {row.where}", f"{row.used_share:.0%} of {row.total_bytes / 2**20:,.0f} MiB", "df")
+        Evidence(f"{row.mount} of {row.where}", f"{row.used_share:.0%} of {_mib(row.total_bytes)}", "df")
         for row in full.head(8).itertuples()
     ]
     return confirmed(cause, said, evidence, title=said)
@@ -195,6 +195,10 @@ def _unready(judged: pd.DataFrame, health: Frame) -> list[Evidence]:
         for row in judged.itertuples()
         if row.ready is False
     ]
+
+
+def _mib(value: Any) -> str:
+    return "an unknown size" if pd.isna(value) else f"{value / 2**20:,.0f} MiB"
 
 
 def _listed(names: Any) -> str:

@@ -26,7 +26,7 @@ from flowrex_ops.checks.websocket_handshakes import check_connection_limit, chec
 from flowrex_ops.checks.websocket_memory import check_memory_leak
 from flowrex_ops.model import Evidence, Severity, Verdict
 from flowrex_ops.sources.websocket import CLOSED, OK, PROXY
-from flowrex_ops.sources.websocket_log import ConnectionLog
+from flowrex_ops.sources.websocket_closings import ConnectionLog
 
 __all__ = [
     "check_backend_error",

@@ -10,7 +10,7 @@ from flowrex_ops.checks import websockets as w
 from flowrex_ops.checks.verdicts import undecided
 from flowrex_ops.model import Evidence, Reading, Verdict
 from flowrex_ops.sources.websocket import UNKNOWN
-from flowrex_ops.sources.websocket_log import ConnectionLog
+from flowrex_ops.sources.websocket_closings import ConnectionLog
 
 Frame = Reading[pd.DataFrame]
 Log = Reading[ConnectionLog]

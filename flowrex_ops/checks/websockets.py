@@ -11,7 +11,7 @@ import pandas as pd
 from flowrex_ops.checks import websocket_ends as ends
 from flowrex_ops.model import Reading
 from flowrex_ops.sources.upgraded import UNTOLD
-from flowrex_ops.sources.websocket_log import ABNORMAL, LOST, ConnectionLog
+from flowrex_ops.sources.websocket_closings import ABNORMAL, LOST, ConnectionLog
 
 KINDS = {
     "restart": "backend restarted",

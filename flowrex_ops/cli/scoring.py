@@ -69,13 +69,16 @@ class Score:
         if self.approved and self.drill.cures and self.recovery_seconds is None:
             said.append(f"not healthy {RECOVERY_SECONDS:g} s after the approved mitigations")
         said += [self.alerts] if self.alerts else []
-        said += [f"{slug} was {state}, not verified" for slug, state in self._unverified().items()]
+        said += [f"{slug} was {state}, not {self._wanted(slug)}" for slug, state in self._unverified().items()]
         return said
 
     def _unverified(self) -> dict[str, str]:
         states = {mitigation["slug"]: mitigation["state"] for mitigation in self.result.mitigations}
         wanted = self.drill.approve if self.approved else ()
-        return {slug: states.get(slug, "not tried") for slug in wanted if states.get(slug) != "verified"}
+        return {slug: states.get(slug, "not tried") for slug in wanted if states.get(slug) != self._wanted(slug)}
+
+    def _wanted(self, slug: str) -> str:
+        return "applied-unverified" if slug in self.drill.leaves else "verified"
 
     def _inconclusive(self) -> list[str]:
         return [verdict["cause"] for verdict in self.result.verdicts if verdict["verdict"] == "inconclusive"]

@@ -19,7 +19,7 @@ KNOWN = {
     "unblock-clients": "flowrex_ops.mitigations.block:UnblockClients",
     "reload-websocket-proxy": "flowrex_ops.mitigations.websocket_proxy:ReloadWebSocketProxy",
     "unlink-keys": "flowrex_ops.mitigations.redis_keys:UnlinkKeys",
-    "flush-redis": "flowrex_ops.mitigations.redis_keys:FlushRedis",
+    "flush-redis": "flowrex_ops.mitigations.redis_flush:FlushRedis",
     "maintenance-on": "flowrex_ops.mitigations.maintenance:MaintenanceOn",
     "maintenance-off": "flowrex_ops.mitigations.maintenance:MaintenanceOff",
     "renew-certificate": "flowrex_ops.mitigations.certificates:RenewCertificate",

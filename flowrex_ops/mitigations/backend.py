@@ -49,10 +49,13 @@ class RollingRestart(_Restart):
 
 
 class RestartBackend(_Restart):
-    """Restart the replicas that hold connections which nobody uses; a full but busy pool gains nothing from a restart."""
+    """Restart the replicas that hold connections which nobody uses; a full but busy pool gains nothing from a restart.
+
+    Also the next cure where sessions were ended and the pool keeps their slots, whatever the sessions did.
+    """
 
     slug = "restart-backend"
-    causes = ("db.idle-in-transaction", "db.pool-saturated")
+    causes = ("db.idle-in-transaction", "db.pool-saturated", "db.lock-contention", "db.long-running-query")
 
     def __init__(self, fleet: Fleet, rotation: Rotation | None, get_leaking: Callable[[], Sequence[str]]) -> None:
         super().__init__(fleet, rotation)
@@ -91,4 +94,8 @@ def _read_leaking(context: Context, idle_after_seconds: float) -> Sequence[str]:
     for reading in (pools, sessions):
         if not reading.available:
             raise SourceUnavailableError(f"which replicas leak cannot be read: {reading.error}")
+    if sessions.truncated:
+        raise SourceUnavailableError(
+            "which replicas leak cannot be told: there are more sessions than were read; raise limits.rows"
+        )
     return leaking_replicas(pools.require(), sessions.require(), idle_after_seconds=idle_after_seconds)

@@ -15,6 +15,7 @@ from flowrex_ops.checks import sessions as s
 from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, VerificationError
 from flowrex_ops.mitigations.context import Context
 from flowrex_ops.mitigations.guard import Mitigation
+from flowrex_ops.mitigations.served import Felt, look, require_served
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.model import Plan, Reading, Target
 from flowrex_ops.sources.postgres import connect
@@ -28,6 +29,7 @@ class SessionMitigation(Mitigation):
 
     resource = "postgres"
     sql: ClassVar[str]
+    next_cure = "restart-backend, which gives a replica that keeps the slots of ended sessions a new pool"
 
     def __init__(
         self,
@@ -36,11 +38,14 @@ class SessionMitigation(Mitigation):
         role: str,
         get_sessions: Callable[[], Reading[pd.DataFrame]],
         limit_seconds: float,
+        get_felt: Callable[[], Felt] | None = None,
     ) -> None:
+        """*get_felt* tells what users feel; without it a session that is gone is all that can be verified."""
         self._dsn = dsn
         self._role = role
         self._get_sessions = get_sessions
         self._limit_seconds = limit_seconds
+        self._get_felt = get_felt
 
     @classmethod
     def build(cls, context: Context, **options: Any) -> Self:
@@ -54,6 +59,7 @@ class SessionMitigation(Mitigation):
             role=endpoints.application_role,
             get_sessions=context.database.get_sessions,
             limit_seconds=context.settings.limits.reading_seconds,
+            get_felt=lambda: look(context),
             **options,
         )
 
@@ -87,6 +93,7 @@ class SessionMitigation(Mitigation):
     done: ClassVar[str]
 
     def verify(self, plan: Plan) -> str:
+        """The sessions are gone, and users are served."""
         planned = {target.identity for target in plan.targets}
         left: list[Target] = []
 
@@ -97,7 +104,10 @@ class SessionMitigation(Mitigation):
         if not wait_until(gone, seconds=EFFECT_SECONDS):
             names = ", ".join(target.label for target in left)
             raise VerificationError(f"still there after {EFFECT_SECONDS:g} s: {names}; look at the sessions again")
-        return f"read again: none of the {len(planned)} is left"
+        gone_text = f"read again: none of the {len(planned)} is left"
+        return (
+            f"{gone_text}; {require_served(self._get_felt, next_cure=self.next_cure)}" if self._get_felt else gone_text
+        )
 
     def _read(self) -> pd.DataFrame:
         reading = self._get_sessions()
@@ -144,7 +154,7 @@ class TerminateIdleInTransaction(SessionMitigation):
     causes = ("db.idle-in-transaction",)
     action = "end each session (pg_terminate_backend); its open transaction is rolled back"
     cost = "uncommitted work of these sessions is lost; their requests, if any still wait, fail"
-    undo = "cannot be undone; the pool opens new connections by itself"
+    undo = "cannot be undone; most pools open new connections by themselves, the others need restart-backend"
     sql = "terminate_backend"
     done = "ended"
 

@@ -26,7 +26,7 @@ class Drill:
 
     ``expected``: the causes to confirm, the first is the diagnosis. ``approve``: the mitigations that bring recovery
     if ``cures``, or a part of it if not. ``leads_to`` is the runbook that triage must suggest first; ``alerts`` are those
-    that must fire.
+    that must fire. ``leaves`` are those of ``approve`` that do what they plan and are not verified, since users feel it still.
     """
 
     scenario: str
@@ -40,6 +40,7 @@ class Drill:
     parameters: Mapping[str, Any] = field(default_factory=lambda: dict(FAST))
     leads_to: str = ""
     alerts: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ()
 
     @property
     def forbidden(self) -> tuple[str, ...]:

@@ -35,6 +35,15 @@ _DATABASE: tuple[Drill, ...] = (
         cures=True,
     ),
     Drill(
+        "hung-transactions",
+        "handlers hang inside their transactions, and keep the pool's slots when their sessions are ended",
+        (f.HungTransactions(),),
+        ("db.idle-in-transaction",),
+        ("terminate-idle-in-transaction", "restart-backend"),
+        cures=True,
+        leaves=("terminate-idle-in-transaction",),
+    ),
+    Drill(
         "long-running-query",
         "reports without a limit hold the pool",
         (f.SlowReports(),),

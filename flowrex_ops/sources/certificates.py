@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+import idna
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -42,6 +43,16 @@ class Certificate:
 
     def __str__(self) -> str:
         return self.subject
+
+
+def ascii_name(name: str) -> str:
+    """*name* as it stands in certificates and handshakes: ``xn--bcher-kva.example`` for ``bücher.example`` (IDNA 2008, as browsers do)."""
+    if name.isascii():
+        return name
+    try:
+        return idna.encode(name, uts46=True, transitional=False).decode()
+    except idna.IDNAError:
+        return name
 
 
 def parse_chain(encoded: Sequence[bytes]) -> tuple[Certificate, ...]:

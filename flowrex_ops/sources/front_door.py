@@ -12,7 +12,7 @@ from flowrex_ops.sources.health import ask_health
 from flowrex_ops.sources.reading import COOL_DOWN_SECONDS, Source, reads
 from flowrex_ops.sources.tls import TlsEndpoint
 
-ANSWER_COLUMNS = ["url", "status", "seconds", "error"]
+ANSWER_COLUMNS = ["url", "status", "seconds", "error", "refused"]
 
 
 class FrontDoorSource(Source):
@@ -51,7 +51,7 @@ class FrontDoorSource(Source):
             return self._silent[1]
         limit = self.limit_seconds * 0.8
         found = ask_health(self._url, self._path, timeout_seconds=limit, tls=self._tls, root=True)
-        row = (self._url + found.path, found.status, time.monotonic() - started, found.error or "")
+        row = (self._url + found.path, found.status, time.monotonic() - started, found.error or "", found.refused)
         answer = pd.DataFrame([row], columns=ANSWER_COLUMNS)
         self._silent = (time.monotonic(), answer) if found.status is None else None
         return answer

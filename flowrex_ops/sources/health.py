@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,16 +21,23 @@ HEALTH_PATHS = ("/health/ready", "/ready", "/readyz", "/health", "/healthz", "/h
 _NO_SUCH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE)
 _GUARDED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _REDIRECTS = 5
+_WANTS_OURS = re.compile(
+    r"(?i)alert[_ ](certificate[_ ]required|handshake[_ ]failure|bad[_ ]certificate|access[_ ]denied)"
+)
+"""Alerts of a server that wants a client certificate (RFC 8446, 6.2), in OpenSSL's words."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthAnswer:
-    """``status`` is missing where nothing answered, and ``error`` says why; ``refused``: nobody listens there."""
+    """``status`` is missing where nothing answered, and ``error`` says why; ``refused``: nobody listens there.
+
+    It is None where somebody does, who will not talk to us: a server that wants a client certificate.
+    """
 
     path: str
     status: int | None
     error: str | None = None
-    refused: bool = False
+    refused: bool | None = False
 
 
 def ask_health(
@@ -51,6 +59,8 @@ def ask_health(
             try:
                 status = _get(client, base_url.rstrip("/") + one, tls, until)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
+                if _WANTS_OURS.search(str(error)):
+                    return HealthAnswer(one, None, f"it may want a client certificate: {error}", refused=None)
                 text = f"no answer: {error or type(error).__name__}"
                 return HealthAnswer(one, None, text, isinstance(error, httpx.ConnectError))
             if status in _GUARDED:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 
 import pandas as pd
 
@@ -23,13 +24,17 @@ DURATION_MS = re.compile(r"""duration_ms["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)""")
 ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
 STATUS = re.compile(r"""(?:status["']?\s*[=:]\s*["']?|HTTP/[\d.]+\\?" )([1-5]\d\d)\b""")
 KEPT_SLOW_REQUESTS = 200
+_FEW = 10
 ERROR_BYTES = 32 * 1024 * 1024
 """Understanding tracebacks takes a second or two for as much, on a slow machine the whole of a reading's time."""
 
 
 @dataclass(slots=True)
 class LogSummary:
-    """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute."""
+    """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute.
+
+    ``answers`` counts requests by UTC minute and whether they were answered with 5xx.
+    """
 
     lines: int = 0
     requests: int = 0
@@ -41,6 +46,27 @@ class LogSummary:
     example: str = ""
     per_minute: Counter[datetime] = field(default_factory=Counter)
     slowest: list[tuple[float, str, str]] = field(default_factory=list)
+    answers: Counter[tuple[datetime, bool]] = field(default_factory=Counter)
+
+    def failing_since(self, error_share: float) -> datetime | None:
+        """The minute since which *error_share* of the requests fail, where they do so up to the last two; None otherwise.
+
+        An outage that began just now is no half of one, however long the log is that was read.
+        """
+        minutes = sorted({minute for minute, _ in self.answers}, reverse=True)
+        if minutes and not self._fails(minutes[0], error_share):
+            minutes = minutes[1:]  # the newest has just begun
+        going_on = list(takewhile(lambda minute: self._fails(minute, error_share), minutes))
+        return going_on[-1] if going_on and self.count_since(going_on[-1])[1] >= _FEW else None
+
+    def count_since(self, begin: datetime) -> tuple[int, int]:
+        """Requests that failed, and all of them, since the minute *begin*."""
+        later = {key: number for key, number in self.answers.items() if key[0] >= begin}
+        return sum(number for (_, failed), number in later.items() if failed), sum(later.values())
+
+    def _fails(self, minute: datetime, error_share: float) -> bool:
+        failed, well = self.answers[minute, True], self.answers[minute, False]
+        return failed > 0 and failed >= error_share * (failed + well)
 
     def to_frame(self) -> pd.DataFrame:
         """What was counted, for people: found, lines, from, to (UTC), example."""
@@ -142,7 +168,10 @@ def _count_request(summary: LogSummary, line: LogLine, slow_seconds: float) -> N
         return
     summary.requests += 1
     status = STATUS.search(line.text)
-    summary.server_errors += bool(status and status.group(1).startswith("5"))
+    failed = bool(status and status.group(1).startswith("5"))
+    summary.server_errors += failed
+    if line.at is not None:
+        summary.answers[line.at.replace(second=0, microsecond=0), failed] += 1
     seconds = float(duration.group(1)) / 1000
     if seconds < slow_seconds:
         return

@@ -1,7 +1,8 @@
 """TLS endpoints, asked the way a client asks: the chain as served, whether clients trust it, and what lies on disk.
 
 An endpoint is asked twice. Once without verification, since a chain that is refused cannot be looked at; once with it,
-against the system's anchors and ``tls.ca_file``. Where a date is what the second one fails on, a third handshake leaves
+against the system's anchors and ``tls.ca_file``. A server that refuses us after it has shown its certificate (it wants one
+of ours) has been looked at all the same. Where a date is what the second one fails on, a third handshake leaves
 dates aside, so that an expired certificate does not hide (or pass for) a chain that nobody trusts.
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
-from flowrex_ops.sources.certificates import Certificate, parse_chain, read_file
+from flowrex_ops.sources.certificates import Certificate, ascii_name, parse_chain, read_file
 from flowrex_ops.sources.reading import COOL_DOWN_SECONDS, Source, call_within, reads
 
 CERTIFICATE_COLUMNS = [
@@ -148,27 +149,49 @@ class TlsSource(Source):
 def _examine(endpoint: TlsEndpoint, ca_file: Path | None, limit_seconds: float) -> dict[str, Any]:
     """What the handshakes tell. Raises SourceUnavailableError with one of this module's codes."""
     deadline = time.monotonic() + limit_seconds
-    with _handshake(endpoint, _any_context(), deadline) as connection:
+    with _handshake(endpoint, _any_context(), deadline) as shown:
         facts: dict[str, Any] = {
-            "address": connection.getpeername()[0],
-            "protocol": connection.version(),
-            "chain": _served_chain(connection, endpoint),
+            "address": shown.address,
+            "protocol": shown.connection.version(),
+            "chain": _served_chain(shown.connection, endpoint),
         }
     code, text = _verify(endpoint, ca_file, deadline, dates=True)
     trust = (code, text) if code not in DATE_CODES else _verify(endpoint, ca_file, deadline, dates=False)
     return {**facts, "verify_code": code, "verify_text": text, "trust_code": trust[0], "trust_text": trust[1]}
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A connection whose server has shown its certificate; ``refusal`` is what it said to ours, which we do not have."""
+
+    connection: ssl.SSLSocket
+    address: str
+    refusal: str = ""
+
+
 @contextmanager
-def _handshake(endpoint: TlsEndpoint, context: ssl.SSLContext, deadline: float) -> Iterator[ssl.SSLSocket]:
-    """A connection after its handshake, which ends at *deadline*; verification errors pass through."""
+def _handshake(endpoint: TlsEndpoint, context: ssl.SSLContext, deadline: float) -> Iterator[_Shown]:
+    """A connection after its handshake, which ends at *deadline*; verification errors pass through.
+
+    Up to TLS 1.2 a server that wants a client certificate ends the handshake with an alert, after it has sent its own and we
+    have verified that; in TLS 1.3 the alert comes after the handshake, and nobody waits for it here.
+    """
     where = endpoint.label
     try:
         left = max(0.05, deadline - time.monotonic())
-        with socket.create_connection((endpoint.host, endpoint.port), timeout=left) as plain:
+        with socket.create_connection((ascii_name(endpoint.host), endpoint.port), timeout=left) as plain:
             plain.settimeout(max(0.05, deadline - time.monotonic()))
-            with context.wrap_socket(plain, server_hostname=endpoint.server_name) as connection:
-                yield connection
+            address = plain.getpeername()[0]
+            name = ascii_name(endpoint.server_name) if endpoint.server_name else None
+            with context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False) as connection:
+                try:
+                    connection.do_handshake()
+                    refusal = ""
+                except ssl.SSLCertVerificationError:
+                    raise
+                except ssl.SSLError as error:
+                    refusal = _after_its_certificate(connection, error)
+                yield _Shown(connection, address, refusal)
     except ssl.SSLCertVerificationError:
         raise
     except TimeoutError:
@@ -178,6 +201,14 @@ def _handshake(endpoint: TlsEndpoint, context: ssl.SSLContext, deadline: float) 
         raise _no_handshake(endpoint, error.reason or str(error)) from None
     except OSError as error:
         raise SourceUnavailableError(_why(where, error), code=_code(error)) from None
+
+
+def _after_its_certificate(connection: ssl.SSLSocket, error: ssl.SSLError) -> str:
+    """The alert with which a server ended a handshake in which it had shown its certificate; *error* is raised otherwise."""
+    reason = error.reason or ""
+    if not reason.startswith(_ALERTS) or not _sent_chain(connection):
+        raise error
+    return reason.lower().replace("_", " ")
 
 
 def _no_handshake(endpoint: TlsEndpoint, reason: str) -> SourceUnavailableError:
@@ -204,23 +235,26 @@ def _any_context() -> ssl.SSLContext:
 
 
 def _served_chain(connection: ssl.SSLSocket, endpoint: TlsEndpoint) -> tuple[Certificate, ...]:
-    """All certificates that the server sent.
+    """All certificates that the server sent."""
+    try:
+        return parse_chain(_sent_chain(connection) or [connection.getpeercert(binary_form=True) or b""])
+    except ValueError as error:
+        text = f"{endpoint.label} served a certificate that cannot be read: {error}; look with 'openssl s_client'"
+        raise SourceUnavailableError(text, code=UNKNOWN) from None
+
+
+def _sent_chain(connection: ssl.SSLSocket) -> list[bytes]:
+    """In DER, also of a handshake that was broken off.
 
     ``SSLSocket.get_unverified_chain`` is Python 3.13's; 3.10 to 3.12 have it one level down, unannounced but unchanged.
     """
     public = getattr(connection, "get_unverified_chain", None)
     inner = getattr(getattr(connection, "_sslobj", None), "get_unverified_chain", None)
     if public is not None:
-        encoded = [bytes(der) for der in public()]
-    elif inner is not None:
-        encoded = [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in inner() or ()]
-    else:
-        encoded = [connection.getpeercert(binary_form=True) or b""]
-    try:
-        return parse_chain(encoded)
-    except ValueError as error:
-        text = f"{endpoint.label} served a certificate that cannot be read: {error}; look with 'openssl s_client'"
-        raise SourceUnavailableError(text, code=UNKNOWN) from None
+        return [bytes(der) for der in public() or ()]
+    if inner is not None:
+        return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in inner() or ()]
+    return []
 
 
 def _verify(
@@ -235,8 +269,9 @@ def _verify(
     try:
         if ca_file is not None:
             context.load_verify_locations(cafile=ca_file)
-        with _handshake(endpoint, context, deadline):
-            return TRUSTED, "ok"
+        with _handshake(endpoint, context, deadline) as shown:
+            wants = f"; then it refused us ({shown.refusal}), it may want a client certificate" if shown.refusal else ""
+            return TRUSTED, f"ok{wants}"
     except ssl.SSLCertVerificationError as error:
         return error.verify_code, error.verify_message
     except SourceUnavailableError as error:

@@ -70,9 +70,23 @@ class WebSocketSource(Source):
 
     name = "websocket"
 
-    def __init__(self, find_places: Callable[[], Sequence[Place]], *, limit_seconds: float) -> None:
+    def __init__(
+        self,
+        find_places: Callable[[], Sequence[Place]],
+        *,
+        limit_seconds: float,
+        count: Callable[[float], pd.DataFrame] | None = None,
+    ) -> None:
         super().__init__(limit_seconds=limit_seconds)
         self._find_places = find_places
+        self._count = count
+
+    @reads("open connections")
+    def count_connections(self) -> pd.DataFrame:
+        """TCP connections open to each replica, ``sources/connections.py``: WebSockets and requests under way alike."""
+        if self._count is None:
+            raise SourceUnavailableError("there is no stack to ask; set stack.kind")
+        return self._count(self.limit_seconds * 0.7)
 
     @reads("WebSocket handshakes")
     def shake_hands(self, *, hold_seconds: float = HOLD_SECONDS) -> pd.DataFrame:

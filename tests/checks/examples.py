@@ -73,7 +73,9 @@ def limits(used: int, most: int = 40, *, through_reserve: bool = False) -> Readi
     return Reading("postgres", "connection limits", slots)
 
 
-def pools(*in_use: float, maximum: float | None = 5.0, samples: int = 3) -> Reading[pd.DataFrame]:
+def pools(
+    *in_use: float, maximum: float | None = 5.0, samples: int = 3, waiting_requests: float = 0.0
+) -> Reading[pd.DataFrame]:
     """One number a replica, the same in every sample."""
     rows = [
         {
@@ -82,6 +84,7 @@ def pools(*in_use: float, maximum: float | None = 5.0, samples: int = 3) -> Read
             "error": None,
             "in_use": used,
             "maximum": maximum,
+            "waiting": waiting_requests,
         }
         for at in range(samples)
         for n, used in enumerate(in_use, start=1)

@@ -98,6 +98,7 @@ def redis(
                 "rejected_writes": rejected_before + rejected * second,
                 "keys": 10_000.0,
                 "system_bytes": 16 * 2.0**30,
+                "refused": "",
             }
         )
     return reading("redis", "memory of Redis", pd.DataFrame(rows, columns=REDIS_COLUMNS))
@@ -105,7 +106,9 @@ def redis(
 
 def keys(**prefixes: float) -> Reading[pd.DataFrame]:
     """Prefixes and the MiB that they hold."""
-    rows = [(f"{name}:", "string", 1000, size * MIB, 0.0, 1.0, f"{name}:1", 2048.0) for name, size in prefixes.items()]
+    rows = [
+        (0, f"{name}:", "string", 1000, size * MIB, 0.0, 1.0, f"{name}:1", 2048.0) for name, size in prefixes.items()
+    ]
     return reading("redis", "keys of Redis", pd.DataFrame(rows, columns=KEY_COLUMNS))
 
 

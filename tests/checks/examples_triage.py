@@ -54,7 +54,7 @@ def health(*statuses: int | None) -> Reading[pd.DataFrame]:
 
 
 def front_door(status: int | None = 200, error: str = "") -> Reading[pd.DataFrame]:
-    row = ("http://127.0.0.1/health/ready", status, 0.02, error)
+    row = ("http://127.0.0.1/health/ready", status, 0.02, error, False)
     return reading("front door", "answer to users", pd.DataFrame([row], columns=ANSWER_COLUMNS))
 
 

@@ -13,12 +13,8 @@ from flowrex_ops.sources.backend import WEBSOCKET_COLUMNS
 from flowrex_ops.sources.nginx_config import LOCATION_COLUMNS
 from flowrex_ops.sources.services import REPLICA_COLUMNS
 from flowrex_ops.sources.websocket import HANDSHAKE_COLUMNS, PROXY
-from flowrex_ops.sources.websocket_log import (
-    CLOSING_COLUMNS,
-    ERROR_COLUMNS,
-    PROXY_ERROR_COLUMNS,
-    ConnectionLog,
-)
+from flowrex_ops.sources.websocket_closings import CLOSING_COLUMNS, ERROR_COLUMNS, ConnectionLog
+from flowrex_ops.sources.websocket_log import PROXY_ERROR_COLUMNS
 
 MB = 2**20
 

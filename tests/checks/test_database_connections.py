@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
 from examples import (
+    NOW,
     idle_in_transaction,
     limits,
     locks,
@@ -20,7 +24,9 @@ from examples import (
 )
 
 from flowrex_ops.checks import database_connections as checks
-from flowrex_ops.model import Severity, Verdict, VerdictKind
+from flowrex_ops.checks.pools import leaking_replicas
+from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
+from flowrex_ops.sources.logs import LogSummary
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 ADMINISTRATOR = {"application_role": False, "role": "postgres", "application": "psql", "client": "local"}
@@ -30,6 +36,25 @@ HIDDEN = session(9, state=None, backend_type="client backend", query="<insuffici
 def superuser(kind: Callable[..., dict[str, Any]], pid: int, **facts: Any) -> dict[str, Any]:
     """A session as *kind* makes it, 15 minutes old, of a role with all rights."""
     return kind(pid, 900, superuser=True, replication=True, **facts)
+
+
+def of_replicas(*rows: dict[str, Any]) -> Reading[pd.DataFrame]:
+    """Sessions that each come from a replica's own address."""
+    found = sessions(*rows)
+    return replace(found, value=found.require().assign(replica="backend-1"))
+
+
+def pool_log(*, ago: float) -> Reading[LogSummary]:
+    """Seven lines about the pool, the last so many seconds ago."""
+    last = NOW - timedelta(seconds=ago)
+    summary = LogSummary(lines=99, pool_errors=7, first_pool_error=last - timedelta(seconds=60), last_pool_error=last)
+    return Reading("logs", "backend log", summary, taken_at=NOW)
+
+
+def unexplained(
+    gauges: Reading[Any], seen: Reading[Any], log: Reading[Any] | None = None, slots: Reading[Any] | None = None
+) -> Verdict:
+    return checks.check_unexplained_pool_exhaustion(gauges, seen, slots or limits(10), log or silent("backend log"))
 
 
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
@@ -232,6 +257,98 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         "connections leak: the pools count 5 in use, PostgreSQL sees 5 of them idle",
     ),
+    "a full pool whose sessions the server has ended": (
+        lambda: checks.check_pool_saturated(pools(5), of_replicas(*(running(n, 0.2) for n in (1, 2)))),
+        CONFIRMED,
+        "the pools count 5 in use, PostgreSQL sees no session for 3 of them, which it has ended and the pools keep",
+    ),
+    "full pools, and no session at all": (
+        lambda: checks.check_pool_saturated(pools(5, 5), of_replicas(session(9, own=True))),
+        CONFIRMED,
+        "PostgreSQL sees no session for 10 of them",
+    ),
+    "few sessions at work behind a pooler are not lost": (
+        lambda: checks.check_pool_saturated(pools(5, 5), sessions(running(1, 0.2), running(2, 0.2))),
+        INCONCLUSIVE,
+        "2 of 2 pools are full, but PostgreSQL sees 2 connections of the application, 2 of them at work",
+    ),
+    "a full pool whose sessions have been idle for a while": (
+        lambda: checks.check_pool_saturated(pools(5), sessions(*(session(n, state_age_seconds=5.0) for n in range(5)))),
+        INCONCLUSIVE,
+        "PostgreSQL sees 5 connections of the application, 0 of them at work",
+    ),
+    "a full pool, and sessions that hide": (
+        lambda: checks.check_pool_saturated(pools(5), sessions(*(HIDDEN | {"pid": n} for n in range(5)))),
+        INCONCLUSIVE,
+        "5 sessions hide from the role that asked; grant it pg_read_all_stats",
+    ),
+    "a pool that does not tell its use": (
+        lambda: checks.check_pool_saturated(pools(float("nan")), sessions()),
+        INCONCLUSIVE,
+        "backend-1 does not tell how many",
+    ),
+    "dry pools that nothing explains": (
+        lambda: unexplained(pools(5, 2), sessions(*(session(n, state_age_seconds=5.0) for n in range(5)))),
+        CONFIRMED,
+        "(1 of 2 pools are full or waited for: backend-1), and nothing explains it; PostgreSQL sees 5 connections",
+    ),
+    "requests wait for a pool that is not full": (
+        lambda: unexplained(pools(0, waiting_requests=3), sessions()),
+        CONFIRMED,
+        "1 of 1 pools are full or waited for",
+    ),
+    "dry pools, and sessions that may not be read": (
+        lambda: unexplained(pools(5), silent(code="28P01")),
+        CONFIRMED,
+        "the sessions are not known: postgres did not answer",
+    ),
+    "no gauges, and a log that speaks of the pool": (
+        lambda: unexplained(silent("pool gauges"), sessions(), pool_log(ago=2)),
+        CONFIRMED,
+        "7 lines of the log speak of the pool, the last at 04:11:58 UTC",
+    ),
+    "no gauges, and a log that spoke of the pool an hour ago": (
+        lambda: unexplained(silent("pool gauges"), sessions(), pool_log(ago=3600)),
+        INCONCLUSIVE,
+        "no pool gauges",
+    ),
+    "no gauges, pool errors, and sessions that are stuck": (
+        lambda: unexplained(silent("pool gauges"), sessions(idle_in_transaction(1, 60)), pool_log(ago=2)),
+        RULED_OUT,
+        "1 sessions are stuck",
+    ),
+    "dry pools full of short queries": (
+        lambda: unexplained(pools(5), sessions(*(running(n, 0.2) for n in range(5)))),
+        RULED_OUT,
+        "full of short queries",
+    ),
+    "dry pools of stuck sessions": (
+        lambda: unexplained(pools(5), sessions(*(idle_in_transaction(n, 60) for n in range(5)))),
+        RULED_OUT,
+        "5 sessions are stuck",
+    ),
+    "dry pools, and one stuck session among many that are not": (
+        lambda: unexplained(
+            pools(5), sessions(idle_in_transaction(9, 60), *(session(n, state_age_seconds=5.0) for n in range(4)))
+        ),
+        CONFIRMED,
+        "nothing explains it",
+    ),
+    "dry pools, and no slots": (
+        lambda: unexplained(pools(5), sessions(), slots=limits(37)),
+        RULED_OUT,
+        "PostgreSQL has no slots left",
+    ),
+    "dry pools, and PostgreSQL gone": (
+        lambda: unexplained(pools(5), silent(), slots=silent()),
+        RULED_OUT,
+        "PostgreSQL cannot be reached",
+    ),
+    "pools with room leave nothing unexplained": (
+        lambda: unexplained(pools(2, 3), sessions()),
+        RULED_OUT,
+        "no pool is full",
+    ),
     "a pool that does not tell its size": (
         lambda: checks.check_pool_saturated(pools(5, maximum=None), sessions()),
         INCONCLUSIVE,
@@ -253,7 +370,34 @@ def test_reading_to_verdict(example: str) -> None:
     assert (verdict.kind, words in verdict.reason) == (kind, True), verdict.reason
 
 
+class TestLeakingReplicas:
+    """Whom restart-backend restarts."""
+
+    def test_a_replica_whose_sessions_were_ended(self) -> None:
+        """Its pool counts them still; the other replica's sessions are there."""
+        rows = [*(running(n, 0.1) for n in range(5)), session(9)]
+        seen = sessions(*rows).require().assign(replica=["backend-2"] * 5 + ["backend-1"])
+        assert leaking_replicas(pools(5, 5).require(), seen, idle_after_seconds=10) == ["backend-1"]
+
+    def test_a_pool_that_is_busy(self) -> None:
+        seen = of_replicas(*(running(n, 0.1) for n in range(5))).require()
+        assert leaking_replicas(pools(5).require(), seen, idle_after_seconds=10) == []
+
+    def test_few_sessions_of_a_pooler_at_work(self) -> None:
+        seen = sessions(running(1, 0.1)).require().assign(replica="")
+        assert leaking_replicas(pools(5, 5).require(), seen, idle_after_seconds=10) == []
+
+
 class TestFinding:
+    def test_what_is_known_of_dry_pools_is_told(self) -> None:
+        """Which replicas, how many, in which states, for how long, and since when."""
+        seen = sessions(*(session(n, state_age_seconds=5.0) for n in range(5)), HIDDEN)
+        values = {one.name: one.value for one in unexplained(pools(5, 2), seen, pool_log(ago=2)).evidence}
+        assert values["pool of backend-1"].startswith("5 of 5 in use")
+        assert values["sessions idle"] == "5, the longest for 5 s"
+        assert values["sessions hidden"] == "1, the longest for 0 s"
+        assert values["first seen"] == "04:10:58 UTC"
+
     def test_root_blocker_is_named_with_what_it_holds(self) -> None:
         """The evidence tells who the root is, what it holds, and whom it holds up."""
         verdict = checks.check_lock_contention(

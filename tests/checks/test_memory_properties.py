@@ -35,9 +35,13 @@ MEMORY = st.lists(
     max_size=12,
 )
 REDIS = st.lists(
-    st.tuples(TIMES, *[BYTES] * 4, st.sampled_from(["noeviction", "allkeys-lru"]) | TEXT, *[BYTES] * 6), max_size=8
+    st.tuples(TIMES, *[BYTES] * 4, st.sampled_from(["noeviction", "allkeys-lru"]) | TEXT, *[BYTES] * 6, st.just("")),
+    max_size=8,
 )
-KEYS = st.lists(st.tuples(TEXT, TEXT, st.integers(0, 10**9), BYTES, BYTES, st.floats(0, 1), TEXT, BYTES), max_size=6)
+KEYS = st.lists(
+    st.tuples(st.integers(0, 2), TEXT, TEXT, st.integers(0, 10**9), BYTES, BYTES, st.floats(0, 1), TEXT, BYTES),
+    max_size=6,
+)
 KILLS = st.lists(st.tuples(TEXT, st.none() | st.integers(0, 100), st.none() | TEXT), max_size=5)
 PERCENT = st.none() | st.floats(0, 100)
 

@@ -189,14 +189,27 @@ def test_example(example: str) -> None:
 
 
 class TestSeverity:
-    def test_most_trades_fail(self) -> None:
-        """An outage for users."""
-        verdict = checks.check_broker_slow(trades(row(9, TIMEOUT), row(3)), FINE, here())
-        assert verdict.severity is Severity.P1
+    """The playbook: trading blocked is P0, trade failures are P1."""
 
-    def test_a_part_of_them_fails(self) -> None:
-        verdict = checks.check_broker_slow(trades(row(3, TIMEOUT), row(9)), FINE, here())
-        assert verdict.severity is Severity.P2
+    @pytest.mark.parametrize(
+        ("failed", "filled", "expected"),
+        [(9, 0, Severity.P0), (20, 1, Severity.P0), (9, 3, Severity.P1), (1, 9, Severity.P1), (4, 0, Severity.P1)],
+    )
+    def test_by_how_many_fail(self, failed: int, filled: int, expected: Severity) -> None:
+        verdict = checks.check_broker_slow(trades(row(failed, TIMEOUT), row(filled)), FINE, here())
+        assert verdict.severity is expected
+
+    def test_what_fails_a_few_of_many_does_not_block_trading(self) -> None:
+        """All fail, and one cause has most of it."""
+        table = trades(row(9, TIMEOUT), row(2, EXPIRED))
+        slow = checks.check_broker_slow(table, broker("timeout"), here())
+        expired = checks.check_broker_credentials(table, broker("timeout"), here())
+        assert (slow.severity, expired.severity) == (Severity.P0, Severity.P1)
+
+    def test_orders_that_leave_no_row(self) -> None:
+        """By the log: nothing was written, everything failed."""
+        verdict = checks.check_database(trades(), log(database=12), counters(0, database=3))
+        assert verdict.severity is Severity.P0
 
     def test_a_risk_limit_is_no_outage(self) -> None:
         """However many are blocked: it works as meant."""

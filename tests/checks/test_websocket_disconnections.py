@@ -13,7 +13,7 @@ from examples_websockets import closing, handshakes, location, locations, log, p
 from flowrex_ops.checks import websocket_disconnections as checks
 from flowrex_ops.checks import websockets as views
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
-from flowrex_ops.sources.websocket_log import ConnectionLog
+from flowrex_ops.sources.websocket_closings import ConnectionLog
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 NO_LOG = silent("WebSocket closings", "the log cannot be read", None)

@@ -81,7 +81,12 @@ def test_every_runbook_has_a_main_drill() -> None:
     assert {get_drill(scenario).runbook for scenario in MAIN} == {drill.runbook for drill in DRILLS}
 
 
-WITHOUT_A_DRILL = {"http.unexplained-errors", "memory.unexplained-growth", "ws.unexplained-disconnections"}
+WITHOUT_A_DRILL = {
+    "db.unexplained-pool-exhaustion",
+    "http.unexplained-errors",
+    "memory.unexplained-growth",
+    "ws.unexplained-disconnections",
+}
 """What nothing explains: every fault of the sandbox has an explanation. Shown by the examples of their checks."""
 
 

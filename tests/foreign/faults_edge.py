@@ -9,11 +9,9 @@ from harbor import Harbor
 
 
 def _certificate(harbor: Harbor, name: str, days_left: float) -> Iterator[None]:
-    harbor.authority.issue(name, days_left)
-    harbor.reload()
+    harbor.serve_certificate(name, days_left)
     yield
-    harbor.authority.issue("harbor.test", 80)
-    harbor.reload()
+    harbor.serve_certificate("harbor.test", 80)
 
 
 @fault({"certificate_expiry": "tls.expired"})

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import uuid
@@ -192,6 +193,17 @@ class Harbor:
         self.compose("up", "-d", "--no-deps", "desk", release=release)
         await_condition(self._desk_is_up, "the desk is up", timeout_seconds=40, poll_seconds=0.1)
         self.reload()
+
+    def serve_certificate(self, name: str, days_left: float) -> None:
+        """A new one, once the gate's last worker with the old one is gone."""
+        self.authority.issue(name, days_left)
+        self.reload()
+        lies = (self.folder / "tls" / "fullchain.pem").read_text(encoding="utf-8")
+        await_condition(
+            lambda: all(ssl.get_server_certificate(("127.0.0.1", self.https)) == lies for _ in range(5)),
+            f"the certificate of {name} is served",
+            timeout_seconds=20,
+        )
 
     def change(self, statement: str) -> None:
         """An engineer's SQL."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from flowrex_ops.errors import ParameterError
-from flowrex_ops.mitigations import find, redis_keys
+from flowrex_ops.errors import ParameterError, SourceUnavailableError, VerificationError
+from flowrex_ops.mitigations import find, redis_base, redis_keys
 from flowrex_ops.mitigations.guard import Approval, guard
+from flowrex_ops.mitigations.redis_flush import FlushRedis
+from flowrex_ops.mitigations.redis_keys import UnlinkKeys
 from flowrex_ops.model import MitigationState, Outcome, Verdict, VerdictKind
 from flowrex_ops.sandbox import Sandbox
 
@@ -67,7 +69,7 @@ class TestUnlink:
     def test_only_what_fits_goes(self, platform: Sandbox, keys: redis.Redis) -> None:
         outcome = unlink(platform, "drill-cache:*")
         assert outcome.state is MitigationState.VERIFIED, outcome.reason
-        assert "2000 keys were deleted in " in outcome.reason
+        assert "2000 keys of database 0 were deleted in " in outcome.reason
         assert "none of them is left; Redis uses " in outcome.reason
         assert (count(keys, "drill-cache:*"), count(keys)) == (0, 10)
 
@@ -85,7 +87,7 @@ class TestUnlink:
     def test_patterns_are_those_of_redis(self, platform: Sandbox, keys: redis.Redis, pattern: str) -> None:
         keys.set("drill-cache:1?", "a name with a question mark")
         expected = count(keys, pattern)
-        assert f"{expected} keys were deleted" in unlink(platform, pattern).reason
+        assert f"{expected} keys of database 0 were deleted" in unlink(platform, pattern).reason
         assert count(keys) == 2011 - expected
 
     @pytest.mark.parametrize("pattern", ["*", "**", "?*", "[a-z]*", "[^x]*"])
@@ -164,10 +166,93 @@ class TestFlush:
         assert outcome.state is MitigationState.VERIFIED, outcome.reason
         assert count(keys) == 0
 
-    def test_other_databases_stay(self, platform: Sandbox, keys: redis.Redis) -> None:
-        url = f"redis://127.0.0.1:{platform.state.ports['redis']}/5"
-        with closing(redis.Redis.from_url(url)) as other:
-            other.set("drill-other", 1)
-            mitigate(platform, "flush-redis", cause=CAUSE)
-            assert other.dbsize() == 1
+    def test_the_database_that_fills_redis_goes_and_the_others_stay(
+        self, platform: Sandbox, keys: redis.Redis, full: redis.Redis
+    ) -> None:
+        """The plan names both; what is verified is memory that is free again."""
+        planned = mitigate(platform, "flush-redis", cause=CAUSE, approved=False)
+        assert planned.plan is not None, planned.reason
+        label = planned.plan.targets[0].label
+        assert label.startswith("database 5 of Redis: 400 keys, 400 of them without an expiry, about 1")
+        assert "other databases stay: 0 (" in label
+        before = keys.info("memory")["used_memory"]
+        outcome = mitigate(platform, "flush-redis", cause=CAUSE)
+        assert outcome.state is MitigationState.VERIFIED, outcome.reason
+        assert "400 keys of database 5 are gone" in outcome.reason
+        assert (full.dbsize(), count(keys)) == (0, 2010)
+        assert before - keys.info("memory")["used_memory"] > 10 * 2**20
+
+    def test_a_database_that_is_named(self, platform: Sandbox, keys: redis.Redis, full: redis.Redis) -> None:
+        outcome = mitigate(platform, "flush-redis", cause=CAUSE, database=0)
+        assert "keys of database 0 are gone" in outcome.reason
+        assert (full.dbsize(), count(keys)) == (400, 0)
+
+    def test_a_database_that_is_none(self, platform: Sandbox, keys: redis.Redis) -> None:
+        assert mitigate(platform, "flush-redis", cause=CAUSE, database=9).state is MitigationState.REFUSED
+        with pytest.raises(ParameterError, match="redis_database: -2"):
+            mitigate(platform, "flush-redis", cause=CAUSE, database=-2)
+
+    def test_memory_that_is_not_freed_is_not_verified(
+        self, platform: Sandbox, keys: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As much is written elsewhere meanwhile as was deleted."""
+        monkeypatch.setattr(redis_base, "_FREE_SECONDS", 0.5)
+        mitigation = find("flush-redis").build(investigate(platform), database=0)
+        plan = mitigation.plan()
+        mitigation.apply(plan.targets[0])
+        with other_database(platform) as other:
+            other.mset({f"drill-new:{number}": "x" * 10_000 for number in range(400)})
+            with pytest.raises(
+                VerificationError, match=r"the keys are gone, about .* somebody goes on writing, or other keys hold it"
+            ):
+                mitigation.verify(plan)
             other.flushdb()
+
+    def test_a_user_who_may_not(self, platform: Sandbox, keys: redis.Redis) -> None:
+        """The right that is missing is named, and nothing is done."""
+        keys.execute_command("ACL", "SETUSER", "app", "reset", "on", ">s3cret", "~*", "+@all", "-@dangerous")
+        port = platform.state.ports["redis"]
+        url = f"redis://app:s3cret@127.0.0.1:{port}/0"
+        for mitigation in (
+            UnlinkKeys(url, pattern="drill-c*", per_second=100, limit_seconds=5),
+            FlushRedis(url, limit_seconds=5),
+        ):
+            with pytest.raises(SourceUnavailableError, match="may not run INFO; grant it"):
+                mitigation.plan()
+        keys.execute_command("ACL", "DELUSER", "app")
+
+
+@contextmanager
+def other_database(platform: Sandbox) -> Iterator[redis.Redis]:
+    url = f"redis://127.0.0.1:{platform.state.ports['redis']}/5"
+    with closing(redis.Redis.from_url(url, decode_responses=True)) as client:
+        yield client
+        client.flushdb()
+
+
+@pytest.fixture
+def full(platform: Sandbox) -> Iterator[redis.Redis]:
+    """Sixteen MiB of quotes in database 5, which ``redis.url`` does not name."""
+    with other_database(platform) as client:
+        client.mset({f"drill-cache:{number}": "x" * 40_000 for number in range(400)})
+        yield client
+
+
+class TestSeveralDatabases:
+    def test_keys_go_where_they_are(self, platform: Sandbox, keys: redis.Redis, full: redis.Redis) -> None:
+        """One target for each database in which keys fit."""
+        outcome = unlink(platform, "drill-cache:*")
+        assert outcome.state is MitigationState.VERIFIED, outcome.reason
+        assert outcome.plan is not None
+        first, second = (target.label for target in outcome.plan.targets)
+        assert first.startswith("2000 of ")
+        assert "in database 0; prefixes: drill-cache:" in first
+        assert second.startswith("400 of 400 keys fit 'drill-cache:*', about 1")
+        assert "in database 5; prefixes: drill-cache:" in second
+        assert (full.dbsize(), count(keys)) == (0, 10)
+
+    def test_keys_of_one_database(self, platform: Sandbox, keys: redis.Redis, full: redis.Redis) -> None:
+        outcome = unlink(platform, "drill-cache:*", database=5)
+        assert outcome.state is MitigationState.VERIFIED, outcome.reason
+        assert "400 keys of database 5 were deleted" in outcome.reason
+        assert (full.dbsize(), count(keys)) == (0, 2010)

@@ -7,16 +7,25 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import redis
 from conftest import missing_part
 
-from flowrex_ops.checks.memory import get_redis_window
+from flowrex_ops.checks.memory import get_redis_window, redis_frame
+from flowrex_ops.checks.redis_memory import (
+    check_redis_evicting,
+    check_redis_fragmentation,
+    check_redis_growth,
+    check_redis_rejecting,
+)
+from flowrex_ops.model import Reading, VerdictKind
 from flowrex_ops.sandbox.embedded.parts import find_parts
-from flowrex_ops.sources.redis import RedisSource, group_keys, parse_rejected, prefix_of
+from flowrex_ops.sources.redis import REDIS_COLUMNS, RedisSource, group_keys, parse_rejected, prefix_of
 
 SERVERS = [("wheel", str(find_parts().redis_server)), ("system", shutil.which("redis-server") or "")]
 
@@ -88,6 +97,109 @@ def test_keys_are_grouped_and_nothing_is_written(server: redis.Redis) -> None:
         "dbsize",
         "info",
     }
+
+
+def test_every_database_of_the_keyspace_is_looked_at(server: redis.Redis) -> None:
+    """Few keys in the database of the URL, the memory in another: that one is told, and its keys are not the URL's."""
+    server.mset({f"quote:{number}": "1" for number in range(50)})
+    with database(server, 1) as other:
+        other.mset({f"quote:{number}": "x" * 10_000 for number in range(200)})
+        other.set("report", "y" * 100)
+    found = source(server).sample_keys(window_seconds=4.0).require()
+    assert found[["database", "prefix", "keys"]].to_numpy().tolist() == [
+        [1, "quote:", 200],
+        [0, "quote:", 50],
+        [1, "report", 1],
+    ]
+    assert found["grown_bytes"].tolist() == [0.0, 0.0, 0.0]
+    assert source(server).sample_memory(window_seconds=0.2).require()["keys"].max() == 251
+    verdict = check_redis_growth(filling(), reading_of(found))
+    assert "100% of its keys' memory is quote: in database 1" in verdict.reason
+    assert [item.name for item in verdict.evidence if item.name.startswith("prefix")] == [
+        "prefix quote: in database 1",
+        "prefix quote: in database 0",
+        "prefix report in database 1",
+    ]
+
+
+def test_the_bound_on_keys_is_for_all_databases_together(server: redis.Redis) -> None:
+    """A small database is seen whole, and leaves what it does not need to the large one."""
+    server.mset({f"few:{number}": "x" for number in range(10)})
+    with database(server, 7) as other:
+        other.mset({f"many:{number}": "x" for number in range(5000)})
+    server.config_resetstat()
+    found = source(server).sample_keys(max_keys=500, window_seconds=4.0).require().set_index("prefix")
+    assert found["keys"].to_dict() == {"many:": 5000, "few:": 10}
+    asked = sum(
+        facts["calls"] for name, facts in server.info("commandstats").items() if name.startswith("cmdstat_memory")
+    )
+    assert asked == 2 * 500
+
+
+@contextmanager
+def database(server: redis.Redis, number: int) -> Iterator[redis.Redis]:
+    client = redis.Redis(port=server.connection_pool.connection_kwargs["port"], protocol=2, db=number)
+    with closing(client):
+        yield client
+
+
+def limited(server: redis.Redis, *rules: str) -> RedisSource:
+    """A source whose user has these rights."""
+    server.execute_command("ACL", "SETUSER", "app", "reset", "on", ">s3cret", *rules)
+    port = server.connection_pool.connection_kwargs["port"]
+    return RedisSource(f"redis://app:s3cret@127.0.0.1:{port}/0", limit_seconds=10)
+
+
+class TestRightsThatAreMissing:
+    """Users of an application: what they may not ask is not known, and the missing right is named."""
+
+    def test_without_info_the_keys_are_told_all_the_same(self, server: redis.Redis) -> None:
+        """``+@all -@dangerous``: the databases come from ``MEMORY STATS``."""
+        server.set("session:1", "x" * 1000)
+        with database(server, 3) as other:
+            other.set("quote:1", "x" * 5000)
+        found = limited(server, "~*", "+@all", "-@dangerous").sample_keys(window_seconds=1.0).require()
+        assert found[["database", "prefix"]].to_numpy().tolist() == [[3, "quote:"], [0, "session:"]]
+
+    def test_without_info_nothing_of_the_memory_is_ruled_out(self, server: redis.Redis) -> None:
+        asked = limited(server, "~*", "+@all", "-@dangerous")
+        assert asked.get_version().require() == "(not told)"
+        memory = asked.sample_memory(window_seconds=1.5, every_seconds=0.3)
+        assert memory.require()["used_bytes"].gt(0).all()
+        keys = asked.sample_keys(window_seconds=1.0)
+        verdicts = [check(memory, keys) for check in (check_redis_rejecting, check_redis_evicting, check_redis_growth)]
+        verdicts.append(check_redis_fragmentation(memory))
+        assert {verdict.kind for verdict in verdicts} == {VerdictKind.INCONCLUSIVE}
+        assert all(
+            "may not ask for INFO memory" in verdict.reason and "+info" in verdict.reason for verdict in verdicts
+        )
+        told = redis_frame(memory.require()).set_index("what")["value"]
+        assert told["maxmemory"].startswith("not known: INFO memory, ")
+
+    def test_neither_info_nor_memory(self, server: redis.Redis) -> None:
+        asked = limited(server, "~*", "+@read", "+ping", "+select", "-memory")
+        for reading in (asked.sample_memory(window_seconds=0.2), asked.sample_keys(window_seconds=1.0)):
+            assert reading.code == "permission"
+            assert "redis refuses: the user of redis.url may not run MEMORY" in str(reading.error)
+
+    def test_keys_that_may_not_be_looked_at_are_not_left_out_silently(self, server: redis.Redis) -> None:
+        """By the keys that it may see, the wrong ones would be blamed."""
+        server.mset({"quote:1": "x", "session:1": "y" * 9000})
+        reading = limited(server, "~quote:*", "+@all").sample_keys(window_seconds=1.0)
+        assert reading.code == "permission"
+        assert "grant its user '~*'" in str(reading.error)
+
+
+def filling() -> Reading[pd.DataFrame]:
+    """60 of 64 MiB are used."""
+    now = datetime.now(UTC)
+    facts = (60 * 2.0**20,) * 3 + (64 * 2.0**20, "noeviction", 1.0, 0.0, 0.0, 0.0, 251.0, 2.0**34, "")
+    rows = [(now + timedelta(seconds=second), *facts) for second in range(4)]
+    return Reading("redis", "memory of Redis", pd.DataFrame(rows, columns=REDIS_COLUMNS))
+
+
+def reading_of(keys: pd.DataFrame) -> Reading[pd.DataFrame]:
+    return Reading("redis", "keys of Redis", keys)
 
 
 def test_the_number_of_keys_is_bounded_and_the_rest_extrapolated(server: redis.Redis) -> None:
@@ -164,8 +276,6 @@ def test_prefixes(key: str, prefix: str) -> None:
 
 
 def test_no_keys_at_all() -> None:
-    import pandas as pd
-
     assert group_keys(pd.DataFrame(columns=["key", "type", "bytes", "expires"]), 1.0).empty
 
 

@@ -13,15 +13,21 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import pandas as pd
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from flowrex_ops.checks.certificate_expiry import check_expired, check_hostname_mismatch, check_unreachable
+from flowrex_ops.checks.certificates import matches
+from flowrex_ops.checks.health import judge_door
+from flowrex_ops.model import Reading, VerdictKind
 from flowrex_ops.sandbox.certificates import Authority, make_authority
 from flowrex_ops.sources import tls
 from flowrex_ops.sources.certificates import parse_chain
+from flowrex_ops.sources.front_door import FrontDoorSource
 from flowrex_ops.sources.tls import TlsEndpoint, TlsSource
 
 SITE, OTHER = "flowrex.test", "ws.flowrex.test"
@@ -340,3 +346,82 @@ class TestRefused:
             row = ask(port, authority)
         assert row["code"] == tls.REFUSED
         assert "speaks TLS" in row["error"]
+
+
+class TestClientCertificates:
+    """A server that wants a certificate of ours, and gets none: what it serves is read and judged all the same."""
+
+    @pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+    def demanding(self, request: pytest.FixtureRequest, authority: Authority) -> Iterator[int]:
+        """It refuses at the end of the handshake in TLS 1.2, after it in 1.3."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(authority.anchor)
+        context.maximum_version = request.param
+
+        def serve(plain: socket.socket) -> None:
+            chain = authority.fullchain(SITE)
+            context.load_cert_chain(chain, chain.with_name("privkey.pem"))
+            with suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
+                connection.recv(1)
+
+        with listening(serve) as port:
+            yield port
+
+    def test_a_sound_certificate(self, demanding: int, authority: Authority) -> None:
+        row = ask(demanding, authority)
+        assert (row["error"], row["verify_code"], row["trust_code"]) == (None, 0, 0)
+        assert [link.subject for link in row["chain"]] == [SITE, row["chain"][1].subject]
+        assert row["verify_text"] in (
+            "ok",
+            "ok; then it refused us (sslv3 alert handshake failure), it may want a client certificate",
+        )
+
+    def test_one_that_has_expired(self, demanding: int, authority: Authority) -> None:
+        authority.issue(SITE, days_left=-2)
+        row = ask(demanding, authority)
+        assert (row["verify_code"], row["trust_code"]) == (10, 0)
+        now = datetime.now(UTC)
+        verdicts = [check_unreachable(reading(row)), check_expired(reading(row), now=now)]
+        assert [verdict.kind for verdict in verdicts] == [VerdictKind.RULED_OUT, VerdictKind.CONFIRMED]
+
+    def test_the_front_door_is_not_down(self, demanding: int, authority: Authority) -> None:
+        """Whoever has a certificate is served; that we have none tells nothing."""
+        door = FrontDoorSource(f"https://127.0.0.1:{demanding}", "/", limit_seconds=LIMIT_SECONDS)
+        ready, says = judge_door(door.get_answer().require())
+        assert ready is None
+        assert "it may want a client certificate" in says
+
+
+class TestInternationalNames:
+    """A name in Unicode or in punycode, and a certificate in punycode, as every authority issues them."""
+
+    @pytest.mark.parametrize(
+        ("name", "ascii_form"),
+        [
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("Straße.example", "xn--strae-oqa.example"),
+        ],
+    )
+    def test_it_is_asked_for_and_judged(self, authority: Authority, name: str, ascii_form: str) -> None:
+        asked: list[str | None] = []
+        authority.issue(SITE, names=(ascii_form,))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        chain = authority.fullchain(SITE)
+        context.load_cert_chain(chain, chain.with_name("privkey.pem"))
+        context.sni_callback = lambda _connection, wanted, _context: asked.append(wanted)
+
+        def serve(plain: socket.socket) -> None:
+            with suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
+                connection.recv(1)
+
+        with listening(serve) as port:
+            row = ask(port, authority, server_name=name)
+        assert (row["verify_code"], set(asked)) == (0, {ascii_form})
+        assert check_hostname_mismatch(reading(row), now=datetime.now(UTC)).kind is VerdictKind.RULED_OUT
+        assert not matches("other.example", row["chain"][0].names)
+
+
+def reading(row: Any) -> Reading[pd.DataFrame]:
+    return Reading("tls", "certificates", pd.DataFrame([row]))

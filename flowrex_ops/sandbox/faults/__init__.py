@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flowrex_ops.errors import SandboxError
-from flowrex_ops.sandbox.faults.application import Burst, LeakedConnections, OpenTransactions, PastErrors, SlowReports
+from flowrex_ops.sandbox.faults.application import (
+    Burst,
+    HungTransactions,
+    LeakedConnections,
+    OpenTransactions,
+    PastErrors,
+    SlowReports,
+)
 from flowrex_ops.sandbox.faults.base import Fault
 from flowrex_ops.sandbox.faults.certificates import (
     ExpiredCertificate,
@@ -69,6 +76,7 @@ __all__ = [
     "ExpiringCertificate",
     "Fault",
     "FutureCertificate",
+    "HungTransactions",
     "LeakedConnections",
     "LockChain",
     "MissingIntermediate",

@@ -48,6 +48,14 @@ class OpenTransactions(_Bug):
 
 
 @dataclass(frozen=True, slots=True)
+class HungTransactions(OpenTransactions):
+    """Handlers that hang inside their transaction: whoever ends their sessions does not get the pool's slots back."""
+
+    name = "hung-transactions"
+    kind = "hung-transaction"
+
+
+@dataclass(frozen=True, slots=True)
 class LeakedConnections(_Bug):
     """A path that takes connections and forgets them; in PostgreSQL their sessions are plainly idle."""
 

@@ -31,6 +31,7 @@ class Bugs:
         """Start *count* of one kind; ``KeyError`` for a kind that there is not."""
         kinds: dict[str, Callable[[threading.Event], None]] = {
             "open-transaction": self._hold_transaction,
+            "hung-transaction": self._hang_in_transaction,
             "leaked-connection": self._leak_connection,
             "slow-report": self._run_report,
             **self._hoard.kinds,
@@ -65,6 +66,12 @@ class Bugs:
             while not healed.wait(0.1):
                 if _dropped(connection):
                     raise psycopg.OperationalError("connection lost inside a transaction")
+
+    def _hang_in_transaction(self, healed: threading.Event) -> None:
+        """The same, but it never looks at its connection again: the pool keeps the slot of a session that was ended, as SQLAlchemy's does."""
+        with self._database.transaction() as connection:
+            connection.execute("SELECT id, balance FROM accounts WHERE id = 1")
+            healed.wait()
 
     def _leak_connection(self, _healed: threading.Event) -> None:
         """A path that forgets to give its connection back."""
