@@ -42,7 +42,10 @@ def sessions_forgotten_in_transactions(harbor: Harbor) -> Iterator[None]:
         yield
 
 
-@fault({"error_rate": "http.dependency-failing"}, "QueuePool limit")
+@fault(
+    {"error_rate": "http.dependency-failing", "database_connections": "db.unexplained-pool-exhaustion"},
+    "QueuePool limit",
+)
 def connections_leak(harbor: Harbor) -> Iterator[None]:
     """Taken, used, and never given back: PostgreSQL sees idle sessions, the pools are dry."""
     harbor.renew()

@@ -57,7 +57,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {"triage": {"reading_seconds": 5.0}}
 def _run(runbook: str, parameters: dict[str, Any]) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = run_cells.run({"name": runbook, "runbook": runbook, "parameters": parameters | PARAMETERS.get(runbook, {})})
+        result = run_cells.run(
+            {"name": runbook, "runbook": runbook, "parameters": parameters | PARAMETERS.get(runbook, {})}
+        )
     assert "traceback" not in result, result["traceback"]
     return result
 
