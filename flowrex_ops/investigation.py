@@ -140,6 +140,8 @@ class Investigation:
             endpoints.postgres_dsn,
             endpoints.postgres_reserve_dsn,
             application_role=endpoints.application_role,
+            missing=f"postgres is {endpoints.origins.get('postgres', 'not configured')}",
+            stopped="postgres" in endpoints.stopped,
             **bounds,
         )
         self.backend = BackendSource(

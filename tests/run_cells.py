@@ -43,8 +43,10 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
             for _, kind, reason in verdicts
             if kind == VerdictKind.INCONCLUSIVE.value and "check itself failed" in reason
         ]
+        outcome = investigation.outcome
         return {
             "name": case["name"],
+            **{part: outcome[part] for part in ("diagnosis", "severity", "findings", "next_runbooks")},
             "verdicts": verdicts,
             "errors": sorted(set(errors(investigation.readings))),
             "failed_checks": unexplained,

@@ -31,7 +31,7 @@ _CHANCE = 0.001
 """So unlikely must it be that a failure goes on though none was seen lately, before it is called over."""
 _CHANCE_OF_REPLICA = 0.01
 _QUIET_SHARE = 0.1
-"""Of the recent minutes; for less long without a failure nothing is over."""
+"""Of the recent minutes; so long nothing must have failed for it to be over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,16 @@ class Attribution:
         failed = total_of(self.rows[self.rows["at"].ge(begin)] if begin is not None else self.rows)
         return of_failures(failed, max(total_of(asked), failed))
 
-    def over_since(self, rows: pd.DataFrame) -> tuple[datetime, int] | None:
-        """When the last of *rows* failed, and how many requests on these routes went well since; ``None`` while it goes on."""
+    def over_since(self, rows: pd.DataFrame, *, quiet: timedelta | None = None) -> tuple[datetime, int] | None:
+        """When the last of *rows* failed, and how many requests on these routes went well since; ``None`` while it goes on.
+
+        For less long than *quiet* without a failure nothing is over.
+        """
         if self.until is None or rows.empty:
             return None
         asked = self.requests[self.requests["route"].isin(rows["route"])]
         first, last = rows["at"].min(), rows["at"].max()
-        quiet = max(2 * SLACK, timedelta(minutes=_QUIET_SHARE * self.limits.recent_minutes))
+        quiet = quiet or max(2 * SLACK, timedelta(minutes=_QUIET_SHARE * self.limits.recent_minutes))
         if self.until - last < quiet:
             return None
         during = total_of(asked[asked["at"].between(first, last)])

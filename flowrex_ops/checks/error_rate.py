@@ -28,7 +28,9 @@ def check_upstream_unreachable(access: Access, errors: Errors, services: Service
     told = f"the proxy made {total_of(rows)} of {found.total} recent answers itself as 502 or 504"
     if not found.counts(rows):
         return _ruled_out(cause, found, access, told, blind.of_makers(found))
-    if found.deploy and (over := found.over_since(rows)) and rows["at"].min() >= found.deploy.at - c.ROLLOUT:
+    # What fails while containers are replaced has its reason, and is over as soon as the new ones answer.
+    rollout = found.deploy is not None and rows["at"].min() >= found.deploy.at - c.ROLLOUT
+    if found.deploy and rollout and (over := found.over_since(rows, quiet=2 * c.SLACK)):
         while_ = f"while {_said_of(found.deploy)}; none of {over[1]} requests since {over[0]:%H:%M:%S} UTC"
         return ruled_out(cause, f"{told}, {while_}")
     refused, late = (rows[rows["status"].eq(status)] for status in (BAD_GATEWAY, GATEWAY_TIMEOUT))

@@ -24,7 +24,7 @@ from flowrex_ops.checks.redis_memory import (
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.sources.host import HostMemory
-from flowrex_ops.sources.memory import KILL_COLUMNS, MEMORY_COLUMNS
+from flowrex_ops.sources.memory import KILL_COLUMNS, MEMORY_COLUMNS, SAMPLED
 from flowrex_ops.sources.services import REPLICA_COLUMNS
 
 __all__ = [
@@ -45,6 +45,8 @@ MOST = 0.5
 """From this share of a service's replicas on it is P1."""
 
 _GONE = ("exited", "dead")
+_STARTING = timedelta(seconds=40)
+"""A replica that was started so lately fills up with what it loads; in some samples that looks like a leak."""
 _KILLED = 137
 """128 + SIGKILL, which the kernel sends, and ``docker kill`` too."""
 
@@ -57,6 +59,7 @@ def check_leak(
     leak_hours: float = 6.0,
     leak_mib: float = 4.0,
     not_judged: Collection[str] = REDIS,
+    services: Frame | None = None,
 ) -> Verdict:
     """No replica's memory rises in each quarter of the window so that it reaches its limit within *leak_hours*."""
     cause = "memory.leak"
@@ -65,9 +68,10 @@ def check_leak(
     trends = _trends(memory, not_judged, trend_minutes=trend_minutes, leak_hours=leak_hours, leak_mib=leak_mib)
     if trends.empty:
         return undecided(cause, "no running replica was seen")
-    growing = trends[trends["grows"].astype(bool)].sort_values(["minutes_to_limit", "replica"])
+    starting = _starting(trends, services)
+    growing = trends[trends["grows"].astype(bool) & ~starting].sort_values(["minutes_to_limit", "replica"])
     if growing.empty:
-        return _no_leak(cause, trends, trend_minutes)
+        return _no_leak(cause, trends, trend_minutes, starting)
     first = growing.iloc[0]
     names = _listed(growing["replica"])
     title = f"{names} {'leaks' if len(growing) == 1 else 'leak'} {first['bytes_per_minute'] / 2**20:.1f} MiB a minute{'' if len(growing) == 1 else ' each'}"
@@ -81,14 +85,24 @@ def check_leak(
     return confirmed(cause, f"{title}; {first['replica']} {end}", _grown(growing), severity=severity, title=title)
 
 
-def _no_leak(cause: str, trends: pd.DataFrame, trend_minutes: float) -> Verdict:
+def _starting(trends: pd.DataFrame, services: Frame | None) -> pd.Series[bool]:
+    """Which replicas were started just now, and are known by a few samples only."""
+    if services is None or not services.available:
+        return pd.Series(data=False, index=trends.index)
+    table = whole(services.require(), REPLICA_COLUMNS)
+    young = pd.to_datetime(table["started_at"], utc=True) >= pd.Timestamp(services.taken_at) - _STARTING
+    return trends["replica"].isin(table.loc[young, "name"]) & trends["origin"].eq(SAMPLED)
+
+
+def _no_leak(cause: str, trends: pd.DataFrame, trend_minutes: float, starting: pd.Series[bool]) -> Verdict:
     """Ruled out for those of which enough was seen, as long as none of the others rises."""
-    seen = trends[trends["points"].ge(m.FEW_POINTS) & trends["minutes"].ge(m.ENOUGH_OF_WINDOW * trend_minutes)]
+    seen = _seen_enough(trends[~starting], trend_minutes)
     rising = trends[trends["rises"].astype(bool) & ~trends["replica"].isin(seen["replica"])]
     settles = "look again in some minutes, or have Prometheus scrape it"
     if len(rising):
         first = rising.sort_values(["bytes_per_minute", "replica"]).iloc[-1]
-        return undecided(cause, f"{first['replica']} rises by {_seen(first)}; {settles}")
+        but = ", while it starts" if starting[first.name] else ""
+        return undecided(cause, f"{first['replica']} rises by {_seen(first)}{but}; {settles}")
     if seen.empty:
         longest = trends.sort_values(["minutes", "replica"]).iloc[-1]
         text = f"no replica was seen long enough: {longest['replica']} moved by {_seen(longest)}"
@@ -98,6 +112,11 @@ def _no_leak(cause: str, trends: pd.DataFrame, trend_minutes: float) -> Verdict:
     others = len(trends) - len(seen)
     but = f"; {others} others were seen for some seconds only, without a steep rise" if others else ""
     return ruled_out(cause, f"{text}, by {steepest['bytes_per_minute'] / 2**20:+.1f} MiB a minute{but}")
+
+
+def _seen_enough(trends: pd.DataFrame, trend_minutes: float) -> pd.DataFrame:
+    """The replicas that were seen often and long enough for a slow rise to show."""
+    return trends[trends["points"].ge(m.FEW_POINTS) & trends["minutes"].ge(m.ENOUGH_OF_WINDOW * trend_minutes)]
 
 
 def _seen(row: pd.Series[object]) -> str:
@@ -113,22 +132,39 @@ def check_unexplained_growth(
     leak_hours: float = 6.0,
     leak_mib: float = 4.0,
     not_judged: Collection[str] = REDIS,
+    services: Frame | None = None,
 ) -> Verdict:
     """No replica's memory rises on the whole so that it reaches its limit within *leak_hours*, but for one that leaks."""
     cause = "memory.unexplained-growth"
     if missing(memory):
         return inconclusive(cause, memory)
     trends = _trends(memory, not_judged, trend_minutes=trend_minutes, leak_hours=leak_hours, leak_mib=leak_mib)
-    rising = trends[trends["rises"].astype(bool) & ~trends["grows"].astype(bool)]
+    starting = _starting(trends, services)
+    rising = trends[trends["rises"].astype(bool) & ~trends["grows"].astype(bool) & ~starting]
     if len(rising):
         return _grows_unexplained(cause, rising.sort_values(["minutes_to_limit", "replica"]))
-    few = trends[trends["points"].lt(m.FEW_POINTS)]
+    reason = _why_growth_is_unseen(trends, starting, trend_minutes)
+    return (
+        undecided(cause, reason)
+        if reason
+        else ruled_out(cause, f"none of {len(trends)} replicas rises, but for what is explained")
+    )
+
+
+def _why_growth_is_unseen(trends: pd.DataFrame, starting: pd.Series[bool], trend_minutes: float) -> str:
+    """Why a rise may be there that was not seen; empty where it would have been."""
     if trends.empty:
-        return undecided(cause, "no running replica was seen")
+        return "no running replica was seen"
+    if len(loading := trends[trends["rises"].astype(bool) & starting]):
+        return f"{_listed(loading['replica'])} rises while it starts; look again in a minute"
+    few = trends[trends["points"].lt(m.FEW_POINTS)]
     if len(few):
-        text = f"{_listed(few['replica'])} was seen {few['points'].min():.0f} times only"
-        return undecided(cause, f"{text}; raise sample_seconds")
-    return ruled_out(cause, f"none of {len(trends)} replicas rises, but for what is explained")
+        return f"{_listed(few['replica'])} was seen {few['points'].min():.0f} times only; raise sample_seconds"
+    standing = trends[~trends["grows"].astype(bool)]
+    if len(standing) and _seen_enough(trends, trend_minutes).empty:
+        longest = standing.sort_values(["minutes", "replica"]).iloc[-1]
+        return f"{longest['replica']} moved by {_seen(longest)}, in which a slow rise does not show"
+    return ""
 
 
 def _grows_unexplained(cause: str, rising: pd.DataFrame) -> Verdict:

@@ -54,13 +54,25 @@ def check_down(services: Frame, *, may_be_absent: Collection[str] = ("certbot",)
 
 @judges("service.unhealthy")
 def check_unhealthy(
-    services: Frame, health: Frame, front_door: Frame, *, may_be_absent: Collection[str] = ("certbot",)
+    services: Frame,
+    health: Frame,
+    front_door: Frame,
+    *,
+    may_be_absent: Collection[str] = ("certbot",),
+    restarts: int = 2,
+    recent_minutes: float = 30.0,
 ) -> Verdict:
-    """What runs also says that it is healthy: health checks, every replica's readiness, and the answer that users get."""
+    """What runs also says that it is healthy: health checks, every replica's readiness, and the answer that users get.
+
+    A replica that keeps restarting is between two starts whenever it is asked: that is ``service.restarting``.
+    """
     cause = "service.unhealthy"
     judged = judge_replicas(services, health)
+    looping = set(_looping(services, restarts, recent_minutes)["name"]) if services.available else set()
+    judged = judged[~judged["replica"].isin(looping)]
     door, said = judge_door(front_door.require()) if front_door.available else (None, "")
-    evidence = [*_ill(services, may_be_absent), *_unready(judged, health)]
+    ill = [item for item in _ill(services, may_be_absent) if item.name not in looping or item.value in HALTED]
+    evidence = [*ill, *_unready(judged, health)]
     evidence += [Evidence("front door", said, str(front_door.require()["url"].iloc[0]))] if door is False else []
     if evidence:
         names = list(dict.fromkeys(item.name for item in evidence))
@@ -77,7 +89,9 @@ def check_unhealthy(
         open_questions.append("the stack does not tell the health of every replica")
     if open_questions:
         return undecided(cause, open_questions[0])
-    return ruled_out(cause, f"all {len(judged)} backend replicas are ready, users get an answer: {said}")
+    but = f"; {_listed(looping)} {'keeps' if len(looping) == 1 else 'keep'} restarting, which is judged by itself"
+    text = f"all {len(judged)} backend replicas are ready, users get an answer: {said}"
+    return ruled_out(cause, text + (but if looping else ""))
 
 
 @judges("service.restarting")
@@ -87,9 +101,7 @@ def check_restarting(services: Frame, *, restarts: int = 2, recent_minutes: floa
     if missing(services):
         return inconclusive(cause, services)
     table = whole(services.require(), REPLICA_COLUMNS)
-    earliest = pd.Timestamp(services.taken_at) - timedelta(minutes=recent_minutes)
-    lately = pd.to_datetime(table["started_at"], utc=True) >= earliest
-    looping = table[table["state"].eq("restarting") | (table["restarts"].ge(restarts) & lately)]
+    looping = _looping(services, restarts, recent_minutes)
     if looping.empty and (untold(table, "state", "restarts") or blank(table, "started_at")):
         return undecided(cause, "the stack does not tell how often its replicas restarted, and when")
     if looping.empty:
@@ -101,6 +113,14 @@ def check_restarting(services: Frame, *, restarts: int = 2, recent_minutes: floa
     ]
     title = f"{_listed(rows['name'])} {'keeps' if len(rows) == 1 else 'keep'} restarting"
     return confirmed(cause, f"{title}: {evidence[0].value}", evidence, title=title)
+
+
+def _looping(services: Frame, restarts: int, recent_minutes: float) -> pd.DataFrame:
+    """The replicas that ended by themselves so often, the last time lately."""
+    table = whole(services.require(), REPLICA_COLUMNS)
+    earliest = pd.Timestamp(services.taken_at) - timedelta(minutes=recent_minutes)
+    lately = pd.to_datetime(table["started_at"], utc=True) >= earliest
+    return table[table["state"].eq("restarting") | (table["restarts"].ge(restarts) & lately)]
 
 
 @judges("service.disk-full")

@@ -174,7 +174,10 @@ class BackendSource(Source):
         try:
             # A little under the reading's own limit: one silent replica must not cost the answers of the others.
             response = httpx.get(url, timeout=self.limit_seconds * 0.7, verify=trusted())
-            row |= read(response)
+            if response.is_success:
+                row |= read(response)
+            else:
+                row["error"] = f"{url} answered HTTP {response.status_code}"
         except (httpx.HTTPError, ValueError) as error:
             row["error"] = f"{url} did not answer: {error or type(error).__name__}"
         row["seconds"] = time.monotonic() - started

@@ -43,6 +43,8 @@ class Endpoints:
     project: str = ""
     guessed: frozenset[str] = frozenset()
     """Parts whose port nothing tells, so that it is only the usual one."""
+    stopped: frozenset[str] = frozenset()
+    """Sources whose service is there and does not run, so that nobody could answer."""
     settings: Settings = field(default_factory=Settings.model_construct)
     """Those given, with the services and ports that were found where they name none."""
 
@@ -90,6 +92,7 @@ def discover(settings: Settings) -> Endpoints:
         project=getattr(stack, "project", "") if error is None else "",
         settings=parts.settings,
         guessed=parts.guessed,
+        stopped=frozenset(found.stopped),
     )
 
 
@@ -104,6 +107,7 @@ class _Finder:
         self._error = error
         self._logins = Logins(stack, self._settings.limits.reading_seconds)
         self.origins: dict[str, str] = {}
+        self.stopped: set[str] = set()
 
     def postgres(self) -> str | None:
         configured = self._settings.postgres.dsn
@@ -171,6 +175,8 @@ class _Finder:
         self, source: str, part: str, service: str, port: int, build: Callable[[str, int], str]
     ) -> str | None:
         found = [place for r in self._running(service) if (place := r.reach(port))]
+        if self._one(service) and not self._running(service):
+            self.stopped.add(source)
         self.origins[source] = self._origin(bool(found), part, service, port)
         return build(*found[0]) if found else None
 

@@ -152,12 +152,19 @@ class PostgresSource(Source):
         limit_seconds: float,
         limit_rows: int,
         application_role: str = "",
+        missing: str = "",
+        stopped: bool = False,
     ) -> None:
-        """*application_role* is the role that the application's sessions have; empty means the role of *dsn*."""
+        """*application_role* is the role that the application's sessions have; empty means the role of *dsn*.
+
+        Without *dsn*, *missing* says why there is none; *stopped*: because the server is known, and does not run.
+        """
         super().__init__(limit_seconds=limit_seconds, limit_rows=limit_rows)
         self._dsn = dsn
         self._reserve_dsn = reserve_dsn
         self._application_role = application_role
+        self._missing = missing or "postgres is not configured and was not discovered; set postgres.dsn"
+        self._stopped = stopped
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         self._lock = threading.Lock()
         self.refused: str | None = None
@@ -254,9 +261,7 @@ class PostgresSource(Source):
 
     def _connect(self) -> psycopg.Connection[dict[str, Any]]:
         if not self._dsn:
-            raise SourceUnavailableError(
-                "postgres is not configured and was not discovered; set postgres.dsn or run 'flowrex-ops doctor'"
-            )
+            raise SourceUnavailableError(self._missing, code=UNREACHABLE if self._stopped else None)
         try:
             connection = connect(self._dsn, limit_seconds=self.limit_seconds)
             self.refused = None

@@ -48,6 +48,12 @@ _BROKER_KINDS = ("unreachable", "timeout", "credentials", "rejected")
 _OUTSIDE = re.compile(
     r"\b(?:httpx|httpcore|requests|urllib3|aiohttp)\b[\w.]*\.(?:\w*Connect\w*|\w*Timeout\w*|RequestError|RemoteProtocolError)"
 )
+_TOLD = re.compile(
+    r"\bHTTPS?ConnectionPool\(host='(?P<urllib3>[\w.-]+)'|\bCannot connect to host (?P<aiohttp>[\w.-]+)"
+    r"|\b(?:40[137]|429|5\d\d) (?:Client|Server) Error: .*? for url: https?://(?P<requests>[\w.-]+)"
+    r"|\b(?:Client error '(?:40[137]|429)|Server error '5\d\d)\b[^']*' for url 'https?://(?P<httpx>[\w.-]+)"
+)
+"""What HTTP clients say of the other side, also in a line without a traceback; of what it calls our mistake (400, 404) nothing."""
 _HOST = re.compile(r"(?:host=|https?://)['\"]?([\w.-]+)")
 
 
@@ -169,6 +175,8 @@ def _other_dependency(exception: str, sections: Sequence[_Section], text: str) -
     if _OUTSIDE.search(exception) or any(_OUTSIDE.search(section.line) for section in sections):
         host = _HOST.search(text)
         return host[1] if host else "an outside service"
+    if told := _TOLD.search(text):
+        return next(host for host in told.groups() if host)
     return next((_server(section) for section in sections if _NOT_REACHED.match(section.exception)), "")
 
 

@@ -81,6 +81,22 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         RULED_OUT,
         "made 0",
     ),
+    "some seconds after a release the 502 of its rollout are over": (
+        lambda: checks.check_upstream_unreachable(
+            access(*BEFORE, proxy(60, 502, at=ago(0.2)), *fine(30, at=ago(0.1), version="1.5.0")),
+            errors(),
+            services("1.5.0", "1.5.0", "1.5.0", started=ago(0.2)),
+        ),
+        RULED_OUT,
+        "60 of 90 recent answers itself as 502 or 504, while 1.5.0 replaced",
+    ),
+    "without a release so short a rest is none": (
+        lambda: checks.check_upstream_unreachable(
+            access(*BEFORE, proxy(60, 502, at=ago(0.2)), *fine(30, at=ago(0.1))), errors(), services()
+        ),
+        CONFIRMED,
+        "60 refused",
+    ),
     "the proxy's log cannot be read": (
         lambda: checks.check_upstream_unreachable(silent("requests at the proxy"), errors(), services()),
         INCONCLUSIVE,

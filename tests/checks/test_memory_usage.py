@@ -42,9 +42,9 @@ def judge(**given: Reading[Any]) -> dict[str, Verdict]:
         **given,
     }
     verdicts = [
-        checks.check_leak(found["memory"]),
+        checks.check_leak(found["memory"], services=found["services"]),
         checks.check_container_limit(found["memory"]),
-        checks.check_unexplained_growth(found["memory"]),
+        checks.check_unexplained_growth(found["memory"], services=found["services"]),
         checks.check_oom_killed(found["services"], found["kills"]),
         checks.check_host_pressure(found["host"], found["memory"]),
         checks.check_redis_rejecting(found["redis"], found["keys"]),
@@ -174,6 +174,23 @@ def test_some_samples_rule_no_leak_out(values: tuple[float, ...]) -> None:
     verdict = judge(memory=sampled(*values))["memory.leak"]
     assert verdict.kind is VerdictKind.INCONCLUSIVE
     assert "have Prometheus scrape it" in verdict.reason
+
+
+@pytest.mark.parametrize("values", [steadily(20, 70, 6), [20.0, 40, 30, 55, 60, 70]])
+def test_replica_that_was_started_just_now_fills_up(values: list[float]) -> None:
+    """What it loads is neither a leak nor unexplained; later the same is."""
+    rising = memory(*replica("backend-1", values, minutes=0.1, origin=SAMPLED))
+    young = services(container("backend-1", started_at=NOW - timedelta(seconds=20)))
+    verdicts = [judge(memory=rising, services=young)[cause] for cause in ("memory.leak", "memory.unexplained-growth")]
+    assert [verdict.kind for verdict in verdicts] == [VerdictKind.INCONCLUSIVE] * 2
+    assert all("while it starts" in verdict.reason for verdict in verdicts)
+    assert confirmed(memory=rising) & {"memory.leak", "memory.unexplained-growth"}
+
+
+def test_some_seconds_do_not_rule_out_a_slow_rise() -> None:
+    """Neither as a leak nor as one that nothing explains."""
+    verdict = judge(memory=memory(*replica("backend-1", [80.0] * 6, minutes=0.1, origin=SAMPLED)))
+    assert verdict["memory.unexplained-growth"].kind is VerdictKind.INCONCLUSIVE
 
 
 def test_two_samples_that_rise_are_named() -> None:

@@ -69,6 +69,15 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         INCONCLUSIVE,
         "no running replica of the backend was asked",
     ),
+    "what restarts over and over is not well whenever it is asked, and judged by itself": (
+        lambda: checks.check_unhealthy(
+            services(replica("backend-1"), replica("backend-2", restarts=3, started_at=JUST_NOW)),
+            health(200, None),
+            front_door(),
+        ),
+        RULED_OUT,
+        "backend-2 keeps restarting",
+    ),
     "a container is paused": (
         lambda: checks.check_unhealthy(services(replica("redis-1", "paused")), health(200), front_door()),
         CONFIRMED,

@@ -71,6 +71,13 @@ def test_dead_replica_beside_a_live_one_is_a_row_with_its_error() -> None:
     assert "did not answer" in samples.loc["b", "error"]
 
 
+def test_no_such_page_is_said() -> None:
+    """What answers 404 has answered, and its body is no page of metrics."""
+    with replica('{"detail":"Not Found"}', 404) as one:
+        reading = ask(a=one).sample_pools()
+    assert str(reading.error).endswith("/metrics answered HTTP 404")
+
+
 def test_silent_replica_costs_one_limit() -> None:
     """Accepts and never answers: bounded, and the others are still read."""
     with socket.create_server(("127.0.0.1", 0)) as server, replica(METRICS) as one:

@@ -15,7 +15,7 @@ from flowrex_ops.checks.sessions import root_pids
 from flowrex_ops.mitigations.waiting import wait_until
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sources.endpoints import _user
-from flowrex_ops.sources.postgres import PostgresSource, connect
+from flowrex_ops.sources.postgres import UNREACHABLE_CODES, PostgresSource, connect
 
 
 @pytest.fixture
@@ -114,6 +114,12 @@ class TestNobodyAnswers:
         reading = PostgresSource(None, limit_seconds=1, limit_rows=1).get_sessions()
         assert "set postgres.dsn" in str(reading.error)
         assert reading.code is None
+
+    def test_server_that_is_stopped_cannot_be_reached(self) -> None:
+        """Its service is known and does not run: nothing has to be asked to know that nobody answers."""
+        source = PostgresSource(None, limit_seconds=1, limit_rows=1, missing="it is exited, not running", stopped=True)
+        reading = source.get_sessions()
+        assert (reading.error, reading.code in UNREACHABLE_CODES) == ("it is exited, not running", True)
 
     def test_wrong_password_is_told_apart(self, supervisor_sandbox: Sandbox) -> None:
         """The server answers, and does not let us in."""

@@ -202,6 +202,24 @@ def test_dependency(frames: list[str], last: str, expected: str) -> None:
     assert parse_traceback("x", [HEAD, *frames, last]).dependency == expected
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("HTTPConnectionPool(host='venue', port=9301): Max retries exceeded with url: /orders", "venue"),
+        ("HTTPSConnectionPool(host='api.venue.test', port=443): Read timed out. (read timeout=1)", "api.venue.test"),
+        ("500 Server Error: Internal Server Error for url: http://venue:9301/orders", "venue"),
+        ("403 Client Error: Forbidden for url: https://venue/orders", "venue"),
+        ("Server error '502 Bad Gateway' for url 'https://venue/orders'", "venue"),
+        ("Cannot connect to host venue:9301 ssl:default [Name or service not known]", "venue"),
+        ("400 Client Error: Bad Request for url: http://venue:9301/orders", ""),
+        ("Client error '404 Not Found' for url 'https://venue/orders'", ""),
+    ],
+)
+def test_dependency_in_the_words_of_its_client(said: str, expected: str) -> None:
+    """A line without a traceback names the other side too; what the client calls our mistake is ours."""
+    assert parse_traceback(f"order for ALPHA not placed: {said}").dependency == expected
+
+
 class TestWhichRequest:
     """Whichever is logged first, and never one off."""
 

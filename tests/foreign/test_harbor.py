@@ -1,0 +1,85 @@
+"""The foreign platform, healthy and with one thing wrong at a time: no false cause, and the right one first."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import faults_database
+import faults_edge
+import faults_errors
+import faults_memory
+import faults_trades
+import pytest
+import run_cells
+from faults import FAULTS, Fault
+from harbor import Harbor
+
+pytestmark = pytest.mark.docker
+SUBJECTS = (faults_memory, faults_trades, faults_database, faults_errors, faults_edge)
+"""Each declares its faults; those that need containers of some age come first."""
+IN_ORDER = [fault for subject in SUBJECTS for fault in FAULTS if fault.made.__module__ == subject.__name__]
+RUNBOOKS = (
+    "triage",
+    "database_connections",
+    "error_rate",
+    "trade_failures",
+    "websocket_disconnections",
+    "memory_usage",
+    "certificate_expiry",
+)
+
+
+@pytest.fixture(scope="module")
+def harbor(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbor]:
+    """The platform, used by its crowd."""
+    found = Harbor(tmp_path_factory.mktemp("harbor"))
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(autouse=True)
+def settings(harbor: Harbor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of a new user, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWREX_OPS_SETTINGS", str(harbor.folder / "flowrex-ops.toml"))
+
+
+PARAMETERS: dict[str, dict[str, Any]] = {"triage": {"reading_seconds": 5.0}}
+"""On a machine that runs the rest of the suite too, half a second is no time for an answer."""
+
+
+def _run(runbook: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = run_cells.run(
+            {"name": runbook, "runbook": runbook, "parameters": parameters | PARAMETERS.get(runbook, {})}
+        )
+    assert "traceback" not in result, result["traceback"]
+    return result
+
+
+def test_healthy(harbor: Harbor, tmp_path: Path) -> None:
+    """No cause in any runbook, and no severity."""
+    cases = [{"name": name, "runbook": name, "parameters": PARAMETERS.get(name, {})} for name in RUNBOOKS]
+    results = run_cells.run_side_by_side(cases, tmp_path, processes=3)
+    assert [result["traceback"] for result in results if "traceback" in result] == []
+    said = {result["name"]: (result["diagnosis"], result["severity"], result["next_runbooks"]) for result in results}
+    assert said == dict.fromkeys(RUNBOOKS, (None, None, [])), results
+
+
+@pytest.mark.parametrize("fault", IN_ORDER, ids=lambda fault: fault.name)
+def test_right_cause_comes_first(fault: Fault, harbor: Harbor) -> None:
+    """While it lasts, each of its runbooks names its cause first."""
+    with fault.made(harbor):
+        results = {runbook: _run(runbook, fault.parameters) for runbook in fault.causes}
+    told = "\n".join(
+        str(part) for one in results.values() for part in (*one["findings"], *one["verdicts"], one["errors"])
+    )
+    assert {runbook: result["diagnosis"] for runbook, result in results.items()} == fault.causes, told
+    assert fault.says in str(results[next(iter(fault.causes))]["findings"][0]), told
