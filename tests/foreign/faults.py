@@ -12,7 +12,7 @@ from harbor import Harbor
 
 @dataclass(frozen=True)
 class Fault:
-    """``causes``: by runbook the cause that comes first while ``made`` lasts; ``says`` stands in that finding."""
+    """``causes``: by runbook the cause (an expression) that comes first while ``made`` lasts; ``says`` stands in that finding."""
 
     name: str
     made: Callable[[Harbor], AbstractContextManager[None]]

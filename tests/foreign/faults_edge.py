@@ -43,9 +43,9 @@ def location_without_upgrade(harbor: Harbor) -> Iterator[None]:
     harbor.reload()
 
 
-@fault({"websocket_disconnections": "ws.proxy-timeout"}, "10")
+@fault({"websocket_disconnections": "ws.(proxy-timeout|unexplained-disconnections)"})
 def proxy_cuts_quiet_streams(harbor: Harbor) -> Iterator[None]:
-    """Ten seconds of silence, and uvicorn pings each twenty."""
+    """Ten seconds of silence, and uvicorn pings each twenty. What opened together ends together: then only that is seen."""
     harbor.configure("proxy_read_timeout 1h;", "proxy_read_timeout 10s;")
     harbor.renew("gate")
     with harbor.switch("quiet"):

@@ -10,6 +10,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -193,6 +194,12 @@ class Harbor:
         self.compose("up", "-d", "--no-deps", "desk", release=release)
         await_condition(self._desk_is_up, "the desk is up", timeout_seconds=40, poll_seconds=0.1)
         self.reload()
+        await_condition(
+            lambda: not self.answers(502, since=time.time() - 6),
+            "no 502 any more",
+            timeout_seconds=40,
+            poll_seconds=0.3,
+        )
 
     def serve_certificate(self, name: str, days_left: float) -> None:
         """A new one, once the gate's last worker with the old one is gone."""

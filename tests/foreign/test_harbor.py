@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,5 +82,6 @@ def test_right_cause_comes_first(fault: Fault, harbor: Harbor) -> None:
     told = "\n".join(
         str(part) for one in results.values() for part in (*one["findings"], *one["verdicts"], one["errors"])
     )
-    assert {runbook: result["diagnosis"] for runbook, result in results.items()} == fault.causes, told
+    for runbook, cause in fault.causes.items():
+        assert re.fullmatch(cause, str(results[runbook]["diagnosis"])), told
     assert fault.says in str(results[next(iter(fault.causes))]["findings"][0]), told
