@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 import pandas as pd
 
+from flowrex_ops.checks.columns import blank
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
 from flowrex_ops.checks.websocket_evidence import (
     CONFIGURATION,
@@ -45,7 +46,7 @@ def check_proxy_misconfigured(handshakes: Frame, locations: Frame, proxy_errors:
     evidence = [*places(rows), *problems]
     if problems:
         return confirmed(cause, f"{said}; {problems[0].name}: {problems[0].value}", evidence)
-    if straight.empty:
+    if straight.empty or blank(straight, "kind"):
         return undecided(cause, f"{said}; no replica could be asked, so it may be the proxy or the backend")
     good = straight[straight["kind"].isin([OK, CLOSED])]
     if good.empty:

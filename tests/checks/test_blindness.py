@@ -79,9 +79,9 @@ def test_no_fault_is_ruled_out_for_want_of_one_thing(runbook: str) -> None:
 
 
 @settings(max_examples=settings().max_examples // 2)
-@given(st.sampled_from([*RUNBOOKS, "error_rate"]), st.data())
+@given(st.sampled_from([*sorted(set(RUNBOOKS) - {"websocket_disconnections"}), "error_rate"]), st.data())
 def test_nor_for_want_of_several(runbook: str, data: st.DataObject) -> None:
-    """Any that are missing together."""
+    """Any that are missing together, but for closings: without code and side they are told by their ages."""
     fault = data.draw(st.sampled_from(faults(runbook)))
     readings, names = fault.given, set[str]()
     for _ in range(data.draw(st.integers(2, 4))):
