@@ -197,7 +197,11 @@ class Investigation:
         )
         self.memory = MemorySource(endpoints.stack, self.prometheus, service, limit_seconds=limits.reading_seconds)
         self.host = HostSource(endpoints.stack, service, limit_seconds=limits.reading_seconds)
-        self.redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
+        self.redis = RedisSource(
+            endpoints.redis_url,
+            limit_seconds=limits.reading_seconds,
+            missing=f"redis is {endpoints.origins.get('redis', 'not configured')}",
+        )
         self.front_door = FrontDoorSource(
             endpoints.front_door_url,
             self.settings.front_door.path,

@@ -24,7 +24,7 @@ def validate(runbook: Runbook, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in known:
             raise ParameterError(_unknown(runbook, name, list(known)))
         values[name] = _converted(known[name], value)
-        _require_possible(name, values[name])
+        _require_possible(known[name], values[name])
     return values
 
 
@@ -57,7 +57,7 @@ def validate_started(
 
 def _required(parameter: Parameter, value: Any) -> Any:
     value = parameter.default if value is None else _converted(parameter, value)
-    _require_possible(parameter.name, value)
+    _require_possible(parameter, value)
     return value
 
 
@@ -132,15 +132,16 @@ _WANTED = {
 }
 
 
-def _require_possible(name: str, value: Any) -> None:
-    """What a type cannot say. The name tells the unit: ``_seconds`` and ``_days`` are spans, ``_ratio`` a share."""
+def _require_possible(parameter: Parameter, value: Any) -> None:
+    """What a type cannot say. The name tells the unit: ``_seconds`` and ``_days`` are spans, ``_ratio`` a share, unless its default is more."""
+    name = parameter.name
     if name.endswith("_seconds") and value <= 0:
         raise ParameterError(f"{name}: {value:g} is not a span of time; give more than 0 seconds")
     if name.endswith("_days") and value < 0:
         raise ParameterError(f"{name}: {value:g} is not a number of days; give 0 or more")
     if name.endswith("_minutes") and value <= 0:
         raise ParameterError(f"{name}: {value:g} is not a span of time; give more than 0 minutes")
-    if name.endswith("_ratio") and not 0 < value <= 1:
+    if name.endswith("_ratio") and parameter.default <= 1 and not 0 < value <= 1:
         raise ParameterError(f"{name}: {value:g} is not a share; give more than 0 and at most 1")
     if name == "since":
         parse_duration(value)

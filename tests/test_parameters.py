@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowrex_ops.catalog import get_runbook
+from flowrex_ops.catalog import find_runbooks, get_runbook
 from flowrex_ops.durations import format_seconds, parse_duration
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.parameters import validate, validate_started
@@ -98,6 +98,13 @@ class TestStartedBySomebodyElse:
         assert held == {"connections_ratio": 0.5, "unrelated": "x"}
         with pytest.raises(ParameterError, match="at most 1"):
             validate_started("database_connections", {}, {"connections_ratio": 7})
+
+    def test_every_default_is_possible(self) -> None:
+        """A fragmentation of 1.5 is no share, whatever it is called."""
+        for slug, runbook in find_runbooks().items():
+            held = {parameter.name: parameter.default for parameter in runbook.parameters}
+            assert validate_started(slug, {}, dict(held))["since"] == "30m"
+            assert validate(runbook, held) == held
 
     def test_a_notebook_of_ones_own(self) -> None:
         assert validate_started("my_own", {"since": "2h"}, {})["since"] == "2h"

@@ -61,9 +61,9 @@ class RedisSource(Source):
     name = "redis"
     libraries = ("redis",)
 
-    def __init__(self, url: str | None, *, limit_seconds: float) -> None:
+    def __init__(self, url: str | None, *, limit_seconds: float, missing: str = "") -> None:
         super().__init__(limit_seconds=limit_seconds)
-        self._url = url
+        self._url, self._missing = url, missing
 
     @reads("version")
     def get_version(self) -> str:
@@ -133,7 +133,8 @@ class RedisSource(Source):
             return int(client.dbsize())
 
     def _client(self, database: int | None = None) -> AbstractContextManager[Redis]:
-        return open_client(self._url, limit_seconds=self.limit_seconds * 0.8, database=database)
+        limit = self.limit_seconds * 0.8
+        return open_client(self._url, limit_seconds=limit, database=database, missing=self._missing)
 
 
 def _sample(client: Redis) -> tuple[Any, ...]:

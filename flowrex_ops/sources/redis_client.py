@@ -21,14 +21,17 @@ _COMMAND = re.compile(r"'([\w|]+)' command")
 
 
 @contextmanager
-def open_client(url: str | None, *, limit_seconds: float, database: int | None = None) -> Iterator[Redis]:
-    """A client of the database in *url*, or of another one. Whatever goes wrong in the block is a SourceUnavailableError."""
+def open_client(
+    url: str | None, *, limit_seconds: float, database: int | None = None, missing: str = ""
+) -> Iterator[Redis]:
+    """A client of the database in *url*, or of another one. Whatever goes wrong in the block is a SourceUnavailableError.
+
+    Without *url*, *missing* says why there is none.
+    """
     import redis
 
     if not url:
-        raise SourceUnavailableError(
-            "redis is not configured and was not discovered; set redis.url or run 'flowrex-ops doctor'"
-        )
+        raise SourceUnavailableError(missing or "redis is not configured and was not discovered; set redis.url")
     # Protocol 3 begins with HELLO, which Redis before 6, KeyDB and most proxies refuse.
     client = redis.Redis.from_url(url, protocol=2, socket_timeout=limit_seconds, socket_connect_timeout=limit_seconds)
     if database is not None:
