@@ -21,7 +21,13 @@ from flowrex_ops.sandbox import Sandbox, drills
 SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test-all"}
 """Each test is in one of the first two or only in the last, which runs everything. docs/testing.md says what is shown where."""
 
-OWN_PLATFORMS = ("tests/drills/", "tests/notebooks/test_dead_source_matrix")
+ALONE = (
+    "tests/drills/",
+    "tests/notebooks/test_dead_source_matrix",
+    "tests/mitigations/test_rules",
+    "tests/checks/test_blindness",
+)
+"""Files of which each test may be run by another worker: those that start platforms of their own, and long ones."""
 PLATFORMS = ("supervisor_sandbox", "compose_sandbox", "any_sandbox", "locked_up", "start_platform", "calm")
 
 
@@ -31,14 +37,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class PlatformScheduling(LoadScopeScheduling):
-    """A file to a worker, in the order of collection; a test that starts a platform of its own goes to whoever is free.
+    """A file to a worker, in the order of collection; of some files each test goes to whoever is free.
 
     pytest-xdist's own groups do not work with pytest 9.2, which keeps ids elsewhere.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return nodeid if file.startswith(OWN_PLATFORMS) else file
+        return nodeid if file.startswith(ALONE) else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -95,6 +95,7 @@ def test_bad_input_is_one_line_and_exit_2(yard: Yard, example: str) -> None:
     assert not (yard.folder / "outputs").exists()
 
 
+@pytest.mark.thorough
 def test_a_cluster_that_is_not_there_is_one_line(yard: Yard) -> None:
     yard.plan(PLAN)
     code, _, err = yard.run("--plan", "plan.yaml", "--dask", "tcp://127.0.0.1:1")

@@ -98,6 +98,7 @@ def test_a_batch_that_is_stopped_interrupts_its_runs_on_the_workers(yard: Yard, 
     until(lambda: [record.status for record in yard.records()] == ["interrupted"])
 
 
+@pytest.mark.thorough
 def test_a_cluster_without_workers_is_one_line(yard: Yard, tmp_path: Path) -> None:
     yard.plan(PLAN)
     empty = Cluster(tmp_path, workers=0)

@@ -72,6 +72,7 @@ class TestBlock:
         assert ask(proxy, CUSTOMER).status_code == 200
         assert "Retry-After" not in ask(proxy, CUSTOMER).headers
 
+    @pytest.mark.thorough
     def test_without_names_whoever_floods(self, proxy: Sandbox) -> None:
         """Found in the proxy's log at the moment of planning, with what it sent."""
         flood(proxy)

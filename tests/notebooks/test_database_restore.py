@@ -54,6 +54,7 @@ def test_backup_restore_and_back(platform: Sandbox) -> None:
     assert read_generation(platform) == "new"
 
 
+@pytest.mark.thorough
 def test_list_and_test_restore_of_the_command(platform: Sandbox) -> None:
     """Exit codes: 1 where it could not, 2 for wrong usage."""
     assert backup(platform, "--list", "--test-restore").returncode == 2
