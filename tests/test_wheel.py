@@ -175,6 +175,7 @@ class TestMissingExtra:
         assert (said.returncode, said.stderr) == (1, expected)
 
 
+@pytest.mark.browser
 def test_jupyterlab_is_opened_on_copies(wheel: Path, tmp_path: Path) -> None:
     """Nobody edits the installed runbooks: ``notebooks`` copies them here once, and leaves what was edited alone."""
     import_part("jupyterlab", "JupyterLab (extra lab)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-settings.register_profile("flowrex", deadline=None, max_examples=25)
+settings.register_profile("flowrex", deadline=None, max_examples=15)
 settings.register_profile("thorough", deadline=None, max_examples=200)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -66,12 +67,13 @@ def faults(runbook: str) -> list[Asked]:
 
 
 @pytest.mark.parametrize("runbook", [*RUNBOOKS, "error_rate"])
-def test_no_fault_is_ruled_out_for_want_of_one_thing(runbook: str) -> None:
-    """A reading, its rows, one column, one field."""
+def test_no_fault_is_ruled_out_for_want_of_one_thing(runbook: str, request: pytest.FixtureRequest) -> None:
+    """A reading, its rows, one column, one field; ``make test`` tries every third of error_rate, whose readings are large."""
+    step = 3 if runbook == "error_rate" and request.config.getoption("suite") != "all" else 1
     said = {
         f"{fault.verdict.cause} without {what}: {verdict.reason}"
         for fault in faults(runbook)
-        for what, readings in blinded(fault.given)
+        for what, readings in islice(blinded(fault.given), 0, None, step)
         if (verdict := fault.again(*readings)).kind is VerdictKind.RULED_OUT
         and not {what, f"{fault.verdict.cause}: {what}"} & ANSWERED
     }

@@ -121,9 +121,16 @@ class TestRecord:
         assert verify(written.parent.parent) == []
 
 
+def test_a_run_does_not_wait_for_what_jupyterlab_brings() -> None:
+    """jsonschema would load a grammar compiler for a format that no notebook has: 1.2 s, where JupyterLab is installed."""
+    code = "import flowrex_ops, nbformat, sys; sys.exit('lark' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 class TestPlainPapermill:
     """The engine is no condition: papermill runs the same notebook by itself, and with our engine by name."""
 
+    @pytest.mark.thorough  # tests/notebooks/test_four_ways.py has plain papermill
     @pytest.mark.parametrize("engine", [[], ["--engine", "flowrex"]], ids=["plain", "engine"])
     def test_papermill_command_succeeds(self, bench: Bench, engine: list[str]) -> None:
         output = bench.folder / "out.ipynb"

@@ -39,7 +39,6 @@ MOMENTS: dict[str, tuple[str, str, bool]] = {
 }
 SAMPLE = (
     "kept, before the 200",
-    "claimed, before the record exists",
     "the record is finished, its row does not say so",
 )
 
