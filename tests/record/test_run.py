@@ -122,7 +122,7 @@ class TestRecord:
 
 
 def test_a_run_does_not_wait_for_what_jupyterlab_brings() -> None:
-    """jsonschema would load a grammar compiler for a format that no notebook has: 1.2 s, where JupyterLab is installed."""
+    """Jsonschema would load a grammar compiler for a format that no notebook has: 1.2 s, where JupyterLab is installed."""
     code = "import flowrex_ops, nbformat, sys; sys.exit('lark' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
