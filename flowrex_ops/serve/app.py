@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from flowrex_ops.catalog import Runbook
 from flowrex_ops.errors import RecordError
-from flowrex_ops.ledger.incidents import reserve_incident_id
+from flowrex_ops.ledger.incidents import read_incident, reserve_incident_id
 from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.serve.metrics import Metrics
 from flowrex_ops.serve.payload import Alert, Payload, PayloadError, read_payload, redacted
@@ -75,6 +75,13 @@ class Door:
             self.metrics.received.labels(alert.status).inc()
         return self._keep(kept)
 
+    def _is_over(self, incident: str) -> bool:
+        """Whether people have resolved it; one that cannot be read goes on."""
+        try:
+            return bool(read_incident(self.outputs / incident).get("resolved"))
+        except RecordError:
+            return False
+
     def _keep(self, payload: Payload) -> Mapping[str, object]:
         try:
             decision = self.queue.accept(
@@ -85,6 +92,7 @@ class Door:
                 repeat=timedelta(seconds=self.settings.repeat_seconds),
                 most=self.settings.queue_size,
                 rejoin=timedelta(seconds=self.settings.rejoin_seconds),
+                is_over=self._is_over,
             )
         except QueueFullError as error:
             raise RefusedError(429, "queue full", str(error), {"Retry-After": _RETRY_SECONDS}) from None

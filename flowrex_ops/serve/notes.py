@@ -61,7 +61,7 @@ def _about(delivery: Delivery) -> dict[str, Any]:
     return {
         "alertname": alert.name,
         "fingerprint": alert.fingerprint,
-        "severity": alert.severity,
+        "severity": alert.rank or alert.severity,
         "starts_at": alert.starts_at.isoformat(),
         "ends_at": alert.ends_at.isoformat() if alert.ends_at and alert.status == "resolved" else None,
         "summary": alert.summary,

@@ -81,10 +81,13 @@ class Queue:
         repeat: timedelta,
         most: int,
         rejoin: timedelta = timedelta(0),
+        is_over: Callable[[str], bool] = lambda _incident: False,
     ) -> Decision:
         """Keep every alert of *payload* and queue what it leads to; QueueFullError, and nothing kept, where that is too much."""
         with self._transaction() as db:
             group = _read_group(db, payload)
+            if group.incident and is_over(group.incident):
+                rejoin = timedelta(0)  # people have resolved it: what comes now is another one
             decision = decide(group, payload.alerts, runbook_for=runbook_for, now=now, repeat=repeat, rejoin=rejoin)
             if decision.runs and _length(db) + len(decision.runs) > most:
                 raise QueueFullError(f"{most} runs wait already; send this alert again later")

@@ -31,7 +31,7 @@ def send(queue: Queue) -> Send:
     """Send *alerts* so many minutes after noon; whatever was queued before has begun by then."""
     numbers = iter(range(1000))
 
-    def send(*alerts: dict[str, Any], minutes: float = 0, group: str = "{}:{}") -> Decision:
+    def send(*alerts: dict[str, Any], minutes: float = 0, group: str = "{}:{}", over: bool = False) -> Decision:
         now = NOON + timedelta(minutes=minutes)
         while job := queue.claim(now):
             queue.end(job, now, record="", status="completed", reason="")
@@ -43,6 +43,7 @@ def send(queue: Queue) -> Send:
             repeat=timedelta(hours=1),
             most=100,
             rejoin=timedelta(minutes=15),
+            is_over=lambda _: over,
         )
 
     return send
@@ -95,6 +96,13 @@ def test_after_a_long_quiet_it_is_another_incident(send: Send) -> None:
     send(an_alert(), minutes=0)
     send(an_alert(status="resolved"), minutes=2)
     later = send(moved(an_alert(), 30), minutes=30)
+    assert (later.new_incident, len(later.runs)) == (True, 1)
+
+
+def test_after_people_resolved_it_it_is_another_incident(send: Send) -> None:
+    send(an_alert(), minutes=0)
+    send(an_alert(status="resolved"), minutes=2)
+    later = send(moved(an_alert(), 5), minutes=5, over=True)
     assert (later.new_incident, len(later.runs)) == (True, 1)
 
 
