@@ -102,6 +102,9 @@ def notebook(chromium: str, lab: str) -> Iterator[Page]:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        # On a busy machine JupyterLab says that its server did not answer in time, and goes on by itself once that is read.
+        lost = page.locator("dialog.jp-Dialog[aria-label^='Server Connection Error']")
+        page.add_locator_handler(lost, lambda dialog: dialog.locator(".jp-Dialog-footer button").last.click())
         page.goto(f"{lab}/lab/tree/incidents/database_connections.ipynb?reset")
         page.locator(".jp-Notebook").wait_for(timeout=60_000)
         page.locator(".jp-MarkdownOutput h1").first.wait_for(timeout=60_000)

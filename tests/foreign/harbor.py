@@ -125,6 +125,16 @@ class Harbor:
             poll_seconds=0.3,
         )
 
+    def await_said(self, service: str, words: str, number: int) -> None:
+        """Until each replica of *service* has logged *words* that often."""
+        for container in self.containers(service):
+            await_condition(
+                lambda container=container: container.logs().count(words.encode()) >= number,  # type: ignore[misc]  # one of docker's
+                f"{number} times '{words}' of {container.name}",
+                timeout_seconds=60,
+                poll_seconds=0.3,
+            )
+
     def await_in_database(self, query: str, number: int) -> None:
         """Until *query* counts that many."""
         with self.connect() as connection:
