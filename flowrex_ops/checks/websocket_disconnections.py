@@ -6,6 +6,7 @@ import pandas as pd
 
 from flowrex_ops.checks import websockets as w
 from flowrex_ops.checks.verdicts import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks.websocket_ends import in_bursts
 from flowrex_ops.checks.websocket_evidence import (
     CONFIGURATION,
     FEW,
@@ -81,9 +82,10 @@ def check_backend_restart(log: Log, locations: Frame, replicas: Frame, *, few: i
             or _unexplained(cause, closings, few, replicas)
             or ruled_out(cause, f"{len(ended)} of {of} recent closings came with a restart of their replica")
         )
-    names = names_of(ended["replica"])
-    evidence = [*counted(ended), *restarts(ended, replicas)]
-    title = f"{names} restarted and took {len(ended)} connections along"
+    # By the proxy's log alone it is not known at which replica they ended: then all that started are named.
+    hit = [name for name in ended["replica"] if name] or w.started_lately(log.require(), replicas)
+    evidence = [*counted(ended), *restarts(hit, replicas)]
+    title = f"{names_of(hit) or 'a replica'} restarted and took {len(ended)} connections along"
     return confirmed(cause, f"{title}, the last at {_clock(ended)}", evidence, title=title)
 
 
@@ -131,8 +133,8 @@ def check_proxy_timeout(log: Log, locations: Frame, replicas: Frame, proxy_error
         reason = f"{len(broken)} recent connections broke off, most after {bunch:.0f} s of silence; NGINX's timeout could not be read"
         return confirmed(cause, reason, counted(broken))
     told = ", ".join(f"{timeout:g} s" for timeout in timeouts) or "which could not be read"
-    recent = closings[closings["recent"].isin([True])]
-    aged = of >= few and bool(timeouts) and bool(recent["quiet_seconds"].notna().all())
+    lately = closings[closings["recent"].isin([True])]
+    aged = of >= few and bool(timeouts) and bool(lately["quiet_seconds"].notna().all())
     return (
         (None if aged else untold_ends(cause, log))
         or _unexplained(cause, closings, few, locations)
@@ -197,15 +199,15 @@ def check_unexplained_disconnections(
 def _broke_off(cause: str, log: Log, locations: Frame, replicas: Frame, samples: Frame, few: int) -> Verdict | None:
     """Most of the recent closings are attributed to nothing: without a closing frame, or many in the same moment."""
     closings = w.charged(log.require(), locations, replicas)
-    of, most = w.all_recent(closings), MATTERS * w.open_now(samples)
+    of = w.all_recent(closings)
+    most = max(few, of / 2, MATTERS * w.open_now(samples))
     broken, untold = (w.recent_of(closings, kind) for kind in ("abnormal", "untold"))
-    together = w.recent_of(closings[w.in_bursts(closings, few=few)], "untold")
+    together = w.recent_of(closings[in_bursts(closings, few=few)], "untold")
     blind = "".join(f"; no {r.what}: {r.error}" for r in (locations, replicas) if not r.available)
-    most = max(few, of / 2, most)
     if len(broken) >= most and not (missing(locations) and w.find_bunch(broken, few=few)):
         title = f"{len(broken)} of {of} recent WebSockets broke off, and nothing explains it"
         reason = f"{title}: no closing frame (1006), the last at {_clock(broken)}{blind}"
-        return confirmed(cause, reason, [*counted(broken), *restarts(broken, replicas)], title=title)
+        return confirmed(cause, reason, [*counted(broken), *restarts(broken["replica"], replicas)], title=title)
     if len(together) >= most:
         title = f"{len(together)} of {of} recent WebSockets ended at once, and nothing explains it"
         reason = f"{title}: the last at {_clock(together)}{blind}; was the proxy restarted, or a network cut?"

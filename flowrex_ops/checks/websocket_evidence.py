@@ -99,12 +99,12 @@ def seconds_of(value: object) -> str:
     return "a time that is not known" if pd.isna(seconds) else f"{seconds:.2f} s"
 
 
-def restarts(ended: pd.DataFrame, replicas: Frame) -> list[Evidence]:
-    """The replicas whose connections *ended*, and since when they run."""
+def restarts(names: Iterable[str], replicas: Frame) -> list[Evidence]:
+    """The replicas of these *names*, and since when they run."""
     if not replicas.available:
         return []
     frame = replicas.require()
-    hit = frame[frame["name"].isin(set(ended["replica"]))].sort_values("name")
+    hit = frame[frame["name"].isin(set(names))].sort_values("name")
     return [
         Evidence(f"{row.name}, {row.state}", _since(row.started_at) + f"{row.restarts} restarts by the engine", "stack")
         for row in hit.head(4).itertuples(index=False)

@@ -158,9 +158,6 @@ def open_now(samples: Reading[pd.DataFrame]) -> float:
     return float(told.groupby("replica")["connections"].last().sum())
 
 
-in_bursts = ends.in_bursts
-
-
 def all_recent(closings: pd.DataFrame) -> int:
     """How many connections ended recently, whatever the reason."""
     return int(closings["recent"].isin([True]).sum())

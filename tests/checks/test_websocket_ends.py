@@ -77,7 +77,8 @@ class TestRestart:
     def test_many_ended_just_before_replicas_started(self) -> None:
         told = proxy_log(*ended(60, 60, 60.5, 59.5))
         verdict = checks.check_backend_restart(told, TIMEOUT, replicas(backend_1=55.0, backend_2=54.0))
-        assert (verdict.kind, "took 4 connections along" in verdict.reason) == (CONFIRMED, True), verdict.reason
+        words = "backend-1, backend-2 restarted and took 4 connections along"
+        assert (verdict.kind, words in verdict.reason) == (CONFIRMED, True), verdict.reason
 
     def test_no_replica_started(self) -> None:
         """The stack knows of each: that is evidence, whatever the logs leave out."""
