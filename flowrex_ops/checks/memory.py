@@ -98,9 +98,8 @@ def _replica_row(
     name: str, part: pd.DataFrame, trend_minutes: float, leak_hours: float, leak_mib: float
 ) -> tuple[Any, ...]:
     part = part.assign(value=(part["used_bytes"] - part["cache_bytes"].fillna(0)).clip(lower=0))
-    part = part.sort_values(
-        ["at", "value", "limit_bytes"]
-    )  # of two rows of one moment it must not matter which came first
+    # Of two rows of one moment it must not matter which came first.
+    part = part.sort_values(["at", "value", "limit_bytes"])
     series, origin = _best_series(part, trend_minutes)
     trend = get_trend(series)
     now = part[part["origin"].eq(SAMPLED)]

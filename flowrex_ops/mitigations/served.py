@@ -52,7 +52,7 @@ def require_served(get_felt: Callable[[], Felt], *, next_cure: str, seconds: flo
         return bool(felt.well) and not felt.left
 
     if wait_until(served, seconds=seconds):
-        return "; ".join(felt.well)
+        return "; ".join([*felt.well, *(f"not seen: {what}" for what in felt.unseen)])
     if felt.left:
         raise VerificationError(
             f"what was planned is done, but users still feel it after {seconds:g} s: {'; '.join(felt.left)}; next: {next_cure}"
@@ -66,7 +66,9 @@ def _readiness(context: Context, felt: Felt) -> None:
     felt.left += [f"{row.replica} is not ready ({row.says})" for row in judged.itertuples() if row.ready is False]
     if ready and len(ready) == len(judged):
         felt.well.append(f"all {len(ready)} replicas are ready")
-    elif not ready:
+    elif unknown := sorted(str(row.replica) for row in judged.itertuples() if row.ready is None):
+        felt.unseen.append(f"{', '.join(unknown)} does not tell whether it is ready")
+    elif judged.empty:
         felt.unseen.append("no replica tells whether it is ready")
 
 
