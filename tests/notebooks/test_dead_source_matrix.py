@@ -132,11 +132,13 @@ def hold(
 ) -> None:
     """Run *runbook* with each of the *combined* ills, and hold what it says against what a dead source may mean."""
     cases = []
+    # WebSockets are opened once, when the platform starts; what else happened before is no business of this test.
+    since = "10m" if runbook == "websocket_disconnections" else "1m"
     for number, ills in enumerate(combined):
         file = folder / f"settings-{number}.toml"
         file.write_text(settings_with(sandbox, dead, ills, folder / f"outputs-{number}"), encoding="utf-8")
         name = " and ".join(f"{ill} {way}" for ill, way in ills.items())
-        cases.append({"name": name, "runbook": runbook, "parameters": {"settings": str(file), "since": "10m"}})
+        cases.append({"name": name, "runbook": runbook, "parameters": {"settings": str(file), "since": since}})
     results = run_side_by_side(cases, folder, processes)
     assert len(results) == len(cases)
     assert [result["traceback"] for result in results if "traceback" in result] == []
