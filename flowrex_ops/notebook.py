@@ -61,6 +61,6 @@ class Notebook:
         from IPython.display import Image, display
 
         picture = BytesIO()
-        figure.savefig(picture, format="png")
+        figure.canvas.print_png(picture)  # type: ignore[attr-defined]  # Agg's; savefig would lay it out twice
         title = figure.axes[0].get_title() if figure.axes else "chart"
         display(Image(picture.getvalue(), format="png", alt=title), metadata={"image/png": {"alt": title}})

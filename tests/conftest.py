@@ -16,6 +16,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from flowrex_ops import sandbox
+from flowrex_ops.record.forked import VARIABLE
+from flowrex_ops.record.warm import warm_parent
 from flowrex_ops.sandbox import Sandbox, drills
 
 SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test-all"}
@@ -127,6 +129,19 @@ def docker_answers() -> bool:
     if shutil.which("docker") is None:
         return False
     return subprocess.run(["docker", "version"], capture_output=True, check=False, timeout=20).returncode == 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> Iterator[None]:
+    """Kernels are forked, as under ``serve`` and ``batch``: most of a run's seconds are imports. ``fresh_kernels`` has them anew."""
+    with warm_parent():
+        yield
+
+
+@pytest.fixture
+def fresh_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kernel starts as a person's first does."""
+    monkeypatch.delenv(VARIABLE)
 
 
 @pytest.fixture(scope="session")

@@ -52,12 +52,13 @@ def batch(
     from flowrex_ops.batch.report import summary, to_json, worst_severity
     from flowrex_ops.batch.run import run_batch
     from flowrex_ops.extras import require
+    from flowrex_ops.record.warm import warm_parent
 
     if dask:
         require("batch --dask", "dask", "distributed")
     limit = severity_of(fail_on)
     chosen = _choose(runbook or [], plan, resume, settings)
-    with _Progress(len(chosen.tasks), len(chosen.unfinished()), quiet=as_json) as progress:
+    with warm_parent(), _Progress(len(chosen.tasks), len(chosen.unfinished()), quiet=as_json) as progress:
         outcomes = run_batch(chosen, jobs=jobs or chosen.jobs, dask=dask, on_outcome=progress)
     facts = to_json(chosen, outcomes)
     if as_json:

@@ -35,6 +35,7 @@ def serve(
     from flowrex_ops.extras import require
 
     require("serve", "serve", "starlette", "uvicorn")
+    from flowrex_ops.record.warm import warm_parent
     from flowrex_ops.serve.server import serve as serve_alerts
     from flowrex_ops.settings import find_file, load
 
@@ -47,9 +48,10 @@ def serve(
         require("serve with receivers (notify.urls)", "notify", "apprise")
     given: dict[str, Any] = {"host": host, "port": port}
     chosen = loaded.serve.model_copy(update={name: value for name, value in given.items() if value not in ("", None)})
-    serve_alerts(
-        loaded.model_copy(update={"serve": chosen}),
-        settings_file=find_file(settings or None),
-        notebooks=notebooks or NOTEBOOKS,
-        say=typer.echo,
-    )
+    with warm_parent():
+        serve_alerts(
+            loaded.model_copy(update={"serve": chosen}),
+            settings_file=find_file(settings or None),
+            notebooks=notebooks or NOTEBOOKS,
+            say=typer.echo,
+        )

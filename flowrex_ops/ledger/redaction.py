@@ -11,6 +11,7 @@ import html
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -20,6 +21,9 @@ from flowrex_ops.ledger.shapes import MARKER, marker, redact_shapes
 SHORTEST_SECRET = 4
 """Characters; a shorter literal would redact half the record."""
 _SHORTEST_PREFIX = 8
+_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 4096
+"""Texts, and characters of each: 16 MB at the very most."""
 _DATA_URI = re.compile(r"(data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]*)")
 _MIME_TYPE = re.compile(r"(?:application|image|text)/[\w.+-]+")
 _IMAGE_MARKUP = "image/svg+xml"
@@ -38,6 +42,8 @@ class Redactor:
         self._prefixes = tuple(v[:_SHORTEST_PREFIX] for v in self.secret_values if _can_be_cut(v))
         self._literal = _alternatives([re.escape(form) for form in self._forms])
         self._cut_off = _alternatives([_cut_off_pattern(v) for v in self.secret_values if _can_be_cut(v)])
+        # A record is written after each of its cells, and most of it says what it said before.
+        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._redacted)
 
     def text(self, text: str) -> str:
         """*text* without secrets; embedded ``data:`` URIs (images) are left alone."""
@@ -93,6 +99,9 @@ class Redactor:
         return value if redacted == digits else redacted
 
     def _plain(self, text: str) -> str:
+        return self._remembered(text) if len(text) <= _LONGEST_REMEMBERED else self._redacted(text)
+
+    def _redacted(self, text: str) -> str:
         if self._literal and any(form in text for form in self._forms):
             text = self._literal.sub(_keep_marker, text)
         if self._cut_off and any(prefix in text for prefix in self._prefixes):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowrex_ops.record.forked import ForkedProcess, fork
 from flowrex_ops.record.interrupts import PUT_BACK_SECONDS
 
 _END_SECONDS = PUT_BACK_SECONDS + 20.0
@@ -50,21 +52,19 @@ class Child:
 
     def __init__(self, request: Request, *, cwd: Path | None = None, keep_open: Sequence[int] = ()) -> None:
         """Start it. *keep_open* are file descriptors (locks) that it holds for as long as it lives."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "flowrex_ops.record.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=cwd,
-            pass_fds=keep_open,
-            start_new_session=True,  # Ctrl-C reaches whoever started it, who decides
-            text=True,
-        )
+        (stdin, write), (read, stdout), (read_errors, stderr) = os.pipe(), os.pipe(), os.pipe()
+        streams = (stdin, stdout, stderr)
+        try:
+            self._process = _start(cwd or Path.cwd(), streams, keep_open)
+        finally:
+            for stream in streams:
+                os.close(stream)
+        self._stdin = os.fdopen(write, "w")
+        self._stdout, self._stderr = os.fdopen(read), os.fdopen(read_errors)
         asked = {"runbook": request.runbook, "parameters": dict(request.parameters), "trigger": request.trigger}
-        assert self._process.stdin is not None  # noqa: S101  (it is a pipe, by the call above)
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(asked) + "\n")
-            self._process.stdin.flush()
+            self._stdin.write(json.dumps(asked) + "\n")
+            self._stdin.flush()
 
     @property
     def pid(self) -> int:
@@ -84,14 +84,14 @@ class Child:
                 answers.append(answer)
                 if answer["event"] == "started":
                     on_start(str(answer["record"]))
-            self._process.wait()
+            code = self._process.wait()
         finally:
             limit.cancel()
         reader.join(timeout=1)
-        for stream in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError, AttributeError):
-                stream.close()  # type: ignore[union-attr]  # as the suppression says
-        return _answer(answers, self._process.returncode, "".join(said))
+        for stream in (self._stdin, self._stdout):
+            with contextlib.suppress(OSError):
+                stream.close()
+        return _answer(answers, code, "".join(said))
 
     def stop(self, *, seconds: float = _END_SECONDS) -> None:
         """Interrupt it; its record says so. Returns at once; what does not end within *seconds* is killed."""
@@ -102,7 +102,7 @@ class Child:
 
     def _answers(self) -> Iterator[dict[str, Any]]:
         """The kernel has the same standard output; what it may say there is none of ours."""
-        for line in self._process.stdout or ():
+        for line in self._stdout:
             with contextlib.suppress(ValueError):
                 answer = json.loads(line)
                 if isinstance(answer, dict) and "event" in answer:
@@ -110,7 +110,25 @@ class Child:
 
     def _read_errors(self, said: list[str]) -> None:
         """Warnings of libraries, or what went wrong where nothing else could be told."""
-        said.extend(self._process.stderr or ())
+        with self._stderr:
+            said.extend(self._stderr)
+
+
+def _start(
+    cwd: Path, streams: tuple[int, int, int], keep_open: Sequence[int]
+) -> ForkedProcess | subprocess.Popen[bytes]:
+    """In a session of its own: Ctrl-C reaches whoever started it, who decides."""
+    stdin, stdout, stderr = streams
+    forked = fork("run", (), cwd=str(cwd), env=os.environ, descriptors=(*streams, *keep_open))
+    return forked or subprocess.Popen(
+        [sys.executable, "-m", "flowrex_ops.record.child"],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        cwd=cwd,
+        pass_fds=keep_open,
+        start_new_session=True,
+    )
 
 
 def _answer(answers: list[dict[str, Any]], code: int, said: str) -> Answer:

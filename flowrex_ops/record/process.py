@@ -38,7 +38,10 @@ class KernelProcess:
         self._folder = Path(tempfile.mkdtemp(prefix="flowrex-ops-"))
         self.manager: AsyncKernelManager = AsyncKernelManager(connection_file=str(self._folder / "kernel.json"))
         self.manager._kernel_spec = KernelSpec(  # noqa: SLF001  # no public way to give one
-            argv=[sys.executable, *_ARGUMENTS, *_preloading(preload)], display_name="Python 3", language="python"
+            argv=[sys.executable, *_ARGUMENTS, *_preloading(preload)],
+            display_name="Python 3",
+            language="python",
+            metadata={"kernel_provisioner": {"provisioner_name": "flowrex-ops-warm"}},  # provisioner.py
         )
         if len(str(self._folder)) < _LONGEST_SOCKET_PATH:
             self.manager.transport = "ipc"

@@ -159,7 +159,7 @@ class Recorder:
 
     def _write(self, mode: int = 0o644) -> dict[str, Any]:
         notebook = self._document.render(self.metadata(), self._runs, self.slot)
-        write_atomic(
-            self.slot.notebook, json.dumps(notebook, indent=1, ensure_ascii=False, default=str) + "\n", mode=mode
-        )
+        # Indented for whoever reads it as text, once it is whole: json's quick encoder does not indent.
+        text = json.dumps(notebook, indent=1 if mode == READ_ONLY else None, ensure_ascii=False, default=str)
+        write_atomic(self.slot.notebook, text + "\n", mode=mode)
         return notebook

@@ -65,6 +65,7 @@ def test_restart_changes_nothing_until_it_is_approved(platform: Sandbox) -> None
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("fresh_kernels")
 def test_a_kernel_that_dies_while_it_restarts(platform: Sandbox) -> None:
     """The record says so, the platform serves, and the same notebook ends what was begun."""
     slow = {"websocket_seconds": 30.0}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowrex_ops.errors import SandboxError
-from flowrex_ops.sandbox.compose.engine import BESIDE, compose, docker
+from flowrex_ops.sandbox.compose.engine import BESIDE, compose, docker, docker_works
 from flowrex_ops.sandbox.compose.images import IMAGES, build_missing, copy_build_folders
 from flowrex_ops.sandbox.health import await_backends, await_front_door
 from flowrex_ops.sandbox.monitoring.configuration import Places, write_monitoring
@@ -26,6 +26,7 @@ from flowrex_ops.stack.compose_project import PROJECT
 
 _UP_SECONDS = 180.0
 _HEALTH_SECONDS = 60.0
+_FREE_SECONDS = 60.0
 _SERVICE_OF_PORT = {
     "postgres": "postgres",
     "redis": "redis",
@@ -108,12 +109,30 @@ def _remove(project: str) -> None:
     for label, found, remove in (
         (BESIDE, ("ps", "-aq"), ("rm", "-f", "-v")),
         (PROJECT, ("ps", "-aq"), ("rm", "-f", "-v")),
-        (PROJECT, ("network", "ls", "-q"), ("network", "rm")),
         (PROJECT, ("volume", "ls", "-q"), ("volume", "rm", "-f")),
     ):
-        names = docker(*found, "--filter", f"label={label}={project}").split()
+        names = _find(project, label, *found)
         if names:
             docker(*remove, *names)
+    for network in _find(project, PROJECT, "network", "ls", "-q"):
+        _remove_network(network)
+
+
+def _find(project: str, label: str, *command: str) -> list[str]:
+    return docker(*command, "--filter", f"label={label}={project}").split()
+
+
+def _remove_network(network: str) -> None:
+    """Remove *network* once Docker has let go of it: a container that is removed may still hold its endpoint (moby/moby#33156)."""
+
+    def is_removed() -> bool:
+        if docker_works("network", "rm", network):
+            return True
+        for container in docker("network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", network).split():
+            docker_works("network", "disconnect", "-f", network, container)
+        return False
+
+    await_condition(is_removed, f"network {network} was free", timeout_seconds=_FREE_SECONDS, poll_seconds=0.5)
 
 
 def _new_state(home: Path, replicas: int, name: str) -> State:

@@ -1,0 +1,149 @@
+"""A kernel that is forked is as alone as a fresh one, and is gone when its runner or its parent is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from record_bench import Bench
+
+from flowrex_ops.record.children import Child, Request
+from flowrex_ops.record.forked import VARIABLE, ForkedProcess
+from flowrex_ops.record.process import KernelProcess
+from flowrex_ops.record.warm import warm_parent
+from flowrex_ops.sandbox.waiting import await_condition
+
+
+@pytest.fixture
+def parent(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
+    """A warm parent of the test's own, ready."""
+    monkeypatch.delenv(VARIABLE)
+    with warm_parent():
+        await_condition(Path(os.environ[VARIABLE]).exists, "the warm parent was ready", timeout_seconds=60)
+        yield next(child for child in psutil.Process().children() if os.environ[VARIABLE] in child.cmdline())
+
+
+def printed(notebook: Path) -> str:
+    """Everything that the cells of a record printed."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return "".join(
+        "".join(output["text"])
+        for cell in cells
+        if cell["cell_type"] == "code"
+        for output in cell["outputs"]
+        if output["output_type"] == "stream"
+    )
+
+
+ABOUT = "import os; print(os.getcwd(), os.environ.get('ONE'), os.getsid(0) == os.getpid())"
+
+
+@pytest.mark.usefixtures("parent")
+def test_its_own_folder_environment_and_session(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of whoever asked, not as those of the parent."""
+    monkeypatch.setenv("ONE", "1")
+    monkeypatch.chdir(tmp_path)
+    result = bench.run(ABOUT)
+
+    assert result.status.value == "complete"
+    assert printed(result.record).split() == [str(tmp_path), "1", "True"]
+
+
+@pytest.mark.usefixtures("parent")
+def test_nothing_of_an_earlier_one(bench: Bench) -> None:
+    """Variables, modules that were changed, seeds of random numbers."""
+    numbers = "import random, numpy, math; print(random.random(), numpy.random.rand(), getattr(math, 'mine', None))"
+    first = bench.run(f"{numbers}; math.mine = 'changed'; left = 1")
+    second = bench.run(f"{numbers}; print('left' in globals())")
+
+    said = [printed(result.record).split() for result in (first, second)]
+    assert said[0][0] != said[1][0]
+    assert said[0][1] != said[1][1]
+    assert said[1][2:] == ["None", "False"]
+
+
+@pytest.mark.usefixtures("parent")
+def test_its_end_is_told(bench: Bench) -> None:
+    """How it died is in the record, as of a fresh one."""
+    assert "killed by SIGKILL" in (bench.run("import os; os.kill(os.getpid(), 9)").reason or "")
+    assert "exited with code 3" in (bench.run("import os; os._exit(3)").reason or "")
+
+
+def test_without_a_parent(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that is not there, or not any more, costs nothing but the time."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "nobody"))
+    assert bench.run("1 + 1").status.value == "complete"
+
+
+def test_another_interpreter_is_not_forked(parent: psutil.Process, tmp_path: Path) -> None:
+    """What Python reads as it starts cannot be given to a fork."""
+    fresh = KernelProcess(cwd=tmp_path, environment={"PYTHONPATH": "/elsewhere"})
+    forked = KernelProcess(cwd=tmp_path, environment={})
+    try:
+        assert fresh.pid not in [child.pid for child in parent.children()]
+        assert forked.pid in [child.pid for child in parent.children()]
+    finally:
+        fresh.kill()
+        forked.kill()
+
+
+def test_it_goes_with_its_runner(parent: psutil.Process, tmp_path: Path) -> None:
+    """A runner that is killed leaves no kernel."""
+    code = (
+        "import pathlib, sys, time\nfrom flowrex_ops.record.process import KernelProcess\n"
+        f"print(KernelProcess(cwd=pathlib.Path({str(tmp_path)!r}), environment={{}}).pid, flush=True)\ntime.sleep(600)"
+    )
+    runner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert runner.stdout is not None
+    kernel = int(runner.stdout.readline())
+    assert kernel in [child.pid for child in parent.children()]
+
+    runner.kill()
+    await_condition(lambda: not psutil.pid_exists(kernel), "the kernel was gone", timeout_seconds=10)
+    runner.wait()
+    runner.stdout.close()
+
+
+def test_it_goes_with_its_parent(parent: psutil.Process, tmp_path: Path) -> None:
+    """Killed by the system, say: the runner is told, and the kernel ends."""
+    kernel = KernelProcess(cwd=tmp_path, environment={})
+    process = kernel.manager.provisioner.process
+    assert isinstance(process, ForkedProcess)
+    assert process.poll() is None
+
+    parent.kill()
+    assert process.wait() == -signal.SIGKILL
+    await_condition(lambda: not psutil.pid_exists(process.pid), "the kernel was gone", timeout_seconds=10)
+    kernel.kill()
+
+
+def test_the_parent_ends_after_its_last_fork(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its owner is over: nobody new is let in, what runs runs on."""
+    monkeypatch.delenv(VARIABLE)
+    with warm_parent():
+        await_condition(Path(os.environ[VARIABLE]).exists, "the warm parent was ready", timeout_seconds=60)
+        parent = next(child for child in psutil.Process().children() if os.environ[VARIABLE] in child.cmdline())
+        kernel = KernelProcess(cwd=tmp_path, environment={})
+    assert parent.is_running()
+    assert psutil.pid_exists(kernel.pid or 0)
+    kernel.kill()
+    assert parent.wait(timeout=10) == 0
+
+
+def test_a_run_is_forked_too(parent: psutil.Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``serve`` and ``batch`` start it: with a word of what was wrong, and its exit code."""
+    monkeypatch.chdir(tmp_path)
+    child = Child(Request("no-such-runbook", {}, "a test"))
+    assert child.pid in [process.pid for process in parent.children()]
+
+    answer = child.wait(seconds=60)
+
+    assert answer.usage
+    assert "no-such-runbook" in answer.error
