@@ -57,6 +57,15 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         "50 refused or not there (502)",
     ),
+    "one replica broke a moment ago, after minutes in which it served as the others": (
+        lambda: checks.check_single_replica(
+            access(*fine(600, at=ago(4)), *fine(60, at=ago(0.1)), answer(9, 500, at=ago(0.1))),
+            errors(failed(9, at=ago(0.1), **BUG)),
+            services(),
+        ),
+        CONFIRMED,
+        "Only backend-1 fails",
+    ),
     "one replica hangs": (
         lambda: checks.check_upstream_unreachable(access(*fine(), proxy(9, 504)), errors(), services()),
         CONFIRMED,
