@@ -25,12 +25,11 @@ SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test
 
 ALONE = (
     "tests/drills/",
-    "tests/notebooks/test_dead_source_matrix",
     "tests/mitigations/test_rules",
     "tests/checks/test_blindness",
 )
 """Files of which each test may be run by another worker: those that start platforms of their own, and long ones."""
-PLATFORMS = ("supervisor_sandbox", "compose_sandbox", "any_sandbox", "locked_up", "start_platform", "calm")
+PLATFORMS = ("supervisor_sandbox", "compose_sandbox", "any_sandbox", "locked_up", "start_platform", "calm", "platform")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,13 +22,21 @@ from flowrex_ops.record.warm import warm_parent
 from flowrex_ops.sandbox.waiting import await_condition
 
 
-@pytest.fixture
-def parent(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
-    """A warm parent of the test's own, ready."""
-    monkeypatch.delenv(VARIABLE)
-    with warm_parent():
-        await_condition(Path(os.environ[VARIABLE]).exists, "the warm parent was ready", timeout_seconds=60)
-        yield next(child for child in psutil.Process().children() if os.environ[VARIABLE] in child.cmdline())
+@contextmanager
+def kept() -> Iterator[psutil.Process]:
+    """A warm parent, ready."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(VARIABLE, raising=False)
+        with warm_parent():
+            await_condition(Path(os.environ[VARIABLE]).exists, "the warm parent was ready", timeout_seconds=60)
+            yield next(child for child in psutil.Process().children() if os.environ[VARIABLE] in child.cmdline())
+
+
+@pytest.fixture(scope="module")
+def parent() -> Iterator[psutil.Process]:
+    """One for the tests that leave it running."""
+    with kept() as found:
+        yield found
 
 
 def printed(notebook: Path) -> str:
@@ -111,30 +120,19 @@ def test_it_goes_with_its_runner(parent: psutil.Process, tmp_path: Path) -> None
     runner.stdout.close()
 
 
-def test_it_goes_with_its_parent(parent: psutil.Process, tmp_path: Path) -> None:
-    """Killed by the system, say: the runner is told, and the kernel ends."""
-    kernel = KernelProcess(cwd=tmp_path, environment={})
+def test_its_parent_is_over_first(tmp_path: Path) -> None:
+    """Its owner ends: nobody new is let in, what runs runs on. Killed by the system, say: the runner is told, and the kernel ends."""
+    with kept() as parent:
+        kernel = KernelProcess(cwd=tmp_path, environment={})
     process = kernel.manager.provisioner.process
     assert isinstance(process, ForkedProcess)
+    assert parent.is_running()
     assert process.poll() is None
 
     parent.kill()
     assert process.wait() == -signal.SIGKILL
     await_condition(lambda: not psutil.pid_exists(process.pid), "the kernel was gone", timeout_seconds=10)
     kernel.kill()
-
-
-def test_the_parent_ends_after_its_last_fork(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its owner is over: nobody new is let in, what runs runs on."""
-    monkeypatch.delenv(VARIABLE)
-    with warm_parent():
-        await_condition(Path(os.environ[VARIABLE]).exists, "the warm parent was ready", timeout_seconds=60)
-        parent = next(child for child in psutil.Process().children() if os.environ[VARIABLE] in child.cmdline())
-        kernel = KernelProcess(cwd=tmp_path, environment={})
-    assert parent.is_running()
-    assert psutil.pid_exists(kernel.pid or 0)
-    kernel.kill()
-    assert parent.wait(timeout=10) == 0
 
 
 def test_a_run_is_forked_too(parent: psutil.Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
