@@ -7,13 +7,16 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
-VARIABLE = "FLOWREX_OPS_WARM_PARENT"
-"""The environment variable that names the parent's socket, for everything that its owner starts."""
+VARIABLE = "FLOWREX_WARM_PARENT"
+"""The environment variable that names the parent's socket, for everything that its owner starts; no setting, so without their prefix."""
 LARGEST_REQUEST = 128 * 1024
 _ANSWER_SECONDS = 5.0
+_READY_SECONDS = 5.0
 
 Role = Literal["kernel", "run"]
 """What the fork is: an IPython kernel, or a run (``child.py``)."""
@@ -70,6 +73,7 @@ def fork(
     request = json.dumps({"role": role, "arguments": list(arguments), "cwd": cwd, "env": dict(env)}).encode()
     if len(request) > LARGEST_REQUEST:
         return None
+    _await_parent(Path(os.environ[VARIABLE]))
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.settimeout(_ANSWER_SECONDS)
     try:
@@ -81,6 +85,13 @@ def fork(
         return None
     connection.settimeout(None)
     return ForkedProcess(connection, pid)
+
+
+def _await_parent(address: Path) -> None:
+    """While it still imports: a fresh interpreter beside it would be no sooner, and cost as much again."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while address.parent.exists() and not address.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _interpreter(env: Mapping[str, str]) -> dict[str, str]:

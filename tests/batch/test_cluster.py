@@ -63,6 +63,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     started.stop()
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_killed_costs_no_run(yard: Yard, cluster: Cluster) -> None:
     """Its record says that it was interrupted, another worker makes the run, and the report tells both."""
     yard.plan(PLAN)

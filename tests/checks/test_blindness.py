@@ -80,6 +80,7 @@ def test_no_fault_is_ruled_out_for_want_of_one_thing(runbook: str, request: pyte
     assert sorted(said) == []
 
 
+@pytest.mark.thorough
 @settings(max_examples=settings().max_examples // 2)
 @given(st.sampled_from([*sorted(set(RUNBOOKS) - {"websocket_disconnections"}), "error_rate"]), st.data())
 def test_nor_for_want_of_several(runbook: str, data: st.DataObject) -> None:

@@ -127,6 +127,7 @@ class TestRenew:
         assert (outcome.state, outcome.plan) == (MitigationState.REFUSED, None)
         assert said in outcome.reason
 
+    @pytest.mark.thorough
     def test_broken_meanwhile_leaves_the_new_one_for_a_reload(self, platform: Sandbox) -> None:
         """NGINX's configuration is broken while certbot works: renewed on disk, the old one served, and said so."""
         let_expire(platform)
@@ -149,7 +150,10 @@ class TestRenew:
         assert mitigate(platform, RELOAD, cause=NOT_RELOADED).state is MitigationState.VERIFIED
         assert refusal(platform, SITE) == ""
 
-    @pytest.mark.parametrize(("step", "left"), [("certbot renews", ""), ("NGINX serves", "for reload-nginx")])
+    @pytest.mark.parametrize(
+        ("step", "left"),
+        [("certbot renews", ""), pytest.param("NGINX serves", "for reload-nginx", marks=pytest.mark.thorough)],
+    )
     def test_ctrl_c_says_what_is_served(self, platform: Sandbox, step: str, left: str) -> None:
         """At either step the old certificate is still served, and the timeline tells whether the new one waits on disk."""
         let_expire(platform)

@@ -52,6 +52,7 @@ def restart_at(sandbox: Sandbox, word: str) -> Outcome:
 
 
 class TestPostgresStartsAgain:
+    @pytest.mark.thorough
     def test_while_it_loads_nothing_is_swapped(self, platform: Sandbox) -> None:
         """Somebody else may have the lock by then; users are back on what they had, and the next run goes through."""
         outcome = restart_at(platform, "load ")

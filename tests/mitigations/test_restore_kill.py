@@ -62,7 +62,7 @@ def test_every_step_is_counted(on_supervisor: Sandbox) -> None:
         assert len([line for line in told if line.startswith("STEP")]) == steps, told
 
 
-@pytest.mark.parametrize("step", in_suites(STEPS, 4, 10))
+@pytest.mark.parametrize("step", in_suites(STEPS, 10))
 def test_killed_restore_is_finished_by_the_next(platform: Sandbox, step: int) -> None:
     """Every other one in the middle of the step instead of before it; before anything was changed there is nothing to finish."""
     killed = run(platform, "restore-database", at=step, delay=INSIDE_SECONDS * (step % 2 and step >= FIRST_CHANGE))

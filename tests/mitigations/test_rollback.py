@@ -87,6 +87,7 @@ class TestMigrations:
 
 
 class TestScript:
+    @pytest.mark.thorough
     def test_of_the_platform_is_used_where_settings_name_it(
         self, released: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -66,7 +66,14 @@ class TestWhenAReplicaDoesNotReturn:
 
 
 class TestInterrupted:
-    @pytest.mark.parametrize("step", ["out of the proxy's rotation", "drain, stop and start", "back into the proxy's"])
+    @pytest.mark.parametrize(
+        "step",
+        [
+            "out of the proxy's rotation",
+            pytest.param("drain, stop and start", marks=pytest.mark.thorough),
+            pytest.param("back into the proxy's", marks=pytest.mark.thorough),
+        ],
+    )
     def test_ctrl_c_leaves_no_ready_replica_out_of_rotation(self, platform: Sandbox, step: str) -> None:
         """Interrupted at any step of the second replica: all run, all are ready, and NGINX has its own list again."""
         investigation = investigate(platform, "rolling-restart")
@@ -104,6 +111,7 @@ class TestInterrupted:
 
 
 class TestWithoutRotation:
+    @pytest.mark.thorough
     def test_says_what_users_lose(self, platform: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         """No control folder: the plan says that requests fail, and the restart goes on one by one."""
         monkeypatch.setenv("FLOWREX_OPS_PROXY__CONTROL", str(platform.home / "none"))

@@ -56,6 +56,7 @@ class TestScale:
         assert "superuser_reserved_connections" in outcome.reason
         assert "replicas fit" in outcome.reason
 
+    @pytest.mark.thorough
     def test_interrupted_goes_back_to_the_number_before(self, platform: Sandbox) -> None:
         """Ctrl-C once the new ones are there: three replicas again, all in rotation."""
         investigation = investigate(platform, "scale-backend", cause=CAUSE)

@@ -87,7 +87,7 @@ def test_its_end_is_told(bench: Bench) -> None:
 
 def test_without_a_parent(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One that is not there, or not any more, costs nothing but the time."""
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "nobody"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "gone" / "socket"))
     assert bench.run("1 + 1").status.value == "complete"
 
 
