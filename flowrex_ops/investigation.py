@@ -81,6 +81,7 @@ class Investigation:
         self.verdicts: dict[str, Verdict] = {}
         self.mitigations: dict[str, Outcome] = {}
         self.severity: Severity | None = None
+        self.impact = ""
         self.next_runbooks: tuple[str, ...] = ()
         self._open_sources()
 
@@ -273,10 +274,10 @@ class Investigation:
         self.next_runbooks = tuple(str(runbook) for runbook in ranked["runbook"])
         self.show_table("next runbooks", ranked)
 
-    def assess(self, severity: Severity | None, reason: str) -> None:
-        """Show how severe it all is, and why; the outcome is at least that severe."""
-        self.severity = severity
-        self._notebook.show_text(reason)
+    def assess(self, severity: Severity | None, text: str, impact: str) -> None:
+        """Show in *text* how severe it all is; the outcome is at least that severe, and says by which *impact*."""
+        self.severity, self.impact = severity, impact if severity else ""
+        self._notebook.show_text(text)
 
     def check(self, check: Check[...], *readings: Reading[Any], **thresholds: Any) -> Verdict:
         """Judge one hypothesis and show the verdict.
@@ -347,6 +348,7 @@ class Investigation:
             "configuration": self.endpoints.configuration,
             "operator": self.approval.operator,
             "severity": severity.value if severity else None,
+            "impact": self.impact,
             "diagnosis": findings[0].cause if findings else None,
             "title": findings[0].title if findings else "no cause found",
             "findings": [finding.to_finding() for finding in findings],

@@ -25,6 +25,8 @@ def validate(runbook: Runbook, given: Mapping[str, Any]) -> dict[str, Any]:
             raise ParameterError(_unknown(runbook, name, list(known)))
         values[name] = _converted(known[name], value)
         _require_possible(known[name], values[name])
+    if values.get("approve") and not values.get("operator"):
+        raise ParameterError("approve: what changes the platform is done in somebody's name; add --operator NAME")
     return values
 
 

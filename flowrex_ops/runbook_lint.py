@@ -101,6 +101,8 @@ def _causes(runbook: Runbook, whole: ast.Module) -> Iterator[str]:
     for cause in promised:
         if cause not in judged:
             yield f"cause '{cause}' is never checked"
+    if promised and not {n.attr for n in ast.walk(whole) if isinstance(n, ast.Attribute)} & {"assess", "assess_impact"}:
+        yield "never says how severe it is for users; call survey.assess_impact"
     for cause in sorted(c for c in judged if c and c not in CAUSES):
         yield f"cause '{cause}' is not in the catalogue"
 

@@ -163,10 +163,12 @@ class TestLint:
             assert words in problems
 
     def test_cause_of_the_catalogue_that_is_never_checked(self, tmp_path: Path) -> None:
-        """A runbook that promises causes must check them."""
+        """A runbook that promises causes must check them, and say how severe the moment is."""
         cells = [("markdown", "# S"), ("code", PARAMETERS), ("markdown", "p"), ("code", f"f = open\n{USES}")]
         path = write(tmp_path / "x.ipynb", *cells, runbook="database_connections")
-        assert "cause 'db.unreachable' is never checked" in lint(read_runbook(path))
+        problems = lint(read_runbook(path))
+        assert "cause 'db.unreachable' is never checked" in problems
+        assert "never says how severe it is for users; call survey.assess_impact" in problems
 
 
 def test_notebooks_are_found_from_anywhere() -> None:

@@ -14,11 +14,17 @@ from flowrex_ops.parameters import validate, validate_started
 UNDERSTOOD = {
     "number": ({"idle_after_seconds": "2.5"}, {"idle_after_seconds": 2.5}),
     "list by commas": (
-        {"approve": "restart-backend, cancel-long-queries"},
-        {"approve": ["restart-backend", "cancel-long-queries"]},
+        {"approve": "restart-backend, cancel-long-queries", "operator": "ada"},
+        {"approve": ["restart-backend", "cancel-long-queries"], "operator": "ada"},
     ),
-    "list as JSON": ({"approve": '["restart-backend"]'}, {"approve": ["restart-backend"]}),
-    "approval with hash": ({"approve": ["restart-backend@0123"]}, {"approve": ["restart-backend@0123"]}),
+    "list as JSON": (
+        {"approve": '["restart-backend"]', "operator": "ada"},
+        {"approve": ["restart-backend"], "operator": "ada"},
+    ),
+    "approval with hash": (
+        {"approve": ["restart-backend@0123"], "operator": "ada"},
+        {"approve": ["restart-backend@0123"], "operator": "ada"},
+    ),
     "span": ({"since": "2h"}, {"since": "2h"}),
     "incident": ({"incident_id": "INC-20260131-0412-a1b2"}, {"incident_id": "INC-20260131-0412-a1b2"}),
     "nothing": ({}, {}),
@@ -35,6 +41,7 @@ REFUSED = {
     "no span": ({"since": "yesterday"}, "since: 'yesterday' is not a span of time"),
     "no incident": ({"incident_id": "../../etc"}, "is not an incident"),
     "no mitigation": ({"approve": "drop-database"}, "approve: 'drop-database' is not a mitigation"),
+    "nobody approves": ({"approve": "restart-backend"}, "add --operator NAME"),
     "broken list": ({"approve": "[restart"}, "is not a list"),
     "no file": ({"settings": "/no/such/file.toml"}, "does not exist"),
 }

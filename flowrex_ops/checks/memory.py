@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.sources.memory import PROMETHEUS, SAMPLED
+from flowrex_ops.sources.memory import ENOUGH_SAMPLES, PROMETHEUS, SAMPLED
 from flowrex_ops.sources.redis import REDIS_COLUMNS
 
 TREND_COLUMNS = [
@@ -28,7 +28,7 @@ TREND_COLUMNS = [
     "minutes",
 ]
 QUARTERS = 4
-FEW_POINTS = 5
+FEW_POINTS = ENOUGH_SAMPLES
 MOST_POINTS = 60
 """The slope compares each pair of points; more would cost time and tell no more."""
 

@@ -156,10 +156,11 @@ def _why_growth_is_unseen(trends: pd.DataFrame, starting: pd.Series[bool], trend
     if trends.empty:
         return "no running replica was seen"
     if len(loading := trends[trends["rises"].astype(bool) & starting]):
-        return f"{_listed(loading['replica'])} rises while it starts; look again in a minute"
+        return f"{_listed(loading['replica'])} {_verb(loading, 'rises while it starts', 'rise while they start')}; look again in a minute"
     few = trends[trends["points"].lt(m.FEW_POINTS)]
     if len(few):
-        return f"{_listed(few['replica'])} was seen {few['points'].min():.0f} times only; raise sample_seconds"
+        was = _verb(few, "was", "were")
+        return f"{_listed(few['replica'])} {was} seen {few['points'].min():.0f} times only; raise sample_seconds"
     standing = trends[~trends["grows"].astype(bool)]
     if len(standing) and _seen_enough(trends, trend_minutes).empty:
         longest = standing.sort_values(["minutes", "replica"]).iloc[-1]
@@ -169,7 +170,7 @@ def _why_growth_is_unseen(trends: pd.DataFrame, starting: pd.Series[bool], trend
 
 def _grows_unexplained(cause: str, rising: pd.DataFrame) -> Verdict:
     first = rising.iloc[0]
-    title = f"{_listed(rising['replica'])} rises by {first['bytes_per_minute'] / 2**20:.1f} MiB a minute, unexplained"
+    title = f"{_listed(rising['replica'])} {_verb(rising, 'rises', 'rise')} by {first['bytes_per_minute'] / 2**20:.1f} MiB a minute, unexplained"
     few = first["points"] < m.FEW_POINTS
     why = f"seen {first['points']:.0f} times only" if few else "though not all the time, as a leak does"
     reason = f"{title}: {why}; it would reach its limit in {m.minutes_text(first['minutes_to_limit'])}"
@@ -199,7 +200,10 @@ def check_container_limit(
     still = near[~near["grows"].astype(bool)]
     untold = trends[trends["limit_bytes"].notna() & trends["share"].isna()]
     if still.empty and len(untold):
-        return undecided(cause, f"{_listed(untold['replica'])} does not tell what it uses")
+        return undecided(
+            cause,
+            f"{_listed(untold['replica'])} {_verb(untold, 'does not tell what it uses', 'do not tell what they use')}",
+        )
     if still.empty:
         fullest = limited.iloc[0]
         text = f"{fullest['replica']} is the fullest, at {fullest['share']:.0%} of {m.size(fullest['limit_bytes'])}"
@@ -266,7 +270,7 @@ def _no_kill(services: Frame, kills: Frame, inside: Collection[str], recent_minu
     if len(unread):
         return undecided(cause, f"{_listed(unread['replica'])}: {unread['error'].iloc[0]}")
     old = table[table["oom_killed"].astype(bool) | table["name"].isin(list(inside))]
-    past = f"; {_listed(old['name'])} was, longer ago" if len(old) else ""
+    past = f"; {_listed(old['name'])} {_verb(old, 'was', 'were')}, longer ago" if len(old) else ""
     return ruled_out(cause, f"none of {len(table)} replicas was killed in the last {recent_minutes:g} minutes{past}")
 
 
@@ -362,6 +366,10 @@ def _at_limit(memory: Frame, limit_share: float) -> str:
     trends = m.get_trends(memory.require())
     full = trends[trends["share"].ge(limit_share)]
     return str(full["replica"].iloc[0]) if len(full) else ""
+
+
+def _verb(rows: pd.DataFrame, of_one: str, of_many: str) -> str:
+    return of_one if len(rows) == 1 else of_many
 
 
 def _listed(names: pd.Series[str]) -> str:

@@ -56,6 +56,10 @@ def summary(result: RunResult, *, verdicts_shown: bool) -> str:
     for finding in result.findings:
         lines.append(f"           {finding['severity']} {finding['cause']}: {finding['title']}")
         lines += [f"             next: {step['target']}: {step['text']}" for step in finding["next_steps"]]
+    if result.impact:
+        lines.append(f"Severity   {result.severity.value if result.severity else ''}: {result.impact}")
+    for number, name in enumerate(result.next_runbooks):
+        lines.append(f"{'' if number else 'Next':<10} flowrex-ops run {name} --incident {result.incident}")
     if result.reason:
         lines.append(f"Reason     {result.reason}")
     lines += [
@@ -77,6 +81,12 @@ def _diagnosis(result: RunResult) -> str:
     if not result.verdicts:
         return "none: a procedure judges no cause"
     unknown = sum(verdict["verdict"] == "inconclusive" for verdict in result.verdicts)
+    if result.impact:
+        return (
+            "none of this runbook's causes, but users suffer"
+            if not unknown
+            else f"none yet; {unknown} hypotheses are inconclusive"
+        )
     return (
         f"none; {unknown} hypotheses are inconclusive: a source did not answer"
         if unknown

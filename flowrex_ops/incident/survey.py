@@ -1,22 +1,27 @@
-"""All sources asked at once: what triage looks at, as of one moment."""
+"""All sources asked at once: what triage looks at, as of one moment; and the part of it that users feel, for every runbook."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks.symptoms import Survey
+from flowrex_ops.checks.symptoms import Survey, find_symptoms, rank_runbooks
+from flowrex_ops.incident.severity import assess_severity
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Reading
 from flowrex_ops.sources.postgres import ConnectionLimits
 
+FELT = frozenset({"front_door", "services", "health", "pools", "log"})
+"""What tells of users, besides PostgreSQL's connection slots and trades."""
+_NOT_ASKED = "not asked"
 
-def take_survey(investigation: Investigation, *, recent_minutes: float) -> Survey:
-    """Ask everything side by side: it takes as long as the slowest source, or its time limit.
+
+def take_survey(investigation: Investigation, *, recent_minutes: float, only: Collection[str] = ()) -> Survey:
+    """Ask everything, or *only* these besides PostgreSQL, side by side: it takes as long as the slowest source, or its time limit.
 
     PostgreSQL has one connection, so its two questions follow one another within one limit each.
     """
@@ -37,11 +42,29 @@ def take_survey(investigation: Investigation, *, recent_minutes: float) -> Surve
         "pages": i.status_pages.get_pages,
     }
     with ThreadPoolExecutor(len(questions) + 1) as pool:
-        asked = {name: pool.submit(question) for name, question in questions.items()}
+        asked = {name: pool.submit(ask) for name, ask in questions.items() if not only or name in only}
         database = pool.submit(_ask_database, i, recent_minutes)
-        answers = {name: answer.result() for name, answer in asked.items()}
+        answers: dict[str, Reading[Any]] = {name: Reading("survey", name, error=_NOT_ASKED) for name in questions}
+        answers |= {name: answer.result() for name, answer in asked.items()}
         limits, trades = database.result()
     return Survey(limits=limits, trades=trades, **answers)
+
+
+def assess_impact(investigation: Investigation, *, recent_minutes: float = 5.0) -> None:
+    """Show what users feel now, and let the outcome be as severe as triage calls the same moment.
+
+    The cause that a runbook finds may be small while something else is down; whoever reads its record must know. Where it finds
+    none, and users suffer, it says which runbook explains that.
+    """
+    survey = take_survey(investigation, recent_minutes=recent_minutes, only=FELT)
+    symptoms = find_symptoms(survey, alerts={})
+    symptoms = symptoms[symptoms["says"].ne(_NOT_ASKED)]
+    assessment = assess_severity(symptoms, list(investigation.verdicts.values()))
+    investigation.assess(assessment.severity, str(assessment), assessment.reason)
+    investigation.show_table("symptoms", symptoms)
+    elsewhere = rank_runbooks(symptoms).query("runbook != @investigation.runbook")
+    if len(elsewhere) and not investigation.findings:
+        investigation.suggest(elsewhere)
 
 
 def _ask_database(

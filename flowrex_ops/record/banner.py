@@ -31,6 +31,7 @@ def banner(record: dict[str, Any]) -> str:
     blocks = [
         f"# {headline(record)}",
         _trust(record),
+        "\n".join(f"- next: `{command}`" for command in next_commands(record)),
         _verdicts(record["verdicts"]),
         _mitigations(record["mitigations"]),
         "  \n".join(_plain(line) for line in seen_before(record)),
@@ -45,6 +46,8 @@ def headline(record: dict[str, Any]) -> str:
     if record["diagnosis"]:
         severity = f"{record['severity']} · " if record["severity"] else ""
         return f"{severity}{_plain(diagnosis_title(record))}"
+    if record.get("severity") and record.get("impact"):
+        return f"{record['severity']} · {_plain(record['impact'])}"
     if record["status"] == "complete":
         if record["verdicts"]:
             return "Nothing found: every cause ruled out"
@@ -54,6 +57,11 @@ def headline(record: dict[str, Any]) -> str:
         "running": "Not finished: no finding yet",
         "interrupted": "Interrupted before anything was confirmed",
     }.get(record["status"], "Failed before anything was confirmed")
+
+
+def next_commands(record: Mapping[str, Any]) -> list[str]:
+    """The runbooks that explain what users feel, the first first, as they are started in this incident."""
+    return [f"flowrex-ops run {name} --incident {record['incident']}" for name in record.get("next_runbooks") or ()]
 
 
 def changes(mitigations: Sequence[Mapping[str, Any]]) -> str:

@@ -119,10 +119,11 @@ class Findings:
         return RunStatus.PARTIAL if unknown else RunStatus.COMPLETE
 
     def to_metadata(self) -> dict[str, Any]:
-        """``{severity, diagnosis, findings, verdicts, mitigations, readings, next_runbooks}``; ``platform``, ``stack``, ``operator``, ``configuration``."""
+        """``{severity, impact, diagnosis, findings, verdicts, mitigations, readings, next_runbooks}``; ``platform``, ``stack``, ``operator``, ``configuration``."""
         said = {key: self._closing[key] for key in _SAID if self._closing.get(key)}
         return {
             "severity": self.severity,
+            "impact": str(self._closing.get("impact") or ""),
             "diagnosis": self.diagnosis,
             "findings": self.findings,
             "verdicts": self.verdicts,

@@ -11,7 +11,7 @@ from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowrex_ops.record.banner import counts, diagnosis_title, headline, ordered, seen_before, trust
+from flowrex_ops.record.banner import counts, diagnosis_title, headline, next_commands, ordered, seen_before, trust
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -37,7 +37,8 @@ def render_page(notebook: dict[str, Any]) -> str:
         css=_css(),
         headline=headline(record),
         title=diagnosis_title(record) if record["diagnosis"] else headline(record),
-        tone="bad" if record["diagnosis"] else _TONES.get(record["status"], "bad"),
+        next_commands=next_commands(record),
+        tone="bad" if record["diagnosis"] or record.get("severity") else _TONES.get(record["status"], "bad"),
         notices=trust(record),
         seen_before=seen_before(record),
         finding=next((f for f in record["findings"] if f.get("cause") == record["diagnosis"]), None),

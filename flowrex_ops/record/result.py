@@ -18,7 +18,7 @@ class RunResult:
     """A finished run. ``record`` and ``html`` are absolute paths; everything is redacted.
 
     ``id`` is what people call the record; ``reason`` says why it failed or was interrupted.
-    ``next_runbooks`` is what triage suggests, the first first.
+    ``next_runbooks`` is what explains the symptoms that were seen, the first first; ``impact`` is the worst of these, in words.
     """
 
     id: str
@@ -35,6 +35,7 @@ class RunResult:
     mitigations: tuple[dict[str, Any], ...]
     seconds: float
     next_runbooks: tuple[str, ...] = ()
+    impact: str = ""
 
     @classmethod
     def from_metadata(cls, record: dict[str, Any], notebook: Path, html: Path) -> RunResult:
@@ -55,10 +56,11 @@ class RunResult:
             mitigations=tuple(record["mitigations"]),
             seconds=record["seconds"],
             next_runbooks=tuple(record.get("next_runbooks") or ()),
+            impact=str(record.get("impact") or ""),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The object that ``flowrex-ops run --json`` prints; ``next_runbooks`` is there only where triage suggests some."""
+        """The object that ``flowrex-ops run --json`` prints; ``impact`` and ``next_runbooks`` are there only where users suffer."""
         return {
             "record": str(self.record),
             "html": str(self.html),
@@ -71,6 +73,7 @@ class RunResult:
             "verdicts": [_only(_VERDICT, verdict) for verdict in self.verdicts],
             "mitigations": [_only(_MITIGATION, mitigation) for mitigation in self.mitigations],
             "seconds": self.seconds,
+            **({"impact": self.impact} if self.impact else {}),
             **({"next_runbooks": list(self.next_runbooks)} if self.next_runbooks else {}),
         }
 

@@ -19,6 +19,8 @@ MEMORY_COLUMNS = ["at", "service", "replica", "used_bytes", "cache_bytes", "limi
 KILL_COLUMNS = ["replica", "oom_kills", "error"]
 PROMETHEUS, SAMPLED = "prometheus", "sampled"
 USED, LIMIT = "process_resident_memory_bytes", "flowrex_memory_limit_bytes"
+ENOUGH_SAMPLES = 5
+"""Of fewer nothing can be said of how memory moves."""
 POINTS, POINTS_IN_TREND, MOST_POINTS = 240, 20, 2000
 EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 """Where a container sees its own counters: cgroup v2 (``memory.events``) and v1 (since Linux 4.13)."""
@@ -48,16 +50,20 @@ class MemorySource(Source):
         be given back at once, ``cache_bytes`` the page cache still in it, ``limit_bytes`` missing where there is none.
         ``prometheus`` is the resident size that the backend's replicas told it since then, dense enough for a trend over
         *trend_minutes*. What it does not know, the other services at least, is sampled for *window_seconds*: every
-        *every_seconds* all replicas at once, or as soon as the engine has answered, which may take it a second.
+        *every_seconds* all replicas at once, or as soon as the engine has answered, which may take it a second; on a machine
+        so busy that the window gave too few samples, for half the source's time limit more.
         """
         history = self._history(since, trend_minutes)
         rows: list[tuple[Any, ...]] = []
         error: StackUnavailableError | None = None
-        started = time.monotonic()
-        while not rows or time.monotonic() - started <= window_seconds:
+        started, samples = time.monotonic(), 0
+        while not rows or time.monotonic() - started <= window_seconds + (
+            self.limit_seconds / 2 if samples < ENOUGH_SAMPLES else 0.0
+        ):
             asked = time.monotonic()
             try:
                 rows += self._sample()
+                samples += 1
             except StackUnavailableError as problem:
                 error = problem
                 break

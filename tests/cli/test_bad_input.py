@@ -43,6 +43,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "negative days": (["run", "certificate_expiry", "-p", "warn_days=-1"], "give 0 or more"),
     "not NAME=VALUE": (["run", "database_connections", "-p", "since"], "write -p NAME=VALUE"),
     "unknown mitigation": (["run", "database_connections", "--approve", "reboot"], "is not a mitigation"),
+    "nobody approves": (["run", "database_connections", "--approve", "restart-backend"], "add --operator NAME"),
     "malformed incident": (["run", "database_connections", "--incident", "../x"], "is not an incident"),
     "unknown severity": (["run", "database_connections", "--fail-on", "P9"], "give P0, P1, P2 or P3"),
     "missing settings": (["run", "database_connections", "--settings", "gone.toml"], "does not exist"),

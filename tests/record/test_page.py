@@ -6,8 +6,9 @@ import re
 import time
 
 import pytest
-from record_bench import Bench, confirmed, read, shows
+from record_bench import Bench, confirmed, read, shows, verdict
 
+from flowrex_ops.cli.report import summary
 from flowrex_ops.record.page import render_page
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -72,3 +73,24 @@ class TestBanner:
         assert banner.source.startswith("# P1 · db.idle-in-transaction it is")
         assert r"a \| b &lt;script&gt; \`x\` \[l\](http://y) \*z\*" in banner.source
         assert "**1 confirmed**" in banner.source
+
+
+def test_no_cause_of_its_own_is_no_all_clear(bench: Bench) -> None:
+    """Users suffer, and another runbook explains it: the page, the banner and the terminal say so, with the command to type."""
+    outcome = {
+        "kind": "outcome",
+        "severity": "P1",
+        "impact": "connection pools are full: 3 of 3 pools are full",
+        "next_runbooks": ["database_connections", "error_rate"],
+    }
+    result = bench.run(shows(verdict("tls.expired", "ruled out")), shows(outcome))
+    page, banner = result.html.read_text(), read(result.record).cells[0].source
+    terminal = summary(result, verdicts_shown=True)
+    command = f"flowrex-ops run database_connections --incident {result.incident}"
+    for text in (page, banner, terminal):
+        assert "3 of 3 pools are full" in text
+        assert command in text
+        assert "Nothing found" not in text
+        assert "every hypothesis is ruled out" not in text
+    assert '<header class="bad">' in page
+    assert "Severity   P1: connection pools" in terminal

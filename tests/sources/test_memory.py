@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import missing_part
 
 from flowrex_ops.checks.memory import get_trends
+from flowrex_ops.model import Usage
 from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.sources.host import HostMemory, HostSource, host_frame, parse_host
-from flowrex_ops.sources.memory import PROMETHEUS, SAMPLED, MemorySource, parse_kills
+from flowrex_ops.sources.memory import ENOUGH_SAMPLES, PROMETHEUS, SAMPLED, MemorySource, parse_kills
 from flowrex_ops.sources.prometheus import PrometheusSource
+from flowrex_ops.stack import Stack
 
 MEMINFO = """/proc/meminfo:MemTotal:       24683520 kB
 /proc/meminfo:MemFree:        19338752 kB
@@ -68,6 +71,24 @@ def source(sandbox: Sandbox, url: str | None) -> MemorySource:
 
     prometheus = PrometheusSource(url, limit_seconds=5, limit_rows=1000, missing="not there", find_names=names)
     return MemorySource(sandbox.stack(), prometheus, "backend", limit_seconds=10)
+
+
+class Slow:
+    """An engine of a machine that is short of memory: every answer takes a while."""
+
+    kind = "compose"
+
+    def get_usage(self) -> list[Usage]:
+        time.sleep(0.2)
+        return [Usage("redis", "redis-1", 2**20, None, 0.0)]
+
+
+def test_a_busy_machine_is_sampled_for_longer() -> None:
+    """Of two samples nothing could be said."""
+    prometheus = PrometheusSource(None, limit_seconds=5, limit_rows=1000, missing="not there", find_names=dict)
+    slow = MemorySource(cast("Stack", Slow()), prometheus, "backend", limit_seconds=4)
+    sampled = slow.get_memory(since=timedelta(minutes=5), window_seconds=0.3, every_seconds=0.1).require()
+    assert len(sampled) == ENOUGH_SAMPLES
 
 
 def test_without_prometheus_the_stack_is_sampled(any_sandbox: Sandbox) -> None:
