@@ -19,8 +19,8 @@ SCENARIO ?= idle-in-transaction
 STACK ?= supervisor
 TESTS ?= tests
 FLAGS ?=
-# More than the two cores that CI has, for drills mostly wait; on Docker no more than two, for a platform there is 14 containers.
-WORKERS ?= 3
+# More than the two cores that CI has, for much of it waits; on Docker no more than two, for a platform there is 14 containers.
+WORKERS ?= 4
 
 # Packages are compiled as they are first imported (tools/install.py); that must be kept, whatever the caller's habits are.
 unexport PYTHONDONTWRITEBYTECODE

@@ -53,6 +53,7 @@ def on_supervisor(supervisor_sandbox: Sandbox, tmp_path: Path, monkeypatch: pyte
     clear(supervisor_sandbox)
 
 
+@pytest.mark.thorough
 def test_every_step_is_counted(on_supervisor: Sandbox) -> None:
     """Else a new step would not be killed at."""
     platform = on_supervisor

@@ -47,6 +47,7 @@ class TestRollback:
         if released.state.stack == "compose":
             assert "\nVERSION=1.4.2\n" in (released.home / ".env").read_text()
 
+    @pytest.mark.thorough
     def test_is_undone_where_the_replica_does_not_get_well(self, released: Sandbox) -> None:
         """A version that cannot start: the replica is put back on the one from before, users notice nothing."""
         with Load(released) as load:

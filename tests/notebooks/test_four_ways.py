@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_cells import run_side_by_side
 
 from flowrex_ops.catalog import get_runbook
 from flowrex_ops.model import OUTCOME_MIME_TYPE
@@ -78,6 +79,21 @@ def test_our_command_and_plain_papermill_agree(locked_up: Sandbox, clean: dict[s
     secrets, text = load(locked_up.settings_file).secret_values(), (tmp_path / "out.ipynb").read_text(encoding="utf-8")
     assert secrets
     assert [secret for secret in secrets if secret in text] == []
+
+
+LOOKS = ("triage", "error_rate", "certificate_expiry")
+"""What asks everything, what sees the 5xx of a chain of locks, and what has nothing to do with it."""
+
+
+def test_it_is_as_severe_in_every_runbook(locked_up: Sandbox, tmp_path: Path) -> None:
+    """The locks take every connection: P1, as ``database_connections`` says, also where the certificates are looked at."""
+    given = {"settings": str(locked_up.settings_file)}
+    cases = [{"name": name, "runbook": name, "parameters": given} for name in LOOKS]
+    results = {result["name"]: result for result in run_side_by_side(cases, tmp_path)}
+    assert [result["traceback"] for result in results.values() if "traceback" in result] == []
+    assert {name: result["severity"] for name, result in results.items()} == dict.fromkeys(LOOKS, "P1")
+    unconcerned = results["certificate_expiry"]
+    assert (unconcerned["diagnosis"], unconcerned["next_runbooks"][0]) == (None, "database_connections")
 
 
 @pytest.mark.thorough
