@@ -20,7 +20,7 @@ STACK ?= supervisor
 TESTS ?= tests
 FLAGS ?=
 # More than the two cores that CI has, for much of it waits; on Docker no more than two, for a platform there is 14 containers.
-WORKERS ?= 4
+WORKERS ?= 3
 
 # Packages are compiled as they are first imported (tools/install.py); that must be kept, whatever the caller's habits are.
 unexport PYTHONDONTWRITEBYTECODE

@@ -9,14 +9,15 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.catalog import runbooks_by_alert
 from flowrex_ops.checks.symptoms import Survey, find_symptoms, rank_runbooks
 from flowrex_ops.incident.severity import assess_severity
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Reading
 from flowrex_ops.sources.postgres import ConnectionLimits
 
-FELT = frozenset({"front_door", "services", "health", "pools", "log"})
-"""What tells of users, besides PostgreSQL's connection slots and trades."""
+FELT = frozenset({"front_door", "services", "health", "pools", "log", "alerts"})
+"""What tells of users, and what calls people for them, besides PostgreSQL's connection slots and trades."""
 _NOT_ASKED = "not asked"
 
 
@@ -57,7 +58,7 @@ def assess_impact(investigation: Investigation, *, recent_minutes: float = 5.0) 
     none, and users suffer, it says which runbook explains that.
     """
     survey = take_survey(investigation, recent_minutes=recent_minutes, only=FELT)
-    symptoms = find_symptoms(survey, alerts={})
+    symptoms = find_symptoms(survey, alerts=runbooks_by_alert())
     symptoms = symptoms[symptoms["says"].ne(_NOT_ASKED)]
     assessment = assess_severity(symptoms, list(investigation.verdicts.values()))
     investigation.assess(assessment.severity, str(assessment), assessment.reason)

@@ -79,6 +79,7 @@ def test_killed_restore_is_finished_by_the_next(platform: Sandbox, step: int) ->
     require_serving(platform)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("step", in_suites(STEPS, 10, of=(5, 7, 10, 11)))
 def test_killed_restore_is_undone_by_swapping_back(on_supervisor: Sandbox, step: int) -> None:
     """Before the swap it is given up, after it the database from before comes back; before the journal there is nothing to undo."""

@@ -19,8 +19,8 @@ from flowrex_ops.sandbox import Sandbox, drills
 from flowrex_ops.settings import load
 
 RUNBOOKS = [name for name, one in find_runbooks().items() if not one.reads_incident]
-BY_PAPERMILL = ("maintenance_mode", "rollback")
-"""These no other test runs from the file to the record; ``make test-all`` runs all of them so."""
+BY_PAPERMILL = ("rollback",)
+"""``make test-all`` runs all of them so."""
 
 
 @pytest.fixture(scope="module")

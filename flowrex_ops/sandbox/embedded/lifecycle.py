@@ -165,7 +165,11 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     )
     create_database(state)
     _start(sandbox, [name for name in programs(state, parts) if name.startswith("backend:")], on_progress)
-    await_backends(sandbox, timeout_seconds=_START_SECONDS)
+    try:
+        await_backends(sandbox, timeout_seconds=_START_SECONDS)
+    except SandboxError as error:
+        last = [_last_line(log) for log in sorted((sandbox.home / "log").glob("backend-*.log"))]
+        raise SandboxError(f"{error}: {'; '.join(last)}") from None
     _start(sandbox, ["nginx"] if parts.nginx else [], on_progress)
     await_front_door(sandbox, timeout_seconds=_START_SECONDS)
     await_outside(sandbox, timeout_seconds=_START_SECONDS)
