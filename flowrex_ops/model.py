@@ -28,6 +28,21 @@ class Severity(StrEnum):
         """Whether this level is as severe as *other*, or worse."""
         return self.value <= other.value
 
+    @classmethod
+    def of_word(cls, word: str) -> Severity | None:
+        """What an alert's label ``severity`` means, whatever its words; ``None`` where they are not known."""
+        word = word.strip().lower()
+        return next((severity for severity, words in _SEVERITY_WORDS.items() if word in words.split()), None)
+
+
+_SEVERITY_WORDS = {
+    Severity.P0: "p0 fatal emergency disaster",
+    Severity.P1: "p1 critical crit page error high urgent sev1 major",
+    Severity.P2: "p2 warning warn medium sev2 average minor",
+    Severity.P3: "p3 info informational low notice sev3 none debug",
+}
+"""Prometheus prescribes nothing; its own rules say critical, warning, info, and none for what always fires (Watchdog)."""
+
 
 class VerdictKind(StrEnum):
     """The three answers to a hypothesis; never two."""

@@ -304,17 +304,21 @@ def _days_left(one: Served) -> float:
 def _alerts(reading: Reading[pd.DataFrame], runbooks: Mapping[str, str]) -> list[tuple[Any, ...]]:
     if not reading.available:
         return [("alerts that fire", UNKNOWN, "", "", str(reading.error))]
-    firing = reading.require()
-    firing = firing[firing["state"].eq("firing")].sort_values(["alert", "instance"]).drop_duplicates("alert")
-    known = {severity.value for severity in Severity}
+    calling = calling_alerts(reading.require()).sort_values(["alert", "instance"]).drop_duplicates("alert")
     rows = [
         (
             f"alert {row.alert}",
             YES,
-            row.severity if row.severity in known else Severity.P2.value,
+            (Severity.of_word(str(row.severity)) or Severity.P2).value,
             runbooks.get(str(row.alert), ""),
             str(row.summary),
         )
-        for row in firing.itertuples()
+        for row in calling.itertuples()
     ]
     return rows or [("alerts that fire", NO, "", "", "none")]
+
+
+def calling_alerts(alerts: pd.DataFrame) -> pd.DataFrame:
+    """Those of *alerts* that fire for people: one of severity info or none, such as Watchdog, which always fires, is no symptom."""
+    quiet = alerts["severity"].map(lambda word: Severity.of_word(str(word)) is Severity.P3).astype(bool)
+    return alerts[alerts["state"].eq("firing") & ~quiet]

@@ -60,7 +60,8 @@ def run(
     try:
         platform = sandbox.up(stack, where, on_progress=progress)
         approved = drill.approve if approve else ()
-        score = play(platform, drill, approve=approved, on_progress=progress, on_event=LiveReport(quiet=as_json))
+        report = LiveReport(drill.runbook, quiet=as_json)
+        score = play(platform, drill, approve=approved, on_progress=progress, on_event=report)
     finally:
         if not (ran_before or keep):
             progress("stopping the sandbox")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
@@ -20,8 +20,18 @@ _LOOKS = {"confirmed": ("●", typer.colors.RED), "inconclusive": ("?", typer.co
 class LiveReport:
     """Listens to a run. On a terminal it tells all as it happens; in a pipe it keeps silent until the summary."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, runbook: str, *, quiet: bool) -> None:
         self._tell = not quiet and sys.stdout.isatty()
+        self._runbook = runbook
+
+    def __enter__(self) -> Self:
+        if self._tell:
+            self._say(f"starting {self._runbook}")
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._tell:
+            _clear_line()
 
     def __call__(self, event: Event) -> None:
         if not self._tell:
@@ -33,8 +43,12 @@ class LiveReport:
             _clear_line()
             typer.echo(f"  {event.outcome['slug']}: {event.outcome['state']}: {event.outcome['reason']}")
         elif isinstance(event, CellStarted):
-            _clear_line()
-            typer.echo(typer.style(f"  … {event.heading}", dim=True), nl=False)
+            self._say(event.heading)
+
+    def _say(self, what: str) -> None:
+        """What is going on now, on a line that the next one replaces."""
+        _clear_line()
+        typer.echo(typer.style(f"  … {what}", dim=True), nl=False)
 
 
 def verdict_line(verdict: dict[str, Any], finding: dict[str, Any] | None) -> str:

@@ -43,13 +43,15 @@ def run(
     Example: flowrex-ops run database_connections --approve terminate-root-blocker --operator ada
     """
     from flowrex_ops.cli.report import LiveReport, is_terminal, summary
-    from flowrex_ops.record.runbook import run_runbook
 
     limit = severity_of(fail_on)
     given = parse_parameters(parameter or ())
     named = {"incident_id": incident, "approve": list(approve or ()), "operator": operator, "settings": settings}
     given |= {name: value for name, value in named.items() if value}
-    result = run_runbook(runbook, given, on_event=LiveReport(quiet=as_json))
+    with LiveReport(runbook, quiet=as_json) as report:  # says something before the slow imports
+        from flowrex_ops.record.runbook import run_runbook
+
+        result = run_runbook(runbook, given, on_event=report)
     if as_json:
         echo_json(result.to_json())
     else:

@@ -14,6 +14,7 @@ from flowrex_ops.checks.symptoms import (
     DEFAULT_THRESHOLDS,
     Seen,
     Survey,
+    calling_alerts,
     look_at_certificates,
     look_at_door,
     look_at_errors,
@@ -141,7 +142,7 @@ def _deploys(services: pd.DataFrame) -> tuple[str, bool]:
 
 
 def _alerts(alerts: pd.DataFrame) -> tuple[str, bool]:
-    firing = sorted(set(alerts.loc[alerts["state"].eq("firing"), "alert"]))
+    firing = sorted(set(calling_alerts(alerts)["alert"]))
     return f"{len(firing)} alerts fire{': ' + ', '.join(firing) if firing else ''}", not firing
 
 

@@ -14,16 +14,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from flowrex_ops.errors import UsageError
+from flowrex_ops.model import Severity
 
 VERSIONS = {"4", "1"}
 _SUMMARY_CHARACTERS = 500
-_RANKS = {
-    "P0": "p0 fatal emergency disaster",
-    "P1": "p1 critical crit page error high urgent sev1 major",
-    "P2": "p2 warning warn medium sev2 average minor",
-    "P3": "p3 info informational low notice sev3 none debug",
-}
-"""What people write into the label ``severity``; Prometheus prescribes nothing, its own rules say critical, warning and info."""
 
 
 class PayloadError(UsageError):
@@ -71,8 +65,8 @@ class Alert(_Part):
     @property
     def rank(self) -> str:
         """``P0`` to ``P3`` by the label ``severity``, whatever its words; empty where they are not known."""
-        word = self.severity.strip().lower()
-        return next((rank for rank, words in _RANKS.items() if word in words.split()), "")
+        known = Severity.of_word(self.severity)
+        return known.value if known else ""
 
     @property
     def summary(self) -> str:

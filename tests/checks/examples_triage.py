@@ -80,8 +80,8 @@ def pages(*indicators: str) -> Reading[pd.DataFrame]:
     return reading("status pages", "status pages", pd.DataFrame(rows, columns=PAGE_COLUMNS))
 
 
-def alerts(*names: str, state: str = "firing") -> Reading[pd.DataFrame]:
-    rows = [(name, state, "P1", "backend-1", NOW, f"{name} is bad") for name in names]
+def alerts(*names: str, state: str = "firing", severity: str = "P1") -> Reading[pd.DataFrame]:
+    rows = [(name, state, severity, "backend-1", NOW, f"{name} is bad") for name in names]
     return reading("prometheus", "alerts", pd.DataFrame(rows, columns=ALERT_COLUMNS))
 
 

@@ -126,9 +126,20 @@ def test_what_cannot_be_seen_is_unknown() -> None:
     assert assess_severity(symptoms, []).unknown == assess_severity(seen(), []).unknown + 1
 
 
+@pytest.mark.parametrize(("word", "level"), [("critical", "P1"), ("warning", "P2"), ("", "P2"), ("odd", "P2")])
+def test_alerts_in_words_of_other_platforms(word: str, level: str) -> None:
+    assert seen(alerts=alerts("KubePodCrashLooping", severity=word)).iloc[0]["severity"] == level
+
+
+@pytest.mark.parametrize("word", ["none", "info"])
+def test_an_alert_that_calls_nobody_is_no_symptom(word: str) -> None:
+    """Watchdog fires always: a healthy platform stays healthy."""
+    assert list(seen(alerts=alerts("Watchdog", severity=word))["seen"].unique()) == ["no"]
+
+
 def test_alert_that_no_runbook_answers_is_seen_and_leads_nowhere() -> None:
-    symptoms = seen(alerts=alerts("Watchdog"))
-    assert symptoms.iloc[0]["symptom"] == "alert Watchdog"
+    symptoms = seen(alerts=alerts("Unanswered"))
+    assert symptoms.iloc[0]["symptom"] == "alert Unanswered"
     assert rank_runbooks(symptoms).empty
 
 

@@ -168,7 +168,7 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     try:
         await_backends(sandbox, timeout_seconds=_START_SECONDS)
     except SandboxError as error:
-        last = [_last_line(log) for log in sorted((sandbox.home / "log").glob("backend-*.log"))]
+        last = [_last_line(log) for log in sorted((sandbox.home / "log").glob("backend*.log"))]
         raise SandboxError(f"{error}: {'; '.join(last)}") from None
     _start(sandbox, ["nginx"] if parts.nginx else [], on_progress)
     await_front_door(sandbox, timeout_seconds=_START_SECONDS)
