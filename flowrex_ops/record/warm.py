@@ -82,7 +82,11 @@ def main() -> None:
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     _import_everything()
     gc.freeze()  # so that a kernel's collector does not touch, and thereby copy, what all share
-    request = _Parent(sys.argv[1]).serve()
+    try:
+        parent = _Parent(sys.argv[1])
+    except FileNotFoundError:
+        return  # its owner was over before it was ready, and has taken the folder away
+    request = parent.serve()
     if request is not None:
         _become(request)
 

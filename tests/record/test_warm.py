@@ -135,6 +135,15 @@ def test_its_parent_is_over_first(tmp_path: Path) -> None:
     kernel.kill()
 
 
+def test_an_owner_that_is_over_first(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """A short batch ends while the parent still imports: nothing is said, nothing is left."""
+    monkeypatch.delenv(VARIABLE)
+    with warm_parent():
+        (parent,) = [child for child in psutil.Process().children() if os.environ[VARIABLE] in child.cmdline()]
+    parent.wait(timeout=30)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_run_is_forked_too(parent: psutil.Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As ``serve`` and ``batch`` start it: with a word of what was wrong, and its exit code."""
     monkeypatch.chdir(tmp_path)
