@@ -11,6 +11,7 @@ from flowrex_ops.batch.folder import NOT_STARTED, Outcome
 from flowrex_ops.batch.plan import Task
 from flowrex_ops.record.archive import Record, find_by_trigger
 from flowrex_ops.record.children import Answer, Child, Request
+from flowrex_ops.record.result import severity_found
 
 _TOLERANCE_SECONDS = 120.0
 
@@ -74,7 +75,7 @@ def _of_record(order: Order, record: Record, earlier: Sequence[Record]) -> Outco
         record=str(record.path),
         html=str(record.html or ""),
         diagnosis=about.get("diagnosis"),
-        severity=about.get("severity"),
+        severity=severity_found(str(about.get("runbook")), about.get("severity"), about.get("findings") or ()),
         seconds=about.get("seconds"),
         reason=about.get("reason") or "",
         earlier=tuple(one.id for one in earlier),

@@ -56,7 +56,7 @@ def run(
         echo_json(result.to_json())
     else:
         typer.echo(summary(result, verdicts_shown=is_terminal()))
-    if limit and result.severity and result.severity.at_least(limit):
+    if limit and result.severity_found and result.severity_found.at_least(limit):
         raise typer.Exit(EXIT_FOUND)
     if result.status.value in ("failed", "interrupted"):
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ class RunResult:
             impact=str(record.get("impact") or ""),
         )
 
+    @property
+    def severity_found(self) -> Severity | None:
+        """What ``--fail-on`` counts."""
+        found = severity_found(self.runbook, self.severity, self.findings)
+        return Severity(found) if found else None
+
     def to_json(self) -> dict[str, Any]:
         """The object that ``flowrex-ops run --json`` prints; ``impact`` and ``next_runbooks`` are there only where users suffer."""
         return {
@@ -76,6 +83,13 @@ class RunResult:
             **({"impact": self.impact} if self.impact else {}),
             **({"next_runbooks": list(self.next_runbooks)} if self.next_runbooks else {}),
         }
+
+
+def severity_found(runbook: str, severity: str | None, findings: Iterable[Mapping[str, Any]]) -> str | None:
+    """What ``--fail-on`` counts: the worst finding, not what else is wrong at the moment; of triage, whose answer that is, it is that."""
+    if runbook == "triage":
+        return severity
+    return min((str(finding["severity"]) for finding in findings if finding.get("severity")), default=None)
 
 
 def _only(keys: tuple[str, ...], item: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from record_bench import Bench, confirmed, read, shows, verdict
 
 from flowrex_ops.cli.report import summary
+from flowrex_ops.model import Severity
 from flowrex_ops.record.page import render_page
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -94,3 +95,4 @@ def test_no_cause_of_its_own_is_no_all_clear(bench: Bench) -> None:
         assert "every hypothesis is ruled out" not in text
     assert '<header class="bad">' in page
     assert "Severity   P1: connection pools" in terminal
+    assert (result.severity, result.severity_found) == (Severity.P1, None), "--fail-on counts findings"
