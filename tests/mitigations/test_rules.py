@@ -12,7 +12,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from flowrex_ops.investigation import Investigation
-from flowrex_ops.mitigations import KNOWN, find
+from flowrex_ops.mitigations import KNOWN, database, find
 from flowrex_ops.mitigations.guard import Approval, Mitigation, guard
 from flowrex_ops.mitigations.holding import hold
 from flowrex_ops.model import MitigationState, Outcome, Plan, Target, Verdict, VerdictKind
@@ -157,8 +157,10 @@ def one_run_at_a_time(case: Case, plan: Plan, tmp_path: Path) -> None:
 
 
 def believes_only_what_it_reads(case: Case) -> None:
-    """A deed without effect is never called verified, whatever it says of itself."""
-    outcome = case.run(without_effect(case.build()))
+    """A deed without effect is never called verified, whatever it says of itself, and however soon one gives up waiting for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "EFFECT_SECONDS", 2.0)
+        outcome = case.run(without_effect(case.build()))
     assert outcome.state is MitigationState.APPLIED_UNVERIFIED, outcome.reason
     assert "Not verified" in outcome.reason
     assert [kind for kind, _ in case.events] == ["mitigation-intent", "mitigation-result"]
