@@ -225,6 +225,11 @@ class ComposeStack:
     ) -> list[Replica]:
         """Have compose make what is missing to *count* without starting it; refused where its environment is another one."""
         before = self._containers(service)
+        if own := [str(one.name) for one in before if not _is_numbered(one)]:
+            raise StackUnavailableError(
+                f"service '{service}' has a container_name ('{own[0]}'), of which there can be only one, so nothing was"
+                " changed; remove container_name from the compose file, or restart it, which users notice"
+            )
         known = {str(one.id) for one in before}
         arguments = (*_UP, "--no-start", "--scale", f"{service}={count}", service)
         self._compose(service, arguments, environment, timeout_seconds)
@@ -396,6 +401,12 @@ def _definition(attributes: Mapping[str, Any]) -> Definition:
 def _variables(entries: Iterable[str]) -> dict[str, str]:
     """``{"NAME": "value"}`` of Docker's ``NAME=value``."""
     return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
+
+
+def _is_numbered(container: Container) -> bool:
+    """Whether compose gave it its name, by either generation's pattern; an own one cannot be given twice."""
+    service, number = container.labels[SERVICE], container.labels.get(NUMBER, "1")
+    return str(container.name).endswith((f"_{service}_{number}", f"-{service}-{number}"))
 
 
 def _container(replica: Replica) -> str:

@@ -42,9 +42,11 @@ class Project:
     name: str
     folder: Path
 
-    def start(self, *, password: str, env_file: str = "") -> None:
+    def start(self, *, password: str, env_file: str = "", container_name: str = "") -> None:
         """Bring it up as its engineers do: with ``--env-file``, or a variable of their shell."""
         text = FILE.replace("PASSWORD", password).replace("PORT", str(pick_free_ports(1)[0]))
+        if container_name:
+            text = text.replace("    stop_signal", f"    container_name: {container_name}\n    stop_signal")
         (self.folder / "docker-compose.yml").write_text(text, encoding="utf-8")
         (self.folder / "prod.env").write_text("DB_PASS=sesame\n", encoding="utf-8")
         named = ("--env-file", env_file) if env_file else ()
@@ -114,6 +116,16 @@ class TestReplace:
             project.stack(variable).replace(old, version, timeout_seconds=20)
 
         assert [(one.name, one.running, _id(one)) for one in project.replicas()] == [("backend-1", True, _id(old))]
+
+    def test_a_name_of_its_own_cannot_be_given_twice(self, project: Project) -> None:
+        """Compose's own advice would be to remove the only one there is."""
+        project.start(password="fixed", container_name=f"{project.name}-only")
+        before = project.replicas()
+
+        with pytest.raises(StackUnavailableError, match=r"a container_name \('.*-only'\).* so nothing was changed"):
+            project.stack().replace(before[0], "2", timeout_seconds=20)
+
+        assert project.replicas() == before
 
 
 class TestScale:
