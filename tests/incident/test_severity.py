@@ -134,7 +134,7 @@ def test_alerts_in_words_of_other_platforms(word: str, level: str) -> None:
 @pytest.mark.parametrize("word", ["none", "info"])
 def test_an_alert_that_calls_nobody_is_no_symptom(word: str) -> None:
     """Watchdog fires always: a healthy platform stays healthy."""
-    assert list(seen(alerts=alerts("Watchdog", severity=word))["seen"].unique()) == ["no"]
+    assert "yes" not in set(seen(alerts=alerts("Watchdog", severity=word))["seen"])
 
 
 def test_alert_that_no_runbook_answers_is_seen_and_leads_nowhere() -> None:
