@@ -68,6 +68,8 @@ class Harbor:
         text = SETTINGS.format(name=self.name, folder=self.folder, https=self.https)
         (self.folder / "flowrex-ops.toml").write_text(text, encoding="utf-8")
         self.compose("up", "-d")
+        # Nobody is turned away at a door that is not open yet: a healthy platform has no 502 of its own start.
+        await_condition(self._desk_is_up, "the desk is up", timeout_seconds=90, poll_seconds=0.2)
         self._crowd = subprocess.Popen([sys.executable, str(FILES / "crowd.py"), str(self.https)])
         await_condition(lambda: self.answers(200, since=0) > 100, "the crowd was served", timeout_seconds=60)
 
