@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +59,8 @@ def batch(
         require("batch --dask", "dask", "distributed")
     limit = severity_of(fail_on)
     chosen = _choose(runbook or [], plan, resume, settings)
-    with warm_parent(), _Progress(len(chosen.tasks), len(chosen.unfinished()), quiet=as_json) as progress:
+    runs_here = contextlib.nullcontext() if dask else warm_parent()
+    with runs_here, _Progress(len(chosen.tasks), len(chosen.unfinished()), quiet=as_json) as progress:
         outcomes = run_batch(chosen, jobs=jobs or chosen.jobs, dask=dask, on_outcome=progress)
     facts = to_json(chosen, outcomes)
     if as_json:

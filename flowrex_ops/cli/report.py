@@ -97,7 +97,7 @@ def _diagnosis(result: RunResult) -> str:
     unknown = sum(verdict["verdict"] == "inconclusive" for verdict in result.verdicts)
     if result.impact:
         return (
-            "none of this runbook's causes, but users suffer"
+            "none of this runbook's causes, but something is wrong"
             if not unknown
             else f"none yet; {unknown} hypotheses are inconclusive"
         )

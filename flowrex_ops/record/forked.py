@@ -80,7 +80,7 @@ def fork(
         connection.connect(os.environ[VARIABLE])
         socket.send_fds(connection, [request], list(descriptors))
         pid = int(json.loads(connection.recv(LARGEST_REQUEST))["pid"])
-    except (OSError, ValueError):  # not there yet, or not any more
+    except (OSError, ValueError, KeyError):  # not there yet, or not any more, or the fork was over before it could tell
         connection.close()
         return None
     connection.settimeout(None)

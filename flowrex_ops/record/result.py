@@ -67,7 +67,7 @@ class RunResult:
         return Severity(found) if found else None
 
     def to_json(self) -> dict[str, Any]:
-        """The object that ``flowrex-ops run --json`` prints; ``impact`` and ``next_runbooks`` are there only where users suffer."""
+        """The object that ``flowrex-ops run --json`` prints; ``impact`` and ``next_runbooks`` are there only where something is wrong."""
         return {
             "record": str(self.record),
             "html": str(self.html),

@@ -75,7 +75,7 @@ def warm_parent() -> Iterator[None]:
 
 
 def main() -> None:
-    """Serve until standard input ends; in a fork, be the kernel that was asked for."""
+    """Serve until standard input ends; in a fork, be the kernel or the run that was asked for."""
     if sys.path and Path(sys.path[0]) == Path.cwd():
         del sys.path[0]  # as ipykernel_launcher does: a notebook's folder is put there by IPython
     # matplotlib reads it as it is imported; ipykernel sets it where nobody else has.
@@ -109,7 +109,7 @@ class _Parent:
         self._listener.listen(64)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(0, selectors.EVENT_READ, self._close_door)
+        self._selector.register(0, selectors.EVENT_READ, self._stop_listening)
         self._forks: dict[int, tuple[int, socket.socket]] = {}  # by pidfd
 
     def serve(self) -> dict[str, Any] | None:
@@ -129,7 +129,7 @@ class _Parent:
             return
         self._selector.register(asking, selectors.EVENT_READ, self._fork)
 
-    def _close_door(self, _stdin: int) -> None:
+    def _stop_listening(self, _stdin: int) -> None:
         if not os.read(0, 4096):
             self._selector.unregister(0)
             self._selector.unregister(self._listener)
@@ -150,7 +150,6 @@ class _Parent:
             os.close(descriptor)
         watch = os.pidfd_open(pid)
         self._forks[watch] = (pid, asking)
-        _tell(asking, pid=pid)
         self._selector.register(watch, selectors.EVENT_READ, self._ended)
         if request["role"] == "kernel":
             self._selector.register(asking, selectors.EVENT_READ, lambda gone: self._kill(gone, pid))
@@ -173,6 +172,7 @@ class _Parent:
     def _leave(self, asking: socket.socket, streams: list[int]) -> None:
         """In the fork: nothing of the parent's stays open, and the streams are those of whoever asked."""
         os.setsid()
+        _tell(asking, pid=os.getpid())  # by itself, now that it leads a group: whoever asked may kill that at once
         self._selector.close()
         for _, other in self._forks.values():
             other.close()
