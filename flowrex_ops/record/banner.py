@@ -31,6 +31,7 @@ def banner(record: dict[str, Any]) -> str:
     blocks = [
         f"# {headline(record)}",
         _trust(record),
+        _plain(why_so_severe(record)),
         "\n".join(f"- next: `{command}`" for command in next_commands(record)),
         _verdicts(record["verdicts"]),
         _mitigations(record["mitigations"]),
@@ -57,6 +58,14 @@ def headline(record: dict[str, Any]) -> str:
         "running": "Not finished: no finding yet",
         "interrupted": "Interrupted before anything was confirmed",
     }.get(record["status"], "Failed before anything was confirmed")
+
+
+def why_so_severe(record: Mapping[str, Any]) -> str:
+    """``P0: alert FrontDoorDown: …`` where the moment is worse than the cause that was found; the headline says it where none was."""
+    found = [finding.get("severity") for finding in record["findings"]]
+    if not record["diagnosis"] or not record.get("impact") or record["severity"] in found:
+        return ""
+    return f"{record['severity']}: {record['impact']}"
 
 
 def next_commands(record: Mapping[str, Any]) -> list[str]:

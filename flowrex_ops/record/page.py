@@ -11,7 +11,16 @@ from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowrex_ops.record.banner import counts, diagnosis_title, headline, next_commands, ordered, seen_before, trust
+from flowrex_ops.record.banner import (
+    counts,
+    diagnosis_title,
+    headline,
+    next_commands,
+    ordered,
+    seen_before,
+    trust,
+    why_so_severe,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -38,6 +47,7 @@ def render_page(notebook: dict[str, Any]) -> str:
         headline=headline(record),
         title=diagnosis_title(record) if record["diagnosis"] else headline(record),
         next_commands=next_commands(record),
+        why_so_severe=why_so_severe(record),
         tone="bad" if record["diagnosis"] or record.get("severity") else _TONES.get(record["status"], "bad"),
         notices=trust(record),
         seen_before=seen_before(record),

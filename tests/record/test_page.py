@@ -76,6 +76,16 @@ class TestBanner:
         assert "**1 confirmed**" in banner.source
 
 
+def test_a_moment_worse_than_the_cause_says_by_what(bench: Bench) -> None:
+    """The badge is the moment's, so that its reason stands beside it."""
+    found = confirmed(severity="P1")
+    outcome = {"kind": "outcome", "severity": "P0", "impact": "alert FrontDoorDown: no answer"}
+    result = bench.run(shows(found), shows(outcome | {"diagnosis": found["cause"]}))
+    said = "P0: alert FrontDoorDown: no answer"
+    assert said in result.html.read_text()
+    assert said in read(result.record).cells[0].source
+
+
 def test_no_cause_of_its_own_is_no_all_clear(bench: Bench) -> None:
     """Users suffer, and another runbook explains it: the page, the banner and the terminal say so, with the command to type."""
     outcome = {
