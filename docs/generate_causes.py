@@ -6,11 +6,11 @@ Run: .venv/bin/python docs/generate_causes.py > docs/causes.md
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 
 from flowrex_ops.catalog import get_runbook
-from flowrex_ops.causes import CAUSES, RUNBOOK_CAUSES, Cause
-from flowrex_ops.sandbox.drills import DRILLS
+from flowrex_ops.causes import Cause, causes_by_runbook, find_causes
+from flowrex_ops.runbook_lint import code_of, find_checks
+from flowrex_sandbox.drills import DRILLS
 
 HEAD = """# Causes
 
@@ -21,7 +21,7 @@ it by what users feel. *Ruled out when* is the first line of the check: what hol
 
 def healthy_conditions(runbook: str) -> dict[str, str]:
     """For each cause the first line of the docstring of the check that judges it."""
-    checks = import_module(f"flowrex_ops.checks.{runbook}")
+    checks = find_checks(code_of(get_runbook(runbook)))
     found = [getattr(checks, name) for name in dir(checks) if name.startswith("check_")]
     return {check.cause: (check.__doc__ or "").strip().splitlines()[0] for check in found if hasattr(check, "cause")}
 
@@ -39,10 +39,10 @@ def render_cause(cause: Cause, condition: str) -> str:
 def sections() -> Iterator[str]:
     """A section a runbook, its causes from the root of the trouble to its symptoms."""
     yield HEAD
-    for runbook, slugs in RUNBOOK_CAUSES.items():
+    for runbook, slugs in causes_by_runbook().items():
         conditions = healthy_conditions(runbook)
         yield f"## {get_runbook(runbook).title}\n\nRunbook `{runbook}`.\n"
-        yield from (render_cause(CAUSES[slug], conditions[slug]) for slug in slugs)
+        yield from (render_cause(find_causes()[slug], conditions[slug]) for slug in slugs)
 
 
 def render() -> str:

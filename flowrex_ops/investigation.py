@@ -9,42 +9,42 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from flowrex_ops import presentation
-from flowrex_ops.causes import CAUSES, RUNBOOK_CAUSES
-from flowrex_ops.checks.sessions import with_replica
-from flowrex_ops.checks.verdicts import Check
+from flowrex_ops import render as presentation
+from flowrex_ops.archive.writer import Ledger
+from flowrex_ops.causes import causes_by_runbook, find_causes
+from flowrex_ops.checks import Check
+from flowrex_ops.discovery.endpoints import Endpoints, ReplicaFinder, discover
+from flowrex_ops.discovery.services import ServicesSource
 from flowrex_ops.durations import format_seconds, parse_duration
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.ledger.writer import Ledger
+from flowrex_ops.grafana import AnnotatedTimeline
+from flowrex_ops.guard import Approval, guard
+from flowrex_ops.logs.access_log import AccessLogSource
+from flowrex_ops.logs.source import LogSource
+from flowrex_ops.memory.host import HostSource
+from flowrex_ops.memory.redis import RedisSource
+from flowrex_ops.memory.source import MemorySource
+from flowrex_ops.metrics.backend import BackendSource
+from flowrex_ops.metrics.prometheus import PrometheusSource
 from flowrex_ops.mitigations import find, split_approval
-from flowrex_ops.mitigations.annotation import AnnotatedTimeline
-from flowrex_ops.mitigations.guard import Approval, guard
-from flowrex_ops.mitigations.holding import hold
 from flowrex_ops.model import Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.parameters import validate_started
+from flowrex_ops.postgres.backups.databases import open_databases
+from flowrex_ops.postgres.backups.source import BackupsSource, open_tools
+from flowrex_ops.postgres.sessions import with_replica
+from flowrex_ops.postgres.source import PostgresSource
+from flowrex_ops.proxy.nginx_config import NginxSource
+from flowrex_ops.proxy.source import FrontDoorSource
+from flowrex_ops.reading import Source
+from flowrex_ops.redaction.redactor import Redactor
+from flowrex_ops.resource_lock import hold
+from flowrex_ops.services.third_party import SentrySource, StatusPagesSource
 from flowrex_ops.settings import Settings, load
-from flowrex_ops.sources.access_log import AccessLogSource
-from flowrex_ops.sources.backend import BackendSource
-from flowrex_ops.sources.backups import BackupsSource, open_tools
-from flowrex_ops.sources.broker import open_broker
-from flowrex_ops.sources.connections import count_connections
-from flowrex_ops.sources.databases import open_databases
-from flowrex_ops.sources.endpoints import Endpoints, ReplicaFinder, discover
-from flowrex_ops.sources.front_door import FrontDoorSource
-from flowrex_ops.sources.host import HostSource
-from flowrex_ops.sources.logs import LogSource
-from flowrex_ops.sources.memory import MemorySource
-from flowrex_ops.sources.nginx_config import NginxSource
-from flowrex_ops.sources.outside import SentrySource, StatusPagesSource
-from flowrex_ops.sources.postgres import PostgresSource
-from flowrex_ops.sources.prometheus import PrometheusSource
-from flowrex_ops.sources.reading import Source
-from flowrex_ops.sources.redis import RedisSource
-from flowrex_ops.sources.services import ServicesSource
-from flowrex_ops.sources.tls import TlsSource
-from flowrex_ops.sources.websocket import WebSocketSource, find_places
-from flowrex_ops.sources.websocket_log import WebSocketLogSource
+from flowrex_ops.tls.source import TlsSource
+from flowrex_ops.trades.broker import open_broker
+from flowrex_ops.websocket.connections import count_connections
+from flowrex_ops.websocket.log import WebSocketLogSource
+from flowrex_ops.websocket.source import WebSocketSource, find_places
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -310,7 +310,7 @@ class Investigation:
             approval=self.approval,
             timeline=timeline,
             max_targets=self.settings.limits.max_targets,
-            siblings={cause: name for name, causes in RUNBOOK_CAUSES.items() for cause in causes},
+            siblings={cause: name for name, causes in causes_by_runbook().items() for cause in causes},
             hold=partial(hold, self.settings.outputs, self.settings.platform),
         )
         self.mitigations[slug] = outcome
@@ -388,7 +388,7 @@ class Investigation:
 def _order(verdict: Verdict) -> tuple[str, float, int]:
     """The worst first, of these whatever explains the most, of these what is nearest to the root."""
     severity = verdict.severity.value if verdict.severity else "P9"
-    return severity, -verdict.share, CAUSES[verdict.cause].rank if verdict.cause in CAUSES else 10_000
+    return severity, -verdict.share, find_causes()[verdict.cause].rank if verdict.cause in find_causes() else 10_000
 
 
 def _ask(notebook: Notebook, plan: Plan) -> str:

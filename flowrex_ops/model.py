@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -321,3 +322,22 @@ def authority(host: str, port: int) -> str:
 def worst(severities: Sequence[Severity]) -> Severity | None:
     """The most severe of *severities*, or ``None``."""
     return min(severities, key=lambda s: s.value, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsEndpoint:
+    """Where to connect, and as whom clients know it. Without ``server_name`` no SNI is sent and no name is checked.
+
+    ``certificate`` is the PEM file that the server is meant to serve, where it can be read from here.
+    """
+
+    host: str
+    port: int
+    server_name: str | None = None
+    certificate: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """``flowrex.app:443``, with the address behind it where that is another."""
+        where = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return where if self.server_name in (None, self.host) else f"{self.server_name} at {where}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowrex_ops.ledger.kernel import install_in_kernel
-from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.model import OUTCOME_MIME_TYPE
+from flowrex_ops.redaction.kernel import install_in_kernel
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ import builtins
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from types import ModuleType
 
 from flowrex_ops.catalog import Runbook, changes_platform, source
-from flowrex_ops.causes import CAUSES, RUNBOOK_CAUSES
+from flowrex_ops.causes import causes_by_runbook, find_causes
 from flowrex_ops.mitigations import KNOWN
 
 MOST_STATEMENTS = 5
@@ -89,13 +90,24 @@ def _names(runbook: Runbook, whole: ast.Module) -> Iterator[str]:
             yield f"parameter '{parameter.name}' is never used"
 
 
+def find_checks(whole: ast.Module) -> ModuleType | None:
+    """The module that a notebook calls ``checks``; None where it judges nothing."""
+    for node in ast.walk(whole):
+        if isinstance(node, ast.ImportFrom) and any((one.asname or one.name) == "checks" for one in node.names):
+            return import_module(f"{node.module}.checks")
+    return None
+
+
+def code_of(runbook: Runbook) -> ast.Module:
+    """All code of a runbook that is plain Python, as one module."""
+    cells = [source(cell) for cell in runbook.document["cells"] if cell["cell_type"] == "code"]
+    return ast.parse("\n".join(cells))
+
+
 def _causes(runbook: Runbook, whole: ast.Module) -> Iterator[str]:
     """Every cause that the catalogue gives to this runbook is checked in it."""
-    promised = RUNBOOK_CAUSES.get(runbook.slug, ())
-    try:
-        checks = import_module(f"flowrex_ops.checks.{runbook.slug}")
-    except ModuleNotFoundError:
-        checks = None
+    promised = causes_by_runbook().get(runbook.slug, ())
+    checks = find_checks(whole)
     used = {n.attr for n in ast.walk(whole) if isinstance(n, ast.Attribute) and n.attr.startswith("check_")}
     judged = {getattr(getattr(checks, name, None), "cause", None) for name in used}
     for cause in promised:
@@ -103,7 +115,7 @@ def _causes(runbook: Runbook, whole: ast.Module) -> Iterator[str]:
             yield f"cause '{cause}' is never checked"
     if promised and not {n.attr for n in ast.walk(whole) if isinstance(n, ast.Attribute)} & {"assess", "assess_impact"}:
         yield "never says how severe it is for users; call survey.assess_impact"
-    for cause in sorted(c for c in judged if c and c not in CAUSES):
+    for cause in sorted(c for c in judged if c and c not in find_causes()):
         yield f"cause '{cause}' is not in the catalogue"
 
 

@@ -3,7 +3,7 @@
 Order, first found wins: the path given, ``$FLOWREX_OPS_SETTINGS``, ``./flowrex-ops.toml``. Single values can be
 overridden by environment variables (``FLOWREX_OPS_POSTGRES__DSN``), and each value as a file in a secrets folder
 (``$FLOWREX_OPS_SECRETS_DIR/postgres__dsn``), the way Docker and Kubernetes mount secrets.
-What is not configured is discovered later from the running stack (see ``flowrex_ops.sources.endpoints``).
+What is not configured is discovered later from the running stack (see ``flowrex_ops.discovery.endpoints``).
 """
 
 from __future__ import annotations
@@ -447,7 +447,7 @@ class Settings(BaseSettings):
     """All settings. Every secret is a ``SecretStr``: printing a Settings object shows none.
 
     ``outputs`` is always a local folder. Where a URL was given for it, that stands in ``outputs_url``, and ``outputs`` is the
-    working copy (see ``ledger/remote.py``).
+    working copy (see ``archive/remote.py``).
     """
 
     model_config = SettingsConfigDict(

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from flowrex_ops import sandbox
 from flowrex_ops.record.forked import VARIABLE
 from flowrex_ops.record.warm import warm_parent
-from flowrex_ops.sandbox import Sandbox, drills
+from flowrex_sandbox import control as sandbox
+from flowrex_sandbox import drills
+from flowrex_sandbox.sandbox import Sandbox
 
 SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test-all"}
 """Each test is in one of the first two or only in the last, which runs everything. docs/testing.md says what is shown where."""

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops import sandbox
-from flowrex_ops.sandbox.ports import pick_free_ports
-from flowrex_ops.sandbox.sandbox import get_answer
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_sandbox import control as sandbox
+from flowrex_sandbox.ports import pick_free_ports
+from flowrex_sandbox.sandbox import get_answer
+from flowrex_sandbox.waiting import await_condition
 
 BACKEND = Path(sandbox.__file__).parent / "backend"
 

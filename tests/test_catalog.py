@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowrex_ops.catalog import NOTEBOOKS, find_runbooks, get_runbook, read_runbook
-from flowrex_ops.causes import CAUSES, RUNBOOK_CAUSES
+from flowrex_ops.causes import causes_by_runbook, find_causes
 from flowrex_ops.errors import NotebookError, UnknownRunbookError
 from flowrex_ops.mitigations import KNOWN
 from flowrex_ops.runbook_lint import lint
@@ -43,7 +43,7 @@ def write(path: Path, *cells: tuple[str, str], **metadata: Any) -> Path:
 class TestCatalogue:
     def test_every_runbook_of_the_causes_is_there(self) -> None:
         """A runbook that the catalogue of causes speaks of exists as a notebook."""
-        assert set(RUNBOOK_CAUSES) <= set(find_runbooks())
+        assert set(causes_by_runbook()) <= set(find_runbooks())
 
     @pytest.mark.parametrize("slug", find_runbooks())
     def test_every_runbook_keeps_the_rules(self, slug: str) -> None:
@@ -52,9 +52,11 @@ class TestCatalogue:
 
     def test_every_cause_points_at_something_that_exists(self) -> None:
         """Next steps name known mitigations, and every cause belongs to a runbook."""
-        steps = [step.target for cause in CAUSES.values() for step in cause.next_steps if step.kind == "mitigation"]
+        steps = [
+            step.target for cause in find_causes().values() for step in cause.next_steps if step.kind == "mitigation"
+        ]
         assert set(steps) <= set(KNOWN)
-        assert set(CAUSES) == {cause for causes in RUNBOOK_CAUSES.values() for cause in causes}
+        assert set(find_causes()) == {cause for causes in causes_by_runbook().values() for cause in causes}
 
     def test_unknown_name_suggests_the_nearest(self) -> None:
         """A slip of the finger is understood."""

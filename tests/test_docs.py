@@ -11,8 +11,8 @@ sys.path.insert(0, str(DOCS))
 from generate_causes import healthy_conditions, render  # noqa: E402  (it lives beside the page that it makes)
 
 from flowrex_ops.catalog import find_runbooks  # noqa: E402  (after the path is set)
-from flowrex_ops.causes import RUNBOOK_CAUSES  # noqa: E402
-from flowrex_ops.sandbox.drills import DRILLS  # noqa: E402
+from flowrex_ops.causes import causes_by_runbook  # noqa: E402
+from flowrex_sandbox.drills import DRILLS  # noqa: E402
 
 
 def test_page_of_causes_is_what_the_catalogue_says() -> None:
@@ -22,8 +22,8 @@ def test_page_of_causes_is_what_the_catalogue_says() -> None:
 
 def test_every_cause_is_judged_by_one_check() -> None:
     """The checks module of a runbook judges exactly its causes."""
-    assert {runbook: set(healthy_conditions(runbook)) for runbook in RUNBOOK_CAUSES} == {
-        runbook: set(causes) for runbook, causes in RUNBOOK_CAUSES.items()
+    assert {runbook: set(healthy_conditions(runbook)) for runbook in causes_by_runbook()} == {
+        runbook: set(causes) for runbook, causes in causes_by_runbook().items()
     }
 
 
@@ -31,7 +31,7 @@ def test_no_drill_without_a_runbook() -> None:
     """Every drill's runbook is in the catalogue, and every cause that it expects is one of that runbook's."""
     runbooks = find_runbooks()
     assert {drill.runbook for drill in DRILLS} <= set(runbooks)
-    assert all(set(drill.expected) <= set(RUNBOOK_CAUSES[drill.runbook]) for drill in DRILLS)
+    assert all(set(drill.expected) <= set(causes_by_runbook()[drill.runbook]) for drill in DRILLS)
 
 
 def test_every_page_that_the_readme_links_is_there() -> None:

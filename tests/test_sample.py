@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowrex_ops.ledger.manifest import verify
-from flowrex_ops.record.archive import load_record
+from flowrex_ops.archive.manifest import verify
+from flowrex_ops.archive.records import load_record
 
 SAMPLE = Path(__file__).parents[1] / "outputs" / "sample"
 

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flowrex_ops.archive.incidents import reserve_incident_id
 from flowrex_ops.batch.plan import Plan, Task, digest
 from flowrex_ops.errors import RecordError, UsageError
-from flowrex_ops.ledger.files import locked, record_error, sync_folder, write_atomic
-from flowrex_ops.ledger.incidents import reserve_incident_id
+from flowrex_ops.files import locked, record_error, sync_folder, write_atomic
 
 FOLDER = "batches"
 LATEST = "latest"

@@ -13,7 +13,7 @@ from typing import Any
 
 from flowrex_ops.batch.folder import Batch, Outcome
 from flowrex_ops.batch.plan import Task
-from flowrex_ops.ledger.files import write_atomic
+from flowrex_ops.files import write_atomic
 from flowrex_ops.model import Severity, worst
 
 _COLUMNS = ("run", "runbook", "platform", "parameters", "status", "diagnosis", "severity", "seconds", "record")

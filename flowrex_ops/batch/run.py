@@ -10,12 +10,12 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from flowrex_ops.archive.incidents import ensure_incident
 from flowrex_ops.batch.folder import Batch, Outcome
 from flowrex_ops.batch.plan import Task
 from flowrex_ops.batch.report import write_report
 from flowrex_ops.batch.task import Order, run_order
 from flowrex_ops.errors import FlowrexOpsError
-from flowrex_ops.ledger.incidents import ensure_incident
 from flowrex_ops.record.children import Child
 from flowrex_ops.record.interrupts import Interrupted, interruptible
 

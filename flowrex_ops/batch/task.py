@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flowrex_ops.archive.records import Record, find_by_trigger
 from flowrex_ops.batch.folder import NOT_STARTED, Outcome
 from flowrex_ops.batch.plan import Task
-from flowrex_ops.record.archive import Record, find_by_trigger
 from flowrex_ops.record.children import Answer, Child, Request
 from flowrex_ops.record.result import severity_found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -10,7 +11,6 @@ from flowrex_ops.cli import (
     backup,
     batch,
     doctor,
-    drill,
     incident,
     init,
     message,
@@ -19,7 +19,6 @@ from flowrex_ops.cli import (
     records,
     run,
     runbooks,
-    sandbox,
     serve,
 )
 
@@ -45,8 +44,8 @@ app.command()(message.message)
 app.command(name="post-mortem")(post_mortem.post_mortem)
 app.command()(serve.serve)
 app.add_typer(records.app, name="records")
-app.add_typer(sandbox.app, name="sandbox")
-app.add_typer(drill.app, name="drill")
+for plugged in entry_points(group="flowrex_ops.commands"):  # what other packages bring, as the sandbox does
+    app.add_typer(plugged.load(), name=plugged.name)
 
 
 def _show_version(wanted: bool) -> None:

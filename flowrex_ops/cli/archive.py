@@ -12,7 +12,7 @@ from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flowrex_ops.record.trend import Trend
+    from flowrex_ops.archive.trend import Trend
     from flowrex_ops.settings import Settings
 
 WantedArgument = Annotated[
@@ -29,7 +29,7 @@ def open_archive(settings: str) -> Settings:
 
     loaded = load(settings or None)
     if loaded.outputs_url:
-        from flowrex_ops.ledger.remote import pull
+        from flowrex_ops.archive.remote import pull
 
         pull(loaded)
     return loaded
@@ -55,8 +55,8 @@ def search(
 
     Example: flowrex-ops records search "KeyError place" --severity P1 --json
     """
-    from flowrex_ops.record.search import Query
-    from flowrex_ops.record.search import search as find
+    from flowrex_ops.archive.search import Query
+    from flowrex_ops.archive.search import search as find
 
     query = Query(
         " ".join(text or ()),
@@ -89,8 +89,8 @@ def similar(record: WantedArgument = "latest", settings: SettingsOption = "", as
 
     Example: flowrex-ops records similar latest
     """
-    from flowrex_ops.record.archive import load_record
-    from flowrex_ops.record.similar import find_similar, in_common
+    from flowrex_ops.archive.records import load_record
+    from flowrex_ops.archive.similar import find_similar, in_common
 
     outputs = open_archive(settings).outputs
     found = find_similar(outputs, load_record(outputs, record))
@@ -117,8 +117,8 @@ def diff(
 
     Example: flowrex-ops records diff INC-20261101-0412-a1b2 latest
     """
-    from flowrex_ops.record.archive import load_record
-    from flowrex_ops.record.diff import TABLES, compare_records
+    from flowrex_ops.archive.diff import TABLES, compare_records
+    from flowrex_ops.archive.records import load_record
 
     outputs = open_archive(settings).outputs
     found = compare_records(load_record(outputs, before).metadata, load_record(outputs, after).metadata)
@@ -142,7 +142,7 @@ def trend(
 
     Example: flowrex-ops records trend db.lock-contention --since 30d --to trend.png
     """
-    from flowrex_ops.record.trend import get_trend
+    from flowrex_ops.archive.trend import get_trend
 
     found = get_trend(
         open_archive(settings).outputs, what, since=_moment(since, "--since"), until=_moment(until, "--until")
@@ -222,9 +222,9 @@ def _print_table(name: str, frame: pd.DataFrame) -> None:
 
 
 def _draw(found: Trend, to: Path) -> None:
-    from flowrex_ops.charts.trend import plot_trend
+    from flowrex_ops.archive.trend_chart import plot_trend
     from flowrex_ops.errors import ParameterError
-    from flowrex_ops.ledger.files import write_atomic
+    from flowrex_ops.files import write_atomic
 
     if to.suffix.lower() != ".png":
         raise ParameterError(f"--to: '{to}' is not a PNG file; give a name that ends with .png")

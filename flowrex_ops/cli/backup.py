@@ -12,9 +12,9 @@ from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, progr
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flowrex_ops.mitigations.backup import Vault
+    from flowrex_ops.discovery.endpoints import Endpoints
+    from flowrex_ops.postgres.backups.backup import Vault
     from flowrex_ops.settings import Settings
-    from flowrex_ops.sources.endpoints import Endpoints
 
 
 def backup(
@@ -39,10 +39,10 @@ def backup(
 
     Example: flowrex-ops backup --test-restore
     """
+    from flowrex_ops.discovery.endpoints import discover
     from flowrex_ops.errors import UsageError
-    from flowrex_ops.mitigations.backup import Vault
+    from flowrex_ops.postgres.backups.backup import Vault
     from flowrex_ops.settings import load
-    from flowrex_ops.sources.endpoints import discover
 
     if list_ and test_restore:
         raise UsageError("--list and --test-restore are two things; give one of them")
@@ -61,7 +61,7 @@ def backup(
 
 
 def _take(vault: Vault) -> dict[str, Any]:
-    from flowrex_ops.sources.backups import checksum_file
+    from flowrex_ops.postgres.backups.source import checksum_file
 
     file = vault.take(progress)
     return {
@@ -87,7 +87,7 @@ def _test(vault: Vault) -> dict[str, Any]:
 def _list(settings: Settings, endpoints: Endpoints, *, as_json: bool) -> None:
     from flowrex_ops.durations import format_seconds
     from flowrex_ops.errors import BackupError
-    from flowrex_ops.sources.backups import BackupsSource, open_tools
+    from flowrex_ops.postgres.backups.source import BackupsSource, open_tools
 
     # All of them are looked into, however long that takes: nobody waits for it in an incident.
     limits: dict[str, Any] = {"limit_seconds": settings.backup.seconds, "limit_rows": settings.limits.rows}

@@ -13,8 +13,8 @@ import typer
 from flowrex_ops.cli.options import JsonOption, ProjectOption, SettingsOption, echo_json
 
 if TYPE_CHECKING:
+    from flowrex_ops.discovery.endpoints import Endpoints
     from flowrex_ops.settings import Settings
-    from flowrex_ops.sources.endpoints import Endpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
 
     Example: flowrex-ops doctor --json
     """
-    from flowrex_ops.ledger.redaction import Redactor
+    from flowrex_ops.discovery.endpoints import discover
+    from flowrex_ops.redaction.redactor import Redactor
     from flowrex_ops.settings import find_file, load
-    from flowrex_ops.sources.endpoints import discover
 
     endpoints = discover(load(settings or None))
     loaded = endpoints.settings
@@ -69,13 +69,13 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
 
 def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
     """All sources at once; each has its own time limit."""
-    from flowrex_ops.sources.backend import BackendSource
-    from flowrex_ops.sources.broker import open_broker
-    from flowrex_ops.sources.logs import LogSource
-    from flowrex_ops.sources.postgres import PostgresSource
-    from flowrex_ops.sources.prometheus import PrometheusSource
-    from flowrex_ops.sources.redis import RedisSource
-    from flowrex_ops.sources.tls import TlsSource
+    from flowrex_ops.logs.source import LogSource
+    from flowrex_ops.memory.redis import RedisSource
+    from flowrex_ops.metrics.backend import BackendSource
+    from flowrex_ops.metrics.prometheus import PrometheusSource
+    from flowrex_ops.postgres.source import PostgresSource
+    from flowrex_ops.tls.source import TlsSource
+    from flowrex_ops.trades.broker import open_broker
 
     limits = settings.limits
     bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
@@ -138,7 +138,7 @@ def _postgres(limits: Any) -> str:
 
 
 def _backend(readiness: Any) -> str:
-    from flowrex_ops.checks.health import judge_answer
+    from flowrex_ops.health import judge_answer
 
     judged = [judge_answer(row) for row in readiness.to_dict("records")]
     ready = sum(one is True for one, _ in judged)

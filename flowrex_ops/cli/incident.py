@@ -136,9 +136,9 @@ def resolve(
 
     Example: flowrex-ops incident resolve latest --root-cause "a report held a lock" --resolution "it has a time limit now" --watch
     """
-    from flowrex_ops.closing import Closing
     from flowrex_ops.durations import parse_duration
     from flowrex_ops.incident.lifecycle import change, load
+    from flowrex_ops.incident.resolve import Closing
 
     loaded = load_settings(settings)
     folder, _ = load(loaded.outputs, incident)
@@ -193,8 +193,8 @@ def show(incident: IdArgument = "latest", settings: SettingsOption = "", as_json
 
     Example: flowrex-ops incident show latest
     """
+    from flowrex_ops.archive import timeline
     from flowrex_ops.incident.lifecycle import load
-    from flowrex_ops.ledger import timeline
 
     loaded = load_settings(settings)
     folder, found = load(loaded.outputs, incident)
@@ -250,8 +250,8 @@ def _role(item: str) -> tuple[str, str]:
 def _print(found: tuple[Path, Incident], settings: Settings, as_json: bool) -> None:
     from datetime import UTC, datetime
 
+    from flowrex_ops.archive import timeline
     from flowrex_ops.incident.escalation import get_deadlines
-    from flowrex_ops.ledger import timeline
 
     folder, incident = found
     deadlines = get_deadlines(incident, timeline.read(folder), contacts=settings.contacts, now=datetime.now(UTC))
@@ -290,7 +290,7 @@ def _ask() -> Any:
 
 def load_settings(settings: str) -> Settings:
     """The settings that a command works by; what the store has of incidents, where there is one, is here afterwards."""
-    from flowrex_ops.ledger.remote import pull
+    from flowrex_ops.archive.remote import pull
     from flowrex_ops.settings import load
 
     loaded = load(settings or None)
@@ -300,18 +300,18 @@ def load_settings(settings: str) -> Settings:
 
 def send_changes(folder: Path, settings: Settings) -> None:
     """Send what a command changed in an incident to the store, where there is one; trouble is one line, and loses nothing."""
-    from flowrex_ops.ledger.remote import push
+    from flowrex_ops.archive.remote import push
 
     push(folder, settings)
 
 
 def _redactor(settings: Settings) -> Any:
-    from flowrex_ops.ledger.redaction import Redactor
+    from flowrex_ops.redaction.redactor import Redactor
 
     return Redactor(settings.secret_values())
 
 
 def _login() -> str:
-    from flowrex_ops.ledger.people import login_name
+    from flowrex_ops.archive.people import login_name
 
     return login_name()

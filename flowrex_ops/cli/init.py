@@ -24,10 +24,10 @@ def init(
 
     Example: flowrex-ops init --project flowrex
     """
+    from flowrex_ops.discovery.endpoints import discover
+    from flowrex_ops.discovery.inventory import write_inventory
     from flowrex_ops.errors import SourceUnavailableError, UsageError
     from flowrex_ops.settings import DEFAULT_FILE, load
-    from flowrex_ops.sources.endpoints import discover
-    from flowrex_ops.sources.inventory import write_inventory
 
     file = output or Path(DEFAULT_FILE)
     if file.exists() and not force:

@@ -51,11 +51,11 @@ def message(
 
     Example: flowrex-ops message initial latest --impact "no orders are filled" --send --to incident
     """
+    from flowrex_ops.archive import timeline
+    from flowrex_ops.archive.people import login_name
     from flowrex_ops.incident import lifecycle, messages, outbox
     from flowrex_ops.incident.notify import choose
-    from flowrex_ops.ledger import timeline
-    from flowrex_ops.ledger.people import login_name
-    from flowrex_ops.ledger.redaction import Redactor
+    from flowrex_ops.redaction.redactor import Redactor
 
     if kind not in messages.KINDS:
         raise ParameterError(f"'{kind}' is not a message; give {', '.join(messages.KINDS)}")

@@ -17,8 +17,8 @@ def post_mortem(
 
     Example: flowrex-ops post-mortem latest
     """
-    from flowrex_ops.ledger.people import login_name
-    from flowrex_ops.reviewing import write_post_mortem
+    from flowrex_ops.archive.people import login_name
+    from flowrex_ops.incident.review_files import write_post_mortem
 
     written = write_post_mortem(incident, load_settings(settings), settings, operator=by or login_name())
     facts = written.to_dict()

@@ -11,7 +11,7 @@ from flowrex_ops.cli.archive import WantedArgument, open_archive
 from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
 
 if TYPE_CHECKING:
-    from flowrex_ops.record.archive import Record
+    from flowrex_ops.archive.records import Record
 
 app = typer.Typer(no_args_is_help=True, help="What was kept of earlier runs.", rich_markup_mode=None)
 
@@ -22,7 +22,7 @@ def list_(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
 
     Example: flowrex-ops records list --json
     """
-    from flowrex_ops.record.archive import list_records
+    from flowrex_ops.archive.records import list_records
 
     records = list_records(open_archive(settings).outputs)
     if as_json:
@@ -43,7 +43,7 @@ def show(record: WantedArgument = "latest", settings: SettingsOption = "", as_js
 
     Example: flowrex-ops records show latest
     """
-    from flowrex_ops.record.archive import load_record
+    from flowrex_ops.archive.records import load_record
 
     found = load_record(open_archive(settings).outputs, record)
     facts = _facts(found)
@@ -70,8 +70,8 @@ def verify(
 
     Example: flowrex-ops records verify
     """
-    from flowrex_ops.ledger.manifest import verify as verify_folder
-    from flowrex_ops.record.archive import find_incidents
+    from flowrex_ops.archive.manifest import verify as verify_folder
+    from flowrex_ops.archive.records import find_incidents
 
     folders = find_incidents(open_archive(settings).outputs, record)
     problems = [(folder.name, problem) for folder in folders for problem in verify_folder(folder)]
@@ -93,8 +93,8 @@ def reindex(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
 
     Example: flowrex-ops records reindex
     """
+    from flowrex_ops.archive.index import FILE, rebuild
     from flowrex_ops.record.abandoned import finish_all_abandoned
-    from flowrex_ops.record.index import FILE, rebuild
 
     loaded = open_archive(settings)
     outputs = loaded.outputs

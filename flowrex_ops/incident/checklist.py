@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks.impact import Thresholds
-from flowrex_ops.checks.symptoms import (
+from flowrex_ops.incident.symptoms import (
     DEFAULT_THRESHOLDS,
     Seen,
     Survey,
@@ -21,8 +20,9 @@ from flowrex_ops.checks.symptoms import (
     look_at_memory,
     look_at_replicas,
 )
-from flowrex_ops.checks.triage import check_disk_full
 from flowrex_ops.model import Reading, Verdict, VerdictKind
+from flowrex_ops.services.checks import check_disk_full
+from flowrex_ops.services.impact import Thresholds
 
 CHECKLIST_COLUMNS = ["item", "answer", "state"]
 WELL, LOOK, UNKNOWN = "well", "look", "unknown"

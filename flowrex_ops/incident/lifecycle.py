@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.incidents import change_incident, new_incident, open_incident, read_incident
+from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.incident.escalation import KIND as ESCALATION
 from flowrex_ops.incident.escalation import key
 from flowrex_ops.incident.facts import TEXTS, Incident, Status
 from flowrex_ops.incident.severity import ROLES
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.incidents import change_incident, new_incident, open_incident, read_incident
-from flowrex_ops.ledger.manifest import write_manifest
-from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.model import Severity
+from flowrex_ops.redaction.redactor import Redactor
 
 _ALERT = ("alertname", "fingerprint", "severity", "starts_at", "ends_at", "summary", "source", "delivery")
 

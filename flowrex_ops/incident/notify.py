@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from flowrex_ops.errors import ParameterError, SettingsError, SourceUnavailableError
 from flowrex_ops.extras import require
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.reading import call_within
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import NotifySettings
-from flowrex_ops.sources.reading import call_within
 
 
 @dataclass(frozen=True, slots=True)

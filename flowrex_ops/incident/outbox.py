@@ -14,17 +14,17 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.errors import ParameterError
+from flowrex_ops.files import write_atomic
 from flowrex_ops.incident.escalation import KIND as ESCALATION
 from flowrex_ops.incident.escalation import key
 from flowrex_ops.incident.facts import Incident
 from flowrex_ops.incident.messages import gaps
 from flowrex_ops.incident.notify import Delivery, send
 from flowrex_ops.incident.severity import ROLES
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.files import write_atomic
-from flowrex_ops.ledger.manifest import write_manifest
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import NotifySettings
 
 FOLDER = "messages"

@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.incidents import read_incident
+from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.errors import RecordError
+from flowrex_ops.files import locked
 from flowrex_ops.incident.escalation import OVERDUE, Deadline, get_deadlines, key
 from flowrex_ops.incident.facts import Incident
 from flowrex_ops.incident.lifecycle import find
 from flowrex_ops.incident.notify import send
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.files import locked
-from flowrex_ops.ledger.incidents import read_incident
-from flowrex_ops.ledger.manifest import write_manifest
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 KIND = "reminder"

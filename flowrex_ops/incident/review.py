@@ -12,12 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops import charts, presentation
+from flowrex_ops import render as presentation
+from flowrex_ops.archive import timeline
+from flowrex_ops.incident.charts import plot_course
 from flowrex_ops.incident.events import merge_events, read_deploys
 from flowrex_ops.incident.lifecycle import load as load_incident
 from flowrex_ops.incident.milestones import get_durations, get_milestones
 from flowrex_ops.incident.post_mortem import FILE, Material, read_actions, to_write
-from flowrex_ops.ledger import timeline
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.settings import load
 
@@ -81,7 +82,7 @@ class Review:
 
     def show_course(self) -> None:
         """The whole course in one picture."""
-        self._notebook.show_figure(charts.plot_course(self.events, self._milestones()))
+        self._notebook.show_figure(plot_course(self.events, self._milestones()))
 
     def show(self, frame: pd.DataFrame) -> None:
         """A table, whole."""

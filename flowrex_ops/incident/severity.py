@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from flowrex_ops.checks.symptoms import UNKNOWN, YES
+from flowrex_ops.incident.symptoms import UNKNOWN, YES
 from flowrex_ops.model import Severity, Verdict
 
 MEANS = {

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.catalog import runbooks_by_alert
-from flowrex_ops.checks.symptoms import Survey, find_symptoms, rank_runbooks
 from flowrex_ops.incident.severity import assess_severity
+from flowrex_ops.incident.symptoms import Survey, find_symptoms, rank_runbooks
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.postgres import ConnectionLimits
+from flowrex_ops.postgres.source import ConnectionLimits
 
 FELT = frozenset({"front_door", "services", "health", "pools", "log", "alerts"})
 """What tells of users, and what calls people for them, besides PostgreSQL's connection slots and trades."""

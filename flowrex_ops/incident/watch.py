@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.incident.resolution import WATCH, watched
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.manifest import write_manifest
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.redaction.redactor import Redactor
 
 if TYPE_CHECKING:
     from flowrex_ops.settings import Settings
@@ -25,8 +25,8 @@ def take_look(settings: Settings) -> tuple[str, str]:
     Sentry's new issues are left out: it looks back half an hour, at the incident itself.
     """
     from flowrex_ops.catalog import runbooks_by_alert
-    from flowrex_ops.checks.symptoms import NO, SENTRY, YES, find_symptoms
     from flowrex_ops.incident.survey import take_survey
+    from flowrex_ops.incident.symptoms import NO, SENTRY, YES, find_symptoms
     from flowrex_ops.investigation import Investigation
 
     investigation = Investigation.for_readings("watch", settings)

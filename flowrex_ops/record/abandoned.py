@@ -13,19 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.manifest import LOCK_SUFFIX
+from flowrex_ops.archive.records import Slot, find_incidents
+from flowrex_ops.archive.remote import push
 from flowrex_ops.errors import FlowrexOpsError
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.files import locked, take_lock
-from flowrex_ops.ledger.manifest import LOCK_SUFFIX
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.ledger.remote import push
-from flowrex_ops.record.archive import Slot, find_incidents
+from flowrex_ops.files import locked, take_lock
 from flowrex_ops.record.banner import TAG
 from flowrex_ops.record.cells import CUT_OFF, MARK_KEY, CellRun, CellState
 from flowrex_ops.record.events import ignore
 from flowrex_ops.record.finish import finish_record, seal
 from flowrex_ops.record.outcome import payloads
 from flowrex_ops.record.recorder import Recorder, RunFacts
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 REASON = "its runner was killed, or the machine that it ran on went down"

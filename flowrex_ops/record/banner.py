@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowrex_ops.causes import CAUSES
+from flowrex_ops.causes import find_causes
 from flowrex_ops.model import MitigationState, VerdictKind
 
 TAG = "flowrex-ops-banner"
@@ -83,7 +83,7 @@ def diagnosis_title(record: dict[str, Any]) -> str:
     """The diagnosis in words: the first finding's title, the catalogue's, or the slug."""
     slug = str(record["diagnosis"])
     titles = [finding.get("title") for finding in record["findings"] if finding.get("cause") == slug]
-    return str(next(filter(None, titles), None) or (CAUSES[slug].title if slug in CAUSES else slug))
+    return str(next(filter(None, titles), None) or (find_causes()[slug].title if slug in find_causes() else slug))
 
 
 def counts(verdicts: list[dict[str, Any]]) -> str:

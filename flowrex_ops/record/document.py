@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.record.archive import Slot
+from flowrex_ops.archive.records import Slot
 from flowrex_ops.record.banner import banner_cell
 from flowrex_ops.record.cells import CellRun, CellState, mark
+from flowrex_ops.redaction.redactor import Redactor
 
 _NOT_RUN_YET = "Has not run: the run had not come this far when this was written."
 _NOT_RUN = "Did not run: the run ended before this cell."

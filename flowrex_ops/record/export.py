@@ -24,15 +24,15 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.incidents import INCIDENT_FILE
+from flowrex_ops.archive.manifest import FILE as MANIFEST
+from flowrex_ops.archive.manifest import entry_of, finished_files, unfinished, verify
+from flowrex_ops.archive.metadata import read_metadata
+from flowrex_ops.archive.records import Record, find_incidents, load_record
 from flowrex_ops.errors import RecordError
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.files import locked, write_atomic
-from flowrex_ops.ledger.incidents import INCIDENT_FILE
-from flowrex_ops.ledger.manifest import FILE as MANIFEST
-from flowrex_ops.ledger.manifest import entry_of, finished_files, unfinished, verify
-from flowrex_ops.record.archive import Record, find_incidents, load_record
+from flowrex_ops.files import locked, write_atomic
 from flowrex_ops.record.banner import headline
-from flowrex_ops.record.metadata import read_metadata
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -8,17 +8,17 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.files import READ_ONLY, write_atomic
-from flowrex_ops.ledger.incidents import update_incident
-from flowrex_ops.ledger.manifest import write_manifest
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.record.archive import Slot
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.incidents import update_incident
+from flowrex_ops.archive.index import ask
+from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.archive.records import Slot
+from flowrex_ops.archive.similar import seen_before
+from flowrex_ops.files import READ_ONLY, write_atomic
 from flowrex_ops.record.events import OnEvent, RunFinished
-from flowrex_ops.record.index import ask
 from flowrex_ops.record.recorder import Recorder
 from flowrex_ops.record.result import RunResult
-from flowrex_ops.record.similar import seen_before
+from flowrex_ops.redaction.redactor import Redactor
 
 INDEX_SECONDS = 1.0
 _ENDED = "run-finished"

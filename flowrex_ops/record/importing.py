@@ -19,20 +19,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowrex_ops.archive.incidents import INCIDENT_ID, open_incident
+from flowrex_ops.archive.index import ask
+from flowrex_ops.archive.people import login_name
+from flowrex_ops.archive.records import allocate
+from flowrex_ops.archive.remote import push
 from flowrex_ops.catalog import is_parameters, read_runbook, source
 from flowrex_ops.errors import NotebookError, ParameterError
-from flowrex_ops.ledger.incidents import INCIDENT_ID, open_incident
-from flowrex_ops.ledger.people import login_name
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.ledger.remote import push
-from flowrex_ops.record.archive import allocate
 from flowrex_ops.record.cells import CellRun, CellState
 from flowrex_ops.record.events import ignore
 from flowrex_ops.record.finish import finish_record, note
-from flowrex_ops.record.index import ask
 from flowrex_ops.record.outcome import payloads
 from flowrex_ops.record.recorder import Recorder, RunFacts
 from flowrex_ops.record.run import read_notebook
+from flowrex_ops.redaction.redactor import Redactor
 
 if TYPE_CHECKING:
     from flowrex_ops.record.result import RunResult

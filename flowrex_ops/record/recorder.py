@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from flowrex_ops.ledger.files import READ_ONLY, write_atomic
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.archive.records import Slot
+from flowrex_ops.files import READ_ONLY, write_atomic
 from flowrex_ops.model import RunStatus
-from flowrex_ops.record.archive import Slot
 from flowrex_ops.record.cells import CUT_OFF, CellRun, CellState, summary
 from flowrex_ops.record.document import Document
 from flowrex_ops.record.events import CellFinished, CellStarted, OnEvent, RunStarted
 from flowrex_ops.record.outcome import Findings
+from flowrex_ops.redaction.redactor import Redactor
 
 
 @dataclass(frozen=True, slots=True)

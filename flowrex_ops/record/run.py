@@ -18,19 +18,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowrex_ops.archive.evidence import VARIABLE
+from flowrex_ops.archive.incidents import open_incident
+from flowrex_ops.archive.people import login_name
+from flowrex_ops.archive.records import allocate
+from flowrex_ops.archive.remote import push
 from flowrex_ops.errors import NotebookError, RecordError
-from flowrex_ops.ledger.evidence import VARIABLE
-from flowrex_ops.ledger.incidents import open_incident
-from flowrex_ops.ledger.people import login_name
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.ledger.remote import push
 from flowrex_ops.record.abandoned import finish_abandoned
-from flowrex_ops.record.archive import allocate
 from flowrex_ops.record.events import OnEvent, ignore
 from flowrex_ops.record.finish import finish_record, note
 from flowrex_ops.record.interrupts import Guard, interruptible
 from flowrex_ops.record.recorder import Recorder, RunFacts
 from flowrex_ops.record.result import RunResult
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 if TYPE_CHECKING:

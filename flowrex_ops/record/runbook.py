@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowrex_ops.archive.remote import pull
 from flowrex_ops.catalog import Runbook, get_runbook, source
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.ledger.remote import pull
 from flowrex_ops.parameters import validate
 from flowrex_ops.record.events import OnEvent, ignore
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import find_file, load
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import flowrex_ops
 from flowrex_ops.record.forked import LARGEST_REQUEST, VARIABLE
 
 _STREAMS = 3
@@ -45,7 +46,8 @@ _MODULES = (
     "flowrex_ops.preload",
     "flowrex_ops.investigation",
 )
-_PACKAGES = ("flowrex_ops.checks", "flowrex_ops.charts", "flowrex_ops.mitigations", "flowrex_ops.sources")
+_SUBJECTS = "*/causes.py"
+"""What marks a folder of the library as a subject: all its modules are imported."""
 
 
 @contextlib.contextmanager
@@ -94,8 +96,9 @@ def main() -> None:
 def _import_everything() -> None:
     for name in _MODULES:
         importlib.import_module(name)
-    for name in _PACKAGES:
-        for module in pkgutil.iter_modules(importlib.import_module(name).__path__, f"{name}."):
+    for marker in Path(flowrex_ops.__file__).parent.glob(_SUBJECTS):
+        package = importlib.import_module(f"flowrex_ops.{marker.parent.name}")
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     importlib.import_module("flowrex_ops.record.page").warm_up()
 

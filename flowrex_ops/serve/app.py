@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from flowrex_ops.archive.incidents import read_incident, reserve_incident_id
 from flowrex_ops.catalog import Runbook
 from flowrex_ops.errors import RecordError
-from flowrex_ops.ledger.incidents import read_incident, reserve_incident_id
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.serve.metrics import Metrics
 from flowrex_ops.serve.payload import Alert, Payload, PayloadError, read_payload, redacted
 from flowrex_ops.serve.queue import Queue, QueueFullError

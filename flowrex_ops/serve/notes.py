@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.incidents import ensure_incident
 from flowrex_ops.errors import RecordError
 from flowrex_ops.incident.lifecycle import note_alert
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.incidents import ensure_incident
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.serve.decisions import Kind, Meaning
 from flowrex_ops.serve.queue import Delivery, Job, Queue
 

@@ -21,9 +21,9 @@ import uvicorn
 
 from flowrex_ops.catalog import NOTEBOOKS, find_runbooks
 from flowrex_ops.errors import FlowrexOpsError, NotebookError, RecordError, SettingsError
+from flowrex_ops.files import record_error
 from flowrex_ops.incident.reminders import remind
-from flowrex_ops.ledger.files import record_error
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.serve.app import FALLBACK, WEBHOOK, Door, serves
 from flowrex_ops.serve.metrics import Metrics
 from flowrex_ops.serve.patience import with_patience

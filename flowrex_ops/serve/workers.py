@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from flowrex_ops.archive.incidents import ensure_incident
+from flowrex_ops.archive.records import find_by_trigger
 from flowrex_ops.catalog import Runbook
 from flowrex_ops.errors import FlowrexOpsError
-from flowrex_ops.ledger.incidents import ensure_incident
-from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.record.abandoned import finish_abandoned
-from flowrex_ops.record.archive import find_by_trigger
 from flowrex_ops.record.children import Answer, Child, Request
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.serve import notes
 from flowrex_ops.serve.metrics import Metrics
 from flowrex_ops.serve.queue import Job, Queue

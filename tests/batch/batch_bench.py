@@ -12,7 +12,7 @@ from typing import Any
 
 from serve_bench import COMMAND, write_runbook
 
-from flowrex_ops.record.archive import Record, list_records
+from flowrex_ops.archive.records import Record, list_records
 
 BUSY = "import pathlib, time\nwhile pathlib.Path(f'hold-{since}').exists(): time.sleep(0.02)"
 """A cell that lasts while there is a file named after the run's parameter ``since``."""

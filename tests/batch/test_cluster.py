@@ -13,7 +13,7 @@ import pytest
 from batch_bench import Yard
 from serve_bench import until
 
-from flowrex_ops.sandbox.ports import pick_free_ports
+from flowrex_sandbox.ports import pick_free_ports
 
 PLAN = """
 name: spread

@@ -13,13 +13,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "record"))
 
 from generated import BEGIN, DAYS, make_archive
 
-from flowrex_ops.ledger.manifest import verify
-from flowrex_ops.record.archive import find_incidents, list_records, load_record
+from flowrex_ops.archive.index import rebuild
+from flowrex_ops.archive.manifest import verify
+from flowrex_ops.archive.records import find_incidents, list_records, load_record
+from flowrex_ops.archive.search import Query, search
+from flowrex_ops.archive.similar import find_similar, seen_before
+from flowrex_ops.archive.trend import get_trend
 from flowrex_ops.record.export import pack
-from flowrex_ops.record.index import rebuild
-from flowrex_ops.record.search import Query, search
-from flowrex_ops.record.similar import find_similar, seen_before
-from flowrex_ops.record.trend import get_trend
 
 RECORDS = 1000
 NOTEBOOK_BYTES = 400_000

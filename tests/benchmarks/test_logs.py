@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from flowrex_ops.sources.logs import LogSource
-from flowrex_ops.stack.supervisor import SupervisorStack
+from flowrex_ops.logs.source import LogSource
+from flowrex_sandbox.stacks.supervisor import SupervisorStack
 
 pytestmark = pytest.mark.benchmark(group="statuses in 100 MB of log")
 MEGABYTE = 1_000_000
@@ -44,8 +44,8 @@ MEMORY = """
 import resource, sys
 from datetime import timedelta
 from pathlib import Path
-from flowrex_ops.sources.logs import LogSource
-from flowrex_ops.stack.supervisor import SupervisorStack
+from flowrex_ops.logs.source import LogSource
+from flowrex_sandbox.stacks.supervisor import SupervisorStack
 stack = SupervisorStack(Path(sys.argv[1]), timeout_seconds=10)
 logs = LogSource(stack, "backend", limit_seconds=120, max_bytes=10**10)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

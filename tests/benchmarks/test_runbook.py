@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from flowrex_ops.sandbox import Sandbox, drills
+from flowrex_sandbox import drills
+from flowrex_sandbox.sandbox import Sandbox
 
 pytestmark = [pytest.mark.docker, pytest.mark.benchmark(group="from Enter to the answer")]
 COMMAND = [

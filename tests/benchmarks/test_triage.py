@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flowrex_ops.record.runbook import run_runbook
-from flowrex_ops.sandbox.sandbox import to_toml
+from flowrex_sandbox.sandbox import to_toml
 
 
 @pytest.fixture

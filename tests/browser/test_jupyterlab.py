@@ -19,8 +19,8 @@ import pytest
 from conftest import missing_part
 
 from flowrex_ops.catalog import get_runbook
-from flowrex_ops.mitigations.waiting import wait_until
-from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.waiting import wait_until
+from flowrex_sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

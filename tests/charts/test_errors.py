@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from flowrex_ops import charts
-from flowrex_ops.sources.access_log import ACCESS_COLUMNS, CLIENT_COLUMNS, SLOW_COLUMNS, AccessLog
-from flowrex_ops.sources.services import REPLICA_COLUMNS
+from flowrex_ops.discovery.services import REPLICA_COLUMNS
+from flowrex_ops.logs.access_log import ACCESS_COLUMNS, CLIENT_COLUMNS, SLOW_COLUMNS, AccessLog
 
 NOW = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from flowrex_ops.charts import plot_history
-from flowrex_ops.charts.history import MOST_LINES
-from flowrex_ops.sources.prometheus import SERIES_COLUMNS
+from flowrex_ops.metrics.charts import MOST_LINES
+from flowrex_ops.metrics.prometheus import SERIES_COLUMNS
 
 NOW = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 

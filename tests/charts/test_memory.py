@@ -6,8 +6,8 @@ import pandas as pd
 from examples_memory import keys, memory, replica, steadily
 
 from flowrex_ops import charts
-from flowrex_ops.sources.memory import SAMPLED
-from flowrex_ops.sources.redis import KEY_COLUMNS
+from flowrex_ops.memory.redis import KEY_COLUMNS
+from flowrex_ops.memory.source import SAMPLED
 
 
 def title(figure: object) -> str:

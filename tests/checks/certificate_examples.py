@@ -9,8 +9,8 @@ import pandas as pd
 from examples import NOW
 
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.certificates import Certificate
-from flowrex_ops.sources.tls import CERTIFICATE_COLUMNS
+from flowrex_ops.tls.certificates import Certificate
+from flowrex_ops.tls.source import CERTIFICATE_COLUMNS
 
 SITE = "flowrex.test"
 

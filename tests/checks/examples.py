@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.metrics.backend import POOL_COLUMNS
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.backend import POOL_COLUMNS
-from flowrex_ops.sources.postgres import SESSION_COLUMNS, ConnectionLimits
+from flowrex_ops.postgres.source import SESSION_COLUMNS, ConnectionLimits
 
 NOW = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 

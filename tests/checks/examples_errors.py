@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 from examples import NOW
 
+from flowrex_ops.discovery.services import REPLICA_COLUMNS
+from flowrex_ops.logs.access_log import ACCESS_COLUMNS, CLIENT_COLUMNS, SLOW_COLUMNS, AccessLog
+from flowrex_ops.logs.error_log import EXCEPTION_COLUMNS, REQUEST_COLUMNS, ErrorLog
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.access_log import ACCESS_COLUMNS, CLIENT_COLUMNS, SLOW_COLUMNS, AccessLog
-from flowrex_ops.sources.error_log import EXCEPTION_COLUMNS, REQUEST_COLUMNS, ErrorLog
-from flowrex_ops.sources.services import REPLICA_COLUMNS
 
 RECENT = NOW - timedelta(minutes=5)
 LONG_AGO = NOW - timedelta(hours=2)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.memory.host import HostMemory
+from flowrex_ops.memory.redis import KEY_COLUMNS, REDIS_COLUMNS
+from flowrex_ops.memory.source import KILL_COLUMNS, MEMORY_COLUMNS, PROMETHEUS, SAMPLED
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.host import HostMemory
-from flowrex_ops.sources.memory import KILL_COLUMNS, MEMORY_COLUMNS, PROMETHEUS, SAMPLED
-from flowrex_ops.sources.redis import KEY_COLUMNS, REDIS_COLUMNS
 
 NOW = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 MIB = 2**20

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from examples import NOW
 
+from flowrex_ops.logs.trade_failures import TRADE_LOG_COLUMNS
+from flowrex_ops.metrics.backend import COUNTER_COLUMNS, FAILED_TRADES, TRADES
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.backend import COUNTER_COLUMNS, FAILED_TRADES, TRADES
-from flowrex_ops.sources.broker import BROKER_COLUMNS
-from flowrex_ops.sources.postgres import TRADE_COLUMNS
-from flowrex_ops.sources.trade_log import TRADE_LOG_COLUMNS
+from flowrex_ops.postgres.source import TRADE_COLUMNS
+from flowrex_ops.trades.broker import BROKER_COLUMNS
 
 REFUSED = "broker unreachable: [Errno 111] Connection refused"
 TIMEOUT = "broker timeout: no answer in 2 s"

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS, USAGE_COLUMNS
+from flowrex_ops.metrics.backend import READINESS_COLUMNS
+from flowrex_ops.metrics.prometheus import ALERT_COLUMNS
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.backend import READINESS_COLUMNS
-from flowrex_ops.sources.front_door import ANSWER_COLUMNS
-from flowrex_ops.sources.outside import ISSUE_COLUMNS, PAGE_COLUMNS
-from flowrex_ops.sources.prometheus import ALERT_COLUMNS
-from flowrex_ops.sources.services import DISK_COLUMNS, REPLICA_COLUMNS, USAGE_COLUMNS
+from flowrex_ops.proxy.source import ANSWER_COLUMNS
+from flowrex_ops.services.third_party import ISSUE_COLUMNS, PAGE_COLUMNS
 
 NOW = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=3)

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 from examples import NOW
 
+from flowrex_ops.discovery.services import REPLICA_COLUMNS
+from flowrex_ops.metrics.backend import WEBSOCKET_COLUMNS
 from flowrex_ops.model import Reading
-from flowrex_ops.sources.backend import WEBSOCKET_COLUMNS
-from flowrex_ops.sources.nginx_config import LOCATION_COLUMNS
-from flowrex_ops.sources.services import REPLICA_COLUMNS
-from flowrex_ops.sources.websocket import HANDSHAKE_COLUMNS, PROXY
-from flowrex_ops.sources.websocket_closings import CLOSING_COLUMNS, ERROR_COLUMNS, ConnectionLog
-from flowrex_ops.sources.websocket_log import PROXY_ERROR_COLUMNS
+from flowrex_ops.proxy.nginx_config import LOCATION_COLUMNS
+from flowrex_ops.websocket.closings import CLOSING_COLUMNS, ERROR_COLUMNS, ConnectionLog
+from flowrex_ops.websocket.log import PROXY_ERROR_COLUMNS
+from flowrex_ops.websocket.source import HANDSHAKE_COLUMNS, PROXY
 
 MB = 2**20
 

@@ -10,12 +10,11 @@ import pytest
 from certificate_examples import SITE, certificate, dead, endpoint, intermediate, no_reading, reading
 from examples import NOW
 
-from flowrex_ops.causes import RUNBOOK_CAUSES
-from flowrex_ops.checks import certificate_expiry as checks
-from flowrex_ops.checks import certificates as views
+from flowrex_ops.causes import causes_by_runbook
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
+from flowrex_ops.tls import checks, views
 
-CAUSES = RUNBOOK_CAUSES["certificate_expiry"]
+CAUSES = causes_by_runbook()["certificate_expiry"]
 
 
 def judge(certificates: Reading[pd.DataFrame], warn_days: float = 21) -> dict[str, Verdict]:

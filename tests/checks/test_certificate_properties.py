@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from test_certificate_expiry import judge
 
 from flowrex_ops import charts
-from flowrex_ops.checks import certificates as views
 from flowrex_ops.model import Reading, VerdictKind
-from flowrex_ops.sources.tls import CERTIFICATE_COLUMNS
+from flowrex_ops.tls import views
+from flowrex_ops.tls.source import CERTIFICATE_COLUMNS
 
 DATE_CAUSES = ("tls.expired", "tls.not-yet-valid", "tls.expiring")
 

@@ -23,10 +23,10 @@ from examples import (
     waiting,
 )
 
-from flowrex_ops.checks import database_connections as checks
-from flowrex_ops.checks.pools import leaking_replicas
+from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
-from flowrex_ops.sources.logs import LogSummary
+from flowrex_ops.postgres import checks
+from flowrex_ops.postgres.pools import leaking_replicas
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 ADMINISTRATOR = {"application_role": False, "role": "postgres", "application": "psql", "client": "local"}

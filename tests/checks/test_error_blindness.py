@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_error_rate import BEFORE, CHECKS
 
-from flowrex_ops.checks import error_rate as checks
-from flowrex_ops.checks.attribution import attribute
-from flowrex_ops.checks.circumstances import Limits
-from flowrex_ops.checks.impact import of_failures
+from flowrex_ops.http import checks
+from flowrex_ops.http.attribution import attribute
+from flowrex_ops.http.circumstances import Limits
+from flowrex_ops.logs.access_log import AccessCounter
+from flowrex_ops.logs.error_log import read_errors
 from flowrex_ops.model import LogLine, Reading, Severity, Verdict, VerdictKind
-from flowrex_ops.sources.access_log import AccessCounter
-from flowrex_ops.sources.error_log import read_errors
+from flowrex_ops.services.impact import of_failures
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 COMBINED = {"made_by": "unknown", "replica": "", "version": ""}

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_error_rate import CHECKS
 
-from flowrex_ops.checks import error_rate as checks
-from flowrex_ops.checks import failures
-from flowrex_ops.checks.attribution import attribute
-from flowrex_ops.checks.circumstances import Limits
+from flowrex_ops.http import checks, failures
+from flowrex_ops.http.attribution import attribute
+from flowrex_ops.http.circumstances import Limits
 from flowrex_ops.model import Reading, Verdict, VerdictKind
 
 few = settings(max_examples=settings().max_examples // 2)

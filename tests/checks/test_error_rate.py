@@ -22,10 +22,9 @@ from examples_errors import (
     services,
 )
 
-from flowrex_ops.checks import error_rate as checks
-from flowrex_ops.checks import responses
-from flowrex_ops.checks.attribution import attribute
-from flowrex_ops.checks.circumstances import Limits
+from flowrex_ops.http import checks, responses
+from flowrex_ops.http.attribution import attribute
+from flowrex_ops.http.circumstances import Limits
 from flowrex_ops.model import Severity, Verdict, VerdictKind
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE

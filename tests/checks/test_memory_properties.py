@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_triage_properties import REPLICAS, frame, same_either_way
 
-from flowrex_ops.checks import memory_usage as checks
+from flowrex_ops.discovery.services import REPLICA_COLUMNS
+from flowrex_ops.memory import checks
+from flowrex_ops.memory.host import HostMemory
+from flowrex_ops.memory.redis import KEY_COLUMNS, REDIS_COLUMNS
+from flowrex_ops.memory.source import KILL_COLUMNS, MEMORY_COLUMNS
 from flowrex_ops.model import Reading, Verdict, VerdictKind
-from flowrex_ops.sources.host import HostMemory
-from flowrex_ops.sources.memory import KILL_COLUMNS, MEMORY_COLUMNS
-from flowrex_ops.sources.redis import KEY_COLUMNS, REDIS_COLUMNS
-from flowrex_ops.sources.services import REPLICA_COLUMNS
 
 TEXT = st.text(max_size=6)
 BYTES = st.floats(0, 2.0**50) | st.sampled_from([0.0, float("nan"), float("inf")])

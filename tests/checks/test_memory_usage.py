@@ -10,10 +10,9 @@ from examples_memory import LIMIT, MIB, NOW, gone, host, keys, kills, memory, re
 from examples_triage import replica as container
 from examples_triage import services
 
-from flowrex_ops.checks import memory as views
-from flowrex_ops.checks import memory_usage as checks
+from flowrex_ops.memory import checks, views
+from flowrex_ops.memory.source import SAMPLED
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
-from flowrex_ops.sources.memory import SAMPLED
 
 FLAT = replica("backend-2", [90.0] * 30)
 CAUSES = {

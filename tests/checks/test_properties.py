@@ -9,10 +9,10 @@ from examples import NOW, pools, prepared, session, silent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrex_ops.checks import database_connections as checks
-from flowrex_ops.checks import sessions as views
 from flowrex_ops.model import Reading, Verdict, VerdictKind
-from flowrex_ops.sources.postgres import SESSION_COLUMNS, ConnectionLimits
+from flowrex_ops.postgres import checks
+from flowrex_ops.postgres import sessions as views
+from flowrex_ops.postgres.source import SESSION_COLUMNS, ConnectionLimits
 
 ages = st.one_of(st.none(), st.floats(0, 1e6))
 pids = st.integers(0, 12)

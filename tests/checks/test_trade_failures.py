@@ -8,9 +8,8 @@ import pytest
 from examples import silent
 from examples_trades import EXPIRED, HALTED, REFUSED, TIMEOUT, blocked, broker, counters, here, log, row, trades
 
-from flowrex_ops.checks import trade_failures as checks
-from flowrex_ops.checks import trades as views
 from flowrex_ops.model import Severity, Verdict, VerdictKind
+from flowrex_ops.trades import checks, views
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 FINE = broker("ok", "ok", "ok")

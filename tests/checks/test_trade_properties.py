@@ -10,10 +10,9 @@ from examples_trades import EXPIRED, HALTED, REFUSED, TIMEOUT, broker, counters,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrex_ops.checks import trade_failures as checks
-from flowrex_ops.checks import trades as views
+from flowrex_ops.logs.broker_errors import classify
 from flowrex_ops.model import Reading, Verdict, VerdictKind
-from flowrex_ops.sources.broker import classify
+from flowrex_ops.trades import checks, views
 
 reasons = st.one_of(st.sampled_from(["", EXPIRED, HALTED, REFUSED, TIMEOUT, None]), st.text(max_size=20))
 rows = st.builds(

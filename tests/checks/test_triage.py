@@ -11,9 +11,9 @@ import pytest
 from examples import pools, silent
 from examples_triage import NOW, disks, front_door, health, pages, replica, services
 
-from flowrex_ops.checks import triage as checks
-from flowrex_ops.checks.symptoms import NO, UNKNOWN, YES, Survey, find_symptoms
+from flowrex_ops.incident.symptoms import NO, UNKNOWN, YES, Survey, find_symptoms
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
+from flowrex_ops.services import checks
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 JUST_NOW = NOW - timedelta(minutes=1)

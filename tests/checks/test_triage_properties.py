@@ -11,10 +11,10 @@ from examples_triage import NOW, disks, front_door, health, pages, reading, repl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrex_ops.checks import triage as checks
+from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS
 from flowrex_ops.model import Reading, Verdict, VerdictKind
-from flowrex_ops.sources.outside import PAGE_COLUMNS
-from flowrex_ops.sources.services import DISK_COLUMNS, REPLICA_COLUMNS
+from flowrex_ops.services import checks
+from flowrex_ops.services.third_party import PAGE_COLUMNS
 
 TEXT = st.text(max_size=8)
 STATES = st.sampled_from(["running", "exited", "paused", "restarting", "dead", "created"]) | TEXT

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from flowrex_ops.checks.versions import current_version, migrations_between, previous_version, version_history
+from flowrex_ops.services.versions import current_version, migrations_between, previous_version, version_history
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

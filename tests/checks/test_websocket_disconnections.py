@@ -10,10 +10,9 @@ import pytest
 from examples import NOW, silent
 from examples_websockets import closing, handshakes, location, locations, log, proxy_errors, replicas, samples
 
-from flowrex_ops.checks import websocket_disconnections as checks
-from flowrex_ops.checks import websockets as views
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
-from flowrex_ops.sources.websocket_closings import ConnectionLog
+from flowrex_ops.websocket import checks, views
+from flowrex_ops.websocket.closings import ConnectionLog
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 NO_LOG = silent("WebSocket closings", "the log cannot be read", None)

@@ -10,11 +10,10 @@ import pytest
 from examples import NOW
 from examples_websockets import closing, handshakes, location, locations, log, proxy_errors, replicas, samples
 
-from flowrex_ops.checks import websocket_disconnections as checks
-from flowrex_ops.checks import websockets as views
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
-from flowrex_ops.sources.upgraded import UNTOLD
-from flowrex_ops.sources.websocket_closings import ConnectionLog
+from flowrex_ops.websocket import checks, views
+from flowrex_ops.websocket.closings import ConnectionLog
+from flowrex_ops.websocket.upgraded import UNTOLD
 
 CONFIRMED, INCONCLUSIVE, RULED_OUT = VerdictKind.CONFIRMED, VerdictKind.INCONCLUSIVE, VerdictKind.RULED_OUT
 OLD = replicas(backend_1=3600.0, backend_2=3600.0)

@@ -12,9 +12,8 @@ from examples_websockets import closing, handshakes, location, locations, log, p
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrex_ops.checks import websocket_disconnections as checks
-from flowrex_ops.checks import websockets as views
 from flowrex_ops.model import Reading, Verdict, VerdictKind
+from flowrex_ops.websocket import checks, views
 
 codes = st.sampled_from([1000, 1001, 1005, 1006, 1008, 1011, 1012, 1013, 4001])
 seconds = st.one_of(st.none(), st.floats(0, 100_000), st.sampled_from([2.0, 60.0, 3600.0]))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flowrex_ops.cli.scoring import play_by_hand
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.by_hand import block_of
-from flowrex_ops.sandbox.drills import DRILLS, get_drill
+from flowrex_sandbox.by_hand import block_of
+from flowrex_sandbox.cli.scoring import play_by_hand
+from flowrex_sandbox.drills import DRILLS, get_drill
+from flowrex_sandbox.sandbox import Sandbox
 
 pytestmark = [pytest.mark.drill, pytest.mark.docker, pytest.mark.thorough]
 

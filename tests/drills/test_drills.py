@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
-from flowrex_ops.causes import CAUSES
-from flowrex_ops.cli.scoring import play
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.drill import Drill
-from flowrex_ops.sandbox.drills import DRILLS, get_drill
-from flowrex_ops.sandbox.faults.memory import pressure_percent
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_ops.causes import find_causes
+from flowrex_sandbox.cli.scoring import play
+from flowrex_sandbox.drill import Drill
+from flowrex_sandbox.drills import DRILLS, get_drill
+from flowrex_sandbox.faults.memory import pressure_percent
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.waiting import await_condition
 
 pytestmark = pytest.mark.drill
 
@@ -99,10 +99,12 @@ WITHOUT_A_DRILL = {
 
 def test_every_cause_has_a_drill() -> None:
     """No cause without a drill that shows it, no drill that expects an unknown cause."""
-    assert {cause for drill in DRILLS for cause in drill.expected} == set(CAUSES) - WITHOUT_A_DRILL
+    assert {cause for drill in DRILLS for cause in drill.expected} == set(find_causes()) - WITHOUT_A_DRILL
 
 
 def test_mitigations_that_cure_are_shown_by_a_drill() -> None:
     """Each mitigation that a cause points at is proven by a drill that it cures."""
-    promised = {step.target for cause in CAUSES.values() for step in cause.next_steps if step.kind == "mitigation"}
+    promised = {
+        step.target for cause in find_causes().values() for step in cause.next_steps if step.kind == "mitigation"
+    }
     assert {slug for drill in DRILLS if drill.cures for slug in drill.approve} == promised

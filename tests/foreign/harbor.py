@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from flowrex_ops.sandbox.compose.images import _require_base_image
-from flowrex_ops.sandbox.ports import pick_free_ports
-from flowrex_ops.sandbox.sandbox import get_answer
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_sandbox.ports import pick_free_ports
+from flowrex_sandbox.sandbox import get_answer
+from flowrex_sandbox.stacks.compose.images import _require_base_image
+from flowrex_sandbox.waiting import await_condition
 
 FILES = Path(__file__).parent / "compose"
 PARTS = ("postgres:15", "redis:7", "nginx:1.22", "venue:7", "desk:3.1.0")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from flowrex_ops.archive import timeline
 from flowrex_ops.incident.escalation import get_deadlines
 from flowrex_ops.incident.facts import Incident, Status
 from flowrex_ops.incident.lifecycle import note_told, open_new
 from flowrex_ops.incident.reminders import remind
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.model import Severity
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 OPENED = datetime(2026, 1, 30, 16, 0, tzinfo=UTC)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.incidents import read_incident, update_incident
+from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.incident.facts import Incident, Status
 from flowrex_ops.incident.lifecycle import change, close, find, load, note_alert, note_told, open_new
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.incidents import read_incident, update_incident
-from flowrex_ops.ledger.manifest import verify
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.redaction.redactor import Redactor
 
 REDACTOR = Redactor(["hunter22"])
 

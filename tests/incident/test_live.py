@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from flowrex_ops.archive.records import load_record
 from flowrex_ops.incident.watch import WELL, take_look
-from flowrex_ops.record.archive import load_record
-from flowrex_ops.sandbox import Sandbox, drills
-from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.settings import load
+from flowrex_sandbox import drills
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.waiting import await_condition
 
 RESOLVE = (
     *("incident", "resolve", "latest", "--by", "ada"),

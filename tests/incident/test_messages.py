@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError, SettingsError
 from flowrex_ops.incident.facts import Incident, Status
 from flowrex_ops.incident.lifecycle import load, open_new
 from flowrex_ops.incident.messages import KINDS, compose, gaps
 from flowrex_ops.incident.notify import choose
 from flowrex_ops.incident.outbox import deliver, keep, require_whole
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.manifest import verify
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import NotifySettings
 
 STARTED = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)

@@ -14,12 +14,13 @@ from examples_errors import services as replicas_of
 from examples_trades import REFUSED, broker, here, row, trades
 from examples_triage import alerts, disks, front_door, health, issues, pages, services, usage
 
-from flowrex_ops.checks import database_connections as database
-from flowrex_ops.checks import error_rate, trade_failures
-from flowrex_ops.checks.symptoms import Survey, find_symptoms
+from flowrex_ops.http import checks as error_rate
 from flowrex_ops.incident.severity import assess_severity
+from flowrex_ops.incident.symptoms import Survey, find_symptoms
+from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.model import Reading, Severity, Verdict
-from flowrex_ops.sources.logs import LogSummary
+from flowrex_ops.postgres import checks as database
+from flowrex_ops.trades import checks as trade_failures
 
 WELL = Survey(
     front_door=front_door(),

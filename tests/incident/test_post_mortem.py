@@ -10,16 +10,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from flowrex_ops.charts import plot_course
+from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError
+from flowrex_ops.incident.charts import plot_course
 from flowrex_ops.incident.events import merge_events, read_deploys
 from flowrex_ops.incident.facts import Incident, Status
 from flowrex_ops.incident.lifecycle import change, close, note_alert, open_new
 from flowrex_ops.incident.milestones import get_durations, get_milestones
 from flowrex_ops.incident.post_mortem import Material, read_actions, to_write, write_document
-from flowrex_ops.ledger.manifest import verify
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.reviewing import write_post_mortem
+from flowrex_ops.incident.review_files import write_post_mortem
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 STARTED = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from flowrex_ops.closing import Closing
+from flowrex_ops.archive import timeline
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.incident.lifecycle import load, open_new
 from flowrex_ops.incident.resolution import answer, watched
+from flowrex_ops.incident.resolve import Closing
 from flowrex_ops.incident.watch import NOT_WELL, UNKNOWN, WELL, watch
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 BEGAN = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)

@@ -11,17 +11,17 @@ import pytest
 from examples import silent
 from examples_triage import alerts, disks, front_door, health, issues, pages, services, usage
 
-from flowrex_ops.causes import CAUSES
-from flowrex_ops.checks.impact import Thresholds
-from flowrex_ops.checks.symptoms import Survey, find_symptoms, rank_runbooks
-from flowrex_ops.checks.triage import check_disk_full
-from flowrex_ops.checks.verdicts import confirmed
+from flowrex_ops.causes import find_causes
+from flowrex_ops.checks import confirmed
 from flowrex_ops.incident.checklist import answer_checklist
 from flowrex_ops.incident.severity import assess_severity, channel, escalate
+from flowrex_ops.incident.symptoms import Survey, find_symptoms, rank_runbooks
+from flowrex_ops.logs.source import LogSummary
+from flowrex_ops.metrics.backend import POOL_COLUMNS
 from flowrex_ops.model import Reading, Severity
-from flowrex_ops.sources.backend import POOL_COLUMNS
-from flowrex_ops.sources.logs import LogSummary
-from flowrex_ops.sources.postgres import ConnectionLimits
+from flowrex_ops.postgres.source import ConnectionLimits
+from flowrex_ops.services.checks import check_disk_full
+from flowrex_ops.services.impact import Thresholds
 
 NOTICED = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 NEW = (True,)
@@ -181,7 +181,7 @@ def test_postgresql_that_cannot_be_reached_is_as_severe_as_its_runbook_says() ->
     gone: Reading[ConnectionLimits] = Reading("postgres", "limits", error="connection refused", code="unreachable")
     ranked = rank_runbooks(seen(limits=gone))
     assert ranked[["runbook", "severity"]].to_numpy().tolist() == [
-        ["database_connections", CAUSES["db.unreachable"].severity.value]
+        ["database_connections", find_causes()["db.unreachable"].severity.value]
     ]
 
 
@@ -198,7 +198,7 @@ class TestSeverity:
 
     def test_findings_count_too(self) -> None:
         assessment = assess_severity(seen(), [confirmed("service.down", "redis is down")])
-        assert assessment.severity is CAUSES["service.down"].severity
+        assert assessment.severity is find_causes()["service.down"].severity
 
     def test_unknown_is_said(self) -> None:
         assert "may be worse" in str(assess_severity(seen(pools=silent("pool gauges")), []))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.ledger.shapes import MARKER
+from flowrex_ops.redaction.redactor import Redactor
+from flowrex_ops.redaction.secret_patterns import MARKER
 
 SECRET = 'kettle/&"blue+moon'
 PASSWORDS = st.text(

@@ -16,13 +16,13 @@ import pytest
 from conftest import import_part
 from fsspec.implementations.memory import MemoryFileSystem
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.incidents import open_incident
+from flowrex_ops.archive.manifest import verify, write_manifest
+from flowrex_ops.archive.remote import pull, push
+from flowrex_ops.archive.store import Store
+from flowrex_ops.archive.turn import FOLDER, STALE_SECONDS, turn
 from flowrex_ops.errors import RecordError, SettingsError
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.incidents import open_incident
-from flowrex_ops.ledger.manifest import verify, write_manifest
-from flowrex_ops.ledger.remote import pull, push
-from flowrex_ops.ledger.store import Store
-from flowrex_ops.ledger.turn import FOLDER, STALE_SECONDS, turn
 from flowrex_ops.settings import Settings, load
 
 

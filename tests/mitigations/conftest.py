@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.faults import heal
+from flowrex_sandbox.faults import heal
+from flowrex_sandbox.sandbox import Sandbox
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ import psycopg
 from redis import Redis
 
 from flowrex_ops.model import MitigationState
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox import faults as f
-from flowrex_ops.sandbox.faults.base import DEFAULT_THRESHOLDS
-from flowrex_ops.sandbox.faults.certificates import OTHER_SITE
-from flowrex_ops.sandbox.faults.proxy_configuration import CorrectedNotReloaded
-from flowrex_ops.sandbox.faults.release import deploy
-from flowrex_ops.sandbox.sandbox import get_answer
+from flowrex_sandbox import faults as f
+from flowrex_sandbox.faults.base import DEFAULT_THRESHOLDS
+from flowrex_sandbox.faults.certificates import OTHER_SITE
+from flowrex_sandbox.faults.proxy_configuration import CorrectedNotReloaded
+from flowrex_sandbox.faults.release import deploy
+from flowrex_sandbox.sandbox import Sandbox, get_answer
 
 from . import restoring
 from .running import await_redis, mitigate

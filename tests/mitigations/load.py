@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from flowrex_ops.sandbox import Sandbox
+from flowrex_sandbox.sandbox import Sandbox
 
 _KINDS = (
     ("GET", "/api/prices", None),

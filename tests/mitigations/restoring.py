@@ -7,12 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from flowrex_ops.mitigations.backup import Vault
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.sandbox import get_answer
+from flowrex_ops.discovery.endpoints import discover
+from flowrex_ops.postgres.backups.backup import Vault
+from flowrex_ops.postgres.backups.journal import kind_of
 from flowrex_ops.settings import load
-from flowrex_ops.sources.endpoints import discover
-from flowrex_ops.sources.restore_journal import kind_of
+from flowrex_sandbox.sandbox import Sandbox, get_answer
 
 ROWS = 500
 
@@ -20,7 +19,7 @@ CHILD = """
 import os, signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 from flowrex_ops.mitigations import find
-from flowrex_ops.mitigations.guard import Approval, guard
+from flowrex_ops.guard import Approval, guard
 from flowrex_ops.investigation import Investigation
 
 settings, slug, wanted, delay = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])

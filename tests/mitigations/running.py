@@ -9,8 +9,8 @@ from redis import Redis, RedisError
 
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Outcome, Verdict, VerdictKind
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.waiting import await_condition
 
 
 def investigate(sandbox: Sandbox, *approve: str, cause: str = "", runbook: str = "service_restart") -> Investigation:

@@ -10,12 +10,12 @@ import pytest
 from outside_process import Outside, running
 from pydantic import SecretStr
 
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.mitigations.annotation import AnnotatedTimeline
-from flowrex_ops.mitigations.guard import Approval, guard
+from flowrex_ops.grafana import AnnotatedTimeline
+from flowrex_ops.guard import Approval, guard
 from flowrex_ops.model import MitigationState, Outcome
-from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import GrafanaSettings, load
+from flowrex_sandbox.sandbox import Sandbox
 
 from .running import mitigate
 from .test_guard import CONFIRMED, Erase, Log

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.mitigations.block_snippets import seconds_before
+from flowrex_ops.http.block_snippets import seconds_before
 from flowrex_ops.model import MitigationState, Outcome
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.faults.proxy import clear_control
-from flowrex_ops.sandbox.waiting import await_condition
-from flowrex_ops.sources.managed import parse_head
+from flowrex_ops.proxy.snippets import parse_head
+from flowrex_sandbox.faults.proxy import clear_control
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.waiting import await_condition
 
 from .running import mitigate
 

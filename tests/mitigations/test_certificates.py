@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, VerificationError
-from flowrex_ops.mitigations.certbot import Certbot
 from flowrex_ops.model import MitigationState
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox import faults as f
-from flowrex_ops.sandbox.acme import start_acme, stop_acme
-from flowrex_ops.sandbox.faults.certificates import OTHER_SITE, SITE, get_served, refusal, restore_certificates
-from flowrex_ops.sandbox.faults.proxy import empty_control, reload_nginx
 from flowrex_ops.settings import CertbotSettings
+from flowrex_ops.tls.certbot import Certbot
+from flowrex_sandbox import faults as f
+from flowrex_sandbox.acme import start_acme, stop_acme
+from flowrex_sandbox.faults.certificates import OTHER_SITE, SITE, get_served, refusal, restore_certificates
+from flowrex_sandbox.faults.proxy import empty_control, reload_nginx
+from flowrex_sandbox.sandbox import Sandbox
 
 from .load import Load
 from .running import investigate, mitigate

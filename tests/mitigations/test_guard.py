@@ -13,11 +13,11 @@ from typing import Any, Self
 import pytest
 
 from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, VerificationError
+from flowrex_ops.guard import Approval, Mitigation, guard
+from flowrex_ops.mitigation_context import Context
 from flowrex_ops.mitigations import KNOWN, find, split_approval
-from flowrex_ops.mitigations.context import Context
-from flowrex_ops.mitigations.guard import Approval, Mitigation, guard
-from flowrex_ops.mitigations.holding import hold
 from flowrex_ops.model import MitigationState, Outcome, Plan, Target, Verdict, VerdictKind
+from flowrex_ops.resource_lock import hold
 
 CONFIRMED = {"db.lock-contention": Verdict("db.lock-contention", VerdictKind.CONFIRMED, "two wait")}
 RULED_OUT = {"db.lock-contention": Verdict("db.lock-contention", VerdictKind.RULED_OUT, "nobody waits")}
@@ -231,7 +231,7 @@ class TestHolding:
 
     def test_lock_does_not_outlive_its_process(self, tmp_path: Path) -> None:
         """A run that is killed while it acts leaves nothing locked."""
-        held = "import sys; from pathlib import Path; from flowrex_ops.mitigations.holding import hold\n"
+        held = "import sys; from pathlib import Path; from flowrex_ops.resource_lock import hold\n"
         held += "with hold(Path(sys.argv[1]), 'flowrex', 'list', 'grace'): print('held', flush=True); sys.stdin.read()"
         command = [sys.executable, "-c", held, str(tmp_path)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -10,14 +10,14 @@ import httpx
 import pytest
 
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.mitigations.guard import Approval, guard
-from flowrex_ops.mitigations.maintenance import HEADER, SERVER, MaintenanceOff, MaintenanceOn
-from flowrex_ops.mitigations.proxy import ProxyControl
+from flowrex_ops.guard import Approval, guard
 from flowrex_ops.model import MitigationState, Outcome
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.faults.proxy import clear_control
+from flowrex_ops.proxy.control import ProxyControl
+from flowrex_ops.proxy.maintenance import HEADER, SERVER, MaintenanceOff, MaintenanceOn
+from flowrex_ops.proxy.snippets import parse_head
 from flowrex_ops.settings import load
-from flowrex_ops.sources.managed import parse_head
+from flowrex_sandbox.faults.proxy import clear_control
+from flowrex_sandbox.sandbox import Sandbox
 
 pytestmark = pytest.mark.both_stacks
 

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from flowrex_ops.errors import MitigationRefusedError, VerificationError
-from flowrex_ops.mitigations.proxy import ProxyControl
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.faults.proxy import clear_control
+from flowrex_ops.proxy.control import ProxyControl
+from flowrex_ops.proxy.snippets import head_of, list_managed
 from flowrex_ops.settings import ProxySettings, load
-from flowrex_ops.sources.managed import head_of, list_managed
+from flowrex_sandbox.faults.proxy import clear_control
+from flowrex_sandbox.sandbox import Sandbox
 
 pytestmark = pytest.mark.both_stacks
 

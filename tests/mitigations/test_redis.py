@@ -11,12 +11,14 @@ import pytest
 import redis
 
 from flowrex_ops.errors import ParameterError, SourceUnavailableError, VerificationError
-from flowrex_ops.mitigations import find, redis_base, redis_keys
-from flowrex_ops.mitigations.guard import Approval, guard
-from flowrex_ops.mitigations.redis_flush import FlushRedis
-from flowrex_ops.mitigations.redis_keys import UnlinkKeys
+from flowrex_ops.guard import Approval, guard
+from flowrex_ops.memory import redis_deletion as redis_base
+from flowrex_ops.memory import redis_keys
+from flowrex_ops.memory.redis_flush import FlushRedis
+from flowrex_ops.memory.redis_keys import UnlinkKeys
+from flowrex_ops.mitigations import find
 from flowrex_ops.model import MitigationState, Outcome, Verdict, VerdictKind
-from flowrex_ops.sandbox import Sandbox
+from flowrex_sandbox.sandbox import Sandbox
 
 from .running import await_redis, investigate, mitigate
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from flowrex_ops.model import MitigationState
-from flowrex_ops.sandbox import Sandbox
+from flowrex_sandbox.sandbox import Sandbox
 
 from .restoring import clear, comment, databases, make_old_backup, read_generation
 from .running import mitigate

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from flowrex_ops.errors import BackupError
+from flowrex_ops.guard import guard
 from flowrex_ops.mitigations import find
-from flowrex_ops.mitigations.guard import guard
 from flowrex_ops.model import MitigationState, Outcome
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sources.backups import checksum_file
+from flowrex_ops.postgres.backups.source import checksum_file
+from flowrex_sandbox.sandbox import Sandbox
 
 from .restoring import clear, make_old_backup, open_vault, quiet, read_generation, require_serving, run
 from .running import investigate, mitigate

@@ -10,7 +10,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from flowrex_ops.model import MitigationState
-from flowrex_ops.sandbox import Sandbox
+from flowrex_sandbox.sandbox import Sandbox
 
 from .restoring import clear, make_old_backup, read_generation, require_serving, run
 from .running import mitigate

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flowrex_ops.mitigations.rotation import LIST
 from flowrex_ops.model import MitigationState
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.faults.release import deploy
-from flowrex_ops.sandbox.sandbox import get_answer
+from flowrex_ops.proxy.rotation import LIST
+from flowrex_sandbox.faults.release import deploy
+from flowrex_sandbox.sandbox import Sandbox, get_answer
 
 from .load import Load
 from .running import mitigate
@@ -95,8 +94,10 @@ class TestScript:
         """It gets the version, and its work is verified by the same readings."""
         script = tmp_path / "scripts" / "rollback.sh"
         script.parent.mkdir()
-        code = "import sys; from pathlib import Path; from flowrex_ops.sandbox.sandbox import open_sandbox;"
-        code += "from flowrex_ops.sandbox.faults.release import deploy; deploy(open_sandbox(Path(sys.argv[1])), sys.argv[2])"
+        code = "import sys; from pathlib import Path; from flowrex_sandbox.sandbox import open_sandbox;"
+        code += (
+            "from flowrex_sandbox.faults.release import deploy; deploy(open_sandbox(Path(sys.argv[1])), sys.argv[2])"
+        )
         root = Path(__file__).parents[2]
         script.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {sys.executable} -c "{code}" {released.home} "$1"\n')
         script.chmod(0o755)

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from flowrex_ops.mitigations.rotation import LIST
 from flowrex_ops.model import MitigationState
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.compose.engine import docker
-from flowrex_ops.sandbox.faults.release import deploy
-from flowrex_ops.sandbox.health import unready_replicas
-from flowrex_ops.sandbox.state import VERSION
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_ops.proxy.rotation import LIST
+from flowrex_sandbox.faults.release import deploy
+from flowrex_sandbox.health import unready_replicas
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.stacks.compose.engine import docker
+from flowrex_sandbox.state import VERSION
+from flowrex_sandbox.waiting import await_condition
 
 from .load import Load
 from .running import investigate, mitigate
@@ -92,7 +92,7 @@ class TestInterrupted:
 
     def test_a_killed_run_is_recognised_and_ended_by_the_next(self, platform: Sandbox) -> None:
         """The plan names what a run without an end has left, and this one puts it right."""
-        code = "import sys; from running import mitigate; from flowrex_ops.sandbox.sandbox import open_sandbox; from pathlib import Path;"
+        code = "import sys; from running import mitigate; from flowrex_sandbox.sandbox import open_sandbox; from pathlib import Path;"
         code += "mitigate(open_sandbox(Path(sys.argv[1])), 'rolling-restart', websocket_seconds=30)"
         folder = str(Path(__file__).parent)
         environment = {**os.environ, "PYTHONPATH": f"{folder}:{Path(__file__).parents[2]}"}

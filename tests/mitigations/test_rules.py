@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from _pytest.mark import ParameterSet
 
+from flowrex_ops.guard import Approval, Mitigation, guard
 from flowrex_ops.investigation import Investigation
-from flowrex_ops.mitigations import KNOWN, database, find
-from flowrex_ops.mitigations.guard import Approval, Mitigation, guard
-from flowrex_ops.mitigations.holding import hold
+from flowrex_ops.mitigations import KNOWN, find
 from flowrex_ops.model import MitigationState, Outcome, Plan, Target, Verdict, VerdictKind
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_ops.postgres import end_sessions as database
+from flowrex_ops.resource_lock import hold
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.waiting import await_condition
 
 from .examples import EXAMPLES, Example
 from .running import investigate

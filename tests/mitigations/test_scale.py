@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flowrex_ops.checks.capacity import ConnectionBudget
-from flowrex_ops.mitigations.rotation import LIST
 from flowrex_ops.model import MitigationState
-from flowrex_ops.sandbox import Sandbox
+from flowrex_ops.proxy.rotation import LIST
+from flowrex_ops.services.capacity import ConnectionBudget
+from flowrex_sandbox.sandbox import Sandbox
 
 from .load import Load
 from .running import investigate, mitigate

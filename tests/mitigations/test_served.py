@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowrex_ops.errors import VerificationError
-from flowrex_ops.mitigations.served import Felt, require_served
+from flowrex_ops.services.served import Felt, require_served
 
 
 def test_what_was_not_seen_stands_beside_what_was() -> None:

@@ -10,17 +10,17 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from flowrex_ops.checks.database_connections import check_idle_in_transaction
-from flowrex_ops.checks.sessions import protected
 from flowrex_ops.errors import MitigationRefusedError
-from flowrex_ops.mitigations.backend import RestartBackend
-from flowrex_ops.mitigations.database import CancelLongQueries, TerminateIdleInTransaction, TerminateRootBlocker
-from flowrex_ops.mitigations.fleet import Fleet
-from flowrex_ops.mitigations.guard import Approval, guard
-from flowrex_ops.mitigations.waiting import wait_until
+from flowrex_ops.guard import Approval, guard
 from flowrex_ops.model import MitigationState, Target
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sources.postgres import PostgresSource
+from flowrex_ops.postgres.checks import check_idle_in_transaction
+from flowrex_ops.postgres.end_sessions import CancelLongQueries, TerminateIdleInTransaction, TerminateRootBlocker
+from flowrex_ops.postgres.restart_leaking import RestartBackend
+from flowrex_ops.postgres.sessions import protected
+from flowrex_ops.postgres.source import PostgresSource
+from flowrex_ops.proxy.replica_set import Fleet
+from flowrex_ops.waiting import wait_until
+from flowrex_sandbox.sandbox import Sandbox
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flowrex_ops.record.runbook import run_runbook
-from flowrex_ops.sandbox import Sandbox
+from flowrex_sandbox.sandbox import Sandbox
 from tests.mitigations.restoring import clear, databases, read_generation, write_generation
 
 COMMAND = [str(Path(sys.executable).parent / "flowrex-ops"), "backup"]

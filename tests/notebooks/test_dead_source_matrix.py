@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 from run_cells import run_side_by_side
 
-from flowrex_ops import sandbox
 from flowrex_ops.catalog import find_runbooks
-from flowrex_ops.causes import RUNBOOK_CAUSES
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.sandbox import to_toml
+from flowrex_ops.causes import causes_by_runbook
+from flowrex_sandbox import control as sandbox
+from flowrex_sandbox.sandbox import Sandbox, to_toml
 
 SOURCES = ("postgres", "redis", "backend", "nginx", "prometheus", "externals", "stack")
 WAYS = ("down", "hanging")
@@ -104,7 +103,7 @@ def settings_with(platform: Sandbox, dead: Dead, ills: dict[str, str], outputs: 
     return to_toml(found)
 
 
-RUNBOOKS = [runbook for runbook in find_runbooks() if runbook in RUNBOOK_CAUSES]
+RUNBOOKS = [runbook for runbook in find_runbooks() if runbook in causes_by_runbook()]
 
 
 def combinations() -> list[dict[str, str]]:
@@ -156,7 +155,7 @@ def hold(
     assert [result["traceback"] for result in results if "traceback" in result] == []
     for result in results:
         judged = {cause for cause, _, _ in result["verdicts"]}
-        assert judged == set(RUNBOOK_CAUSES[runbook]), result["name"]
+        assert judged == set(causes_by_runbook()[runbook]), result["name"]
         assert result["failed_checks"] == [], result["name"]
         assert all(len(reason) > 10 for _, _, reason in result["verdicts"]), result["name"]
         assert result["seconds"] < LONGEST_SECONDS, result["name"]

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from flowrex_ops.record.runbook import run_runbook
-from flowrex_ops.sandbox import Sandbox
+from flowrex_sandbox.sandbox import Sandbox
 
 METRICS = """\
 process_resident_memory_bytes 9.7333248e+07

@@ -15,8 +15,8 @@ from run_cells import run_side_by_side
 from flowrex_ops.catalog import get_runbook
 from flowrex_ops.model import OUTCOME_MIME_TYPE
 from flowrex_ops.record.runbook import run_runbook
-from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.settings import load
+from flowrex_sandbox.sandbox import Sandbox
 
 RUNBOOK = get_runbook("database_connections")
 THRESHOLDS = {"idle_after_seconds": 2.0}

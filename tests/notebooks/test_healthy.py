@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from run_cells import run_side_by_side
 
-from flowrex_ops import sandbox
 from flowrex_ops.catalog import find_runbooks, get_runbook
 from flowrex_ops.model import OUTCOME_MIME_TYPE
-from flowrex_ops.sandbox import Sandbox, drills
 from flowrex_ops.settings import load
+from flowrex_sandbox import control as sandbox
+from flowrex_sandbox import drills
+from flowrex_sandbox.sandbox import Sandbox
 
 RUNBOOKS = [name for name, one in find_runbooks().items() if not one.reads_incident]
 BY_PAPERMILL = ("rollback",)

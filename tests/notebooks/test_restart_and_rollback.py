@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 
-from flowrex_ops.mitigations.rotation import LIST
+from flowrex_ops.proxy.rotation import LIST
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.record.runbook import run_runbook
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.faults import heal
-from flowrex_ops.sandbox.faults.release import deploy
-from flowrex_ops.sandbox.sandbox import get_answer
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_sandbox.faults import heal
+from flowrex_sandbox.faults.release import deploy
+from flowrex_sandbox.sandbox import Sandbox, get_answer
+from flowrex_sandbox.waiting import await_condition
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.causes import CAUSES, RUNBOOK_CAUSES
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.manifest import write_manifest
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.causes import causes_by_runbook, find_causes
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 DAYS = 30
@@ -26,11 +26,11 @@ _EXCEPTIONS = ("KeyError", "ValueError", "TimeoutError", "PriceError", "LedgerEr
 def make_archive(outputs: Path, records: int = 50, *, seed: int = 7, padding: int = 0) -> list[str]:
     """*records* in as many incidents less some that have two; each notebook *padding* bytes larger. Ids, oldest first."""
     chance, ids = random.Random(seed), []  # noqa: S311  # an example, no secret
-    runbooks = [runbook for runbook in RUNBOOK_CAUSES if runbook != "triage"]
+    runbooks = [runbook for runbook in causes_by_runbook() if runbook != "triage"]
     while len(ids) < records:
         at = BEGIN + timedelta(days=DAYS) * (len(ids) / records)
         runbook = chance.choice(runbooks)
-        cause = chance.choice([*RUNBOOK_CAUSES[runbook], None])
+        cause = chance.choice([*causes_by_runbook()[runbook], None])
         first = metadata(runbook, cause, at, n=chance.randrange(10_000), seed=chance.randrange(100))
         ids += add_incident(outputs, at, [first], number=len(ids), padding=padding)
     return ids
@@ -40,7 +40,7 @@ def metadata(
     runbook: str, cause: str | None, at: datetime, *, n: int = 5, seed: int = 0, **more: Any
 ) -> dict[str, Any]:
     """``metadata.flowrex_ops.record`` of a run that confirmed *cause* (or nothing) and acted on it where *n* is even."""
-    known = RUNBOOK_CAUSES.get(runbook, ())
+    known = causes_by_runbook().get(runbook, ())
     finding = _finding(cause, n, seed) if cause else None
     verdicts = [
         {
@@ -116,8 +116,8 @@ def _finding(cause: str, n: int, seed: int) -> dict[str, Any]:
     ]
     return {
         "cause": cause,
-        "severity": CAUSES[cause].severity.value,
-        "title": f"{CAUSES[cause].title}: backend-{1 + seed % 3}",
+        "severity": find_causes()[cause].severity.value,
+        "title": f"{find_causes()[cause].title}: backend-{1 + seed % 3}",
         "reason": f"{n} sessions of the migration wait",
         "evidence": evidence,
         "next_steps": [],
@@ -125,7 +125,7 @@ def _finding(cause: str, n: int, seed: int) -> dict[str, Any]:
 
 
 def _mitigation(cause: str, n: int) -> dict[str, Any]:
-    steps = [step.target for step in CAUSES[cause].next_steps if step.kind == "mitigation"]
+    steps = [step.target for step in find_causes()[cause].next_steps if step.kind == "mitigation"]
     slug = steps[0] if steps else "restart-backend"
     state = "verified" if n % 2 == 0 else "planned"
     return {

@@ -17,11 +17,11 @@ from uuid import uuid4
 import nbformat
 from nbformat import v4
 
-from flowrex_ops.ledger.redaction import Redactor
 from flowrex_ops.model import OUTCOME_MIME_TYPE
 from flowrex_ops.record.events import OnEvent, ignore
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.record.run import run_notebook
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 PARAMETERS = 'operator = ""\nsettings = ""'
@@ -105,7 +105,7 @@ RUNNER = """
 import json, sys
 from pathlib import Path
 from flowrex_ops.errors import FlowrexOpsError
-from flowrex_ops.ledger.redaction import Redactor
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.record.run import run_notebook
 from flowrex_ops.settings import Settings
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.incidents import open_incident, read_incident
+from flowrex_ops.archive.manifest import verify, write_manifest
+from flowrex_ops.archive.records import allocate, list_records, load_record
 from flowrex_ops.errors import RecordError
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.incidents import open_incident, read_incident
-from flowrex_ops.ledger.manifest import verify, write_manifest
-from flowrex_ops.record.archive import allocate, list_records, load_record
 
 
 def finished_record(incident: Path, runbook: str, started: str) -> str:
@@ -171,7 +171,7 @@ class TestManifest:
 
     def test_what_is_just_being_written_is_no_problem(self, incident: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (incident / "extra.txt").write_text("x")
-        monkeypatch.setattr("flowrex_ops.ledger.manifest.time.sleep", lambda _seconds: write_manifest(incident))
+        monkeypatch.setattr("flowrex_ops.archive.manifest.time.sleep", lambda _seconds: write_manifest(incident))
         assert verify(incident) == []
 
     def test_a_folder_that_is_none_is_one_line(self, tmp_path: Path) -> None:

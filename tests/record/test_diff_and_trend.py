@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from generated import BEGIN, add_incident, metadata
 
+from flowrex_ops.archive.diff import change_of, compare_records
+from flowrex_ops.archive.trend import get_trend
 from flowrex_ops.charts import plot_trend
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.record.diff import change_of, compare_records
-from flowrex_ops.record.trend import get_trend
 
 END = BEGIN + timedelta(days=10)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from generated import BEGIN, add_incident, metadata
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.manifest import verify, write_manifest
+from flowrex_ops.archive.records import allocate
 from flowrex_ops.errors import RecordError
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.manifest import verify, write_manifest
-from flowrex_ops.record.archive import allocate
 from flowrex_ops.record.export import export
 
 

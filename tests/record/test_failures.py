@@ -16,14 +16,14 @@ from types import SimpleNamespace
 import pytest
 from record_bench import RUNNER, Bench, confirmed, is_alive, read, shows, states, until
 
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.manifest import lock_of, verify
-from flowrex_ops.ledger.redaction import Redactor
-from flowrex_ops.ledger.remote import pull
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.manifest import lock_of, verify
+from flowrex_ops.archive.records import allocate, list_records, load_record
+from flowrex_ops.archive.remote import pull
 from flowrex_ops.record.abandoned import REASON, finish_abandoned, finish_all_abandoned
-from flowrex_ops.record.archive import allocate, list_records, load_record
 from flowrex_ops.record.client import RecordClient
 from flowrex_ops.record.result import RunResult
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 SAY_PID = """

@@ -13,10 +13,10 @@ import pytest
 from nbformat import v4
 from record_bench import confirmed, read, states, verdict
 
+from flowrex_ops.archive.incidents import open_incident
+from flowrex_ops.archive.manifest import verify
+from flowrex_ops.archive.store import Store
 from flowrex_ops.errors import NotebookError, ParameterError, RecordError
-from flowrex_ops.ledger.incidents import open_incident
-from flowrex_ops.ledger.manifest import verify
-from flowrex_ops.ledger.store import Store
 from flowrex_ops.model import OUTCOME_MIME_TYPE
 from flowrex_ops.record.importing import import_notebook
 from flowrex_ops.record.result import RunResult

@@ -105,8 +105,8 @@ class TestRun:
 
     def test_a_password_that_is_an_ordinary_word_does_not_break_the_record(self, bench: Bench) -> None:
         install = (
-            "from flowrex_ops.ledger.kernel import install_in_kernel\n"
-            "from flowrex_ops.ledger.redaction import Redactor\n"
+            "from flowrex_ops.redaction.kernel import install_in_kernel\n"
+            "from flowrex_ops.redaction.redactor import Redactor\n"
             "install_in_kernel(Redactor(['flowrex', 'stdout', 'code']))"
         )
         result = bench.run(install, shows(confirmed()), "print('code')", secrets=("flowrex", "stdout", "code"))
@@ -119,8 +119,8 @@ class TestInKernel:
 
     def test_plain_papermill_writes_no_secret(self, bench: Bench) -> None:
         install = (
-            "from flowrex_ops.ledger.kernel import install_in_kernel\n"
-            "from flowrex_ops.ledger.redaction import Redactor\n"
+            "from flowrex_ops.redaction.kernel import install_in_kernel\n"
+            "from flowrex_ops.redaction.redactor import Redactor\n"
             "from pathlib import Path\n"
             "secret = Path('secret').read_text()\n"
             "install_in_kernel(Redactor([secret]))"
@@ -138,7 +138,7 @@ class TestInKernel:
         assert b"ConnectionError" in output.read_bytes()
 
     def test_outside_a_kernel_it_does_nothing(self) -> None:
-        from flowrex_ops.ledger.kernel import install_in_kernel
-        from flowrex_ops.ledger.redaction import Redactor
+        from flowrex_ops.redaction.kernel import install_in_kernel
+        from flowrex_ops.redaction.redactor import Redactor
 
         assert install_in_kernel(Redactor()) is False

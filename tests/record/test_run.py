@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from record_bench import Bench, confirmed, read, shows, states, verdict
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.incidents import read_incident
+from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import NotebookError, RecordError
-from flowrex_ops.ledger import timeline
-from flowrex_ops.ledger.incidents import read_incident
-from flowrex_ops.ledger.manifest import verify
 from flowrex_ops.record.events import CellFinished, CellStarted, Event, RunFinished, RunStarted, VerdictSeen
 
 PLANNED = {
@@ -104,15 +104,15 @@ class TestRecord:
         assert kinds == ["incident", "run-started", "run-finished", "run-started", "incident-changed", "run-finished"]
 
     def test_kernel_knows_its_record(self, bench: Bench) -> None:
-        source = "from flowrex_ops.ledger.evidence import kernel_record; print(kernel_record().record)"
+        source = "from flowrex_ops.archive.evidence import kernel_record; print(kernel_record().record)"
         record = read(bench.run(source).record)
         assert record.cells[-1].outputs[0].text == "001-database_connections\n"
 
     def test_evidence_written_by_the_kernel_is_redacted_and_sealed(self, bench: Bench) -> None:
         result = bench.run(
             "import pandas as pd\n"
-            "from flowrex_ops.ledger.evidence import kernel_record, write_evidence\n"
-            "from flowrex_ops.ledger.redaction import Redactor\n"
+            "from flowrex_ops.archive.evidence import kernel_record, write_evidence\n"
+            "from flowrex_ops.redaction.redactor import Redactor\n"
             "frame = pd.DataFrame({'dsn': ['postgresql://app:' + 'sesame' + '@db/x']})\n"
             "write_evidence(kernel_record().incident, '001-sessions', frame, Redactor()).name"
         )
@@ -164,8 +164,8 @@ class TestBadInput:
 
 def run_file(bench: Bench, path: Path) -> None:
     """Run the file at *path* as it is."""
-    from flowrex_ops.ledger.redaction import Redactor
     from flowrex_ops.record.run import run_notebook
+    from flowrex_ops.redaction.redactor import Redactor
     from flowrex_ops.settings import Settings
 
     run_notebook(

@@ -13,12 +13,13 @@ from generated import BEGIN, add_incident, make_archive, metadata, write_record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowrex_ops.archive import index
+from flowrex_ops.archive.records import find_incidents, list_records, load_record
+from flowrex_ops.archive.search import Query, match_words, search
+from flowrex_ops.archive.similar import find_similar, seen_before
+from flowrex_ops.archive.traits import find_traits, mask
 from flowrex_ops.errors import ParameterError, RecordError
-from flowrex_ops.record import banner, index
-from flowrex_ops.record.archive import find_incidents, list_records, load_record
-from flowrex_ops.record.search import Query, match_words, search
-from flowrex_ops.record.similar import find_similar, seen_before
-from flowrex_ops.record.traits import find_traits, mask
+from flowrex_ops.record import banner
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from flowrex_ops.record.children import Child, Request
 from flowrex_ops.record.forked import VARIABLE, ForkedProcess
 from flowrex_ops.record.process import KernelProcess
 from flowrex_ops.record.warm import warm_parent
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_sandbox.waiting import await_condition
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from pathlib import Path
 from conftest import missing_part
 
 from flowrex_ops.catalog import runbooks_by_alert
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.drills import DRILLS
-from flowrex_ops.sandbox.monitoring.alerts import firing, has_alerts
-from flowrex_ops.sandbox.monitoring.configuration import RULES, rules
+from flowrex_sandbox.drills import DRILLS
+from flowrex_sandbox.monitoring.alerts import firing, has_alerts
+from flowrex_sandbox.monitoring.configuration import RULES, rules
+from flowrex_sandbox.sandbox import Sandbox
 
 
 def test_promtool_accepts_the_rules_as_production_would_have_them(tmp_path: Path) -> None:

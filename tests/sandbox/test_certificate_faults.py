@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from flowrex_ops.errors import SandboxError
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox import faults as f
-from flowrex_ops.sandbox.acme import stop_acme
-from flowrex_ops.sandbox.certificates import SITES
-from flowrex_ops.sandbox.faults.certificates import OTHER_SITE, get_served, refusal, restore_certificates
+from flowrex_sandbox import faults as f
+from flowrex_sandbox.acme import stop_acme
+from flowrex_sandbox.certificates import SITES
+from flowrex_sandbox.faults.certificates import OTHER_SITE, get_served, refusal, restore_certificates
+from flowrex_sandbox.sandbox import Sandbox
 
 pytestmark = [pytest.mark.drill, pytest.mark.thorough]  # the drills show the same from the other side
 

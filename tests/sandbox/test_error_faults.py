@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from flowrex_ops.sandbox import Sandbox, drills
-from flowrex_ops.sandbox.drills import get_drill
-from flowrex_ops.sandbox.faults.answers import Answer, answers, failures
-from flowrex_ops.sandbox.faults.observe import is_quiet
-from flowrex_ops.sandbox.sandbox import get_answer
-from flowrex_ops.sandbox.state import VERSION, read_state
+from flowrex_sandbox import drills
+from flowrex_sandbox.drills import get_drill
+from flowrex_sandbox.faults.answers import Answer, answers, failures
+from flowrex_sandbox.faults.observe import is_quiet
+from flowrex_sandbox.sandbox import Sandbox, get_answer
+from flowrex_sandbox.state import VERSION, read_state
 
 pytestmark = [pytest.mark.drill, pytest.mark.thorough]  # the drills show the same from the other side
 Inject = Callable[[str], Sandbox]

@@ -9,14 +9,14 @@ import psycopg
 import pytest
 import redis
 
-from flowrex_ops.causes import RUNBOOK_CAUSES
+from flowrex_ops.causes import causes_by_runbook
 from flowrex_ops.errors import SandboxError, UsageError
-from flowrex_ops.sandbox import Sandbox, drills
-from flowrex_ops.sandbox.drills import DRILLS, get_drill
-from flowrex_ops.sandbox.faults.memory import resident_bytes
-from flowrex_ops.sandbox.faults.observe import get_pools, is_quiet, last_failure_age
-from flowrex_ops.sandbox.sandbox import get_answer
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_sandbox import drills
+from flowrex_sandbox.drills import DRILLS, get_drill
+from flowrex_sandbox.faults.memory import resident_bytes
+from flowrex_sandbox.faults.observe import get_pools, is_quiet, last_failure_age
+from flowrex_sandbox.sandbox import Sandbox, get_answer
+from flowrex_sandbox.waiting import await_condition
 
 pytestmark = [pytest.mark.drill, pytest.mark.thorough]  # the drills show the same from the other side
 
@@ -254,12 +254,12 @@ class TestDrills:
         """Each of every runbook's causes is the diagnosis of some drill."""
         diagnoses = {drill.expected[0] for drill in DRILLS if drill.expected}
 
-        assert diagnoses == {cause for causes in RUNBOOK_CAUSES.values() for cause in causes}
+        assert diagnoses == {cause for causes in causes_by_runbook().values() for cause in causes}
 
     def test_expected_and_forbidden_share_all_causes(self) -> None:
         """Every cause of the drill's runbook is either to be confirmed or to be ruled out."""
         for drill in DRILLS:
-            assert set(drill.expected) | set(drill.forbidden) == set(RUNBOOK_CAUSES[drill.runbook])
+            assert set(drill.expected) | set(drill.forbidden) == set(causes_by_runbook()[drill.runbook])
             assert not set(drill.expected) & set(drill.forbidden)
 
     def test_unknown_drill(self) -> None:

@@ -14,16 +14,15 @@ import psycopg
 import pytest
 import redis
 
-from flowrex_ops import sandbox
+from flowrex_ops.compose import open_stack
 from flowrex_ops.errors import SandboxError
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.embedded import account, lifecycle, parts
-from flowrex_ops.sandbox.faults import NoSlotsLeft
-from flowrex_ops.sandbox.processes import find_marked, kill
-from flowrex_ops.sandbox.sandbox import get_answer
-from flowrex_ops.sandbox.state import read_state
 from flowrex_ops.settings import load
-from flowrex_ops.stack import open_stack
+from flowrex_sandbox import control as sandbox
+from flowrex_sandbox.faults import NoSlotsLeft
+from flowrex_sandbox.processes import find_marked, kill
+from flowrex_sandbox.sandbox import Sandbox, get_answer
+from flowrex_sandbox.stacks.embedded import account, lifecycle, parts
+from flowrex_sandbox.state import read_state
 
 
 def quiet(_: str) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.waiting import await_condition
 
 pytestmark = pytest.mark.docker
 

@@ -19,8 +19,8 @@ import httpx
 import nbformat
 from nbformat import v4
 
-from flowrex_ops.ledger import timeline
-from flowrex_ops.record.archive import Record, list_records
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.records import Record, list_records
 
 PARAMETERS = """incident_id: str = ""
 since: str = "30m"

@@ -13,7 +13,7 @@ import pytest
 from conftest import missing_part
 from serve_bench import Server, until
 
-from flowrex_ops.sandbox.ports import pick_free_ports
+from flowrex_sandbox.ports import pick_free_ports
 
 TOKEN = "open-sesame-open-sesame"
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from serve_bench import COMMAND, Server, a_payload, an_alert, until
 
-from flowrex_ops.ledger import timeline
+from flowrex_ops.archive import timeline
 
 CUT_OFF = """
 import os, signal

@@ -8,8 +8,9 @@ import pytest
 from conftest import missing_part
 from serve_bench import Server, until
 
-from flowrex_ops.sandbox import Sandbox, drills
-from flowrex_ops.sandbox.monitoring.alerts import has_alerts, send_alerts_to
+from flowrex_sandbox import drills
+from flowrex_sandbox.monitoring.alerts import has_alerts, send_alerts_to
+from flowrex_sandbox.sandbox import Sandbox
 
 pytestmark = pytest.mark.drill
 NOBODY = "http://127.0.0.1:9/alertmanager"

@@ -16,9 +16,9 @@ import pytest
 from serve_bench import Server, a_payload, an_alert, until
 
 from flowrex_ops.errors import SettingsError
-from flowrex_ops.sandbox.certificates import Authority
 from flowrex_ops.serve.server import require_token_for
 from flowrex_ops.settings import ServeSettings
+from flowrex_sandbox.certificates import Authority
 
 TOKEN = "open-sesame-open-sesame"
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrex_ops.sources.access_format import compile_format
-from flowrex_ops.sources.access_log import AccessCounter, AccessLog, count_statuses
-from flowrex_ops.sources.nginx_config import log_formats
-from flowrex_ops.sources.routes import route_of
+from flowrex_ops.logs.access_format import compile_format
+from flowrex_ops.logs.access_log import AccessCounter, AccessLog, count_statuses
+from flowrex_ops.logs.routes import route_of
+from flowrex_ops.proxy.nginx_config import log_formats
 
 NOW = datetime(2026, 11, 27, 12, 0, 30, tzinfo=UTC)
 CLF, ISO = "27/Nov/2026:12:00:00 +0000", "2026-11-27T12:00:00+00:00"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrex_ops.sources.access_log import (
+from flowrex_ops.logs.access_log import (
     KEPT_SLOW,
     MOST_CLIENTS,
     MOST_ROUTES,

@@ -11,9 +11,9 @@ from threading import Thread
 
 import pytest
 
+from flowrex_ops.metrics.backend import BackendSource, parse_websocket_metrics
+from flowrex_ops.metrics.names import read_pool
 from flowrex_ops.settings import MetricsSettings
-from flowrex_ops.sources.backend import BackendSource, parse_websocket_metrics
-from flowrex_ops.sources.metrics import read_pool
 
 METRICS = """\
 # TYPE flowrex_database_connections gauge

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from outside_process import BACKEND, Outside, running
 
-from flowrex_ops import sandbox as sandbox_package
 from flowrex_ops.errors import StackUnavailableError
+from flowrex_ops.logs.broker_errors import classify
 from flowrex_ops.model import Execution, Replica
-from flowrex_ops.sources.broker import BrokerSource, classify, parse_adapter_answer
+from flowrex_ops.trades.broker import BrokerSource, parse_adapter_answer
+from flowrex_sandbox import control as sandbox_package
 
 TOKEN, ACCOUNT = "s3cret-token", "101-001"
 LIMIT_SECONDS = 2.0

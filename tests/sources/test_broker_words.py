@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from flowrex_ops.logs.broker_errors import classify
 from flowrex_ops.model import Execution
-from flowrex_ops.sources.broker import classify, parse_adapter_answer
+from flowrex_ops.trades.broker import parse_adapter_answer
 
 POOL = "HTTPSConnectionPool(host='api-fxtrade.oanda.com', port=443): "
 WORDS: dict[str, tuple[str, ...]] = {

@@ -6,10 +6,10 @@ import contextlib
 import re
 import socket
 
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.settings import load
-from flowrex_ops.sources.connections import count_connections, established_to
+from flowrex_ops.websocket.connections import count_connections, established_to
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.waiting import await_condition
 
 TABLE = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from flowrex_ops.checks.sessions import with_replica
+from flowrex_ops.discovery.endpoints import discover, unambiguous_addresses
+from flowrex_ops.memory.redis import RedisSource
+from flowrex_ops.postgres.sessions import with_replica
+from flowrex_ops.postgres.source import PostgresSource
 from flowrex_ops.record.runbook import run_runbook
-from flowrex_ops.sandbox import Sandbox
 from flowrex_ops.settings import load
-from flowrex_ops.sources.endpoints import discover, unambiguous_addresses
-from flowrex_ops.sources.postgres import PostgresSource
-from flowrex_ops.sources.redis import RedisSource
-from flowrex_ops.sources.tls import TlsSource
+from flowrex_ops.tls.source import TlsSource
+from flowrex_sandbox.sandbox import Sandbox
 
 pytestmark = pytest.mark.docker
 

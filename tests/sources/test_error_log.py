@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowrex_ops.logs.error_log import MOST_SIGNATURES, ErrorLog, read_errors
+from flowrex_ops.logs.tracebacks import parse_traceback
 from flowrex_ops.model import LogLine
-from flowrex_ops.sources.error_log import MOST_SIGNATURES, ErrorLog, read_errors
-from flowrex_ops.sources.tracebacks import parse_traceback
 
 NOW = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
 AT = NOW - timedelta(minutes=1)

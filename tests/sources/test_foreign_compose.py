@@ -14,13 +14,13 @@ from conftest import missing_part
 from typer.testing import CliRunner
 
 from flowrex_ops.cli.app import app
+from flowrex_ops.compose.project import choose_project
+from flowrex_ops.compose.stack import ComposeStack
+from flowrex_ops.discovery.endpoints import Endpoints, discover
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.sandbox.compose.images import BASE_IMAGE, _require_base_image
-from flowrex_ops.sandbox.ports import pick_free_ports
 from flowrex_ops.settings import Settings, load
-from flowrex_ops.sources.endpoints import Endpoints, discover
-from flowrex_ops.stack.compose import ComposeStack
-from flowrex_ops.stack.compose_project import choose_project
+from flowrex_sandbox.ports import pick_free_ports
+from flowrex_sandbox.stacks.compose.images import BASE_IMAGE, _require_base_image
 
 pytestmark = pytest.mark.docker
 

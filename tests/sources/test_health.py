@@ -11,12 +11,12 @@ from threading import Thread
 
 import pytest
 
-from flowrex_ops.checks.health import judge_answer, judge_door
-from flowrex_ops.sandbox.certificates import Authority
-from flowrex_ops.sources.backend import BackendSource
-from flowrex_ops.sources.front_door import FrontDoorSource
-from flowrex_ops.sources.health import ask_health
-from flowrex_ops.sources.tls import TlsEndpoint
+from flowrex_ops.health import judge_answer, judge_door
+from flowrex_ops.health_probe import ask_health
+from flowrex_ops.metrics.backend import BackendSource
+from flowrex_ops.model import TlsEndpoint
+from flowrex_ops.proxy.source import FrontDoorSource
+from flowrex_sandbox.certificates import Authority
 
 SITE = "flowrex.test"
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowrex_ops.logs.entry import plain, split_entry
+from flowrex_ops.logs.error_log import ErrorLog, read_errors
 from flowrex_ops.model import LogLine
-from flowrex_ops.sources.error_log import ErrorLog, read_errors
-from flowrex_ops.sources.log_entry import plain, split_entry
 
 NOW = datetime(2026, 11, 27, 12, 30, tzinfo=UTC)
 T = "2026-11-27 12:00:00"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from flowrex_ops.logs.source import KEPT_SLOW_REQUESTS, LogSummary, summarise
 from flowrex_ops.model import LogLine
-from flowrex_ops.sources.logs import KEPT_SLOW_REQUESTS, LogSummary, summarise
 
 AT = datetime(2026, 1, 31, 4, 12, 30, tzinfo=UTC)
 

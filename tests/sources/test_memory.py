@@ -9,14 +9,14 @@ from typing import Any, cast
 import pytest
 from conftest import missing_part
 
-from flowrex_ops.checks.memory import get_trends
+from flowrex_ops.compose import Stack
+from flowrex_ops.memory.host import HostMemory, HostSource, host_frame, parse_host
+from flowrex_ops.memory.source import ENOUGH_SAMPLES, PROMETHEUS, SAMPLED, MemorySource, parse_kills
+from flowrex_ops.memory.views import get_trends
+from flowrex_ops.metrics.prometheus import PrometheusSource
 from flowrex_ops.model import Usage
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.waiting import await_condition
-from flowrex_ops.sources.host import HostMemory, HostSource, host_frame, parse_host
-from flowrex_ops.sources.memory import ENOUGH_SAMPLES, PROMETHEUS, SAMPLED, MemorySource, parse_kills
-from flowrex_ops.sources.prometheus import PrometheusSource
-from flowrex_ops.stack import Stack
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.waiting import await_condition
 
 MEMINFO = """/proc/meminfo:MemTotal:       24683520 kB
 /proc/meminfo:MemFree:        19338752 kB

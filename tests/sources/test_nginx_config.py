@@ -11,8 +11,8 @@ import pytest
 
 from flowrex_ops.errors import SourceUnavailableError, StackUnavailableError
 from flowrex_ops.model import Execution, Replica
+from flowrex_ops.proxy.nginx_config import NginxSource, find_locations, match_location, split_dump
 from flowrex_ops.settings import ProxySettings
-from flowrex_ops.sources.nginx_config import NginxSource, find_locations, match_location, split_dump
 
 MAIN = "/etc/nginx/nginx.conf"
 OFFICIAL = """

@@ -11,8 +11,8 @@ import pytest
 from outside_process import Outside, running
 from pydantic import SecretStr
 
+from flowrex_ops.services.third_party import ISSUE_COLUMNS, SentrySource, StatusPagesSource, parse_summary
 from flowrex_ops.settings import STATUS_PAGES, SentrySettings, Settings
-from flowrex_ops.sources.outside import ISSUE_COLUMNS, SentrySource, StatusPagesSource, parse_summary
 
 TOKEN = "sntrys-0123456789"
 HOUR = timedelta(hours=1)

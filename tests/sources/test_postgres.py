@@ -11,11 +11,12 @@ from threading import Thread
 import psycopg
 import pytest
 
-from flowrex_ops.checks.sessions import root_pids
-from flowrex_ops.mitigations.waiting import wait_until
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sources.endpoints import _user
-from flowrex_ops.sources.postgres import UNREACHABLE_CODES, PostgresSource, connect
+from flowrex_ops.discovery.endpoints import _user
+from flowrex_ops.postgres.sessions import root_pids
+from flowrex_ops.postgres.source import PostgresSource, connect
+from flowrex_ops.reading import UNREACHABLE_CODES
+from flowrex_ops.waiting import wait_until
+from flowrex_sandbox.sandbox import Sandbox
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from threading import Thread
 import pytest
 from conftest import missing_part
 
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.waiting import await_condition
+from flowrex_ops.discovery.endpoints import ReplicaFinder, discover
+from flowrex_ops.metrics.prometheus import ALERT_COLUMNS, PrometheusSource
 from flowrex_ops.settings import load
-from flowrex_ops.sources.endpoints import ReplicaFinder, discover
-from flowrex_ops.sources.prometheus import ALERT_COLUMNS, PrometheusSource
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.waiting import await_condition
 
 MINUTE = timedelta(minutes=1)
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 import httpx
 import pytest
 
-from flowrex_ops.sources.reading import Source, reads
-from flowrex_ops.sources.trust import trusted
+from flowrex_ops.reading import Source, reads
+from flowrex_ops.trust import trusted
 
 
 class Quick(Source):

@@ -16,16 +16,16 @@ import pytest
 import redis
 from conftest import missing_part
 
-from flowrex_ops.checks.memory import get_redis_window, redis_frame
-from flowrex_ops.checks.redis_memory import (
+from flowrex_ops.memory.redis import REDIS_COLUMNS, RedisSource, group_keys, parse_rejected, prefix_of
+from flowrex_ops.memory.redis_checks import (
     check_redis_evicting,
     check_redis_fragmentation,
     check_redis_growth,
     check_redis_rejecting,
 )
+from flowrex_ops.memory.views import get_redis_window, redis_frame
 from flowrex_ops.model import Reading, VerdictKind
-from flowrex_ops.sandbox.embedded.parts import find_parts
-from flowrex_ops.sources.redis import REDIS_COLUMNS, RedisSource, group_keys, parse_rejected, prefix_of
+from flowrex_sandbox.stacks.embedded.parts import find_parts
 
 SERVERS = [("wheel", str(find_parts().redis_server)), ("system", shutil.which("redis-server") or "")]
 

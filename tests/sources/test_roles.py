@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from flowrex_ops.discovery.logins import Logins
+from flowrex_ops.discovery.roles import find_parts, listening_port
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Definition, Execution, Replica
 from flowrex_ops.settings import Settings
-from flowrex_ops.sources.logins import Logins
-from flowrex_ops.sources.roles import find_parts, listening_port
 
 FILES = {"/run/secrets/db": "sesame\n"}
 

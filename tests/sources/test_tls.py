@@ -20,15 +20,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from flowrex_ops.checks.certificate_expiry import check_expired, check_hostname_mismatch, check_unreachable
-from flowrex_ops.checks.certificates import matches
-from flowrex_ops.checks.health import judge_door
-from flowrex_ops.model import Reading, VerdictKind
-from flowrex_ops.sandbox.certificates import Authority, make_authority
-from flowrex_ops.sources import tls
-from flowrex_ops.sources.certificates import parse_chain
-from flowrex_ops.sources.front_door import FrontDoorSource
-from flowrex_ops.sources.tls import TlsEndpoint, TlsSource
+from flowrex_ops.health import judge_door
+from flowrex_ops.model import Reading, TlsEndpoint, VerdictKind
+from flowrex_ops.proxy.source import FrontDoorSource
+from flowrex_ops.tls import source as tls
+from flowrex_ops.tls.certificates import parse_chain
+from flowrex_ops.tls.checks import check_expired, check_hostname_mismatch, check_unreachable
+from flowrex_ops.tls.source import TlsSource
+from flowrex_ops.tls.views import matches
+from flowrex_sandbox.certificates import Authority, make_authority
 
 SITE, OTHER = "flowrex.test", "ws.flowrex.test"
 LIMIT_SECONDS = 2.0

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from flowrex_ops.logs.error_log import ErrorLog, read_errors
+from flowrex_ops.logs.tracebacks import parse_traceback
 from flowrex_ops.model import LogLine
-from flowrex_ops.sources.error_log import ErrorLog, read_errors
-from flowrex_ops.sources.tracebacks import parse_traceback
 
 NOW = datetime(2026, 11, 27, 12, 30, tzinfo=UTC)
 SAMPLES = Path(__file__).parent / "logs"

@@ -9,11 +9,11 @@ from threading import Thread
 
 import pytest
 
+from flowrex_ops.logs.trade_failures import count_trade_failures
+from flowrex_ops.metrics.backend import BackendSource, parse_trade_counters
 from flowrex_ops.model import LogLine
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sources.backend import BackendSource, parse_trade_counters
-from flowrex_ops.sources.postgres import PostgresSource
-from flowrex_ops.sources.trade_log import count_trade_failures
+from flowrex_ops.postgres.source import PostgresSource
+from flowrex_sandbox.sandbox import Sandbox
 
 NOW = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

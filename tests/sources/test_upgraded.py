@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowrex_ops.sources.upgraded import UNTOLD, read_upgraded
+from flowrex_ops.websocket.upgraded import UNTOLD, read_upgraded
 
 SINCE = datetime(2026, 11, 27, 21, 0, tzinfo=UTC)
 AT = datetime(2026, 11, 27, 21, 30, 16, tzinfo=UTC)

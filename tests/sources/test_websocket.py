@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
-from flowrex_ops.model import Replica
+from flowrex_ops.discovery.endpoints import Endpoints
+from flowrex_ops.model import Replica, TlsEndpoint
 from flowrex_ops.settings import Settings
-from flowrex_ops.sources.endpoints import Endpoints
-from flowrex_ops.sources.tls import TlsEndpoint
-from flowrex_ops.sources.websocket import PROXY, Place, WebSocketSource, find_places
+from flowrex_ops.websocket.source import PROXY, Place, WebSocketSource, find_places
 
 LIMIT_SECONDS = 2.0
 

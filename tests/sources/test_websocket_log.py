@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flowrex_ops.model import LogLine
-from flowrex_ops.sources.websocket_closings import KEPT_CLOSINGS, KEPT_OPENINGS, ConnectionLog, parse_closings
-from flowrex_ops.sources.websocket_log import count_proxy_errors
+from flowrex_ops.websocket.closings import KEPT_CLOSINGS, KEPT_OPENINGS, ConnectionLog, parse_closings
+from flowrex_ops.websocket.log import count_proxy_errors
 
 START = datetime(2026, 1, 31, 4, 0, tzinfo=UTC)
 OURS = "INFO websocket closed id=a code={code} by={by} age_s=12.5 idle_s=2.001 sent=3 received=0 client=10.0.0.9 reason={reason}"

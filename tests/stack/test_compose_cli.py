@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from flowrex_ops.compose.cli import find_command, run
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.stack.compose_cli import find_command, run
 
 V1, V2 = ("docker-compose",), ("docker", "compose")
 Install = Callable[..., None]

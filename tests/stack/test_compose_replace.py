@@ -12,11 +12,11 @@ from pathlib import Path
 import docker
 import pytest
 
+from flowrex_ops.compose.stack import ComposeStack
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Replica
-from flowrex_ops.sandbox.compose.images import BASE_IMAGE, _require_base_image
-from flowrex_ops.sandbox.ports import pick_free_ports
-from flowrex_ops.stack.compose import ComposeStack
+from flowrex_sandbox.ports import pick_free_ports
+from flowrex_sandbox.stacks.compose.images import BASE_IMAGE, _require_base_image
 
 pytestmark = pytest.mark.docker
 

@@ -10,16 +10,15 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from flowrex_ops.compose import Stack, open_stack
+from flowrex_ops.compose.execution import EXECUTION_BYTES
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Replica
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.sandbox.faults.release import restore
-from flowrex_ops.sandbox.health import await_backends
-from flowrex_ops.sandbox.sandbox import get_answer
-from flowrex_ops.sandbox.waiting import await_condition
 from flowrex_ops.settings import load
-from flowrex_ops.stack import Stack, open_stack
-from flowrex_ops.stack.execution import EXECUTION_BYTES
+from flowrex_sandbox.faults.release import restore
+from flowrex_sandbox.health import await_backends
+from flowrex_sandbox.sandbox import Sandbox, get_answer
+from flowrex_sandbox.waiting import await_condition
 
 pytestmark = pytest.mark.both_stacks
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests import Response
 
+from flowrex_ops.compose.dockerlog import open_log, split_frames
+from flowrex_ops.compose.logfiles import parse_time, read_log_chunks, read_log_file
+from flowrex_ops.compose.logstream import newest_bytes, split_lines, whole_lines
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.stack.dockerlog import open_log, split_frames
-from flowrex_ops.stack.logfiles import parse_time, read_log_chunks, read_log_file
-from flowrex_ops.stack.logstream import newest_bytes, split_lines, whole_lines
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 HALF_PAST_SIX = datetime(2026, 11, 27, 6, 30, tzinfo=UTC)

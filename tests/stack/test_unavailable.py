@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from flowrex_ops.compose.stack import ComposeStack
 from flowrex_ops.errors import StackUnavailableError
-from flowrex_ops.sandbox import Sandbox
-from flowrex_ops.stack.compose import ComposeStack
-from flowrex_ops.stack.supervisor import SupervisorStack
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.stacks.supervisor import SupervisorStack
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What is kept of incidents and runs: folders, timelines and manifests on disk, and what is asked of them later."""

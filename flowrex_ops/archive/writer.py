@@ -1,0 +1,76 @@
+"""Where an investigation writes besides its outputs: the incident's timeline and its evidence tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.evidence import kernel_record, write_evidence
+from flowrex_ops.archive.incidents import open_incident
+from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.errors import RecordError
+from flowrex_ops.redaction.redactor import Redactor
+
+
+class Ledger:
+    """The incident's folder, made at the first mitigation when the run belongs to no incident yet.
+
+    Headless runs get it from our runner; plain papermill and live runs name it by the parameter ``incident_id``.
+    Evidence tables are written only where there is an incident: a live look at things leaves nothing behind.
+    """
+
+    def __init__(
+        self, outputs: Path, folder: Path | None, record: str, redactor: Redactor, *, sealed_by_runner: bool
+    ) -> None:
+        self._outputs = outputs
+        self._folder = folder
+        self._record = record
+        self._redactor = redactor
+        self._sealed_by_runner = sealed_by_runner
+
+    @classmethod
+    def find(cls, outputs: Path, incident_id: str, runbook: str, redactor: Redactor) -> Ledger:
+        """The ledger of the record that this kernel works for, or of the incident named, or one yet to be made."""
+        own = kernel_record()
+        if own is not None:
+            return cls(outputs, own.incident, own.record, redactor, sealed_by_runner=True)
+        folder = open_incident(outputs, incident_id) if incident_id else None
+        return cls(outputs, folder, runbook, redactor, sealed_by_runner=False)
+
+    @property
+    def incident(self) -> str:
+        """The incident's id, or nothing."""
+        return self._folder.name if self._folder else ""
+
+    def note(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """Append one event to the timeline; it is on disk when this returns. RecordError where it cannot be."""
+        if self._folder is None:
+            self._folder = open_incident(self._outputs, None, title=self._record)
+        text = facts.get("reason") or facts.get("action") or kind
+        timeline.append(self._folder, self._redactor.json({"kind": kind, "text": text, **facts}))
+        self._seal(self._folder)
+
+    def write_evidence(self, what: str, frame: pd.DataFrame) -> str:
+        """Write a whole table as CSV; its path within the incident, or nothing where there is no incident.
+
+        A full disk costs the table, not the investigation.
+        """
+        if self._folder is None:
+            return ""
+        name = f"{self._record}-{re.sub(r'[^a-z0-9]+', '-', what.lower()).strip('-')}"
+        try:
+            path = write_evidence(self._folder, name, frame, self._redactor)
+            self._seal(self._folder)
+        except RecordError:
+            return ""
+        return f"evidence/{path.name}"
+
+    def _seal(self, folder: Path) -> None:
+        """Live runs have no runner that writes the manifest at their end."""
+        if not self._sealed_by_runner:
+            write_manifest(folder)

@@ -1,0 +1,87 @@
+"""How a check states its answer: the three verdicts, and what every check must do when a source is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, ParamSpec, Protocol
+
+from flowrex_ops.causes import find_causes
+from flowrex_ops.model import Evidence, Reading, Severity, Verdict, VerdictKind
+
+P = ParamSpec("P")
+
+
+class Check(Protocol[P]):
+    """A check function, with the cause that it judges."""
+
+    cause: str
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Verdict: ...
+
+
+def judges(cause: str) -> Callable[[Callable[P, Verdict]], Check[P]]:
+    """Name the *cause* that a check judges; a verdict on any other cause is a mistake in the check."""
+
+    def decorate(function: Callable[P, Verdict]) -> Check[P]:
+        @wraps(function)
+        def check(*args: P.args, **kwargs: P.kwargs) -> Verdict:
+            verdict = function(*args, **kwargs)
+            if verdict.cause != cause:
+                raise ValueError(f"{function.__name__} judges '{cause}', not '{verdict.cause}'")
+            return verdict
+
+        check.cause = cause  # type: ignore[attr-defined]  # this attribute is what Check adds
+        return check  # type: ignore[return-value]  # see above
+
+    return decorate
+
+
+def confirmed(
+    cause: str,
+    reason: str,
+    evidence: Iterable[Evidence] = (),
+    *,
+    severity: Severity | None = None,
+    title: str = "",
+    share: float = 0.0,
+) -> Verdict:
+    """A finding, with the catalogue's severity and next steps unless the check knows better."""
+    entry = find_causes()[cause]
+    return Verdict(
+        cause,
+        VerdictKind.CONFIRMED,
+        reason,
+        tuple(evidence),
+        severity=severity or entry.severity,
+        title=title or entry.title,
+        next_steps=entry.next_steps,
+        share=share,
+    )
+
+
+def ruled_out(cause: str, reason: str, evidence: Iterable[Evidence] = ()) -> Verdict:
+    """The hypothesis does not hold, and here is the number that says so."""
+    return Verdict(cause, VerdictKind.RULED_OUT, reason, tuple(evidence))
+
+
+def inconclusive(cause: str, *readings: Reading[Any]) -> Verdict:
+    """No answer, for want of the readings that are not available."""
+    missing = [reading for reading in readings if not reading.available]
+    reason = "; ".join(dict.fromkeys(f"no {reading.what}: {reading.error}" for reading in missing))
+    return Verdict(cause, VerdictKind.INCONCLUSIVE, reason or "the readings do not suffice")
+
+
+def undecided(cause: str, reason: str) -> Verdict:
+    """No answer, though the readings are there: they leave out what this hypothesis needs."""
+    return Verdict(cause, VerdictKind.INCONCLUSIVE, reason)
+
+
+def missing(*readings: Reading[Any]) -> bool:
+    """Whether any of *readings* has no answer."""
+    return any(not reading.available for reading in readings)
+
+
+def percent(share: float) -> str:
+    """A share for people, with two digits: ``47%``, ``3.2%``."""
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}"  # noqa: PLR2004  # two digits either way

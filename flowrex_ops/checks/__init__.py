@@ -1,1 +1,0 @@
-"""Pure judgement: readings in, verdicts out, no I/O; one module per runbook."""

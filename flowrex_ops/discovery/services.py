@@ -1,0 +1,87 @@
+"""The stack's services, asked read-only: which replicas there are, and how they fare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from flowrex_ops.compose import Stack
+from flowrex_ops.model import Replica, Usage
+from flowrex_ops.reading import Source, reads
+
+REPLICA_COLUMNS = [
+    "service",
+    "name",
+    "state",
+    "health",
+    "restarts",
+    "oom_killed",
+    "exit_code",
+    "started_at",
+    "version",
+    "addresses",
+    "created_at",
+]
+USAGE_COLUMNS = ["service", "name", "memory_bytes", "memory_limit_bytes", "memory_share", "cpu_percent"]
+DISK_COLUMNS = ["where", "mount", "used_bytes", "total_bytes", "used_share"]
+
+
+class ServicesSource(Source):
+    """What Docker or supervisord says of the platform's services."""
+
+    name = "stack"
+
+    def __init__(self, stack: Stack, *, limit_seconds: float) -> None:
+        super().__init__(limit_seconds=limit_seconds)
+        self._stack = stack
+
+    @reads("resource usage", extra_seconds="window_seconds")
+    def sample_usage(self, *, window_seconds: float = 0.5) -> pd.DataFrame:
+        """Memory now, CPU over the window; columns ``USAGE_COLUMNS``, one row a running replica.
+
+        ``cpu_percent`` is of one core, ``memory_limit_bytes`` missing where there is none.
+        """
+        started = time.monotonic()
+        before = {usage.name: usage for usage in self._stack.get_usage()}
+        time.sleep(max(0.0, window_seconds - (time.monotonic() - started)))
+        seconds = time.monotonic() - started
+        return usage_frame(before, self._stack.get_usage(), seconds)
+
+    @reads("disks")
+    def get_disks(self) -> pd.DataFrame:
+        """Filesystems that the services write to; columns ``DISK_COLUMNS``."""
+        found = self._stack.get_disks(timeout_seconds=self.limit_seconds * 0.8)
+        rows = [(disk.where, disk.mount, disk.used_bytes, disk.total_bytes) for disk in found]
+        frame = pd.DataFrame(rows, columns=["where", "mount", "used_bytes", "total_bytes"])
+        return frame.assign(used_share=frame["used_bytes"] / frame["total_bytes"].clip(lower=1))[DISK_COLUMNS]
+
+    @reads("services")
+    def get_replicas(self) -> pd.DataFrame:
+        """One row a replica, columns ``REPLICA_COLUMNS``; ``started_at`` in UTC."""
+        return replicas_frame(self._stack.get_replicas())
+
+
+def replicas_frame(replicas: Sequence[Replica]) -> pd.DataFrame:
+    """Replicas as a DataFrame with ``REPLICA_COLUMNS``."""
+    rows = [{column: getattr(replica, column) for column in REPLICA_COLUMNS} for replica in replicas]
+    return pd.DataFrame(rows, columns=REPLICA_COLUMNS)
+
+
+def usage_frame(before: Mapping[str, Usage], after: Sequence[Usage], seconds: float) -> pd.DataFrame:
+    """Two samples as a DataFrame with ``USAGE_COLUMNS``; a replica that was not there before has no ``cpu_percent``."""
+    rows = [
+        (
+            usage.service,
+            usage.name,
+            float(usage.memory_bytes),
+            float(usage.memory_limit_bytes) if usage.memory_limit_bytes else None,
+            usage.memory_bytes / usage.memory_limit_bytes if usage.memory_limit_bytes else None,
+            100 * max(0.0, usage.cpu_seconds - before[usage.name].cpu_seconds) / max(seconds, 0.001)
+            if usage.name in before
+            else None,
+        )
+        for usage in after
+    ]
+    return pd.DataFrame(rows, columns=USAGE_COLUMNS)

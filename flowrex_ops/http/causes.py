@@ -1,0 +1,111 @@
+"""Why requests fail with 5xx."""
+
+from __future__ import annotations
+
+from flowrex_ops.causes import Cause, command, mitigation, runbook
+from flowrex_ops.model import NextStep, Severity
+
+RUNBOOK = "error_rate"
+_LOGS = "docker-compose -f docker-compose.prod.yml logs --tail=200"
+
+CAUSES = (
+    Cause(
+        "http.upstream-unreachable",
+        "The proxy does not reach the backend",
+        "NGINX answers 502 or 504 by itself: no replica took the connection, or none answered in time.",
+        Severity.P1,
+        210,
+        (
+            command("docker-compose -f docker-compose.prod.yml ps backend", "see which replicas run and are healthy"),
+            command("docker-compose -f docker-compose.prod.yml restart backend", "start again what hangs or is gone"),
+            command(f"{_LOGS} nginx", "read which upstream it names, and why"),
+        ),
+    ),
+    Cause(
+        "http.dependency-failing",
+        "Something that the backend needs fails",
+        "The errors name it: PostgreSQL, Redis, the broker, or another service outside.",
+        Severity.P1,
+        220,
+        (
+            runbook("database_connections", "where it is PostgreSQL"),
+            runbook("trade_failures", "where it is the broker"),
+            command("docker-compose -f docker-compose.prod.yml exec redis redis-cli ping", "where it is Redis"),
+            NextStep("link", "the service's status page", "where it is outside"),
+        ),
+    ),
+    Cause(
+        "http.bad-deploy",
+        "Errors began with a release",
+        "The new release fails where the one before did not.",
+        Severity.P1,
+        230,
+        (
+            mitigation("rollback-bad-deploy", "go back to the release that worked, one replica at a time"),
+            runbook("rollback", "the same with more to look at first: versions, migrations"),
+            NextStep("person", "author of the release", "the signature says which line raises"),
+        ),
+    ),
+    Cause(
+        "http.traffic-flood",
+        "A few clients send most of the requests",
+        "They take the connections that everybody needs; others are refused meanwhile.",
+        Severity.P1,
+        240,
+        (
+            mitigation("block-client", "shut them out at the proxy for half an hour; it ends by itself"),
+            command(
+                "flowrex-ops run error_rate --approve scale-backend --operator NAME -p replicas=7",
+                "buys time, within what PostgreSQL can bear",
+            ),
+            command("limit_req zone=per_client burst=20;", "or slow them down, if they are customers"),
+            NextStep("person", "owner of the client", "ask what it is doing"),
+        ),
+    ),
+    Cause(
+        "http.single-replica",
+        "One replica fails, the others do not",
+        "Its process is broken, or what it was started with.",
+        Severity.P1,
+        250,
+        (
+            command("docker restart <container>", "restart this replica alone; read its log first, a restart loses it"),
+            command(f"{_LOGS} backend", "read what it says"),
+        ),
+    ),
+    Cause(
+        "http.single-route",
+        "One route fails, the others do not",
+        "A defect in its code, or in the data that it reads.",
+        Severity.P1,
+        260,
+        (
+            NextStep(
+                "person", "owner of that route", "the signature says which line raises; deploy a fix or switch it off"
+            ),
+        ),
+    ),
+    Cause(
+        "http.new-exception",
+        "Requests fail with an error that was not there before",
+        "On every route and every replica alike, and with no release: a change in data, traffic or surroundings.",
+        Severity.P1,
+        270,
+        (
+            NextStep("link", "https://sentry.io/organizations/flowrex/issues/", "look for the same signature"),
+            NextStep("person", "on-call developer", "the last frame says which line raises"),
+        ),
+    ),
+    Cause(
+        "http.unexplained-errors",
+        "Requests fail, and no known cause explains it",
+        "More fail than is usual, in a way that is none of the above: read where they do, and the example.",
+        Severity.P2,
+        290,
+        (
+            command(f"{_LOGS} backend", "read what is logged at the moment that was first seen"),
+            NextStep("link", "https://sentry.io/organizations/flowrex/issues/", "look for what the log does not have"),
+            NextStep("person", "on-call developer", "route, method, status and replica are in the evidence"),
+        ),
+    ),
+)

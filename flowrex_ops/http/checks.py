@@ -1,0 +1,230 @@
+"""Why requests fail with 5xx: causes told apart. Each failed request is attributed to one of them, or is unexplained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from flowrex_ops.checks import confirmed, inconclusive, judges, missing, percent, ruled_out, undecided
+from flowrex_ops.http import blind_spots as blind
+from flowrex_ops.http import circumstances as c
+from flowrex_ops.http import evidence as e
+from flowrex_ops.http.attribution import Attribution, attribute, most, total_of
+from flowrex_ops.http.evidence import LOG, PROXY, STACK, Access, Errors, Services
+from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT
+from flowrex_ops.model import Evidence, Severity, Verdict
+
+
+@judges("http.upstream-unreachable")
+def check_upstream_unreachable(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+    """The proxy reaches the backend: it makes no 502 or 504 of its own."""
+    cause = "http.upstream-unreachable"
+    bounds = c.Limits(**limits)
+    if missing(access):
+        return inconclusive(cause, access)
+    found = attribute(access, errors, services, bounds)
+    rows = found.of(cause)
+    told = f"the proxy made {total_of(rows)} of {found.total} recent answers itself as 502 or 504"
+    if not found.counts(rows):
+        return _ruled_out(cause, found, access, told, blind.of_makers(found))
+    # What fails while containers are replaced has its reason, and is over as soon as the new ones answer.
+    rollout = found.deploy is not None and rows["at"].min() >= found.deploy.at - c.ROLLOUT
+    if found.deploy and rollout and (over := found.over_since(rows, quiet=2 * c.SLACK)):
+        while_ = f"while {_said_of(found.deploy)}; none of {over[1]} requests since {over[0]:%H:%M:%S} UTC"
+        return ruled_out(cause, f"{told}, {while_}")
+    refused, late = (rows[rows["status"].eq(status)] for status in (BAD_GATEWAY, GATEWAY_TIMEOUT))
+    places = sorted({str(name) for name in rows["replica"]} - {""})
+    how = [f"{total_of(refused)} refused or not there (502)"] if len(refused) else []
+    how += [f"{total_of(late)} without an answer in time (504)"] if len(late) else []
+    title = f"The proxy does not reach {e.who_of(places, services, bounds)}: {', '.join(how)}"
+    evidence = [
+        *e.states_of(services, {bounds.service}),
+        *e.list_by(rows, "replica", PROXY),
+        *e.list_by(rows, "route", PROXY),
+    ]
+    return _confirmed(cause, found, rows, title, evidence)
+
+
+@judges("http.dependency-failing")
+def check_dependency_failing(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+    """No request fails with an error that names something which the backend needs: PostgreSQL, Redis, the broker."""
+    cause = "http.dependency-failing"
+    found = attribute(access, errors, services, c.Limits(**limits))
+    rows = found.of(cause)
+    if found.counts(rows):
+        names = e.names_of(rows, "dependency")
+        title = f"Requests fail because of {' and '.join(names)}"
+        evidence = [
+            *e.states_of(services, set(names)),
+            *e.list_signatures(rows, errors),
+            *e.list_by(rows, "route", LOG),
+        ]
+        if found.deploy and found.deploy.previous:
+            evidence.append(Evidence("release", _said_of(found.deploy), STACK))
+        return _confirmed(cause, found, rows, f"{title}: {e.example_of(rows, errors)}", evidence)
+    if missing(errors):
+        return inconclusive(cause, errors)
+    told = f"{total_of(rows)} of {found.total} recent requests failed with an error that names a dependency"
+    return _ruled_out(cause, found, access, told, _unexplained(found), blind.of_errors(found))
+
+
+@judges("http.bad-deploy")
+def check_bad_deploy(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+    """No error began with a release: none came lately, or what fails failed before it, or fails in the older one too."""
+    cause = "http.bad-deploy"
+    bounds = c.Limits(**limits)
+    found = attribute(access, errors, services, bounds)
+    rows, deploy = found.of(cause), found.deploy
+    if deploy and found.counts(rows):
+        evidence = [
+            Evidence("release", _said_of(deploy), f"{STACK}, {PROXY}"),
+            *e.list_signatures(rows, errors),
+            *e.list_by(rows, "route", LOG),
+        ]
+        title = f"Errors began with release {deploy.version or '(not named)'}: {e.example_of(rows, errors)}"
+        return _confirmed(cause, found, rows, title, evidence)
+    if missing(services) or (missing(access) and missing(errors)):
+        return inconclusive(cause, services, access, errors)
+    blind_to_before = missing(access) or (deploy is not None and not deploy.previous)
+    if blind_to_before and c.find_start(services, bounds) and len(found.rows):
+        return undecided(
+            cause, "replicas started lately, and no log tells which release served before; compare by hand"
+        )
+    return _ruled_out(
+        cause, found, access, _no_deploy(deploy, found), _unexplained(found), blind.of_releases(found, services)
+    )
+
+
+@judges("http.traffic-flood")
+def check_traffic_flood(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+    """No few clients send most of the requests while others are refused for want of connections."""
+    cause = "http.traffic-flood"
+    bounds = c.Limits(**limits)
+    if missing(access):
+        return inconclusive(cause, access)
+    found = attribute(access, errors, services, bounds)
+    rows, flood = found.of(cause), found.flood
+    if flood and found.counts(rows):
+        who = f"{len(flood.clients)} clients send {percent(flood.share)} of all requests"
+        evidence = [*e.list_busiest(access), *e.list_signatures(rows, errors), *e.list_by(rows, "route", PROXY)]
+        return _confirmed(cause, found, rows, f"{who}, more than there are connections for", evidence)
+    if flood and missing(errors) and len(found.rows):
+        return inconclusive(cause, errors)
+    told = (
+        f"{len(flood.clients)} clients send {percent(flood.share)} of all requests, and none fails of it"
+        if flood
+        else f"no {bounds.flood_clients} clients send {percent(bounds.flood_share)} of all requests"
+    )
+    return _ruled_out(cause, found, access, told, blind.of_clients(found, access), evidence=e.list_busiest(access))
+
+
+@judges("http.single-replica")
+def check_single_replica(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+    """No replica fails where the others do not."""
+    found = attribute(access, errors, services, c.Limits(**limits))
+    return _judge_place("http.single-replica", "replica", found, access, errors, services)
+
+
+@judges("http.single-route")
+def check_single_route(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+    """No route fails where the others do not."""
+    found = attribute(access, errors, services, c.Limits(**limits))
+    return _judge_place("http.single-route", "route", found, access, errors, services)
+
+
+@judges("http.new-exception")
+def check_new_exception(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+    """No request fails with an error that the log did not show before."""
+    cause = "http.new-exception"
+    found = attribute(access, errors, services, c.Limits(**limits))
+    rows = found.of(cause)
+    if found.counts(rows):
+        title = f"New error on every route: {e.example_of(rows, errors)}"
+        evidence = [*e.list_signatures(rows, errors), *e.list_by(rows, "route", LOG), *e.list_by(rows, "replica", LOG)]
+        return _confirmed(cause, found, rows, title, evidence)
+    if missing(errors):
+        return inconclusive(cause, errors)
+    told = f"{total_of(rows)} of {found.total} recent requests failed with an error that is new everywhere"
+    return _ruled_out(cause, found, access, told, _unexplained(found), blind.of_errors(found))
+
+
+@judges("http.unexplained-errors")
+def check_unexplained_errors(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+    """Every failed request has one of the causes above, or next to none fails."""
+    cause = "http.unexplained-errors"
+    found = attribute(access, errors, services, c.Limits(**limits))
+    rows = found.unexplained
+    if found.counts(rows):
+        route, _ = most(rows, "route")
+        places = len(set(rows["route"]))
+        where = route if places == 1 else f"{route} and {places - 1} other {'route' if places == 2 else 'routes'}"  # noqa: PLR2004  # the plural
+        title = f"Requests fail on {where}, and no known cause explains it: {e.example_of(rows, errors)}"
+        evidence = [Evidence("first seen", f"{rows['at'].min():%Y-%m-%d %H:%M:%S} UTC", LOG)]
+        for column in ("route", "status", "method", "replica", "made_by"):
+            evidence += e.list_by(rows, column, LOG)
+        return _confirmed(cause, found, rows, title, [*evidence, *e.list_signatures(rows, errors)])
+    if missing(access) and missing(errors):
+        return inconclusive(cause, access, errors)
+    told = f"{total_of(rows)} of {total_of(found.rows)} failed requests have no cause, of {found.total} recent ones"
+    return _ruled_out(cause, found, access, told)
+
+
+def _judge_place(
+    cause: str, column: str, found: Attribution, access: Access, errors: Errors, services: Services
+) -> Verdict:
+    rows = found.of(cause)
+    if found.counts(rows):
+        names = e.names_of(rows, column)
+        title = f"Only {' and '.join(names)} {'fails' if len(names) == 1 else 'fail'}: {e.example_of(rows, errors)}"
+        evidence = [*e.list_by(rows, column, LOG), *e.list_by(rows, "method", LOG), *e.list_signatures(rows, errors)]
+        evidence += e.states_of(services, set(names)) if column == "replica" else e.list_by(rows, "replica", LOG)
+        return _confirmed(cause, found, rows, title, evidence)
+    if missing(access) and missing(errors):
+        return inconclusive(cause, access, errors)
+    unseen = blind.of_replicas(found, errors, services) if column == "replica" else blind.of_routes(found)
+    told = f"{total_of(rows)} of {found.total} recent requests failed on one {column} alone"
+    return _ruled_out(cause, found, access, told, _unexplained(found), unseen)
+
+
+def _confirmed(cause: str, found: Attribution, rows: pd.DataFrame, title: str, evidence: list[Evidence]) -> Verdict:
+    """A finding; its severity is that of all that fails, for there is one outage at a time. What has ended is told as past."""
+    number, failed = total_of(rows), total_of(found.rows)
+    share = number / max(1, found.total, failed)
+    counted = Evidence("failed requests", f"{number} of {found.total} recent ones ({percent(share)})", PROXY)
+    severity = found.severity
+    if over := found.over_since(rows):
+        title = f"Over since {over[0]:%H:%M:%S} UTC, {over[1]} requests went well since: {title}"
+        severity = Severity.P3
+    reason = f"{title} ({number} of {found.total} recent requests)"
+    return confirmed(cause, reason, [counted, *evidence], severity=severity, title=title, share=share)
+
+
+def _ruled_out(
+    cause: str, found: Attribution, access: Access, told: str, *unseen: str, evidence: list[Evidence] | None = None
+) -> Verdict:
+    """Ruled out, unless something could not have been seen: then inconclusive, for that reason."""
+    reason = next(filter(None, (blind.of_all(found, access), *unseen)), "")
+    return undecided(cause, reason) if reason else ruled_out(cause, told, evidence or ())
+
+
+def _unexplained(found: Attribution) -> str:
+    """Where requests fail in a way that fits no hypothesis, none of them is out of the question."""
+    rows = found.of("")
+    if not found.counts(rows):
+        return ""
+    signature, number = most(rows, "signature")
+    return f"{total_of(rows)} failed requests fit none of these hypotheses; {number} with: {signature}"
+
+
+def _no_deploy(deploy: c.Deploy | None, found: Attribution) -> str:
+    if deploy is None:
+        return "no release came within the time looked at"
+    if found.rows.empty:
+        return f"{_said_of(deploy)}, and no request fails"
+    return f"{_said_of(deploy)}; no error began with it"
+
+
+def _said_of(deploy: c.Deploy) -> str:
+    version = deploy.version or "a release that is not named"
+    return f"{version} replaced {deploy.previous or 'an earlier one'} at {deploy.at:%H:%M:%S} UTC"

@@ -1,0 +1,191 @@
+"""A service's log, streamed once: what it says about the connection pool, errors and slow requests."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+
+import pandas as pd
+
+from flowrex_ops.compose import Stack
+from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.logs.access_log import count_statuses
+from flowrex_ops.logs.error_log import ErrorLog, read_errors
+from flowrex_ops.logs.tracebacks import POOL_ERRORS
+from flowrex_ops.logs.trade_failures import count_trade_failures
+from flowrex_ops.model import LogLine
+from flowrex_ops.reading import Source, reads
+
+DURATION_MS = re.compile(r"""duration_ms["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)""")
+ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
+STATUS = re.compile(r"""(?:status["']?\s*[=:]\s*["']?|HTTP/[\d.]+\\?" )([1-5]\d\d)\b""")
+KEPT_SLOW_REQUESTS = 200
+_FEW = 10
+ERROR_BYTES = 32 * 1024 * 1024
+"""Understanding tracebacks takes a second or two for as much, on a slow machine the whole of a reading's time."""
+
+
+@dataclass(slots=True)
+class LogSummary:
+    """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute.
+
+    ``answers`` counts requests by UTC minute and whether they were answered with 5xx.
+    """
+
+    lines: int = 0
+    requests: int = 0
+    server_errors: int = 0
+    pool_errors: int = 0
+    slow_requests: int = 0
+    first_pool_error: datetime | None = None
+    last_pool_error: datetime | None = None
+    example: str = ""
+    per_minute: Counter[datetime] = field(default_factory=Counter)
+    slowest: list[tuple[float, str, str]] = field(default_factory=list)
+    answers: Counter[tuple[datetime, bool]] = field(default_factory=Counter)
+
+    def failing_since(self, error_share: float) -> datetime | None:
+        """The minute since which *error_share* of the requests fail, where they do so up to the last two; None otherwise.
+
+        An outage that began just now is no half of one, however long the log is that was read.
+        """
+        minutes = sorted({minute for minute, _ in self.answers}, reverse=True)
+        if minutes and not self._fails(minutes[0], error_share):
+            minutes = minutes[1:]  # the newest has just begun
+        going_on = list(takewhile(lambda minute: self._fails(minute, error_share), minutes))
+        return going_on[-1] if going_on and self.count_since(going_on[-1])[1] >= _FEW else None
+
+    def count_since(self, begin: datetime) -> tuple[int, int]:
+        """Requests that failed, and all of them, since the minute *begin*."""
+        later = {key: number for key, number in self.answers.items() if key[0] >= begin}
+        return sum(number for (_, failed), number in later.items() if failed), sum(later.values())
+
+    def _fails(self, minute: datetime, error_share: float) -> bool:
+        failed, well = self.answers[minute, True], self.answers[minute, False]
+        return failed > 0 and failed >= error_share * (failed + well)
+
+    def to_frame(self) -> pd.DataFrame:
+        """What was counted, for people: found, lines, from, to (UTC), example."""
+        found = [
+            (
+                "speak of the connection pool",
+                self.pool_errors,
+                self.first_pool_error,
+                self.last_pool_error,
+                self.example,
+            ),
+            ("requests answered with 5xx", self.server_errors, None, None, ""),
+            ("requests slower than the limit", self.slow_requests, None, None, self._slowest()),
+            ("requests in all", self.requests, None, None, ""),
+        ]
+        return pd.DataFrame(found, columns=["found", "lines", "from", "to", "example"])
+
+    def _slowest(self) -> str:
+        if not self.slowest:
+            return ""
+        seconds, route, replica = max(self.slowest)
+        return f"{route} took {seconds:.1f} s on {replica}"
+
+    def slow_frame(self) -> pd.DataFrame:
+        """The slowest requests: seconds, route, replica."""
+        return pd.DataFrame(sorted(self.slowest, reverse=True), columns=["seconds", "route", "replica"])
+
+
+class LogSource(Source):
+    """The log of one service, read through the stack."""
+
+    name = "logs"
+
+    def __init__(self, stack: Stack, service: str, *, limit_seconds: float, max_bytes: int) -> None:
+        super().__init__(limit_seconds=limit_seconds)
+        self._stack = stack
+        self._service = service
+        self._max_bytes = max_bytes
+
+    @reads("backend log")
+    def get_pool_errors(self, *, since: timedelta, slow_seconds: float = 5.0) -> LogSummary:
+        """Pool errors, 5xx answers and requests slower than *slow_seconds* since *since* ago."""
+        lines = self._stack.read_logs(self._service, since=datetime.now(UTC) - since, max_bytes=self._max_bytes)
+        try:
+            return summarise(lines, slow_seconds=slow_seconds)
+        except (OSError, UnicodeError) as error:
+            raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
+
+    @reads("trades in the log")
+    def get_trade_failures(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:
+        """What the log says of trades that were not filled, by kind of trouble; columns ``TRADE_LOG_COLUMNS``."""
+        now = datetime.now(UTC)
+        lines = self._stack.read_logs(self._service, since=now - since, max_bytes=self._max_bytes)
+        try:
+            return count_trade_failures(lines, recent_since=now - timedelta(minutes=recent_minutes))
+        except (OSError, UnicodeError) as error:
+            raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
+
+    @reads("errors in the log")
+    def get_errors(self, *, since: timedelta, recent_minutes: float) -> ErrorLog:
+        """Requests and what went wrong with them, clustered; an :class:`ErrorLog` of the newest 32 MB at most."""
+        now = datetime.now(UTC)
+        lines = self._stack.read_logs(self._service, since=now - since, max_bytes=min(self._max_bytes, ERROR_BYTES))
+        try:
+            return read_errors(
+                lines, until=now, since=now - since, recent_since=now - timedelta(minutes=recent_minutes)
+            )
+        except (OSError, UnicodeError) as error:
+            raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
+
+    @reads("statuses in the log")
+    def count_statuses(self, *, since: timedelta) -> pd.DataFrame:
+        """The playbook's count: status, lines. In one pass, however long the log is, and without holding it."""
+        since_at = datetime.now(UTC) - since
+        chunks = self._stack.read_log_chunks(self._service, since=since_at, max_bytes=self._max_bytes)
+        try:
+            found = count_statuses(chunks)
+        except OSError as error:
+            raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
+        return pd.DataFrame(list(found.items()), columns=["status", "lines"])
+
+
+def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
+    """One pass, constant memory: a :class:`LogSummary` of *lines*."""
+    summary = LogSummary()
+    for line in lines:
+        summary.lines += 1
+        _count_request(summary, line, slow_seconds)
+        text = line.text.lower()
+        if any(words in text for words in POOL_ERRORS):
+            _count_pool_error(summary, line)
+    return summary
+
+
+def _count_request(summary: LogSummary, line: LogLine, slow_seconds: float) -> None:
+    # A plain search for the word is twenty times as fast as the expression, and most lines do not have it.
+    duration = DURATION_MS.search(line.text) if "duration_ms" in line.text else None
+    if not duration:
+        return
+    summary.requests += 1
+    status = STATUS.search(line.text)
+    failed = bool(status and status.group(1).startswith("5"))
+    summary.server_errors += failed
+    if line.at is not None:
+        summary.answers[line.at.replace(second=0, microsecond=0), failed] += 1
+    seconds = float(duration.group(1)) / 1000
+    if seconds < slow_seconds:
+        return
+    summary.slow_requests += 1
+    route = ROUTE.search(line.text)
+    summary.slowest.append((seconds, route.group(1) if route else "", line.replica))
+    if len(summary.slowest) > 2 * KEPT_SLOW_REQUESTS:
+        summary.slowest = sorted(summary.slowest, reverse=True)[:KEPT_SLOW_REQUESTS]
+
+
+def _count_pool_error(summary: LogSummary, line: LogLine) -> None:
+    summary.pool_errors += 1
+    summary.example = summary.example or line.text[:300]
+    if line.at is not None:
+        summary.first_pool_error = summary.first_pool_error or line.at
+        summary.last_pool_error = line.at
+        summary.per_minute[line.at.replace(second=0, microsecond=0)] += 1

@@ -1,0 +1,1 @@
+"""Memory of replicas, host and Redis: read, judged, drawn, and freed."""

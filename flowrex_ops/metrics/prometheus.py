@@ -1,0 +1,162 @@
+"""Prometheus, asked over its HTTP API: history, alerts and targets.
+
+https://prometheus.io/docs/prometheus/2.42/querying/api/. Only GET: nothing can be changed that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+import pandas as pd
+
+from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.reading import Source, reads
+from flowrex_ops.trust import trusted
+
+SERIES_COLUMNS = ["at", "series", "value"]
+ALERT_COLUMNS = ["alert", "state", "severity", "instance", "since", "summary"]
+TARGET_COLUMNS = ["job", "instance", "health", "error"]
+_POINTS = 240
+_HIDDEN = {"__name__", "job"}
+_STATUS_LABELS = ("status", "status_code", "code", "http_status_code", "http_response_status_code")
+
+
+class PrometheusSource(Source):
+    """*find_names* tells which replica an address (``host:port`` or ``host``) belongs to, anew for each question."""
+
+    name = "prometheus"
+    libraries = ("httpx",)
+
+    def __init__(
+        self,
+        url: str | None,
+        *,
+        limit_seconds: float,
+        limit_rows: int,
+        missing: str = "",
+        find_names: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        super().__init__(limit_seconds=limit_seconds, limit_rows=limit_rows)
+        self._url = url.rstrip("/") if url else None
+        self._missing = missing
+        self._find_names = find_names
+
+    @reads("history")
+    def query_range(self, expression: str, *, since: timedelta, points: int = _POINTS) -> pd.DataFrame:
+        """*expression* over the time since then, columns ``SERIES_COLUMNS``: ``at`` in UTC, ``series`` names the labels.
+
+        At most *points* values a series, at least a second apart, oldest first; a series about one replica has its name.
+        """
+        return self._query_range(expression, since, points)
+
+    def _query_range(self, expression: str, since: timedelta, points: int) -> pd.DataFrame:
+        now = datetime.now(UTC)
+        step = max(1.0, since.total_seconds() / points)
+        given = {"query": expression, "start": (now - since).timestamp(), "end": now.timestamp(), "step": f"{step:g}"}
+        names = self._find_names()
+        rows = [
+            (pd.Timestamp(float(at), unit="s", tz=UTC), _name(series["metric"], names), float(value))
+            for series in _series(self._ask("query_range", given), "matrix")
+            for at, value in series["values"]
+        ]
+        return pd.DataFrame(rows, columns=SERIES_COLUMNS).sort_values(["series", "at"], ignore_index=True)
+
+    @reads("history")
+    def query_any(self, names: Sequence[str], *, since: timedelta, points: int = _POINTS) -> pd.DataFrame:
+        """As ``query_range``, of the one of *names* that the platform has; without rows where it has none of them."""
+        return self._query_range(" or ".join(names), since, points)
+
+    @reads("history")
+    def query_error_share(self, names: Sequence[str], *, since: timedelta, points: int = _POINTS) -> pd.DataFrame:
+        """As ``query_range``: the share of requests that were answered 5xx, by the first of the counters *names* that there is.
+
+        Of their labels any usual one tells the status; instrumentator's ``5xx`` counts, too.
+        """
+        failed = [f'sum(rate({name}{{{label}=~"5.."}}[1m]))' for name in names for label in _STATUS_LABELS]
+        everything = [f"sum(rate({name}[1m]))" for name in names]
+        expression = f"({' or '.join(failed)} or vector(0)) / ({' or '.join(everything)})"
+        return self._query_range(expression, since, points)
+
+    @reads("history")
+    def query_increase(self, names: Sequence[str], *, by: str, since: timedelta, points: int = _POINTS) -> pd.DataFrame:
+        """As ``query_range``: by how much one of the counters *names* grew each minute, for each value of the label *by*."""
+        grown = " or ".join(f"sum by ({by}) (increase({name}[1m]))" for name in names)
+        return self._query_range(f"({grown}) > 0", since, points)
+
+    @reads("metrics")
+    def query(self, expression: str) -> pd.DataFrame:
+        """*expression* now, columns ``SERIES_COLUMNS``."""
+        names = self._find_names()
+        rows = [
+            (pd.Timestamp(float(s["value"][0]), unit="s", tz=UTC), _name(s["metric"], names), float(s["value"][1]))
+            for s in _series(self._ask("query", {"query": expression}), "vector")
+        ]
+        return pd.DataFrame(rows, columns=SERIES_COLUMNS)
+
+    @reads("alerts")
+    def get_alerts(self) -> pd.DataFrame:
+        """Alerts that fire or are pending, columns ``ALERT_COLUMNS``; ``severity`` is the rule's label."""
+        rows = [
+            (
+                alert["labels"].get("alertname", ""),
+                alert["state"],
+                alert["labels"].get("severity", ""),
+                alert["labels"].get("site") or alert["labels"].get("instance", ""),
+                pd.Timestamp(alert["activeAt"]).tz_convert(UTC),
+                alert.get("annotations", {}).get("summary", ""),
+            )
+            for alert in self._ask("alerts", {})["alerts"]
+        ]
+        return pd.DataFrame(rows, columns=ALERT_COLUMNS).sort_values(["severity", "alert"], ignore_index=True)
+
+    @reads("targets")
+    def get_targets(self) -> pd.DataFrame:
+        """What Prometheus scrapes, columns ``TARGET_COLUMNS``; ``health`` is ``up``, ``down`` or ``unknown``."""
+        rows = [
+            (
+                target["labels"].get("job", ""),
+                target["labels"].get("instance", ""),
+                target["health"],
+                target["lastError"],
+            )
+            for target in self._ask("targets", {"state": "active"})["activeTargets"]
+        ]
+        return pd.DataFrame(rows, columns=TARGET_COLUMNS).sort_values(["job", "instance"], ignore_index=True)
+
+    def _ask(self, what: str, given: Mapping[str, Any]) -> Any:
+        import httpx
+
+        if self._url is None:
+            raise SourceUnavailableError(f"{self._missing or 'prometheus is not configured'}; set prometheus.url")
+        url = f"{self._url}/api/v1/{what}"
+        limit = self.limit_seconds * 0.8
+        try:
+            answer = httpx.get(url, params={**given, "timeout": f"{limit:g}s"}, timeout=limit, verify=trusted())
+            body = answer.json()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise SourceUnavailableError(f"{url} did not answer: {error or type(error).__name__}") from None
+        except ValueError:
+            raise SourceUnavailableError(f"{url} answered HTTP {answer.status_code}, and no JSON") from None
+        if answer.status_code != HTTPStatus.OK or not isinstance(body, dict) or body.get("status") != "success":
+            said = body.get("error") if isinstance(body, dict) else None
+            raise SourceUnavailableError(
+                f"{url} answered HTTP {answer.status_code}: {said or 'no reason given'}", code=str(answer.status_code)
+            )
+        return body["data"]
+
+
+def _series(body: Any, kind: str) -> list[dict[str, Any]]:
+    if body["resultType"] != kind:
+        raise SourceUnavailableError(f"the answer is a {body['resultType']}, not a {kind}; correct the expression")
+    return list(body["result"])
+
+
+def _name(labels: Mapping[str, str], names: Mapping[str, str]) -> str:
+    """The replica where the series is about one, and the other labels, ``le=5, status=502``."""
+    instance = labels.get("instance", "")
+    replica = names.get(instance) or names.get(instance.rpartition(":")[0]) or instance
+    others = [f"{name}={value}" for name, value in sorted(labels.items()) if name not in _HIDDEN | {"instance"}]
+    return ", ".join(([replica] if replica else []) + others) or "all"

@@ -1,0 +1,1 @@
+"""The database's backups: taken, checked, tried out, restored, and taken back."""

@@ -1,0 +1,101 @@
+"""Why the database's connections run out."""
+
+from __future__ import annotations
+
+from flowrex_ops.causes import Cause, mitigation, runbook
+from flowrex_ops.model import NextStep, Severity
+
+RUNBOOK = "database_connections"
+
+CAUSES = (
+    Cause(
+        "db.unreachable",
+        "PostgreSQL cannot be reached",
+        "No connection is answered, so nothing that needs the database works.",
+        Severity.P0,
+        10,
+        (
+            NextStep("command", "flowrex-ops doctor", "see which source does not answer, and why"),
+            NextStep("command", "docker-compose -f docker-compose.prod.yml logs --tail=100 postgres", "read its log"),
+        ),
+    ),
+    Cause(
+        "db.orphaned-prepared-transaction",
+        "A prepared transaction was never finished",
+        "It keeps its locks without any session, also across a restart of PostgreSQL.",
+        Severity.P1,
+        20,
+        (
+            NextStep(
+                "command",
+                "COMMIT PREPARED '<gid>' or ROLLBACK PREPARED '<gid>'",
+                "decide with the owner of the transaction; no tool can know which is right",
+            ),
+        ),
+    ),
+    Cause(
+        "db.lock-contention",
+        "Sessions wait behind one root blocker",
+        "One session holds a lock that the others need; they hold their connections while they wait.",
+        Severity.P1,
+        30,
+        (mitigation("terminate-root-blocker", "end the session at the root of the blocking tree"),),
+    ),
+    Cause(
+        "db.idle-in-transaction",
+        "Sessions sit idle inside an open transaction",
+        "The application took connections, opened transactions and never ended them: the pool leaks.",
+        Severity.P1,
+        40,
+        (
+            mitigation("terminate-idle-in-transaction", "end these sessions; their pool gets the slots back"),
+            mitigation("restart-backend", "restart the replicas that leak, one at a time"),
+        ),
+    ),
+    Cause(
+        "db.long-running-query",
+        "Queries run far longer than they should",
+        "Each holds its connection for as long as it runs.",
+        Severity.P1,
+        50,
+        (mitigation("cancel-long-queries", "cancel these queries; their sessions stay"),),
+    ),
+    Cause(
+        "db.max-connections",
+        "PostgreSQL has no connection slots left",
+        "New connections are refused (SQLSTATE 53300) whatever the pools allow.",
+        Severity.P1,
+        60,
+        (NextStep("person", "owner of the largest holder", "ask for its connections to be closed"),),
+    ),
+    Cause(
+        "db.pool-saturated",
+        "The backend's connection pools are full",
+        "All pooled connections are taken and requests wait, though nothing is stuck in PostgreSQL.",
+        Severity.P1,
+        70,
+        (
+            mitigation("restart-backend", "only where connections leak: gives each replica a new pool"),
+            runbook("error_rate", "see whether a few clients send most of the requests"),
+        ),
+    ),
+    Cause(
+        "db.unexplained-pool-exhaustion",
+        "The connection pools have nothing to give, and nothing explains it",
+        "Pools are full or waited for, while PostgreSQL sees neither stuck sessions, nor work, nor connections that leak.",
+        Severity.P1,
+        75,
+        (
+            NextStep(
+                "command",
+                "flowrex-ops run database_connections -p idle_after_seconds=2",
+                "look again: a leak that has just begun, or a pooler between that lends its sessions out",
+            ),
+            NextStep(
+                "command",
+                "flowrex-ops run service_restart --approve rolling-restart --operator NAME",
+                "one replica at a time gets a new pool; keep its log and a stack dump (py-spy dump) of one first",
+            ),
+        ),
+    ),
+)

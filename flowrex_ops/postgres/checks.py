@@ -1,0 +1,244 @@
+"""Why the database's connections run out: the causes told apart, each by one check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.columns import blank
+from flowrex_ops.model import Evidence, Reading, Severity, Verdict
+from flowrex_ops.postgres import sessions as s
+from flowrex_ops.postgres.pool_exhaustion import check_pool_saturated, check_unexplained_pool_exhaustion, left_out
+from flowrex_ops.postgres.slots import is_refused, is_unreachable, share_taken
+from flowrex_ops.postgres.source import ConnectionLimits
+from flowrex_ops.reading import TOO_MANY_CONNECTIONS
+from flowrex_ops.services import impact
+
+Frame = Reading[pd.DataFrame]
+
+__all__ = [
+    "check_idle_in_transaction",
+    "check_lock_contention",
+    "check_long_running_query",
+    "check_max_connections",
+    "check_orphaned_prepared_transaction",
+    "check_pool_saturated",
+    "check_unexplained_pool_exhaustion",
+    "check_unreachable",
+]
+
+
+@judges("db.unreachable")
+def check_unreachable(sessions: Frame, limits: Reading[ConnectionLimits]) -> Verdict:
+    """PostgreSQL answers; a refusal for want of slots is an answer too, a rejected password is no evidence."""
+    cause = "db.unreachable"
+    answered = next((reading for reading in (sessions, limits) if reading.available), None)
+    if answered is not None:
+        return ruled_out(cause, f"PostgreSQL answered with its {answered.what} in {answered.seconds:.1f} s")
+    if TOO_MANY_CONNECTIONS in (sessions.code, limits.code):
+        return ruled_out(cause, "PostgreSQL answers, but refuses new connections for want of slots (SQLSTATE 53300)")
+    if is_unreachable(sessions, limits):
+        return confirmed(cause, sessions.error or "", [Evidence("error", limits.error or "", "postgres")])
+    return inconclusive(cause, sessions, limits)
+
+
+@judges("db.max-connections")
+def check_max_connections(
+    limits: Reading[ConnectionLimits], sessions: Frame, *, connections_ratio: float = 0.9
+) -> Verdict:
+    """Fewer than *connections_ratio* of the slots that an ordinary role can have are taken."""
+    cause = "db.max-connections"
+    if not limits.available and is_refused(sessions, limits):
+        refusal = limits.error if limits.code == TOO_MANY_CONNECTIONS else sessions.error
+        reason = "PostgreSQL refuses new connections (SQLSTATE 53300); who holds them cannot be read without a slot"
+        return confirmed(cause, reason, [Evidence("refusal", refusal or "", "postgres")])
+    if missing(limits):
+        return inconclusive(cause, limits)
+    slots = limits.require()
+    evidence = [_slots(slots), *_holders(sessions)]
+    if slots.through_reserve:
+        reason = f"PostgreSQL refuses ordinary roles (SQLSTATE 53300): {slots.used} connections, {evidence[0].value}"
+        return confirmed(cause, reason, evidence)
+    share = share_taken(slots)
+    if share >= connections_ratio:
+        return confirmed(
+            cause, f"{slots.used} of {slots.for_applications} usable slots are taken ({share:.0%})", evidence
+        )
+    return ruled_out(
+        cause, f"{slots.used} of {slots.for_applications} usable slots are taken ({share:.0%})", evidence[:1]
+    )
+
+
+@judges("db.lock-contention")
+def check_lock_contention(
+    sessions: Frame, locks: Frame, pools: Frame | None = None, *, blocked_after_seconds: float = 2.0
+) -> Verdict:
+    """No session has waited for another session's lock for *blocked_after_seconds* or longer."""
+    cause = "db.lock-contention"
+    if missing(sessions):
+        return inconclusive(cause, sessions)
+    seen = sessions.require()
+    unseen = s.unseen(seen, "blocked_by", "query_age_seconds")
+    waiting = s.waiting_sessions(seen)
+    waiting = waiting[waiting["query_age_seconds"].ge(blocked_after_seconds)]
+    if unseen and (waiting.empty or seen["pid"].isna().any()):
+        return undecided(cause, unseen)
+    if waiting.empty:
+        return ruled_out(cause, f"no session has waited for a lock for {blocked_after_seconds:g} s or longer")
+    tree = s.blocking_tree(seen)
+    held_up = tree[tree["pid"].isin(waiting["pid"])]
+    by_sessions = held_up[held_up["root"].ne(s.PREPARED_TRANSACTION_PID)]
+    if by_sessions.empty:
+        return ruled_out(
+            cause, f"the {len(held_up)} waiting sessions wait for a prepared transaction, not for a session"
+        )
+    root = int(by_sessions["root"].value_counts().idxmax())
+    evidence = _root_evidence(root, sessions.require(), locks, by_sessions)
+    return confirmed(
+        cause,
+        f"{len(by_sessions)} sessions wait behind PID {root} ({evidence[0].value})",
+        evidence,
+        severity=_grade(pools),
+        title=f"{len(by_sessions)} sessions wait behind PID {root}",
+    )
+
+
+@judges("db.idle-in-transaction")
+def check_idle_in_transaction(
+    sessions: Frame, pools: Frame | None = None, *, idle_after_seconds: float = 10.0
+) -> Verdict:
+    """No application session sits idle inside an open transaction for *idle_after_seconds* or longer."""
+    cause = "db.idle-in-transaction"
+    if missing(sessions):
+        return inconclusive(cause, sessions)
+    idle = s.idle_in_transaction(sessions.require(), after_seconds=idle_after_seconds)
+    if idle.empty:
+        reason = f"no application session is idle in a transaction for {idle_after_seconds:g} s or longer"
+        others = s.idle_in_transaction(
+            sessions.require(), after_seconds=idle_after_seconds, of=s.administrator_sessions
+        )
+        said = reason + _apart_from_roots(sessions.require())
+        return _nothing_found(cause, sessions, said, others, "state_age_seconds")
+    oldest = float(idle["state_age_seconds"].max())
+    reason = f"{len(idle)} sessions are idle in a transaction, the oldest for {oldest:.0f} s"
+    return confirmed(cause, reason, _session_evidence(idle, "state_age_seconds"), severity=_grade(pools), title=reason)
+
+
+@judges("db.long-running-query")
+def check_long_running_query(
+    sessions: Frame, pools: Frame | None = None, *, long_query_seconds: float = 60.0
+) -> Verdict:
+    """No application query has run for *long_query_seconds* or longer; waiting for a lock is not running."""
+    cause = "db.long-running-query"
+    if missing(sessions):
+        return inconclusive(cause, sessions)
+    long = s.long_running(sessions.require(), after_seconds=long_query_seconds)
+    if long.empty:
+        others = s.long_running(sessions.require(), after_seconds=long_query_seconds, of=s.administrator_sessions)
+        reason = f"no application query has run for {long_query_seconds:g} s or longer"
+        return _nothing_found(cause, sessions, reason, others, "query_age_seconds")
+    longest = float(long["query_age_seconds"].max())
+    reason = f"{len(long)} queries have run for over {long_query_seconds:g} s, the longest for {longest:.0f} s"
+    return confirmed(cause, reason, _session_evidence(long, "query_age_seconds"), severity=_grade(pools), title=reason)
+
+
+@judges("db.orphaned-prepared-transaction")
+def check_orphaned_prepared_transaction(prepared: Frame, *, orphan_after_seconds: float = 60.0) -> Verdict:
+    """No prepared transaction is older than *orphan_after_seconds*, and none makes a session wait."""
+    cause = "db.orphaned-prepared-transaction"
+    if missing(prepared):
+        return inconclusive(cause, prepared)
+    all_prepared = prepared.require()
+    if len(all_prepared) and blank(all_prepared, "age_seconds"):
+        return undecided(cause, f"how old {len(all_prepared)} prepared transactions are is not known")
+    orphans = all_prepared[all_prepared["age_seconds"].ge(orphan_after_seconds) | all_prepared["waiting"].gt(0)]
+    if orphans.empty:
+        return ruled_out(
+            cause, f"no prepared transaction is older than {orphan_after_seconds:g} s ({len(all_prepared)} in all)"
+        )
+    evidence = [
+        Evidence(
+            f"transaction '{row.gid}'",
+            f"prepared {row.age_seconds:.0f} s ago by {row.role}, holds {row.locks or 'no relation'}, {row.waiting} wait",
+            "postgres: pg_prepared_xacts",
+        )
+        for row in orphans.head(5).itertuples()
+    ]
+    oldest = orphans.iloc[0]
+    reason = f"prepared transaction '{oldest['gid']}' is {oldest['age_seconds']:.0f} s old and was never finished"
+    return confirmed(cause, reason, evidence, title=reason)
+
+
+def _grade(pools: Frame | None) -> Severity:
+    return impact.of_pools(pools)
+
+
+def _nothing_found(cause: str, sessions: Frame, reason: str, others: pd.DataFrame, age: str) -> Verdict:
+    """Ruled out, unless sessions hide from the role that asks, or *others* fit that may be the application's after all."""
+    if unseen := s.unseen(sessions.require(), age):
+        return undecided(cause, unseen)
+    hidden = int(sessions.require()["query"].eq("<insufficient privilege>").sum())
+    if not hidden and len(others):
+        return inconclusive(cause, left_out(others))
+    if not hidden:
+        return ruled_out(cause, reason)
+    text = f"{hidden} sessions hide from the role that asked; grant it pg_read_all_stats"
+    return inconclusive(cause, Reading("postgres", "full view of the sessions", error=text))
+
+
+def _apart_from_roots(sessions: pd.DataFrame) -> str:
+    """Said where it would otherwise look like a contradiction: an idle root is charged to lock contention."""
+    roots = sessions[sessions["pid"].isin(s.root_pids(sessions)) & sessions["state"].isin(s.IDLE_IN_TRANSACTION)]
+    return f", apart from {len(roots)} that others wait for (lock contention)" if len(roots) else ""
+
+
+def _slots(limits: ConnectionLimits) -> Evidence:
+    kept = limits.superuser_reserved + limits.reserved
+    return Evidence("connections", f"{limits.used} of {limits.max_connections}, {kept} slots kept back", "postgres")
+
+
+def _holders(sessions: Frame) -> Iterable[Evidence]:
+    if missing(sessions):
+        return []
+    holders = s.count_holders(sessions.require()).head(5)
+    return [
+        Evidence(
+            f"held by {row.application or row.role or 'unknown'}",
+            f"{row.connections} {row.state or 'hidden'} from {row.client}, longest for {row.oldest_seconds or 0:.0f} s",
+            "postgres: pg_stat_activity",
+        )
+        for row in holders.itertuples()
+    ]
+
+
+def _session_evidence(rows: pd.DataFrame, age: str) -> list[Evidence]:
+    oldest = rows.sort_values(age, ascending=False).head(5)
+    return [
+        Evidence(
+            f"PID {row['pid']}",
+            f"{row['application'] or row['role']}, {row['state']} for {row[age]:.0f} s: {str(row['query'])[:120]}",
+            "postgres: pg_stat_activity",
+        )
+        for _, row in oldest.iterrows()
+    ]
+
+
+def _root_evidence(root: int, sessions: pd.DataFrame, locks: Frame, held_up: pd.DataFrame) -> list[Evidence]:
+    known = sessions[sessions["pid"].eq(root)]
+    if known.empty:
+        return [Evidence(f"root blocker PID {root}", "its session has ended since", "postgres")]
+    row = known.iloc[0]
+    who = f"{row['application'] or row['role']}, {row['state']}, transaction open for {row['xact_age_seconds'] or 0:.0f} s"
+    evidence = [Evidence(f"root blocker PID {root}", who, "postgres: pg_stat_activity")]
+    evidence.append(Evidence("its last query", str(row["query"])[:200], "postgres: pg_stat_activity"))
+    evidence.append(
+        Evidence("held up", ", ".join(f"PID {pid}" for pid in held_up["pid"].head(10)), "pg_blocking_pids()")
+    )
+    if locks.available:
+        held = locks.require()
+        names = held[held["pid"].eq(root) & held["relation"].ne("")]
+        texts = [f"{row.relation} ({row.mode})" for row in names.head(5).itertuples()]
+        evidence.append(Evidence("holds", ", ".join(texts) or "no relation lock", "postgres: pg_locks"))
+    return evidence

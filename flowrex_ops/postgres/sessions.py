@@ -1,0 +1,214 @@
+"""PostgreSQL's sessions, sorted: whose they are, and which single cause each one is charged to.
+
+A session that waits for a lock is a victim, whatever its age. A session that others wait for is a root blocker, also
+when it sits idle in a transaction. Only what is left is judged as idle or as long-running: one trouble, one finding.
+Backups, replication, maintenance, administrators and this tool are never counted against the application. Whose a session is
+tell its role, application and address, not its rights: the official ``postgres`` image makes the application's role a superuser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from flowrex_ops.columns import blank
+
+Selection = Callable[[pd.DataFrame], pd.DataFrame]
+
+CLIENT_BACKEND = "client backend"
+BACKUP_APPLICATIONS = ("pg_dump", "pg_dumpall", "pg_restore", "pg_basebackup", "pgbackrest", "barman", "wal-g")
+BY_HAND_APPLICATIONS = ("psql", "pgcli", "pgadmin", "dbeaver", "datagrip")
+LOCAL = "local"
+"""The client of a session over the server's own socket."""
+IDLE_IN_TRANSACTION = ("idle in transaction", "idle in transaction (aborted)")
+PREPARED_TRANSACTION_PID = 0
+"""pg_blocking_pids() names a prepared transaction as pid 0 (PostgreSQL: Session Information Functions)."""
+
+
+def protected(sessions: pd.DataFrame) -> pd.Series:
+    """True for sessions that are no application's: other backend types, replication, backups, administrators, this tool."""
+    return ~_clients(sessions) | _administrators(sessions)
+
+
+def application_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
+    """The sessions that are not protected."""
+    return sessions[~protected(sessions)]
+
+
+def administrator_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Sessions with an administrator's rights that nothing ties to the application: perhaps they are its own all the same."""
+    return sessions[_clients(sessions) & _administrators(sessions)]
+
+
+def unseen(sessions: pd.DataFrame, *columns: str) -> str:
+    """Why *sessions* rule nothing out: not even the session that asked is there, or nobody has a value in one of *columns*."""
+    if sessions.empty:
+        return "PostgreSQL shows no session, not even the one that asked"
+    name = blank(sessions, "pid", "backend_type", "state", *columns)
+    return f"PostgreSQL tells the {name} of no session{hidden_text(sessions)}" if name else ""
+
+
+def hidden_text(sessions: pd.DataFrame) -> str:
+    """What is to be said of sessions that the role may not look into; empty where there are none."""
+    number = int(sessions["query"].eq("<insufficient privilege>").sum())
+    return f"; {number} sessions hide from the role that asked; grant it pg_read_all_stats" if number else ""
+
+
+def by_hand(sessions: pd.DataFrame) -> pd.Series:
+    """True for sessions of a tool that a person types into."""
+    return sessions["application"].fillna("").str.lower().str.startswith(BY_HAND_APPLICATIONS)
+
+
+def _clients(sessions: pd.DataFrame) -> pd.Series:
+    """Neither a process of the server, nor this tool, a backup or a VACUUM."""
+    application = sessions["application"].fillna("").str.lower()
+    backup = application.str.startswith(BACKUP_APPLICATIONS)
+    vacuum = sessions["query"].fillna("").str.match(r"(?i)\s*VACUUM\b")
+    return sessions["backend_type"].eq(CLIENT_BACKEND) & ~_flag(sessions, "own") & ~backup & ~vacuum
+
+
+def _administrators(sessions: pd.DataFrame) -> pd.Series:
+    """Superusers of another role than the application's who sit at the server or type, and roles made for replication."""
+    superuser = _flag(sessions, "superuser")
+    at_the_server = sessions["client"].fillna(LOCAL).eq(LOCAL) | by_hand(sessions)
+    rights = (superuser & at_the_server) | (_flag(sessions, "replication") & ~superuser)
+    return rights & ~_flag(sessions, "application_role")
+
+
+def _flag(sessions: pd.DataFrame, column: str) -> pd.Series:
+    return sessions[column].eq(other=True).astype(bool)
+
+
+def waiting_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Sessions that wait for a lock which another session or a prepared transaction holds."""
+    return sessions[sessions["blocked_by"].map(_as_pids).astype(bool)]
+
+
+def path_to_root(pid: int, blocked_by: Mapping[int, tuple[int, ...]]) -> list[int]:
+    """The chain that *pid* waits in, from *pid* to its root; *pid* alone when it waits for nobody.
+
+    Follows the first blocker that is not yet on the path, so that a deadlock (a cycle) ends too.
+    """
+    path = [pid]
+    while True:
+        following = next((b for b in blocked_by.get(path[-1], ()) if b not in path), None)
+        if following is None:
+            return path
+        path.append(following)
+
+
+def blocking_tree(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Who waits for whom: pid, blocker, root, depth, application, state, wait_seconds, query; roots first.
+
+    ``depth`` 0 is a root. A root that is a prepared transaction has pid 0 and no session.
+    """
+    blocked_by = blockers(sessions)
+    roots = {pid: path_to_root(pid, blocked_by)[-1] for pid in blocked_by}
+    by_pid = sessions.drop_duplicates("pid").set_index("pid")
+    pids = sorted(set(roots.values()) | set(blocked_by))
+    rows = [_tree_row(pid, blocked_by, roots, by_pid) for pid in pids]
+    columns = ["root", "depth", "pid", "blocker", "application", "state", "wait_seconds", "query"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["root", "depth", "pid"], ignore_index=True)
+
+
+def blockers(sessions: pd.DataFrame) -> dict[int, tuple[int, ...]]:
+    """For every waiting pid the pids that it waits for."""
+    waiting = waiting_sessions(sessions)
+    return {int(pid): _as_pids(by) for pid, by in zip(waiting["pid"], waiting["blocked_by"], strict=True)}
+
+
+def root_pids(sessions: pd.DataFrame) -> list[int]:
+    """The roots of all blocking trees, the one that holds up most first; 0 is a prepared transaction."""
+    blocked_by = blockers(sessions)
+    roots = pd.Series([path_to_root(pid, blocked_by)[-1] for pid in sorted(blocked_by)], dtype="int64")
+    counts = roots.value_counts()
+    return [int(pid) for pid in sorted(counts.index, key=lambda pid: (-int(counts[pid]), int(pid)))]
+
+
+def idle_in_transaction(
+    sessions: pd.DataFrame, *, after_seconds: float, of: Selection = application_sessions
+) -> pd.DataFrame:
+    """Application sessions (or those *of* others) idle in a transaction for at least *after_seconds* that block nobody."""
+    mine = _neither_waiting_nor_root(sessions, of)
+    idle = mine["state"].isin(IDLE_IN_TRANSACTION) & mine["state_age_seconds"].ge(after_seconds)
+    return mine[idle]
+
+
+def long_running(sessions: pd.DataFrame, *, after_seconds: float, of: Selection = application_sessions) -> pd.DataFrame:
+    """Application sessions (or those *of* others) whose statement has run for at least *after_seconds*, and that neither wait nor block."""
+    mine = _neither_waiting_nor_root(sessions, of)
+    return mine[mine["state"].eq("active") & mine["query_age_seconds"].ge(after_seconds)]
+
+
+def with_replica(sessions: pd.DataFrame, addresses: Mapping[str, str]) -> pd.DataFrame:
+    """*sessions* with a column ``replica``: by client address where that tells, else by the application's name."""
+    by_address = sessions["client"].map(addresses)
+    number = sessions["application"].fillna("").str.extract(r"backend-(\d+)$", expand=False)
+    by_name = ("backend-" + number).where(number.notna())
+    return sessions.assign(replica=by_address.where(by_address.notna(), by_name).fillna(""))
+
+
+def count_holders(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Who holds the server's connections: role, application, client, state, connections, oldest_seconds; most first.
+
+    With the column ``replica`` (``with_replica``) also which replica.
+    """
+    held = sessions[sessions["backend_type"].eq(CLIENT_BACKEND)]
+    keys = ["role", "application", *(["replica"] if "replica" in held else []), "client", "state"]
+    grouped = held.fillna(dict.fromkeys(keys, "")).groupby(keys)
+    counted = grouped.agg(connections=("pid", "size"), oldest_seconds=("state_age_seconds", "max")).reset_index()
+    return counted.sort_values(["connections", *keys], ascending=[False, *[True] * len(keys)], ignore_index=True)
+
+
+def open_transactions(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Client sessions inside a transaction, longest first: pid, application, state, open_seconds, query_seconds, wait, query.
+
+    ``open_seconds`` is the transaction's age, ``query_seconds`` the last statement's; queries are cut to 80 characters.
+    """
+    client = sessions[sessions["backend_type"].eq(CLIENT_BACKEND) & sessions["xact_age_seconds"].notna()]
+    named = client.sort_values("xact_age_seconds", ascending=False).rename(
+        columns={"xact_age_seconds": "open_seconds", "query_age_seconds": "query_seconds", "wait_event": "wait"}
+    )
+    shown = named[["pid", "application", "state", "open_seconds", "query_seconds", "wait", "query"]]
+    return shown.assign(query=shown["query"].str.slice(0, 80))
+
+
+def count_wait_events(sessions: pd.DataFrame) -> pd.DataFrame:
+    """Wait events of client sessions: state, wait_event_type, wait_event, sessions; the most common first.
+
+    What each event means: PostgreSQL, The Cumulative Statistics System, Wait Events.
+    """
+    client = sessions[sessions["backend_type"].eq(CLIENT_BACKEND)]
+    keys = ["state", "wait_event_type", "wait_event"]
+    counted = client.fillna(dict.fromkeys(keys, "")).groupby(keys).size().rename("sessions").reset_index()
+    return counted.sort_values(["sessions", *keys], ascending=[False, True, True, True], ignore_index=True)
+
+
+def _neither_waiting_nor_root(sessions: pd.DataFrame, of: Selection) -> pd.DataFrame:
+    involved = set(blockers(sessions)) | set(root_pids(sessions))
+    mine = of(sessions)
+    return mine[~mine["pid"].isin(involved)]
+
+
+def _as_pids(value: object) -> tuple[int, ...]:
+    """``blocked_by`` of one row; a missing value is nobody."""
+    return tuple(int(pid) for pid in value) if isinstance(value, list | tuple) else ()
+
+
+def _tree_row(
+    pid: int, blocked_by: Mapping[int, tuple[int, ...]], roots: Mapping[int, int], by_pid: pd.DataFrame
+) -> dict[str, object]:
+    known = pid in by_pid.index
+    prepared = pid == PREPARED_TRANSACTION_PID
+    direct = blocked_by.get(pid, ())
+    return {
+        "root": roots.get(pid, pid),
+        "depth": len(path_to_root(pid, blocked_by)) - 1,
+        "pid": pid,
+        "blocker": direct[0] if direct else None,
+        "application": "prepared transaction" if prepared else (by_pid["application"][pid] if known else ""),
+        "state": "prepared" if prepared else (by_pid["state"][pid] if known else "gone"),
+        "wait_seconds": by_pid["query_age_seconds"][pid] if known and direct else None,
+        "query": by_pid["query"][pid] if known else "",
+    }

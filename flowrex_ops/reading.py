@@ -1,0 +1,124 @@
+"""How a source is asked: with a deadline, without raising, and not again at once after it hung."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
+
+import pandas as pd
+
+from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.model import Reading
+
+P = ParamSpec("P")
+T = TypeVar("T")
+S = TypeVar("S", bound="Source")
+
+COOL_DOWN_SECONDS = 10.0
+"""After a source hung, it is not asked again for this long: ten readings of a dead source cost one time limit, not ten."""
+
+TOO_MANY_CONNECTIONS = "53300"
+"""PostgreSQL's SQLSTATE too_many_connections (its manual, appendix A, class 53)."""
+UNREACHABLE, ANSWERED = "unreachable", "answered"
+UNREACHABLE_CODES = frozenset({UNREACHABLE, "timeout", "57P01", "57P02", "57P03"})
+"""What is evidence that no PostgreSQL serves: no connection, no answer in time, shutting down, crashed, starting up.
+
+``answered`` is a server (or a pooler) that refuses in words of its own."""
+
+
+class Source:
+    """Something that can be asked read-only. ``on_reading`` sees every answer, also the failed ones."""
+
+    name = "source"
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """What it imports when it is first asked. The time that takes is ours, not the source's: its limit begins after."""
+
+    def __init__(self, *, limit_seconds: float, limit_rows: int = 1000) -> None:
+        self.limit_seconds = limit_seconds
+        self.limit_rows = limit_rows
+        self.on_reading: Callable[[Reading[Any]], None] = lambda _reading: None
+        self._hung: tuple[float, SourceUnavailableError] | None = None
+
+    def _raise_while_cooling(self) -> None:
+        if self._hung and time.monotonic() - self._hung[0] < COOL_DOWN_SECONDS:
+            raise self._hung[1]
+
+
+def reads(
+    what: str, *, extra_seconds: str = ""
+) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], Reading[T]]]:
+    """Turn a method that returns a value or raises ``SourceUnavailableError`` into one that returns a Reading of *what*.
+
+    This is the one place where a failure becomes an unknown. The method runs under the source's time limit;
+    *extra_seconds* names a keyword argument that lengthens it (the window of a sampled reading).
+    """
+
+    def decorate(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], Reading[T]]:
+        @wraps(method)
+        def ask(self: S, *args: P.args, **kwargs: P.kwargs) -> Reading[T]:
+            for library in self.libraries:
+                import_module(library)
+            started = time.monotonic()
+            allowed = self.limit_seconds + float(str(kwargs.get(extra_seconds, 0)))
+            try:
+                self._raise_while_cooling()
+                value = call_within(allowed, lambda: method(self, *args, **kwargs), self.name)
+                reading: Reading[T] = Reading(
+                    self.name,
+                    what,
+                    value,
+                    truncated=isinstance(value, pd.DataFrame) and len(value) >= self.limit_rows,
+                    seconds=time.monotonic() - started,
+                )
+            except SourceUnavailableError as error:
+                if time.monotonic() - started >= allowed:
+                    self._hung = (time.monotonic(), error)
+                seconds = time.monotonic() - started
+                reading = Reading(self.name, what, error=str(error), code=error.code, seconds=seconds)
+            except Exception as error:  # noqa: BLE001  # whatever it answered, the run must go on without it
+                text = f"{self.name} gave no {what} that can be understood: {type(error).__name__}: {error}"
+                reading = Reading(self.name, what, error=text, seconds=time.monotonic() - started)
+            self.on_reading(reading)
+            return reading
+
+        return ask  # type: ignore[return-value]  # a method, whose self mypy wants named
+
+    return decorate
+
+
+class _Call(threading.Thread, Generic[T]):
+    """One call in a daemon thread, so that a hung one keeps neither the run nor the interpreter from ending."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        super().__init__(daemon=True)
+        self._function = function
+        self.result: T | None = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.result = self._function()
+        except BaseException as error:  # noqa: BLE001  (carried to the caller's thread and raised there)
+            self.error = error
+
+
+def call_within(seconds: float, function: Callable[[], T], name: str) -> T:
+    """The result of *function*, or SourceUnavailableError when it takes longer than *seconds*.
+
+    Client libraries' own time limits do not cover a server that accepts and then says nothing; this does.
+    """
+    call = _Call(function)
+    call.start()
+    call.join(seconds)
+    if call.is_alive():
+        raise SourceUnavailableError(
+            f"{name} did not answer in {seconds:g} s; check that it is running or run 'flowrex-ops doctor'",
+            code="timeout",
+        )
+    if call.error is not None:
+        raise call.error
+    return call.result  # type: ignore[return-value]  # set whenever there was no error

@@ -1,0 +1,1 @@
+"""Secrets are taken out of everything before it reaches disk, a wire or a screen."""

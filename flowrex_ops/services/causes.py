@@ -1,0 +1,66 @@
+"""What triage judges itself: a service, a disk, or somebody outside."""
+
+from __future__ import annotations
+
+from flowrex_ops.causes import Cause, runbook
+from flowrex_ops.model import NextStep, Severity
+
+RUNBOOK = "triage"
+
+CAUSES = (
+    Cause(
+        "service.disk-full",
+        "A disk is full",
+        "What cannot be written any more is lost: logs, trades, the database's own journal.",
+        Severity.P1,
+        5,
+        (
+            NextStep("command", "docker system df -v", "see what holds the space"),
+            NextStep("person", "infrastructure", "free it or enlarge the volume; never delete in PostgreSQL's folder"),
+        ),
+    ),
+    Cause(
+        "service.down",
+        "A service is down",
+        "Its containers or processes exist and do not run, and nobody starts them again.",
+        Severity.P1,
+        10,
+        (
+            NextStep("command", "docker-compose -f docker-compose.prod.yml logs --tail=100 SERVICE", "why did it end?"),
+            NextStep("command", "docker-compose -f docker-compose.prod.yml up -d SERVICE", "starts what is missing"),
+        ),
+    ),
+    Cause(
+        "service.restarting",
+        "A replica keeps restarting",
+        "It ends by itself again and again: a crash at start, a failing dependency, or the out-of-memory killer.",
+        Severity.P2,
+        15,
+        (
+            NextStep("command", "docker-compose -f docker-compose.prod.yml logs --tail=200 SERVICE", "its last words"),
+            NextStep("person", "owner of the last deploy", "did it begin with a new version? then roll back"),
+        ),
+    ),
+    Cause(
+        "service.unhealthy",
+        "A service runs and is not well",
+        "It does not pass its own health check, is not ready, is halted, or users get no good answer.",
+        Severity.P1,
+        20,
+        (
+            runbook("database_connections", "where replicas are not ready: most of them wait for the database"),
+            runbook("error_rate", "where replicas are well and users get no good answer"),
+        ),
+    ),
+    Cause(
+        "external.outage",
+        "Somebody outside has announced an outage",
+        "The status page of a broker, of market data or of the infrastructure tells of a major or critical incident.",
+        Severity.P2,
+        90,
+        (
+            NextStep("link", "the status page", "follow it; nothing of ours helps"),
+            NextStep("person", "trading operations", "tell users what does not work meanwhile"),
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Certificates: as served and as on disk, judged, drawn, renewed and reloaded."""

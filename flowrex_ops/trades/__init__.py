@@ -1,0 +1,1 @@
+"""Trades and the broker: asked, judged, drawn."""

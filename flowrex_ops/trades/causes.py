@@ -1,0 +1,90 @@
+"""Why trades fail."""
+
+from __future__ import annotations
+
+from flowrex_ops.causes import Cause, command, runbook
+from flowrex_ops.model import NextStep, Severity
+
+RUNBOOK = "trade_failures"
+_BACKEND_LOG = "docker-compose -f docker-compose.prod.yml logs --tail=500 backend"
+
+CAUSES = (
+    Cause(
+        "trades.database",
+        "Trades cannot be written to the database",
+        "The order is refused before it reaches the broker, or filled there and not booked here.",
+        Severity.P1,
+        110,
+        (
+            runbook("database_connections", "tells why the database does not take them"),
+            NextStep("person", "owner of the last migration", "a right or a constraint on table trades has changed"),
+            NextStep("person", "trading operations", "compare the broker's transactions with trades left 'pending'"),
+        ),
+    ),
+    Cause(
+        "trades.broker-credentials",
+        "The broker refuses our credentials",
+        "Token expired, revoked or wrong: every order is answered with 401 or 403.",
+        Severity.P1,
+        120,
+        (
+            NextStep("person", "owner of the broker account", "issue a new token and set BROKER_TOKEN"),
+            NextStep("command", "docker-compose -f docker-compose.prod.yml up -d backend", "afterwards: it reads it"),
+        ),
+    ),
+    Cause(
+        "trades.broker-unreachable",
+        "The broker cannot be reached",
+        "No connection, or no usable answer: refused, reset, name not found, 5xx, nonsense instead of JSON.",
+        Severity.P1,
+        130,
+        (
+            NextStep("link", "the broker's status page", "see whether they know of it"),
+            NextStep("person", "the broker's support", "if their page says that all is well and it persists"),
+        ),
+    ),
+    Cause(
+        "trades.broker-slow",
+        "The broker does not answer in time",
+        "Orders run into the adapter's time limit; whether they were filled is not known here.",
+        Severity.P1,
+        140,
+        (
+            NextStep("person", "trading operations", "look up at the broker which of the failed orders were filled"),
+            NextStep("link", "the broker's status page", "see whether they know of it"),
+        ),
+    ),
+    Cause(
+        "trades.rejected-by-broker",
+        "The broker rejects orders",
+        "It answers and takes our credentials, but does not fill: market halted, no margin, too many requests.",
+        Severity.P1,
+        150,
+        (
+            NextStep(
+                "person", "trading operations", "the reason is the broker's own word; look it up in its API's list"
+            ),
+        ),
+    ),
+    Cause(
+        "trades.risk-limit",
+        "The risk engine blocks trades, working as meant",
+        "Orders above a limit are held back. It is a failure only if the limit is wrong.",
+        Severity.P3,
+        160,
+        (NextStep("person", "risk management", "is the limit hit legitimately? raise it only by their decision"),),
+    ),
+    Cause(
+        "trades.unexplained-failures",
+        "Trades fail with a message that this runbook does not know",
+        "Orders are not executed, and none of the known causes explains it: read the messages.",
+        Severity.P1,
+        170,
+        (
+            command(_BACKEND_LOG, "what the backend logged when these trades failed"),
+            NextStep(
+                "person", "owner of the trading code", "what does this message mean, and since when is it written?"
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""WebSockets: shaken hands with, their ends read from logs, judged, drawn."""

@@ -1,0 +1,153 @@
+"""Whether WebSockets get in at all: through the proxy, and past its and the backend's limits."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import pandas as pd
+
+from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.columns import blank
+from flowrex_ops.model import Evidence, Verdict
+from flowrex_ops.websocket.evidence import (
+    CONFIGURATION,
+    FEW,
+    PROXY_LOG,
+    Frame,
+    Log,
+    asked,
+    counted,
+    names_of,
+    places,
+    recent,
+    recent_errors,
+    untold_ends,
+)
+from flowrex_ops.websocket.source import CLOSED, OK, PROXY, REFUSED
+
+_WORKER_CONNECTIONS, _TRY_AGAIN_LATER = "worker-connections", 1013
+
+
+@judges("ws.proxy-misconfigured")
+def check_proxy_misconfigured(handshakes: Frame, locations: Frame, proxy_errors: Frame) -> Verdict:
+    """A handshake through the proxy succeeds; one that fails everywhere, or for want of connections, is not its configuration's fault."""
+    cause = "ws.proxy-misconfigured"
+    problems = _problems(locations)
+    rows = asked(handshakes)
+    through, straight = rows[rows["straight"].isin([False])], rows[rows["straight"].isin([True])]
+    if through.empty:
+        return _by_configuration(cause, problems, handshakes, locations)
+    met = through[through["kind"].isin([OK, CLOSED])]
+    if not met.empty:
+        text = f"a handshake {PROXY} is answered with 101 in {_fastest(met):.2f} s"
+        return ruled_out(cause, text, places(rows))
+    failed = through.sort_values("url").iloc[0]
+    said = f"a handshake {PROXY} fails: {failed['error']}"
+    evidence = [*places(rows), *problems]
+    if problems:
+        return confirmed(cause, f"{said}; {problems[0].name}: {problems[0].value}", evidence)
+    if straight.empty or blank(straight, "kind"):
+        return undecided(cause, f"{said}; no replica could be asked, so it may be the proxy or the backend")
+    good = straight[straight["kind"].isin([OK, CLOSED])]
+    if good.empty:
+        return ruled_out(cause, f"{said}; straight to the replicas it fails too, so it is not the proxy", evidence)
+    return _through_only(cause, failed, f"{said}; straight to {len(good)} replicas it succeeds", proxy_errors, evidence)
+
+
+def _through_only(cause: str, failed: pd.Series, said: str, proxy_errors: Frame, evidence: list[Evidence]) -> Verdict:
+    """A handshake that fails through the proxy alone, though no location is known to lack its headers."""
+    if failed["kind"] == REFUSED and int(failed["status"]) < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return confirmed(cause, said, evidence)
+    if recent_errors(proxy_errors, _WORKER_CONNECTIONS):
+        return ruled_out(cause, f"{said}; NGINX has no worker connections left, which is another cause", evidence)
+    return undecided(cause, f"{said}, and its status does not tell why; read NGINX's log")
+
+
+def _by_configuration(cause: str, problems: list[Evidence], handshakes: Frame, locations: Frame) -> Verdict:
+    """What the configuration alone says, where no handshake through the proxy could be tried."""
+    if problems:
+        return confirmed(cause, f"{problems[0].name}: {problems[0].value}", problems)
+    if missing(locations):
+        return inconclusive(cause, handshakes, locations)
+    if not locations.require()["carries_websockets"].isin([True]).any():
+        return undecided(cause, "no location of the proxy leads to WebSockets; set proxy.websocket_path")
+    return ruled_out(cause, "every location that leads to WebSockets passes upgrades on (no handshake was tried)")
+
+
+def _problems(locations: Frame) -> list[Evidence]:
+    """What the locations that lead to WebSockets lack."""
+    if not locations.available:
+        return []
+    frame = locations.require()
+    found = []
+    for row in frame[frame["carries_websockets"].isin([True])].itertuples():
+        lacks = []
+        upgrade = str(row.upgrade_header).strip().lower()
+        if not upgrade:
+            lacks.append("no header Upgrade")
+        elif upgrade not in ("$http_upgrade", "websocket") and not upgrade.startswith("$"):
+            lacks.append(f"Upgrade: {upgrade}, which no server takes")
+        connection = str(row.connection_header).strip().lower()
+        if "upgrade" not in connection and not connection.startswith("$"):
+            lacks.append("no header Connection: upgrade")
+        if str(row.http_version) == "1.0":
+            lacks.append("HTTP/1.0")
+        if lacks:
+            found.append(Evidence(f"location {row.location} of {row.server}", ", ".join(lacks), CONFIGURATION))
+    return sorted(found, key=lambda item: (item.name, item.value))
+
+
+@judges("ws.connection-limit")
+def check_connection_limit(
+    log: Log, proxy_errors: Frame, handshakes: Frame, locations: Frame, samples: Frame, *, few: int = FEW
+) -> Verdict:
+    """Nobody is turned away: NGINX has worker connections left, and no replica refuses with 1013 or 503."""
+    cause = "ws.connection-limit"
+    refused = recent(log, "limit")
+    exhausted = recent_errors(proxy_errors, _WORKER_CONNECTIONS)
+    rows = asked(handshakes)
+    straight = rows[rows["straight"].isin([True])]
+    now = straight[
+        straight["close_code"].eq(_TRY_AGAIN_LATER) | straight["status"].eq(int(HTTPStatus.SERVICE_UNAVAILABLE))
+    ]
+    evidence = [*_room(locations, samples)]
+    if exhausted >= few:
+        evidence = [Evidence("worker_connections are not enough", f"{exhausted} recent lines", PROXY_LOG), *evidence]
+        title = "NGINX has no worker connections left"
+        return confirmed(cause, f"{title}: it said so {exhausted} times lately", evidence, title=title)
+    if len(refused) >= few or len(now):
+        evidence = [*counted(refused), *places(now), *evidence]
+        title = "The backend refuses WebSockets above its limit"
+        reason = (
+            f"{len(refused)} were closed with 1013 lately, on {names_of(refused['replica'])}" if len(refused) else title
+        )
+        return confirmed(cause, reason + _why(refused), evidence, title=title)
+    if missing(log) or missing(proxy_errors):
+        return inconclusive(cause, log, proxy_errors)
+    if untold := untold_ends(cause, log):
+        return untold
+    text = f"{len(refused)} connections were refused lately, and NGINX had worker connections for all"
+    return ruled_out(cause, text, evidence)
+
+
+def _room(locations: Frame, samples: Frame) -> list[Evidence]:
+    """How many WebSockets are open, and for how many NGINX has worker connections: each takes two."""
+    found = []
+    if samples.available:
+        told = samples.require().dropna(subset=["connections"]).sort_values("at")
+        newest = told.groupby("replica")["connections"].last()
+        found.append(Evidence("connections open", f"{newest.sum():.0f} on {len(newest)} replicas", "backend /metrics"))
+    if locations.available and len(locations.require()):
+        row = locations.require().sort_values(["server", "location"]).iloc[0]
+        value = f"{row['worker_connections']} a worker, {row['workers']} workers; each WebSocket takes two"
+        found.append(Evidence("worker_connections", value, CONFIGURATION))
+    return found
+
+
+def _why(closings: pd.DataFrame) -> str:
+    reasons = sorted({str(reason) for reason in closings["reason"] if reason})
+    return f": {reasons[0]}" if reasons else ""
+
+
+def _fastest(rows: pd.DataFrame) -> float:
+    return float(rows["seconds"].min())

@@ -1,0 +1,176 @@
+"""``flowrex-ops drill``: real faults in the sandbox, and whether the runbook names them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowrex_ops.cli.options import HomeOption, JsonOption, StackOption, echo_json, progress
+from flowrex_ops.errors import SandboxError
+from flowrex_sandbox.cli.sandbox import home_of
+
+if TYPE_CHECKING:
+    from flowrex_sandbox.cli.scoring import Score
+
+app = typer.Typer(
+    no_args_is_help=True, help="Faults injected for real, and the runbook's answer.", rich_markup_mode=None
+)
+ScenarioArgument = Annotated[str, typer.Argument(metavar="SCENARIO", help="A scenario of 'drill list'.")]
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """List the scenarios: what is injected, what must be confirmed, what must not.
+
+    Example: flowrex-ops drill list --json
+    """
+    from flowrex_sandbox.drills import DRILLS
+
+    if as_json:
+        echo_json([drill.to_dict() for drill in DRILLS])
+        return
+    for drill in DRILLS:
+        typer.echo(f"{drill.scenario:<30} {', '.join(drill.expected) or 'no finding':<45} {drill.title}")
+
+
+@app.command()
+def run(
+    scenario: ScenarioArgument,
+    stack: StackOption = "supervisor",
+    home: HomeOption = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Approve the mitigations that cure it, too.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox up afterwards, healed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a sandbox, inject a fault, run the runbook, show what it says, and leave nothing running.
+
+    A sandbox that already runs is used, healed and left up. Exit 1 when the runbook did not name the cause.
+
+    Example: flowrex-ops drill run lock-chain --approve
+    """
+    from flowrex_ops.cli.report import LiveReport, is_terminal, summary
+    from flowrex_sandbox import control as sandbox
+    from flowrex_sandbox.cli.scoring import play
+    from flowrex_sandbox.drills import get_drill
+
+    drill = get_drill(scenario)
+    where = home_of(stack, home)
+    ran_before = bool(sandbox.status(where))
+    try:
+        platform = sandbox.up(stack, where, on_progress=progress)
+        approved = drill.approve if approve else ()
+        report = LiveReport(drill.runbook, quiet=as_json)
+        score = play(platform, drill, approve=approved, on_progress=progress, on_event=report)
+    finally:
+        if not (ran_before or keep):
+            progress("stopping the sandbox")
+            sandbox.down(where)
+    if as_json:
+        echo_json(score.to_dict())
+    else:
+        typer.echo(summary(score.result, verdicts_shown=is_terminal()))
+        typer.echo(f"Drill      {'passed' if not score.failures else 'FAILED: ' + '; '.join(score.failures)}")
+    if score.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def inject(scenario: ScenarioArgument, stack: StackOption = "supervisor", home: HomeOption = None) -> None:
+    """Inject a fault into the running sandbox and leave it there.
+
+    Example: flowrex-ops drill inject idle-in-transaction
+    """
+    from flowrex_sandbox import drills
+    from flowrex_sandbox.control import open_sandbox
+
+    drill = drills.get_drill(scenario)
+    platform = open_sandbox(home_of(stack, home))
+    drills.inject(platform, drill, progress)
+    thresholds = " ".join(f"-p {name}={value}" for name, value in drill.parameters.items())
+    typer.echo(f"injected {scenario}; heal with 'flowrex-ops drill heal'")
+    typer.echo(f"try: flowrex-ops run {drill.runbook} --settings {platform.settings_file} {thresholds}")
+
+
+@app.command()
+def heal(stack: StackOption = "supervisor", home: HomeOption = None) -> None:
+    """Take all faults away and wait until the sandbox is healthy.
+
+    Example: flowrex-ops drill heal
+    """
+    from flowrex_sandbox import drills
+    from flowrex_sandbox.control import open_sandbox
+
+    drills.heal(open_sandbox(home_of(stack, home)), progress)
+    typer.echo("healthy")
+
+
+@app.command()
+def score(
+    scenario: Annotated[list[str] | None, typer.Argument(metavar="[SCENARIO]…", help="All when left out.")] = None,
+    stack: StackOption = "supervisor",
+    home: HomeOption = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Approve the mitigations, and time the recovery.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the drills one after another and print a table. Exit 1 when one did not pass.
+
+    With --approve on the compose stack each cure is held against the playbook's shell block, typed into the same fault: 'by hand'.
+
+    Example: flowrex-ops drill score --approve --stack compose
+    """
+    from dataclasses import replace
+
+    from flowrex_sandbox import control as sandbox
+    from flowrex_sandbox.by_hand import block_of
+    from flowrex_sandbox.cli.scoring import play, play_by_hand
+    from flowrex_sandbox.drills import DRILLS, get_drill
+
+    chosen = [get_drill(name) for name in scenario] if scenario else [d for d in DRILLS if stack in d.stacks]
+    where = home_of(stack, home)
+    ran_before = bool(sandbox.status(where))
+    scores = []
+    try:
+        platform = sandbox.up(stack, where, on_progress=progress)
+        for drill in chosen:
+            progress(f"drill {drill.scenario}")
+            approved = drill.approve if approve else ()
+            scored = play(platform, drill, approve=approved, on_progress=progress)
+            if approve and (block := block_of(drill, platform)):
+                seconds = play_by_hand(platform, drill, block, on_progress=progress)
+                scored = replace(scored, by_hand=block, by_hand_seconds=seconds)
+            scores.append(scored)
+    finally:
+        if not ran_before:
+            sandbox.down(where)
+    if as_json:
+        echo_json([score.to_dict() for score in scores])
+    else:
+        _print_table(scores)
+    if any(score.failures for score in scores):
+        raise typer.Exit(1)
+
+
+def _print_table(scores: list[Score]) -> None:
+    """Plain columns: they read the same on a terminal, in a pipe and in a log."""
+    if not scores:
+        raise SandboxError("no drill fits this stack; see 'flowrex-ops drill list'")
+    rows = [("drill", "expected", "diagnosis", "false findings", "diagnosed", "recovered", "by hand", "")]
+    for score in scores:
+        recovered = f"{score.recovery_seconds:.1f} s" if score.recovery_seconds is not None else "-"
+        by_hand = "-" if not score.by_hand else "never" if (took := score.by_hand_seconds) is None else f"{took:.1f} s"
+        expected = ", ".join(cause.removeprefix("db.") for cause in score.drill.expected) or "none"
+        found = (score.result.diagnosis or "none").removeprefix("db.")
+        false = ", ".join(score.false_findings) or "none"
+        verdict = "passed" if not score.failures else "FAILED: " + "; ".join(score.failures)
+        diagnosed = f"{score.result.seconds:.1f} s"
+        rows.append((score.drill.scenario, expected, found, false, diagnosed, recovered, by_hand, verdict))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    passed = sum(not score.failures for score in scores)
+    if any(score.by_hand for score in scores):
+        typer.echo(
+            "by hand: from typing the playbook's shell block to recovery, without the time to find out what to type"
+        )
+    typer.echo(f"{passed} of {len(scores)} drills passed")

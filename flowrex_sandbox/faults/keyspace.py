@@ -1,0 +1,164 @@
+"""Faults of Redis: real keys by a real client, under a limit and a policy that are put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from flowrex_sandbox.faults.base import Fault
+from flowrex_sandbox.faults.clients import WRITER, end_clients, start_client
+from flowrex_sandbox.sandbox import Sandbox
+from flowrex_sandbox.waiting import await_condition
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+MIB = 2**20
+CONFIG = {"maxmemory": str(64 * MIB), "maxmemory-policy": "noeviction", "activedefrag": "no"}
+"""How the stand-in platform's Redis is set up."""
+
+_PATTERN = "drill-*"
+_RESTART_SECONDS = 20.0
+_USUAL_BYTES = 8 * MIB
+_ROOM = 0.75
+
+
+@contextmanager
+def _client(sandbox: Sandbox) -> Iterator[Redis]:
+    import redis
+
+    client = redis.Redis.from_url(_url(sandbox), socket_timeout=5, socket_connect_timeout=5)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _url(sandbox: Sandbox) -> str:
+    return f"redis://127.0.0.1:{sandbox.state.ports['redis']}/0"
+
+
+def has_room(sandbox: Sandbox) -> bool:
+    """Whether Redis takes writes: well below its limit, or without one."""
+    with _client(sandbox) as client:
+        info = client.info("memory")
+    return not info["maxmemory"] or bool(info["used_memory"] < _ROOM * info["maxmemory"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer(Fault):
+    """A client of one kind that writes, after the configuration was changed."""
+
+    kind: ClassVar[str]
+    config: ClassVar[dict[str, str]] = {}
+
+    def start(self, sandbox: Sandbox) -> None:
+        with _client(sandbox) as client:
+            for name, value in self.config.items():
+                client.config_set(name, value)
+        start_client(sandbox, self.kind, script=WRITER, urls=(_url(sandbox),))
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        with _client(sandbox) as client:
+            return self._shows({**client.info("memory"), **client.info("stats"), **client.info("errorstats")})
+
+    def _shows(self, info: dict[str, Any]) -> bool:
+        raise NotImplementedError
+
+    def stop(self, sandbox: Sandbox) -> None:
+        end_clients(sandbox, self.kind, script=WRITER)
+        with _client(sandbox) as client:
+            for name in self.config:
+                client.config_set(name, CONFIG[name])
+            _delete(client)
+            small = _is_small(client)
+        if not small:
+            _restart(sandbox)
+
+
+def _delete(client: Redis) -> None:
+    """What a drill wrote, and nothing else."""
+    found = list(client.scan_iter(_PATTERN, count=1000))
+    for start in range(0, len(found), 1000):
+        client.unlink(*found[start : start + 1000])
+
+
+def _is_small(client: Redis) -> bool:
+    """Whether the memory was given back: jemalloc does so when asked, libc's malloc rarely."""
+    client.memory_purge()
+    return bool(client.info("memory")["used_memory_rss"] < _USUAL_BYTES)
+
+
+def _restart(sandbox: Sandbox) -> None:
+    """Begin with an empty Redis; nothing in the stand-in platform keeps anything in it."""
+    stack = sandbox.stack()
+    for replica in stack.get_replicas("redis"):
+        stack.restart(replica, timeout_seconds=_RESTART_SECONDS)
+    await_condition(lambda: _answers(sandbox), "Redis answered", timeout_seconds=_RESTART_SECONDS)
+
+
+def _answers(sandbox: Sandbox) -> bool:
+    import redis
+
+    try:
+        with _client(sandbox) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+class RedisGrows(_Writer):
+    """Sessions without an expiry: one prefix grows."""
+
+    name = "redis-grows"
+    kind = "grow"
+
+    def _shows(self, info: dict[str, Any]) -> bool:
+        return bool(info["used_memory"] > 6 * MIB)
+
+
+class RedisEvicts(_Writer):
+    """A cache larger than maxmemory, under a policy that throws the oldest away."""
+
+    name = "redis-evicts"
+    kind = "churn"
+    config: ClassVar[dict[str, str]] = {"maxmemory-policy": "allkeys-lru", "maxmemory": str(6 * MIB)}
+
+    def _shows(self, info: dict[str, Any]) -> bool:
+        full = 0 < info["maxmemory"] * 0.9 < info["used_memory"]
+        return bool(full and info["evicted_keys"] > 0)
+
+
+class RedisRejects(_Writer):
+    """A queue that nobody reads, under a policy that evicts nothing."""
+
+    name = "redis-rejects"
+    kind = "refuse"
+    config: ClassVar[dict[str, str]] = {"maxmemory-policy": "noeviction", "maxmemory": str(8 * MIB)}
+
+    def _shows(self, info: dict[str, Any]) -> bool:
+        return "errorstat_OOM" in info and info["used_memory"] > 0.95 * info["maxmemory"]
+
+
+class RedisFragmented(_Writer):
+    """Many values of one size, most of them deleted again."""
+
+    name = "redis-fragmented"
+    kind = "fragment"
+    config: ClassVar[dict[str, str]] = {}
+
+    def _shows(self, info: dict[str, Any]) -> bool:
+        wasted = info["used_memory_rss"] - info["used_memory"]
+        return bool(info["used_memory"] < 12 * MIB and wasted > 20 * MIB)
+
+
+class RedisLargeKey(_Writer):
+    """One large list that does not grow, far from the limit."""
+
+    name = "redis-large-key"
+    kind = "large"
+
+    def _shows(self, info: dict[str, Any]) -> bool:
+        return bool(info["used_memory"] > 12 * MIB)
