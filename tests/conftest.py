@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -19,6 +20,7 @@ from flowrex_ops.record.forked import VARIABLE
 from flowrex_ops.record.warm import warm_parent
 from flowrex_sandbox import control as sandbox
 from flowrex_sandbox import drills
+from flowrex_sandbox.faults import heal
 from flowrex_sandbox.sandbox import Sandbox
 
 SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test-all"}
@@ -26,8 +28,8 @@ SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test
 
 ALONE = (
     "tests/drills/",
-    "tests/mitigations/test_rules",
-    "tests/checks/test_blindness",
+    "tests/test_mitigation_rules",
+    "tests/test_blindness",
 )
 """Files of which each test may be run by another worker: those that start platforms of their own, and long ones."""
 PLATFORMS = ("supervisor_sandbox", "compose_sandbox", "any_sandbox", "locked_up", "start_platform", "calm", "platform")
@@ -68,6 +70,16 @@ def suite_of(item: pytest.Item) -> str:
 def fixtures_of(item: pytest.Item) -> Sequence[str]:
     """Names of the fixtures that *item* asks for, itself or through others."""
     return getattr(item, "fixturenames", ())
+
+
+# Property tests measure no time: a slow machine is not a counterexample. More examples before a release.
+hypothesis.settings.register_profile("flowrex", deadline=None, max_examples=15)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each suite has its number of examples."""
+    hypothesis.settings.load_profile("thorough" if config.getoption("suite") == "all" else "flowrex")
 
 
 @pytest.hookimpl(trylast=True)
@@ -203,3 +215,11 @@ def _running(stack: str, home: Path) -> Iterator[Sandbox]:
         yield started
     finally:
         sandbox.down(home)
+
+
+@pytest.fixture
+def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A platform that a mitigation may change, put back afterwards; records go to the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+    yield any_sandbox
+    heal(any_sandbox, print)

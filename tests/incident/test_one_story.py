@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from examples import NOW, idle_in_transaction, limits, pools, session, sessions, silent, waiting
-from examples_errors import BUG, access, ago, answer, errors, fine, on_all
-from examples_errors import services as replicas_of
-from examples_trades import REFUSED, broker, here, row, trades
-from examples_triage import alerts, disks, front_door, health, issues, pages, services, usage
+from database_examples import NOW, idle_in_transaction, limits, pools, session, sessions, silent, waiting
+from error_examples import BUG, access, ago, answer, errors, fine, on_all
+from error_examples import services as replicas_of
+from trade_examples import REFUSED, broker, here, row, trades
+from triage_examples import alerts, disks, front_door, health, issues, pages, services, usage
 
 from flowrex_ops.http import checks as error_rate
 from flowrex_ops.incident.severity import assess_severity

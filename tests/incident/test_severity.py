@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from examples import silent
-from examples_triage import alerts, disks, front_door, health, issues, pages, services, usage
+from database_examples import silent
+from triage_examples import alerts, disks, front_door, health, issues, pages, services, usage
 
 from flowrex_ops.causes import find_causes
 from flowrex_ops.checks import confirmed

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from restoring import clear, databases, read_generation, write_generation
 
 from flowrex_ops.record.runbook import run_runbook
 from flowrex_sandbox.sandbox import Sandbox
-from tests.mitigations.restoring import clear, databases, read_generation, write_generation
 
 COMMAND = [str(Path(sys.executable).parent / "flowrex-ops"), "backup"]
 

@@ -1,0 +1,430 @@
+"""Readings on the left, the verdict on the right: what the runbook says of a database whose connections run out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+from database_examples import (
+    NOW,
+    idle_in_transaction,
+    limits,
+    locks,
+    pools,
+    prepared,
+    running,
+    session,
+    sessions,
+    silent,
+    waiting,
+)
+
+from flowrex_ops.logs.source import LogSummary
+from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
+from flowrex_ops.postgres import checks
+from flowrex_ops.postgres.pools import leaking_replicas
+
+CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
+ADMINISTRATOR = {"application_role": False, "role": "postgres", "application": "psql", "client": "local"}
+HIDDEN = session(9, state=None, backend_type="client backend", query="<insufficient privilege>")
+
+
+def superuser(kind: Callable[..., dict[str, Any]], pid: int, **facts: Any) -> dict[str, Any]:
+    """A session as *kind* makes it, 15 minutes old, of a role with all rights."""
+    return kind(pid, 900, superuser=True, replication=True, **facts)
+
+
+def of_replicas(*rows: dict[str, Any]) -> Reading[pd.DataFrame]:
+    """Sessions that each come from a replica's own address."""
+    found = sessions(*rows)
+    return replace(found, value=found.require().assign(replica="backend-1"))
+
+
+def pool_log(*, ago: float) -> Reading[LogSummary]:
+    """Seven lines about the pool, the last so many seconds ago."""
+    last = NOW - timedelta(seconds=ago)
+    summary = LogSummary(lines=99, pool_errors=7, first_pool_error=last - timedelta(seconds=60), last_pool_error=last)
+    return Reading("logs", "backend log", summary, taken_at=NOW)
+
+
+def unexplained(
+    gauges: Reading[Any], seen: Reading[Any], log: Reading[Any] | None = None, slots: Reading[Any] | None = None
+) -> Verdict:
+    return checks.check_unexplained_pool_exhaustion(gauges, seen, slots or limits(10), log or silent("backend log"))
+
+
+EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
+    "it answers": (lambda: checks.check_unreachable(sessions(), limits(5)), RULED_OUT, "answered"),
+    "it hangs": (lambda: checks.check_unreachable(silent(), silent()), CONFIRMED, "did not answer in 5 s"),
+    "it is starting up": (
+        lambda: checks.check_unreachable(silent(code="57P03"), silent(code="57P03")),
+        CONFIRMED,
+        "did not answer",
+    ),
+    "a refusal for want of slots is an answer": (
+        lambda: checks.check_unreachable(silent(code="53300"), silent(code="53300")),
+        RULED_OUT,
+        "53300",
+    ),
+    "a rejected password is no evidence that it is down": (
+        lambda: checks.check_unreachable(silent(code="28P01"), silent(code="28P01")),
+        INCONCLUSIVE,
+        "no sessions",
+    ),
+    "an address that nobody knows is no evidence either": (
+        lambda: checks.check_unreachable(silent(code=None), silent(code=None)),
+        INCONCLUSIVE,
+        "no sessions",
+    ),
+    "half of the slots are taken": (
+        lambda: checks.check_max_connections(limits(18), sessions()),
+        RULED_OUT,
+        "18 of 37",
+    ),
+    "nearly all slots are taken": (
+        lambda: checks.check_max_connections(limits(36), sessions(*(session(n) for n in range(36)))),
+        CONFIRMED,
+        "36 of 37",
+    ),
+    "ordinary roles are refused, a superuser's slot tells who": (
+        lambda: checks.check_max_connections(limits(37, through_reserve=True), sessions(session(1))),
+        CONFIRMED,
+        "53300",
+    ),
+    "everybody is refused": (
+        lambda: checks.check_max_connections(silent(code="53300"), silent(code="53300")),
+        CONFIRMED,
+        "53300",
+    ),
+    "limits that cannot be read say nothing about slots": (
+        lambda: checks.check_max_connections(silent("connection limits"), silent()),
+        INCONCLUSIVE,
+        "no connection limits",
+    ),
+    "nobody waits": (lambda: checks.check_lock_contention(sessions(running(1, 90)), locks()), RULED_OUT, "no session"),
+    "one waits for an instant": (
+        lambda: checks.check_lock_contention(sessions(running(1, 9), waiting(2, 0.3, 1)), locks()),
+        RULED_OUT,
+        "no session",
+    ),
+    "a chain of two behind one root": (
+        lambda: checks.check_lock_contention(
+            sessions(idle_in_transaction(1, 30), waiting(2, 20, 1), waiting(3, 10, 2)), locks()
+        ),
+        CONFIRMED,
+        "2 sessions wait behind PID 1",
+    ),
+    "all wait for a prepared transaction, which no session holds": (
+        lambda: checks.check_lock_contention(sessions(waiting(2, 20, 0), waiting(3, 10, 2)), locks()),
+        RULED_OUT,
+        "prepared transaction",
+    ),
+    "a root that has ended since": (
+        lambda: checks.check_lock_contention(sessions(waiting(2, 20, 77)), locks()),
+        CONFIRMED,
+        "PID 77",
+    ),
+    "locks that cannot be read cost evidence, not the verdict": (
+        lambda: checks.check_lock_contention(sessions(running(1, 9), waiting(2, 9, 1)), silent("locks")),
+        CONFIRMED,
+        "PID 1",
+    ),
+    "idle in transaction for a moment": (
+        lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 0.2))),
+        RULED_OUT,
+        "no application session",
+    ),
+    "idle in transaction for long": (
+        lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 40), idle_in_transaction(2, 20))),
+        CONFIRMED,
+        "2 sessions are idle in a transaction, the oldest for 40 s",
+    ),
+    "an idle root blocker is charged to lock contention": (
+        lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 40), waiting(2, 20, 1))),
+        RULED_OUT,
+        "no application session",
+    ),
+    "a backup may take its time": (
+        lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 900, application="pg_dump"))),
+        RULED_OUT,
+        "no application session",
+    ),
+    "the application's role is a superuser, as the official image makes it": (
+        lambda: checks.check_idle_in_transaction(sessions(*(superuser(idle_in_transaction, n) for n in range(1, 21)))),
+        CONFIRMED,
+        "20 sessions are idle in a transaction, the oldest for 900 s",
+    ),
+    "pools full of a superuser's stuck sessions are not too small": (
+        lambda: checks.check_pool_saturated(
+            pools(5, 5), sessions(*(superuser(idle_in_transaction, n) for n in range(1, 11)))
+        ),
+        RULED_OUT,
+        "10 sessions are stuck",
+    ),
+    "a superuser who comes from a replica, by whatever role": (
+        lambda: checks.check_idle_in_transaction(
+            sessions(superuser(idle_in_transaction, 1, application_role=False, role="postgres"))
+        ),
+        CONFIRMED,
+        "1 sessions are idle",
+    ),
+    "an administrator's session is perhaps the application's after all": (
+        lambda: checks.check_idle_in_transaction(sessions(superuser(idle_in_transaction, 1, **ADMINISTRATOR))),
+        INCONCLUSIVE,
+        "1 sessions would fit but are an administrator's (psql as postgres)",
+    ),
+    "an administrator's long query is perhaps the application's after all": (
+        lambda: checks.check_long_running_query(sessions(superuser(running, 1, **ADMINISTRATOR))),
+        INCONCLUSIVE,
+        "1 sessions would fit but are an administrator's (psql as postgres)",
+    ),
+    "pools are full, and stuck sessions are perhaps theirs": (
+        lambda: checks.check_pool_saturated(
+            pools(5), sessions(*(superuser(idle_in_transaction, n, **ADMINISTRATOR) for n in range(1, 6)))
+        ),
+        INCONCLUSIVE,
+        "5 sessions would fit",
+    ),
+    "an administrator who does nothing": (
+        lambda: checks.check_idle_in_transaction(sessions(session(1, superuser=True, **ADMINISTRATOR))),
+        RULED_OUT,
+        "no application session",
+    ),
+    "a superuser's backup and our own session stay out": (
+        lambda: checks.check_idle_in_transaction(
+            sessions(
+                superuser(idle_in_transaction, 1, application="pg_dump"), superuser(idle_in_transaction, 2, own=True)
+            )
+        ),
+        RULED_OUT,
+        "no application session",
+    ),
+    "sessions that hide could be anything": (
+        lambda: checks.check_idle_in_transaction(sessions(HIDDEN)),
+        INCONCLUSIVE,
+        "pg_read_all_stats",
+    ),
+    "a query runs for minutes": (
+        lambda: checks.check_long_running_query(sessions(running(1, 200), running(2, 0.1))),
+        CONFIRMED,
+        "1 queries have run for over 60 s, the longest for 200 s",
+    ),
+    "waiting for a lock is not running": (
+        lambda: checks.check_long_running_query(sessions(idle_in_transaction(1, 300), waiting(2, 200, 1))),
+        RULED_OUT,
+        "no application query",
+    ),
+    "replication runs for ever": (
+        lambda: checks.check_long_running_query(sessions(running(1, 9e5, backend_type="walsender", replication=True))),
+        RULED_OUT,
+        "no application query",
+    ),
+    "nothing is prepared": (lambda: checks.check_orphaned_prepared_transaction(prepared()), RULED_OUT, "0 in all"),
+    "prepared a moment ago": (
+        lambda: checks.check_orphaned_prepared_transaction(prepared(("settle-1", 0.5, 0))),
+        RULED_OUT,
+        "1 in all",
+    ),
+    "prepared an hour ago": (
+        lambda: checks.check_orphaned_prepared_transaction(prepared(("settle-1", 3600, 0))),
+        CONFIRMED,
+        "'settle-1' is 3600 s old",
+    ),
+    "prepared a moment ago, and somebody waits": (
+        lambda: checks.check_orphaned_prepared_transaction(prepared(("settle-1", 3, 2))),
+        CONFIRMED,
+        "'settle-1'",
+    ),
+    "pools with room": (lambda: checks.check_pool_saturated(pools(2, 3, 1), sessions()), RULED_OUT, "uses 3 of 5"),
+    "a full pool of short queries": (
+        lambda: checks.check_pool_saturated(pools(5), sessions(*(running(n, 0.2) for n in range(5)))),
+        CONFIRMED,
+        "1 of 1 pools are full of short queries",
+    ),
+    "a full pool of leaked transactions is another cause": (
+        lambda: checks.check_pool_saturated(pools(5), sessions(*(idle_in_transaction(n, 30) for n in range(5)))),
+        RULED_OUT,
+        "5 sessions are stuck",
+    ),
+    "a full pool whose sessions PostgreSQL sees idle": (
+        lambda: checks.check_pool_saturated(
+            pools(5), sessions(*(session(n, state_age_seconds=30.0) for n in range(5)))
+        ),
+        CONFIRMED,
+        "connections leak: the pools count 5 in use, PostgreSQL sees 5 of them idle",
+    ),
+    "a full pool whose sessions the server has ended": (
+        lambda: checks.check_pool_saturated(pools(5), of_replicas(*(running(n, 0.2) for n in (1, 2)))),
+        CONFIRMED,
+        "the pools count 5 in use, PostgreSQL sees no session for 3 of them, which it has ended and the pools keep",
+    ),
+    "full pools, and no session at all": (
+        lambda: checks.check_pool_saturated(pools(5, 5), of_replicas(session(9, own=True))),
+        CONFIRMED,
+        "PostgreSQL sees no session for 10 of them",
+    ),
+    "few sessions at work behind a pooler are not lost": (
+        lambda: checks.check_pool_saturated(pools(5, 5), sessions(running(1, 0.2), running(2, 0.2))),
+        INCONCLUSIVE,
+        "2 of 2 pools are full, but PostgreSQL sees 2 connections of the application, 2 of them at work",
+    ),
+    "a full pool whose sessions have been idle for a while": (
+        lambda: checks.check_pool_saturated(pools(5), sessions(*(session(n, state_age_seconds=5.0) for n in range(5)))),
+        INCONCLUSIVE,
+        "PostgreSQL sees 5 connections of the application, 0 of them at work",
+    ),
+    "a full pool, and sessions that hide": (
+        lambda: checks.check_pool_saturated(pools(5), sessions(*(HIDDEN | {"pid": n} for n in range(5)))),
+        INCONCLUSIVE,
+        "5 sessions hide from the role that asked; grant it pg_read_all_stats",
+    ),
+    "a pool that does not tell its use": (
+        lambda: checks.check_pool_saturated(pools(float("nan")), sessions()),
+        INCONCLUSIVE,
+        "backend-1 does not tell how many",
+    ),
+    "dry pools that nothing explains": (
+        lambda: unexplained(pools(5, 2), sessions(*(session(n, state_age_seconds=5.0) for n in range(5)))),
+        CONFIRMED,
+        "(1 of 2 pools are full or waited for: backend-1), and nothing explains it; PostgreSQL sees 5 connections",
+    ),
+    "requests wait for a pool that is not full": (
+        lambda: unexplained(pools(0, waiting_requests=3), sessions()),
+        CONFIRMED,
+        "1 of 1 pools are full or waited for",
+    ),
+    "dry pools, and sessions that may not be read": (
+        lambda: unexplained(pools(5), silent(code="28P01")),
+        CONFIRMED,
+        "the sessions are not known: postgres did not answer",
+    ),
+    "no gauges, and a log that speaks of the pool": (
+        lambda: unexplained(silent("pool gauges"), sessions(), pool_log(ago=2)),
+        CONFIRMED,
+        "7 lines of the log speak of the pool, the last at 04:11:58 UTC",
+    ),
+    "no gauges, and a log that spoke of the pool an hour ago": (
+        lambda: unexplained(silent("pool gauges"), sessions(), pool_log(ago=3600)),
+        INCONCLUSIVE,
+        "no pool gauges",
+    ),
+    "no gauges, pool errors, and sessions that are stuck": (
+        lambda: unexplained(silent("pool gauges"), sessions(idle_in_transaction(1, 60)), pool_log(ago=2)),
+        RULED_OUT,
+        "1 sessions are stuck",
+    ),
+    "dry pools full of short queries": (
+        lambda: unexplained(pools(5), sessions(*(running(n, 0.2) for n in range(5)))),
+        RULED_OUT,
+        "full of short queries",
+    ),
+    "dry pools of stuck sessions": (
+        lambda: unexplained(pools(5), sessions(*(idle_in_transaction(n, 60) for n in range(5)))),
+        RULED_OUT,
+        "5 sessions are stuck",
+    ),
+    "dry pools, and one stuck session among many that are not": (
+        lambda: unexplained(
+            pools(5), sessions(idle_in_transaction(9, 60), *(session(n, state_age_seconds=5.0) for n in range(4)))
+        ),
+        CONFIRMED,
+        "nothing explains it",
+    ),
+    "dry pools, and no slots": (
+        lambda: unexplained(pools(5), sessions(), slots=limits(37)),
+        RULED_OUT,
+        "PostgreSQL has no slots left",
+    ),
+    "dry pools, and PostgreSQL gone": (
+        lambda: unexplained(pools(5), silent(), slots=silent()),
+        RULED_OUT,
+        "PostgreSQL cannot be reached",
+    ),
+    "pools with room leave nothing unexplained": (
+        lambda: unexplained(pools(2, 3), sessions()),
+        RULED_OUT,
+        "no pool is full",
+    ),
+    "a pool that does not tell its size": (
+        lambda: checks.check_pool_saturated(pools(5, maximum=None), sessions()),
+        INCONCLUSIVE,
+        "set backend.pool_size",
+    ),
+    "full pools, and PostgreSQL silent": (
+        lambda: checks.check_pool_saturated(pools(5), silent()),
+        INCONCLUSIVE,
+        "no sessions",
+    ),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_reading_to_verdict(example: str) -> None:
+    """Each example gets its verdict, with a reason that names the number."""
+    ask, kind, words = EXAMPLES[example]
+    verdict = ask()
+    assert (verdict.kind, words in verdict.reason) == (kind, True), verdict.reason
+
+
+class TestLeakingReplicas:
+    """Whom restart-backend restarts."""
+
+    def test_a_replica_whose_sessions_were_ended(self) -> None:
+        """Its pool counts them still; the other replica's sessions are there."""
+        rows = [*(running(n, 0.1) for n in range(5)), session(9)]
+        seen = sessions(*rows).require().assign(replica=["backend-2"] * 5 + ["backend-1"])
+        assert leaking_replicas(pools(5, 5).require(), seen, idle_after_seconds=10) == ["backend-1"]
+
+    def test_a_pool_that_is_busy(self) -> None:
+        seen = of_replicas(*(running(n, 0.1) for n in range(5))).require()
+        assert leaking_replicas(pools(5).require(), seen, idle_after_seconds=10) == []
+
+    def test_few_sessions_of_a_pooler_at_work(self) -> None:
+        seen = sessions(running(1, 0.1)).require().assign(replica="")
+        assert leaking_replicas(pools(5, 5).require(), seen, idle_after_seconds=10) == []
+
+
+class TestFinding:
+    def test_what_is_known_of_dry_pools_is_told(self) -> None:
+        """Which replicas, how many, in which states, for how long, and since when."""
+        seen = sessions(*(session(n, state_age_seconds=5.0) for n in range(5)), HIDDEN)
+        values = {one.name: one.value for one in unexplained(pools(5, 2), seen, pool_log(ago=2)).evidence}
+        assert values["pool of backend-1"].startswith("5 of 5 in use")
+        assert values["sessions idle"] == "5, the longest for 5 s"
+        assert values["sessions hidden"] == "1, the longest for 0 s"
+        assert values["first seen"] == "04:10:58 UTC"
+
+    def test_root_blocker_is_named_with_what_it_holds(self) -> None:
+        """The evidence tells who the root is, what it holds, and whom it holds up."""
+        verdict = checks.check_lock_contention(
+            sessions(idle_in_transaction(1, 30, application="migration", query="UPDATE trades"), waiting(2, 9, 1)),
+            locks((1, "relation", "trades", "RowExclusiveLock", 0)),
+        )
+        values = {evidence.name: evidence.value for evidence in verdict.evidence}
+        assert "migration" in values["root blocker PID 1"]
+        assert values["holds"] == "trades (RowExclusiveLock)"
+        assert values["held up"] == "PID 2"
+
+    def test_severity_follows_what_users_feel(self) -> None:
+        """The same leak is P1 when a pool is full, P2 while every pool has room, P1 when nobody can tell."""
+        leak = sessions(idle_in_transaction(1, 40))
+        graded = [
+            checks.check_idle_in_transaction(leak, reading).severity for reading in (pools(5), pools(1), silent())
+        ]
+        assert graded == [Severity.P1, Severity.P2, Severity.P1]
+
+    def test_every_finding_says_what_to_do(self) -> None:
+        """Each confirmed example carries a title and at least one next step."""
+        confirmed = [verdict for ask, kind, _ in EXAMPLES.values() if kind is CONFIRMED and (verdict := ask())]
+        assert all(verdict.title and verdict.next_steps and verdict.severity for verdict in confirmed)
+
+    def test_holders_are_named_largest_first(self) -> None:
+        """Who holds the connections stands in the evidence of a finding about slots."""
+        held = sessions(*(session(n, application="reporting") for n in range(30)), session(99, application="web"))
+        verdict = checks.check_max_connections(limits(36), held)
+        assert verdict.evidence[1].name == "held by reporting"
+        assert verdict.evidence[1].value.startswith("30 idle from 10.0.0.1")

@@ -1,0 +1,183 @@
+"""Readings on the left, the verdict on the right: what triage says at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from database_examples import pools, silent
+from triage_examples import NOW, disks, front_door, health, pages, replica, services
+
+from flowrex_ops.incident.symptoms import NO, UNKNOWN, YES, Survey, find_symptoms
+from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
+from flowrex_ops.services import checks
+
+CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
+JUST_NOW = NOW - timedelta(minutes=1)
+
+EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
+    "every service runs": (
+        lambda: checks.check_down(services()),
+        RULED_OUT,
+        "4 of 4 containers are there (3 services)",
+    ),
+    "Redis has ended": (
+        lambda: checks.check_down(services(replica("backend-1"), replica("redis-1", "exited"))),
+        CONFIRMED,
+        "redis is down: 1 of 2 replicas",
+    ),
+    "one replica of two has ended": (
+        lambda: checks.check_down(services(replica("backend-1"), replica("backend-2", "exited"))),
+        CONFIRMED,
+        "backend-2 is down",
+    ),
+    "certbot runs now and then": (
+        lambda: checks.check_down(services(replica("backend-1"), replica("certbot-1", "exited"))),
+        RULED_OUT,
+        "1 of 1 containers",
+    ),
+    "the stack knows nothing": (
+        lambda: checks.check_down(services(replica("certbot-1", "exited"))),
+        INCONCLUSIVE,
+        "no service at all",
+    ),
+    "the stack does not answer": (
+        lambda: checks.check_down(silent("services", "docker engine cannot be reached")),
+        INCONCLUSIVE,
+        "docker engine cannot be reached",
+    ),
+    "all say that they are well": (
+        lambda: checks.check_unhealthy(services(), health(200, 200), front_door()),
+        RULED_OUT,
+        "all 2 backend replicas are ready",
+    ),
+    "a replica is not ready": (
+        lambda: checks.check_unhealthy(services(), health(200, 503), front_door()),
+        CONFIRMED,
+        "backend-2 is unhealthy: not ready: HTTP 503",
+    ),
+    "a replica does not answer, and the stack cannot be asked": (
+        lambda: checks.check_unhealthy(silent("services"), health(200, None), front_door()),
+        CONFIRMED,
+        "did not answer",
+    ),
+    "a replica that is gone is not ill, it is down": (
+        lambda: checks.check_unhealthy(services(replica("backend-1", "exited")), health(None), front_door()),
+        INCONCLUSIVE,
+        "no running replica of the backend was asked",
+    ),
+    "what restarts over and over is not well whenever it is asked, and judged by itself": (
+        lambda: checks.check_unhealthy(
+            services(replica("backend-1"), replica("backend-2", restarts=3, started_at=JUST_NOW)),
+            health(200, None),
+            front_door(),
+        ),
+        RULED_OUT,
+        "backend-2 keeps restarting",
+    ),
+    "a container is paused": (
+        lambda: checks.check_unhealthy(services(replica("redis-1", "paused")), health(200), front_door()),
+        CONFIRMED,
+        "redis-1 is unhealthy: paused",
+    ),
+    "users get a 502": (
+        lambda: checks.check_unhealthy(services(), health(200), front_door(502)),
+        CONFIRMED,
+        "front door is unhealthy: HTTP 502",
+    ),
+    "users get nothing": (
+        lambda: checks.check_unhealthy(services(), health(200), front_door(None, "no answer: timed out")),
+        CONFIRMED,
+        "no answer: timed out",
+    ),
+    "what is seen is well, and the rest cannot be seen": (
+        lambda: checks.check_unhealthy(services(), silent("readiness"), front_door()),
+        INCONCLUSIVE,
+        "no readiness",
+    ),
+    "a replica crashes again and again": (
+        lambda: checks.check_restarting(services(replica("backend-1", restarts=3, started_at=JUST_NOW))),
+        CONFIRMED,
+        "backend-1 keeps restarting: 3 restarts",
+    ),
+    "supervisord waits before it tries again": (
+        lambda: checks.check_restarting(services(replica("backend-1", "restarting"))),
+        CONFIRMED,
+        "backend-1 keeps restarting",
+    ),
+    "one restart is an accident": (
+        lambda: checks.check_restarting(services(replica("backend-1", restarts=1, started_at=JUST_NOW))),
+        RULED_OUT,
+        "no replica restarted 2 times",
+    ),
+    "it crashed last week": (
+        lambda: checks.check_restarting(services(replica("backend-1", restarts=9))),
+        RULED_OUT,
+        "in the last 30 minutes",
+    ),
+    "a deploy restarts nothing by itself": (
+        lambda: checks.check_restarting(services(replica("backend-1", started_at=JUST_NOW, version="1.5.0"))),
+        RULED_OUT,
+        "no replica",
+    ),
+    "there is room": (lambda: checks.check_disk_full(disks(0.4, 0.89)), RULED_OUT, "/data of postgres-2 is 89% full"),
+    "a disk is full": (lambda: checks.check_disk_full(disks(0.4, 0.97)), CONFIRMED, "postgres-2 is 97% full"),
+    "no disk can be seen": (lambda: checks.check_disk_full(disks()), INCONCLUSIVE, "no filesystem"),
+    "nobody announces anything": (
+        lambda: checks.check_external_outage(pages("none", "none")),
+        RULED_OUT,
+        "2 status pages tell of no outage",
+    ),
+    "one announces an outage": (
+        lambda: checks.check_external_outage(pages("none", "critical")),
+        CONFIRMED,
+        "page-2 has announced an outage",
+    ),
+    "degraded performance is no outage": (
+        lambda: checks.check_external_outage(pages("minor", "none")),
+        RULED_OUT,
+        "page-1: API: partial outage",
+    ),
+    "a page that is silent says nothing": (
+        lambda: checks.check_external_outage(pages("none", "")),
+        INCONCLUSIVE,
+        "page-2 could not be asked",
+    ),
+    "an outage counts though another page is silent": (
+        lambda: checks.check_external_outage(pages("major", "")),
+        CONFIRMED,
+        "page-1",
+    ),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example(example: str) -> None:
+    judge, kind, words = EXAMPLES[example]
+    verdict = judge()
+    assert verdict.kind is kind, verdict.reason
+    assert words in verdict.reason
+
+
+def test_a_whole_service_is_worse_than_a_part_of_one() -> None:
+    whole = checks.check_down(services(replica("backend-1"), replica("redis-1", "exited")))
+    part = checks.check_down(services(replica("backend-1"), replica("backend-2", "exited")))
+    assert (whole.severity, part.severity) == (Severity.P1, Severity.P2)
+
+
+@pytest.mark.parametrize(
+    ("gauges", "seen", "says"),
+    [
+        (pools(5, 2), YES, "1 of 2 pools are full"),
+        (pools(4, 2), NO, "0 of 2 pools are full"),
+        (pools(4, 2, maximum=None), UNKNOWN, "2 replicas do not tell their pool's size; set backend.pool_size"),
+    ],
+)
+def test_pools_of_unknown_size_are_not_pools_with_room(gauges: Reading[pd.DataFrame], seen: str, says: str) -> None:
+    """Where one is full that is seen all the same."""
+    survey = SimpleNamespace(**dict.fromkeys(Survey.__annotations__, silent()) | {"pools": gauges})
+    row = find_symptoms(survey, alerts={}).set_index("symptom").loc["connection pools are full"]
+    assert (row["seen"], row["says"]) == (seen, says)

@@ -1,0 +1,77 @@
+"""Readings of trades and of the broker made by hand, in as few words as an example needs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+from database_examples import NOW
+
+from flowrex_ops.logs.trade_failures import TRADE_LOG_COLUMNS
+from flowrex_ops.metrics.backend import COUNTER_COLUMNS, FAILED_TRADES, TRADES
+from flowrex_ops.model import Reading
+from flowrex_ops.postgres.source import TRADE_COLUMNS
+from flowrex_ops.trades.broker import BROKER_COLUMNS
+
+REFUSED = "broker unreachable: [Errno 111] Connection refused"
+TIMEOUT = "broker timeout: no answer in 2 s"
+EXPIRED = "broker credentials refused: HTTP 401 Insufficient authorization to perform request."
+HALTED = "rejected by broker: MARKET_HALTED"
+ABOVE = "risk limit max_notional: BTCUSD worth # is above #"
+
+
+def row(recent: int, reason: str = "", *, status: str = "", **facts: Any) -> dict[str, Any]:
+    """So many recent trades of one outcome; without a reason they were filled."""
+    found = {
+        "status": status or ("failed" if reason else "filled"),
+        "reason": reason,
+        "symbol": "EURUSD",
+        "side": "buy",
+        "trades": recent,
+        "recent": recent,
+        "first_at": NOW - timedelta(minutes=2),
+        "last_at": NOW,
+        "last_age_seconds": 1.0,
+    }
+    return found | facts
+
+
+def blocked(recent: int, **facts: Any) -> dict[str, Any]:
+    return row(recent, ABOVE, status="blocked", symbol="BTCUSD", **facts)
+
+
+def trades(*rows: dict[str, Any]) -> Reading[pd.DataFrame]:
+    totals = {"all_trades": sum(r["trades"] for r in rows), "all_recent": sum(r["recent"] for r in rows)}
+    return Reading("postgres", "trades by outcome", pd.DataFrame([r | totals for r in rows], columns=TRADE_COLUMNS))
+
+
+def broker(*kinds: str, error: str = "", seconds: float = 0.02, place: str = "") -> Reading[pd.DataFrame]:
+    """A broker check with one kind a replica."""
+    rows = [
+        (place or f"backend-{n}", kind == "ok", seconds, kind, "" if kind == "ok" else error or f"it is {kind}")
+        for n, kind in enumerate(kinds, start=1)
+    ]
+    return Reading("broker", "broker check inside the backend", pd.DataFrame(rows, columns=BROKER_COLUMNS))
+
+
+def here(kind: str = "ok") -> Reading[pd.DataFrame]:
+    return broker(kind, place="from here")
+
+
+def log(**recent: int) -> Reading[pd.DataFrame]:
+    """Log lines by kind of trouble."""
+    rows = [(kind, lines, lines, NOW, NOW, f"trade failed: {kind}") for kind, lines in recent.items()]
+    return Reading("logs", "trades in the log", pd.DataFrame(rows, columns=TRADE_LOG_COLUMNS))
+
+
+def counters(filled: float = 10, **failed: float) -> Reading[pd.DataFrame]:
+    """Counters of one replica that grew by so much over two samples."""
+    grown = {(TRADES, "filled"): filled, (TRADES, "failed"): sum(failed.values())}
+    grown |= {(FAILED_TRADES, label.replace("_", "-")): number for label, number in failed.items()}
+    rows = [
+        (NOW + timedelta(seconds=at), "backend-1", None, counter, label, 100 + at * number)
+        for at in (0, 1)
+        for (counter, label), number in grown.items()
+    ]
+    return Reading("backend", "trade counters", pd.DataFrame(rows, columns=COUNTER_COLUMNS))
