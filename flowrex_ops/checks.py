@@ -20,7 +20,7 @@ class Check(Protocol[P]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Verdict: ...
 
 
-def judges(cause: str) -> Callable[[Callable[P, Verdict]], Check[P]]:
+def check(cause: str) -> Callable[[Callable[P, Verdict]], Check[P]]:
     """Name the *cause* that a check judges; a verdict on any other cause is a mistake in the check."""
 
     def decorate(function: Callable[P, Verdict]) -> Check[P]:

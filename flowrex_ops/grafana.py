@@ -14,7 +14,7 @@ from typing import Any
 from flowrex_ops.guard import Timeline
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import GrafanaSettings
-from flowrex_ops.trust import trusted
+from flowrex_ops.trust import ssl_context
 
 MOST_TEXT = 2000
 _KIND = "annotation"
@@ -75,7 +75,7 @@ class AnnotatedTimeline:
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
         url = f"{str(self._settings.url).rstrip('/')}/api/annotations"
         try:
-            answer = httpx.post(url, json=body, headers=headers, timeout=self._limit_seconds, verify=trusted())
+            answer = httpx.post(url, json=body, headers=headers, timeout=self._limit_seconds, verify=ssl_context())
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return self._redactor.text(
                 f"'{url}' did not answer ({str(error) or type(error).__name__}); correct grafana.url"

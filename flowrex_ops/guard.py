@@ -31,7 +31,7 @@ class Mitigation(ABC):
     cost: ClassVar[str]
     undo: ClassVar[str]
 
-    step: Callable[[str], None] = staticmethod(lambda _text: None)
+    log_step: Callable[[str], None] = staticmethod(lambda _text: None)
     """Writes to the timeline what comes next, before it is done; the guard sets it, and by whom it was approved."""
     operator: str = ""
 
@@ -52,7 +52,7 @@ class Mitigation(ABC):
     def verify(self, plan: Plan) -> str:
         """Read the sources again and say what shows the effect; VerificationError when nothing does."""
 
-    def abandon(self) -> str:
+    def clean_up(self) -> str:
         """After a failure or Ctrl-C: bring back what must not stay, and say which state is left. Must be quick."""
         return ""
 
@@ -123,7 +123,7 @@ def _act(mitigation: Mitigation, plan: Plan, approval: Approval, timeline: Timel
     facts = {"slug": plan.slug, "plan_hash": plan.hash, "operator": approval.operator}
     timeline("mitigation-intent", {**facts, "action": plan.action, "targets": [t.label for t in plan.targets]})
     mitigation.operator = approval.operator
-    mitigation.step = lambda text: timeline("mitigation-step", {**facts, "action": text})
+    mitigation.log_step = lambda text: timeline("mitigation-step", {**facts, "action": text})
     done: list[str] = []
 
     def conclude(outcome: Outcome) -> Outcome:
@@ -152,7 +152,7 @@ def _act(mitigation: Mitigation, plan: Plan, approval: Approval, timeline: Timel
 
 def _abandoned(mitigation: Mitigation) -> str:
     try:
-        left = mitigation.abandon()
+        left = mitigation.clean_up()
     except FlowrexOpsError as error:
         left = f"putting things back failed too: {error}"
     return f". {left}" if left else ""

@@ -37,7 +37,7 @@ from flowrex_ops.proxy.nginx_config import NginxSource
 from flowrex_ops.proxy.source import FrontDoorSource
 from flowrex_ops.reading import Source
 from flowrex_ops.redaction.redactor import Redactor
-from flowrex_ops.resource_lock import hold
+from flowrex_ops.resource_lock import resource_lock
 from flowrex_ops.services.third_party import SentrySource, StatusPagesSource
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.tls.source import TlsSource
@@ -311,7 +311,7 @@ class Investigation:
             timeline=timeline,
             max_targets=self.settings.limits.max_targets,
             siblings={cause: name for name, causes in causes_by_runbook().items() for cause in causes},
-            hold=partial(hold, self.settings.outputs, self.settings.platform),
+            hold=partial(resource_lock, self.settings.outputs, self.settings.platform),
         )
         self.mitigations[slug] = outcome
         data = {"kind": "mitigation", **outcome.to_dict()}

@@ -16,7 +16,7 @@ FOLDER = ".locks"
 
 
 @contextlib.contextmanager
-def hold(folder: Path, platform: str, resource: str, operator: str) -> Iterator[None]:
+def resource_lock(folder: Path, platform: str, resource: str, operator: str) -> Iterator[None]:
     """Hold *resource* of *platform* for *operator*. MitigationRefusedError says who holds it, since when.
 
     A lock of the system on a file (flock(2)) below *folder*: all who share that folder see it, and none outlives its process.

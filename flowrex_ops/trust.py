@@ -16,7 +16,7 @@ _PLACES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _reading = Lock()
 
 
-def trusted() -> ssl.SSLContext:
+def ssl_context() -> ssl.SSLContext:
     """What to give httpx as ``verify``; read again where the environment names another place."""
     with _reading:
         return _read(*map(os.environ.get, _PLACES))

@@ -17,7 +17,7 @@ from flowrex_ops.guard import Approval, Mitigation, guard
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.mitigations import KNOWN, find, split_approval
 from flowrex_ops.model import MitigationState, Outcome, Plan, Target, Verdict, VerdictKind
-from flowrex_ops.resource_lock import hold
+from flowrex_ops.resource_lock import resource_lock
 
 CONFIRMED = {"db.lock-contention": Verdict("db.lock-contention", VerdictKind.CONFIRMED, "two wait")}
 RULED_OUT = {"db.lock-contention": Verdict("db.lock-contention", VerdictKind.RULED_OUT, "nobody waits")}
@@ -51,14 +51,14 @@ class Erase(Mitigation):
 
     def apply(self, target: Target) -> str:
         number = int(target.identity[0])
-        self.step(f"erase {number}")
+        self.log_step(f"erase {number}")
         if number == self.fail_at:
             raise MitigationRefusedError(f"number {number} will not go")
         if not self.stuck:
             self.numbers.remove(number)
         return f"erased {number}"
 
-    def abandon(self) -> str:
+    def clean_up(self) -> str:
         return f"left on the list: {self.numbers}"
 
     def verify(self, plan: Plan) -> str:
@@ -215,8 +215,8 @@ class TestHolding:
     def test_two_at_once_one_acts_and_the_other_is_told_by_whom(self, tmp_path: Path) -> None:
         """The resource is held while one acts; the second changes nothing, names the holder, and may act afterwards."""
         mitigation = Erase([1])
-        holding = partial(hold, tmp_path, "flowrex")
-        with hold(tmp_path, "flowrex", "list", "grace"):
+        holding = partial(resource_lock, tmp_path, "flowrex")
+        with resource_lock(tmp_path, "flowrex", "list", "grace"):
             outcome, log = run(mitigation, BY_ADA, hold=holding)
         assert outcome.state is MitigationState.REFUSED
         assert f"'list' is being changed by grace (process {os.getpid()}, since " in outcome.reason
@@ -225,28 +225,31 @@ class TestHolding:
 
     def test_other_resources_are_free(self, tmp_path: Path) -> None:
         """Who changes something else is not kept waiting."""
-        with hold(tmp_path, "flowrex", "something else", "grace"):
-            outcome, _ = run(Erase([1]), BY_ADA, hold=partial(hold, tmp_path, "flowrex"))
+        with resource_lock(tmp_path, "flowrex", "something else", "grace"):
+            outcome, _ = run(Erase([1]), BY_ADA, hold=partial(resource_lock, tmp_path, "flowrex"))
         assert outcome.state is MitigationState.VERIFIED
 
     def test_lock_does_not_outlive_its_process(self, tmp_path: Path) -> None:
         """A run that is killed while it acts leaves nothing locked."""
-        held = "import sys; from pathlib import Path; from flowrex_ops.resource_lock import hold\n"
-        held += "with hold(Path(sys.argv[1]), 'flowrex', 'list', 'grace'): print('held', flush=True); sys.stdin.read()"
+        held = "import sys; from pathlib import Path; from flowrex_ops.resource_lock import resource_lock\n"
+        held += "with resource_lock(Path(sys.argv[1]), 'flowrex', 'list', 'grace'): print('held', flush=True); sys.stdin.read()"
         command = [sys.executable, "-c", held, str(tmp_path)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"held\n"
-            with pytest.raises(MitigationRefusedError, match="grace"), hold(tmp_path, "flowrex", "list", "ada"):
+            with (
+                pytest.raises(MitigationRefusedError, match="grace"),
+                resource_lock(tmp_path, "flowrex", "list", "ada"),
+            ):
                 pass
             process.kill()
-        with hold(tmp_path, "flowrex", "list", "ada"):
+        with resource_lock(tmp_path, "flowrex", "list", "ada"):
             pass
 
     def test_folder_that_cannot_be_written_changes_nothing(self, tmp_path: Path) -> None:
         """Without the lock nothing is changed, and the reason says what to correct."""
         (tmp_path / ".locks").write_text("in the way")
-        outcome, _ = run(Erase([1]), BY_ADA, hold=partial(hold, tmp_path, "flowrex"))
+        outcome, _ = run(Erase([1]), BY_ADA, hold=partial(resource_lock, tmp_path, "flowrex"))
         assert outcome.state is MitigationState.REFUSED
         assert "correct 'outputs'" in outcome.reason
 

@@ -18,7 +18,7 @@ from flowrex_ops.investigation import Investigation
 from flowrex_ops.mitigations import KNOWN, find
 from flowrex_ops.model import MitigationState, Outcome, Plan, Target, Verdict, VerdictKind
 from flowrex_ops.postgres import end_sessions as database
-from flowrex_ops.resource_lock import hold
+from flowrex_ops.resource_lock import resource_lock
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
 
@@ -148,8 +148,8 @@ def needs_a_name_and_the_right_hash(case: Case, plan: Plan) -> None:
 def one_run_at_a_time(case: Case, plan: Plan, tmp_path: Path) -> None:
     """The second is told who holds it."""
     platform, resource = case.investigation.settings.platform, case.build().resource
-    with hold(tmp_path, platform, resource, "grace"):
-        outcome = case.run(hold=lambda what, who: hold(tmp_path, platform, what, who))
+    with resource_lock(tmp_path, platform, resource, "grace"):
+        outcome = case.run(hold=lambda what, who: resource_lock(tmp_path, platform, what, who))
     assert outcome.state is MitigationState.REFUSED
     assert f"'{resource}' is being changed by grace" in outcome.reason
     assert case.plan() == plan.hash

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from flowrex_ops.reading import Source, reads
-from flowrex_ops.trust import trusted
+from flowrex_ops.trust import ssl_context
 
 
 class Quick(Source):
@@ -40,15 +40,15 @@ class TestTrusted:
     """httpx is given authorities that were read before."""
 
     def test_are_read_once(self) -> None:
-        assert trusted() is trusted()
+        assert ssl_context() is ssl_context()
 
     def test_are_those_that_httpx_would_read(self) -> None:
-        names = [authority["subject"] for authority in trusted().get_ca_certs()]
+        names = [authority["subject"] for authority in ssl_context().get_ca_certs()]
         assert names == [authority["subject"] for authority in httpx.create_ssl_context().get_ca_certs()]
         assert names
 
     def test_follow_the_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        before = trusted()
+        before = ssl_context()
         (tmp_path / "own").mkdir()
         monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "own"))
-        assert trusted() is not before
+        assert ssl_context() is not before

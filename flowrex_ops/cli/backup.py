@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from flowrex_ops.discovery.endpoints import Endpoints
-    from flowrex_ops.postgres.backups.backup import Vault
+    from flowrex_ops.postgres.backups.backup import BackupStore
     from flowrex_ops.settings import Settings
 
 
@@ -41,7 +41,7 @@ def backup(
     """
     from flowrex_ops.discovery.endpoints import discover
     from flowrex_ops.errors import UsageError
-    from flowrex_ops.postgres.backups.backup import Vault
+    from flowrex_ops.postgres.backups.backup import BackupStore
     from flowrex_ops.settings import load
 
     if list_ and test_restore:
@@ -51,8 +51,8 @@ def backup(
     if list_:
         _list(loaded, endpoints, as_json=as_json)
         return
-    vault = Vault.open(loaded, endpoints)
-    facts = _test(vault) if test_restore else _take(vault)
+    backups = BackupStore.open(loaded, endpoints)
+    facts = _test(backups) if test_restore else _take(backups)
     if as_json:
         echo_json(facts)
         return
@@ -60,21 +60,21 @@ def backup(
         typer.echo(f"{name:<12} {value}")
 
 
-def _take(vault: Vault) -> dict[str, Any]:
+def _take(backups: BackupStore) -> dict[str, Any]:
     from flowrex_ops.postgres.backups.source import checksum_file
 
-    file = vault.take(progress)
+    file = backups.take(progress)
     return {
         "backup": str(file),
         "size_bytes": file.stat().st_size,
         "sha256": _first_word(checksum_file(file)),
-        "tables": vault.look(file).tables,
+        "tables": backups.look(file).tables,
     }
 
 
-def _test(vault: Vault) -> dict[str, Any]:
-    file = vault.choose()
-    contents = vault.test(file, progress)
+def _test(backups: BackupStore) -> dict[str, Any]:
+    file = backups.choose()
+    contents = backups.test(file, progress)
     return {
         "backup": str(file),
         "restored": "yes, into a scratch database that was dropped again",

@@ -64,11 +64,11 @@ class Stack(Protocol):
         stdin: IO[bytes] | None,
         stdout: IO[bytes],
         timeout_seconds: float,
-        watch: Callable[[], None],
+        on_tick: Callable[[], None],
     ) -> Execution:
         """Run a command inside a running replica with a file at each end: dumps and loads, which are too large to keep.
 
-        *environment* is added to the replica's; *watch* is called about once a second. The Execution's ``stdout`` is empty.
+        *environment* is added to the replica's; *on_tick* is called about once a second. The Execution's ``stdout`` is empty.
         """
         ...
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _STDOUT = 1
 
 
-class Program:
+class ExecStream:
     """A program that was started in *container* and waits to be run to its end."""
 
     def __init__(
@@ -31,7 +31,7 @@ class Program:
         self._stream = api.exec_start(self._id, socket=True)
 
     def run(
-        self, stdin: IO[bytes] | None, stdout: IO[bytes], *, timeout_seconds: float, watch: Callable[[], None]
+        self, stdin: IO[bytes] | None, stdout: IO[bytes], *, timeout_seconds: float, on_tick: Callable[[], None]
     ) -> bytes:
         """Write what it says to *stdout* until it ends; the end of what it said on stderr.
 
@@ -42,7 +42,7 @@ class Program:
         feeder = threading.Thread(target=_feed, args=(connection, stdin), daemon=True)
         feeder.start()
         try:
-            return _collect(connection, stdout, time.monotonic() + timeout_seconds + 1, watch)
+            return _collect(connection, stdout, time.monotonic() + timeout_seconds + 1, on_tick)
         finally:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -70,7 +70,7 @@ def _send(connection: socket.socket, piece: bytes) -> None:
             view = view[connection.send(view) :]
 
 
-def _collect(connection: socket.socket, stdout: IO[bytes], deadline: float, watch: Callable[[], None]) -> bytes:
+def _collect(connection: socket.socket, stdout: IO[bytes], deadline: float, on_tick: Callable[[], None]) -> bytes:
     """Write what comes on stdout until the program ends; the end of what it said on stderr."""
     stderr, buffer = b"", b""
     seen = time.monotonic()
@@ -78,7 +78,7 @@ def _collect(connection: socket.socket, stdout: IO[bytes], deadline: float, watc
         if time.monotonic() > deadline:
             raise StackUnavailableError("the program in the container did not end in time", code="timeout")
         if time.monotonic() - seen > WATCH_SECONDS:
-            watch()
+            on_tick()
             seen = time.monotonic()
         try:
             piece = connection.recv(PIECE_BYTES)

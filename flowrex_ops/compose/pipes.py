@@ -22,10 +22,10 @@ def run_piped(
     stdin: IO[bytes] | None,
     stdout: IO[bytes],
     timeout_seconds: float,
-    watch: Callable[[], None],
+    on_tick: Callable[[], None],
     directory: str | None = None,
 ) -> Execution:
-    """Run *argv* with exactly *environment*, *watch* it now and then; the Execution's ``stdout`` is empty.
+    """Run *argv* with exactly *environment*, *on_tick* it now and then; the Execution's ``stdout`` is empty.
 
     Whatever ends this call also ends the program. StackUnavailableError where it cannot be run or takes too long.
     """
@@ -43,7 +43,7 @@ def run_piped(
             reason = (error.strerror or str(error)).lower()
             raise StackUnavailableError(f"'{argv[0]}' cannot be run: {reason}; correct its path") from None
         try:
-            _await_end(program, argv[0], timeout_seconds, watch)
+            _await_end(program, argv[0], timeout_seconds, on_tick)
         finally:
             program.kill()
             program.wait()
@@ -51,7 +51,9 @@ def run_piped(
         return Execution(program.returncode, "", shortened(stderr.read()))
 
 
-def _await_end(program: subprocess.Popen[bytes], name: str, timeout_seconds: float, watch: Callable[[], None]) -> None:
+def _await_end(
+    program: subprocess.Popen[bytes], name: str, timeout_seconds: float, on_tick: Callable[[], None]
+) -> None:
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
@@ -63,4 +65,4 @@ def _await_end(program: subprocess.Popen[bytes], name: str, timeout_seconds: flo
                     f"'{name}' did not end in {timeout_seconds:g} s; raise the limit if that is too short",
                     code="timeout",
                 ) from None
-            watch()
+            on_tick()

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from flowrex_ops.compose.cli import find_command, run
 from flowrex_ops.compose.disks import DF, each_once, parse_df
 from flowrex_ops.compose.dockerlog import open_log
-from flowrex_ops.compose.dockerpipe import Program
+from flowrex_ops.compose.dockerpipe import ExecStream
 from flowrex_ops.compose.execution import shortened
 from flowrex_ops.compose.logfiles import merge_by_time
 from flowrex_ops.compose.logstream import newest_bytes, split_lines, whole_lines
@@ -147,15 +147,15 @@ class ComposeStack:
         stdin: IO[bytes] | None,
         stdout: IO[bytes],
         timeout_seconds: float,
-        watch: Callable[[], None],
+        on_tick: Callable[[], None],
     ) -> Execution:
         """``docker exec -i``; a file that cannot be written raises its own OSError, not the engine's."""
         container = replica.identity.partition("@")[0]
         command = ["timeout", f"{timeout_seconds:g}", *argv]
         program = self._ask(
-            lambda client: Program(client.api, container, command, environment, with_stdin=stdin is not None)
+            lambda client: ExecStream(client.api, container, command, environment, with_stdin=stdin is not None)
         )
-        stderr = program.run(stdin, stdout, timeout_seconds=timeout_seconds, watch=watch)
+        stderr = program.run(stdin, stdout, timeout_seconds=timeout_seconds, on_tick=on_tick)
         done = Execution(self._ask(lambda _client: program.exit_code()), "", shortened(stderr))
         if done.exit_code == _TIMED_OUT:
             raise StackUnavailableError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.http.circumstances import (
+from flowrex_ops.http.context import (
     SLACK,
     Deploy,
     Flood,
@@ -17,7 +17,7 @@ from flowrex_ops.http.circumstances import (
     find_deploy,
     find_flood,
     is_new,
-    onset,
+    started_at,
     versions_of,
 )
 from flowrex_ops.http.failures import UNAVAILABLE, complete, failures, recent_of, recent_requests
@@ -205,7 +205,7 @@ class _Judge:
         beside = self._requests[self._requests["replica"].isin(older)]
         if total_of(beside[beside["route"].isin(group["route"])]) >= self._limits.least:
             return True
-        began = onset(self._errors, self._access, group, self._limits.baseline)
+        began = started_at(self._errors, self._access, group, self._limits.baseline)
         lag = timedelta(minutes=self._limits.deploy_lag_minutes)
         on_time = began is not None and deploy.at - SLACK <= began <= deploy.served_at + lag
         return not canary_only and on_time and not self._failed_before(group, deploy)

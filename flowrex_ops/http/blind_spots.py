@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowrex_ops.http.attribution import Attribution, total_of
-from flowrex_ops.http.circumstances import versions_of
+from flowrex_ops.http.context import versions_of
 from flowrex_ops.http.evidence import Access, Errors, Services
 from flowrex_ops.http.failures import UNAVAILABLE, UNLOGGED, complete, times_of
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT

@@ -25,12 +25,12 @@ from flowrex_ops.http.block_snippets import (
     short,
     snippets_of,
 )
-from flowrex_ops.http.circumstances import Limits, find_flood
+from flowrex_ops.http.context import Limits, find_flood
 from flowrex_ops.logs.access_log import AccessLog
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Plan, Reading, Target
 from flowrex_ops.proxy.control import ProxyControl
-from flowrex_ops.proxy.snippets import Head, head_of
+from flowrex_ops.proxy.snippets import SnippetHeader, header_of
 from flowrex_ops.waiting import wait_until
 
 MOST_MINUTES = 24 * 60
@@ -64,7 +64,7 @@ class _Block(Mitigation):
                 "where users come in is not known, so nothing could be verified; set front_door.url"
             )
 
-    def _blocks(self) -> dict[str, tuple[Head, str]]:
+    def _blocks(self) -> dict[str, tuple[SnippetHeader, str]]:
         return find_blocks(self._proxy.read())
 
     def _answers(self, token: str = "") -> int | None:
@@ -168,7 +168,7 @@ class BlockClient(_Block):
         present = self._proxy.read()
         earlier = self._blocks().get(client)
         until = datetime.now(UTC) + timedelta(minutes=self._minutes)
-        head = head_of(PURPOSE, self.operator, until=until, about=client)
+        head = header_of(PURPOSE, self.operator, until=until, about=client)
         token = secrets.token_hex(8)
         files: dict[str, str | None] = dict.fromkeys(find_expired(present))
         files |= snippets_of(client, head, token, until)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.proxy.snippets import Head, parse_head
+from flowrex_ops.proxy.snippets import SnippetHeader, parse_header
 
 PURPOSE = "block"
 PROBE = "X-Flowrex-Ops-Probe"
@@ -47,11 +47,11 @@ def file_names(client: str) -> tuple[str, str]:
     return f"http-block-{name}.conf", f"server-block-{name}.conf"
 
 
-def find_blocks(present: Mapping[str, str]) -> dict[str, tuple[Head, str]]:
+def find_blocks(present: Mapping[str, str]) -> dict[str, tuple[SnippetHeader, str]]:
     """What is blocked by us: head and token by network."""
     found = {}
     for name, text in present.items():
-        head, token = parse_head(text), _TOKEN.search(text)
+        head, token = parse_header(text), _TOKEN.search(text)
         if _HTTP.fullmatch(name) and head and token:
             found[head.about] = (head, token["token"])
     return found
@@ -60,11 +60,11 @@ def find_blocks(present: Mapping[str, str]) -> dict[str, tuple[Head, str]]:
 def find_expired(present: Mapping[str, str]) -> list[str]:
     """Snippets of blocks that are over: NGINX does not heed them any more."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    heads = {name: parse_head(text) for name, text in present.items()}
+    heads = {name: parse_header(text) for name, text in present.items()}
     return [name for name, head in heads.items() if head and head.purpose == PURPOSE and head.until <= now]
 
 
-def snippets_of(client: str, head: Head, token: str, until: datetime) -> dict[str, str]:
+def snippets_of(client: str, head: SnippetHeader, token: str, until: datetime) -> dict[str, str]:
     """NGINX compares texts, not numbers, so that the end is a pattern of the seconds before it."""
     http, server = file_names(client)
     name = http.removeprefix("http-block-").removesuffix(".conf")

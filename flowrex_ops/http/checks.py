@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, percent, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent, ruled_out, undecided
 from flowrex_ops.http import blind_spots as blind
-from flowrex_ops.http import circumstances as c
+from flowrex_ops.http import context as c
 from flowrex_ops.http import evidence as e
 from flowrex_ops.http.attribution import Attribution, attribute, most, total_of
 from flowrex_ops.http.evidence import LOG, PROXY, STACK, Access, Errors, Services
@@ -16,7 +16,7 @@ from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT
 from flowrex_ops.model import Evidence, Severity, Verdict
 
 
-@judges("http.upstream-unreachable")
+@check("http.upstream-unreachable")
 def check_upstream_unreachable(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """The proxy reaches the backend: it makes no 502 or 504 of its own."""
     cause = "http.upstream-unreachable"
@@ -46,7 +46,7 @@ def check_upstream_unreachable(access: Access, errors: Errors, services: Service
     return _confirmed(cause, found, rows, title, evidence)
 
 
-@judges("http.dependency-failing")
+@check("http.dependency-failing")
 def check_dependency_failing(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No request fails with an error that names something which the backend needs: PostgreSQL, Redis, the broker."""
     cause = "http.dependency-failing"
@@ -69,7 +69,7 @@ def check_dependency_failing(access: Access, errors: Errors, services: Services,
     return _ruled_out(cause, found, access, told, _unexplained(found), blind.of_errors(found))
 
 
-@judges("http.bad-deploy")
+@check("http.bad-deploy")
 def check_bad_deploy(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No error began with a release: none came lately, or what fails failed before it, or fails in the older one too."""
     cause = "http.bad-deploy"
@@ -96,7 +96,7 @@ def check_bad_deploy(access: Access, errors: Errors, services: Services, **limit
     )
 
 
-@judges("http.traffic-flood")
+@check("http.traffic-flood")
 def check_traffic_flood(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No few clients send most of the requests while others are refused for want of connections."""
     cause = "http.traffic-flood"
@@ -119,21 +119,21 @@ def check_traffic_flood(access: Access, errors: Errors, services: Services, **li
     return _ruled_out(cause, found, access, told, blind.of_clients(found, access), evidence=e.list_busiest(access))
 
 
-@judges("http.single-replica")
+@check("http.single-replica")
 def check_single_replica(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No replica fails where the others do not."""
     found = attribute(access, errors, services, c.Limits(**limits))
     return _judge_place("http.single-replica", "replica", found, access, errors, services)
 
 
-@judges("http.single-route")
+@check("http.single-route")
 def check_single_route(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No route fails where the others do not."""
     found = attribute(access, errors, services, c.Limits(**limits))
     return _judge_place("http.single-route", "route", found, access, errors, services)
 
 
-@judges("http.new-exception")
+@check("http.new-exception")
 def check_new_exception(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """No request fails with an error that the log did not show before."""
     cause = "http.new-exception"
@@ -149,7 +149,7 @@ def check_new_exception(access: Access, errors: Errors, services: Services, **li
     return _ruled_out(cause, found, access, told, _unexplained(found), blind.of_errors(found))
 
 
-@judges("http.unexplained-errors")
+@check("http.unexplained-errors")
 def check_unexplained_errors(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
     """Every failed request has one of the causes above, or next to none fails."""
     cause = "http.unexplained-errors"

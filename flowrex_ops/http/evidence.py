@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from flowrex_ops.http.attribution import total_of
-from flowrex_ops.http.circumstances import Limits, versions_of
+from flowrex_ops.http.context import Limits, versions_of
 from flowrex_ops.http.failures import UNLOGGED, complete
 from flowrex_ops.logs.access_log import AccessLog
 from flowrex_ops.logs.error_log import ErrorLog

@@ -1,7 +1,7 @@
 """Why memory is high: eight causes told apart, each by one check, so that one trouble gives one finding.
 
 A replica that grows is a leak and not also a limit that is too small. A Redis that is full rejects, evicts or neither;
-only one that is not full yet is filling up. Pressure on the machine is charged to a replica at its limit where there is one.
+only one that is not full yet is filling up. Pressure on the machine is attributed to a replica at its limit where there is one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
 from flowrex_ops.columns import blank, untold, whole
 from flowrex_ops.discovery.services import REPLICA_COLUMNS
 from flowrex_ops.memory import views as m
@@ -51,7 +51,7 @@ _KILLED = 137
 """128 + SIGKILL, which the kernel sends, and ``docker kill`` too."""
 
 
-@judges("memory.leak")
+@check("memory.leak")
 def check_leak(
     memory: Frame,
     *,
@@ -124,7 +124,7 @@ def _seen(row: pd.Series[object]) -> str:
     return f"{per_minute / 2**20:+.1f} MiB a minute, seen {points:.0f} times in {60 * minutes:.0f} s"
 
 
-@judges("memory.unexplained-growth")
+@check("memory.unexplained-growth")
 def check_unexplained_growth(
     memory: Frame,
     *,
@@ -178,7 +178,7 @@ def _grows_unexplained(cause: str, rising: pd.DataFrame) -> Verdict:
     return confirmed(cause, reason, _grown(rising), severity=severity, title=title)
 
 
-@judges("memory.container-limit")
+@check("memory.container-limit")
 def check_container_limit(
     memory: Frame,
     *,
@@ -222,7 +222,7 @@ def _moving(row: pd.Series[Any]) -> str:
     return "and whether it grows was not seen" if few else "and not growing"
 
 
-@judges("memory.oom-killed")
+@check("memory.oom-killed")
 def check_oom_killed(services: Frame, kills: Frame, *, recent_minutes: float = 30.0) -> Verdict:
     """The kernel killed no replica, and no process inside one, for its memory within *recent_minutes*.
 
@@ -274,7 +274,7 @@ def _no_kill(services: Frame, kills: Frame, inside: Collection[str], recent_minu
     return ruled_out(cause, f"none of {len(table)} replicas was killed in the last {recent_minutes:g} minutes{past}")
 
 
-@judges("memory.host-pressure")
+@check("memory.host-pressure")
 def check_host_pressure(
     host: Reading[HostMemory],
     memory: Frame,

@@ -9,7 +9,7 @@ import math
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
 from flowrex_ops.memory import views as m
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 
@@ -22,7 +22,7 @@ _GROWN_SHARE = 0.5
 """From this part of the growth on, one prefix is said to be what grows."""
 
 
-@judges("memory.redis-rejecting")
+@check("memory.redis-rejecting")
 def check_redis_rejecting(redis: Frame, keys: Frame) -> Verdict:
     """Redis takes writes: none is refused for want of memory, and under ``noeviction`` there is room."""
     cause = "memory.redis-rejecting"
@@ -46,7 +46,7 @@ def check_redis_rejecting(redis: Frame, keys: Frame) -> Verdict:
     return confirmed(cause, f"{title}; policy {window.policy}{_mostly(keys)}", evidence, title=title)
 
 
-@judges("memory.redis-evicting")
+@check("memory.redis-evicting")
 def check_redis_evicting(redis: Frame, keys: Frame, *, evicted_per_second: float = 1.0) -> Verdict:
     """Redis does not throw away *evicted_per_second* keys or more to stay below ``maxmemory``."""
     cause = "memory.redis-evicting"
@@ -67,7 +67,7 @@ def check_redis_evicting(redis: Frame, keys: Frame, *, evicted_per_second: float
     return confirmed(cause, f"{title}: {_fill(window)}, policy {window.policy}{_mostly(keys)}", evidence, title=title)
 
 
-@judges("memory.redis-growth")
+@check("memory.redis-growth")
 def check_redis_growth(
     redis: Frame,
     keys: Frame,
@@ -110,7 +110,7 @@ def check_redis_growth(
     return confirmed(cause, f"{title}{end}{_mostly(keys)}", evidence, severity=severity, title=title)
 
 
-@judges("memory.redis-fragmentation")
+@check("memory.redis-fragmentation")
 def check_redis_fragmentation(redis: Frame, *, frag_ratio: float = 1.5, frag_mib: float = 64.0) -> Verdict:
     """Redis' allocator holds less than *frag_ratio* times what is used, or the difference is below *frag_mib*."""
     cause = "memory.redis-fragmentation"

@@ -122,7 +122,7 @@ class UnlinkKeys(RedisMitigation):
         # Whoever writes faster than this deletes would keep it busy for ever.
         most = 2 * planned + 10 * BATCH
         began, gone = time.monotonic(), 0
-        self.step(f"UNLINK {planned} keys that fit '{self._pattern}' in database {database}")
+        self.log_step(f"UNLINK {planned} keys that fit '{self._pattern}' in database {database}")
         with self._client(int(database)) as client:
             self._require_same_server(client, server)
             self._note_memory(client)
@@ -136,7 +136,7 @@ class UnlinkKeys(RedisMitigation):
             freed = used - float(client.info("memory")["used_memory"])
         return f"{gone} keys of database {database} were deleted in {time.monotonic() - began:.1f} s, {freed / 2**20:.1f} MiB are free again"
 
-    def abandon(self) -> str:
+    def clean_up(self) -> str:
         return f"{self._gone} of about {self._planned} keys are gone, the others stay; the same again goes on"
 
     def verify(self, plan: Plan) -> str:

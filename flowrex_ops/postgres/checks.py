@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
 from flowrex_ops.columns import blank
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.postgres import sessions as s
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-@judges("db.unreachable")
+@check("db.unreachable")
 def check_unreachable(sessions: Frame, limits: Reading[ConnectionLimits]) -> Verdict:
     """PostgreSQL answers; a refusal for want of slots is an answer too, a rejected password is no evidence."""
     cause = "db.unreachable"
@@ -44,7 +44,7 @@ def check_unreachable(sessions: Frame, limits: Reading[ConnectionLimits]) -> Ver
     return inconclusive(cause, sessions, limits)
 
 
-@judges("db.max-connections")
+@check("db.max-connections")
 def check_max_connections(
     limits: Reading[ConnectionLimits], sessions: Frame, *, connections_ratio: float = 0.9
 ) -> Verdict:
@@ -71,7 +71,7 @@ def check_max_connections(
     )
 
 
-@judges("db.lock-contention")
+@check("db.lock-contention")
 def check_lock_contention(
     sessions: Frame, locks: Frame, pools: Frame | None = None, *, blocked_after_seconds: float = 2.0
 ) -> Verdict:
@@ -105,7 +105,7 @@ def check_lock_contention(
     )
 
 
-@judges("db.idle-in-transaction")
+@check("db.idle-in-transaction")
 def check_idle_in_transaction(
     sessions: Frame, pools: Frame | None = None, *, idle_after_seconds: float = 10.0
 ) -> Verdict:
@@ -126,7 +126,7 @@ def check_idle_in_transaction(
     return confirmed(cause, reason, _session_evidence(idle, "state_age_seconds"), severity=_grade(pools), title=reason)
 
 
-@judges("db.long-running-query")
+@check("db.long-running-query")
 def check_long_running_query(
     sessions: Frame, pools: Frame | None = None, *, long_query_seconds: float = 60.0
 ) -> Verdict:
@@ -144,7 +144,7 @@ def check_long_running_query(
     return confirmed(cause, reason, _session_evidence(long, "query_age_seconds"), severity=_grade(pools), title=reason)
 
 
-@judges("db.orphaned-prepared-transaction")
+@check("db.orphaned-prepared-transaction")
 def check_orphaned_prepared_transaction(prepared: Frame, *, orphan_after_seconds: float = 60.0) -> Verdict:
     """No prepared transaction is older than *orphan_after_seconds*, and none makes a session wait."""
     cause = "db.orphaned-prepared-transaction"
@@ -189,7 +189,7 @@ def _nothing_found(cause: str, sessions: Frame, reason: str, others: pd.DataFram
 
 
 def _apart_from_roots(sessions: pd.DataFrame) -> str:
-    """Said where it would otherwise look like a contradiction: an idle root is charged to lock contention."""
+    """Said where it would otherwise look like a contradiction: an idle root is attributed to lock contention."""
     roots = sessions[sessions["pid"].isin(s.root_pids(sessions)) & sessions["state"].isin(s.IDLE_IN_TRANSACTION)]
     return f", apart from {len(roots)} that others wait for (lock contention)" if len(roots) else ""
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
 from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.metrics.pools import FULL_SHARE, summarise_pools
 from flowrex_ops.model import Evidence, Reading, Verdict, VerdictKind
@@ -24,7 +24,7 @@ _STILL = timedelta(minutes=1)
 """A line of the log that is older tells of the past."""
 
 
-@judges("db.pool-saturated")
+@check("db.pool-saturated")
 def check_pool_saturated(
     pools: Frame,
     sessions: Frame,
@@ -51,7 +51,7 @@ def check_pool_saturated(
     return _judge_full(cause, full, f"{len(full)} of {len(summary)}", sessions.require(), thresholds)
 
 
-@judges("db.unexplained-pool-exhaustion")
+@check("db.unexplained-pool-exhaustion")
 def check_unexplained_pool_exhaustion(
     pools: Frame,
     sessions: Frame,

@@ -9,7 +9,7 @@ from flowrex_ops.errors import SourceUnavailableError, VerificationError
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Plan, Target
 from flowrex_ops.postgres.pools import leaking_replicas
-from flowrex_ops.proxy.replica_set import Fleet
+from flowrex_ops.proxy.replica_set import ReplicaSet
 from flowrex_ops.proxy.rotation import Rotation
 from flowrex_ops.services.restart import Restart, target_of
 from flowrex_ops.waiting import wait_until
@@ -24,14 +24,14 @@ class RestartBackend(Restart):
     slug = "restart-backend"
     causes = ("db.idle-in-transaction", "db.pool-saturated", "db.lock-contention", "db.long-running-query")
 
-    def __init__(self, fleet: Fleet, rotation: Rotation | None, get_leaking: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, fleet: ReplicaSet, rotation: Rotation | None, get_leaking: Callable[[], Sequence[str]]) -> None:
         super().__init__(fleet, rotation)
         self._get_leaking = get_leaking
 
     @classmethod
     def build(cls, context: Context, *, idle_after_seconds: float, **bounds: Any) -> Self:
         """*idle_after_seconds*: a plainly idle session older than this is held by nobody."""
-        fleet = Fleet.of(context, **bounds)
+        fleet = ReplicaSet.of(context, **bounds)
         rotation = Rotation.of(context, fleet, cls.slug)
         return cls(fleet, rotation, lambda: _read_leaking(context, idle_after_seconds))
 

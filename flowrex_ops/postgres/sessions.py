@@ -1,4 +1,4 @@
-"""PostgreSQL's sessions, sorted: whose they are, and which single cause each one is charged to.
+"""PostgreSQL's sessions, sorted: whose they are, and which single cause each one is attributed to.
 
 A session that waits for a lock is a victim, whatever its age. A session that others wait for is a root blocker, also
 when it sits idle in a transaction. Only what is left is judged as idle or as long-running: one trouble, one finding.

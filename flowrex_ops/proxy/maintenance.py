@@ -21,7 +21,7 @@ from flowrex_ops.health_probe import HEALTH_PATHS
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Plan, Target
 from flowrex_ops.proxy.control import CONSECUTIVE, ProxyControl
-from flowrex_ops.proxy.snippets import head_of, parse_head
+from flowrex_ops.proxy.snippets import header_of, parse_header
 from flowrex_ops.waiting import wait_until
 
 HTTP, SERVER, PAGE = "http-maintenance.conf", "server-maintenance.conf", "flowrex-ops-maintenance.html"
@@ -66,7 +66,7 @@ class _Maintenance(Mitigation):
         return [Target((replica.name, replica.identity, state), f"{replica.name}, maintenance is {state}")]
 
     def _state(self) -> str:
-        head = parse_head(self._proxy.read().get(SERVER, ""))
+        head = parse_header(self._proxy.read().get(SERVER, ""))
         return f"on since {head.since}, by {head.by}" if head else "off"
 
     def _get(self, path: str) -> httpx.Response | None:
@@ -134,7 +134,7 @@ class MaintenanceOn(_Maintenance):
     def apply(self, target: Target) -> str:
         page = self._read_page()
         present = self._proxy.read()
-        head = parse_head(present.get(SERVER, "")) or head_of(PURPOSE, self.operator)
+        head = parse_header(present.get(SERVER, "")) or header_of(PURPOSE, self.operator)
         edition = self._edition(page)
         files = {HTTP: f"{head}{self._http()}", SERVER: f"{head}{self._server(head.since, edition)}", PAGE: page}
         if all(present.get(name) == text for name, text in files.items()) and self._is_on(edition):

@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class ReplicaSet:
     """The replicas of *service*. ``port`` is the one that tells its health; None for a service that has none.
 
     A replica gets ``drain_seconds`` for requests under way, then ``websocket_seconds`` for WebSockets, and must be ready
@@ -42,7 +42,7 @@ class Fleet:
     metrics: MetricsSettings = DEFAULT_METRICS
 
     @classmethod
-    def of(cls, context: Context, service: str = "", **bounds: Any) -> Fleet:
+    def of(cls, context: Context, service: str = "", **bounds: Any) -> ReplicaSet:
         """The backend, or another service, for which the stack alone tells whether it is healthy."""
         backend = context.settings.backend
         port = backend.port if service in ("", backend.service) else None

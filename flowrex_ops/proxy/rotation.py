@@ -14,8 +14,8 @@ from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Replica
 from flowrex_ops.proxy.control import ProxyControl
 from flowrex_ops.proxy.nginx_config import split_dump
-from flowrex_ops.proxy.replica_set import Fleet
-from flowrex_ops.proxy.snippets import Head, head_of, parse_head
+from flowrex_ops.proxy.replica_set import ReplicaSet
+from flowrex_ops.proxy.snippets import SnippetHeader, header_of, parse_header
 
 LIST, SWITCH = "http-rotation.conf", "server-rotation.conf"
 UPSTREAM = "flowrex_rotation"
@@ -32,7 +32,7 @@ _SERVER = re.compile(r"^\s*server\s+([^\s;]+)", re.MULTILINE)
 class Rotation:
     """NGINX's list of replicas. ``missing`` says why it cannot be changed; empty where it can."""
 
-    def __init__(self, proxy: ProxyControl, fleet: Fleet, *, url: str, limit_seconds: float, by: str) -> None:
+    def __init__(self, proxy: ProxyControl, fleet: ReplicaSet, *, url: str, limit_seconds: float, by: str) -> None:
         self._proxy = proxy
         self._fleet = fleet
         self._url = url
@@ -40,7 +40,7 @@ class Rotation:
         self._by = by
 
     @classmethod
-    def of(cls, context: Context, fleet: Fleet, by: str) -> Self:
+    def of(cls, context: Context, fleet: ReplicaSet, by: str) -> Self:
         """The rotation of *fleet*, the backend's; *by* is the mitigation, for the head of what it writes."""
         return cls(
             ProxyControl.of(context),
@@ -57,12 +57,12 @@ class Rotation:
             return "NGINX has no control folder (proxy.control)"
         return "" if self._url else "the front door is not known (front_door.url)"
 
-    def leftover(self) -> Head | None:
+    def leftover(self) -> SnippetHeader | None:
         """The head of a list that a run has left which did not come to its end; whoever holds the lock knows it for one."""
-        head = parse_head(self._proxy.read().get(LIST, "")) if not self.missing else None
+        head = parse_header(self._proxy.read().get(LIST, "")) if not self.missing else None
         return head if head and head.purpose == PASSING else None
 
-    def leave_out(self, names: Sequence[str]) -> None:
+    def take_out(self, names: Sequence[str]) -> None:
         """Send users to the ready replicas but these; returns once NGINX does. Refused where none would be left.
 
         Where no other is ready, to all that run: a database in trouble makes every replica unready, and they still answer.
@@ -97,7 +97,7 @@ class Rotation:
         return not own or all(found == wanted for found in own)
 
     def _write(self, replicas: Sequence[Replica], purpose: str, about: str) -> None:
-        head = head_of(purpose, self._by, about=about)
+        head = header_of(purpose, self._by, about=about)
         servers = "".join(f"    server {self._fleet.address_inside(one)} max_fails=0;\n" for one in replicas)
         token = secrets.token_hex(8)
         probe = f"location = {PROBE} {{ access_log off; return 200 {token}; }}\n"

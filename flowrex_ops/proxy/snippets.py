@@ -16,7 +16,7 @@ _OURS = (".conf", ".html")
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class SnippetHeader:
     """Why a snippet is there (``maintenance``), by whom, since when; ``until`` where it ends itself. Times are ISO 8601, UTC."""
 
     purpose: str
@@ -29,17 +29,17 @@ class Head:
         return f"{_HEAD}{json.dumps(asdict(self))}\n"
 
 
-def head_of(purpose: str, by: str, *, until: datetime | None = None, about: str = "") -> Head:
+def header_of(purpose: str, by: str, *, until: datetime | None = None, about: str = "") -> SnippetHeader:
     """The head of a snippet that is written now."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    return Head(purpose, by, since, until.isoformat(timespec="seconds") if until else "", about)
+    return SnippetHeader(purpose, by, since, until.isoformat(timespec="seconds") if until else "", about)
 
 
-def parse_head(text: str) -> Head | None:
+def parse_header(text: str) -> SnippetHeader | None:
     """The head of a snippet; ``None`` for one that is not ours, or whose head somebody has edited."""
     first = text.partition("\n")[0]
     try:
-        return Head(**json.loads(first.removeprefix(_HEAD))) if first.startswith(_HEAD) else None
+        return SnippetHeader(**json.loads(first.removeprefix(_HEAD))) if first.startswith(_HEAD) else None
     except (ValueError, TypeError):
         return None
 
@@ -60,5 +60,5 @@ def list_managed(folder: Path) -> Iterator[tuple[str, str, str, str, str, str]]:
         raise SourceUnavailableError(f"'{folder}' is no folder; correct proxy.control")
     snippets = {name: text for name, text in read_managed(folder).items() if name.endswith(".conf")}
     for name, text in snippets.items():
-        head = parse_head(text) or Head("somebody else's", "", "")
+        head = parse_header(text) or SnippetHeader("somebody else's", "", "")
         yield name, head.purpose, head.by, head.since, head.until, head.about

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
 from flowrex_ops.columns import blank, untold, whole
 from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS
 from flowrex_ops.health import GONE, judge_door, judge_replicas
@@ -24,7 +24,7 @@ NO_OUTAGE = ("none", "minor", "maintenance")
 """Statuspage's indicators below an outage: https://status.atlassian.com/api."""
 
 
-@judges("service.down")
+@check("service.down")
 def check_down(services: Frame, *, may_be_absent: Collection[str] = ("certbot",)) -> Verdict:
     """Every replica of every service runs, but for services that run only now and then."""
     cause = "service.down"
@@ -52,7 +52,7 @@ def check_down(services: Frame, *, may_be_absent: Collection[str] = ("certbot",)
     )
 
 
-@judges("service.unhealthy")
+@check("service.unhealthy")
 def check_unhealthy(
     services: Frame,
     health: Frame,
@@ -94,7 +94,7 @@ def check_unhealthy(
     return ruled_out(cause, text + (but if looping else ""))
 
 
-@judges("service.restarting")
+@check("service.restarting")
 def check_restarting(services: Frame, *, restarts: int = 2, recent_minutes: float = 30.0) -> Verdict:
     """No replica ended by itself *restarts* times or more, the last time within *recent_minutes*."""
     cause = "service.restarting"
@@ -123,7 +123,7 @@ def _looping(services: Frame, restarts: int, recent_minutes: float) -> pd.DataFr
     return table[table["state"].eq("restarting") | (table["restarts"].ge(restarts) & lately)]
 
 
-@judges("service.disk-full")
+@check("service.disk-full")
 def check_disk_full(disks: Frame, *, full_share: float = 0.9) -> Verdict:
     """Every filesystem that the services write to has room: less than *full_share* is used."""
     cause = "service.disk-full"
@@ -146,7 +146,7 @@ def check_disk_full(disks: Frame, *, full_share: float = 0.9) -> Verdict:
     return confirmed(cause, said, evidence, title=said)
 
 
-@judges("external.outage")
+@check("external.outage")
 def check_external_outage(pages: Frame) -> Verdict:
     """Nobody that the platform stands on has announced an outage; degraded performance and maintenance are no outage."""
     cause = "external.outage"

@@ -8,7 +8,7 @@ from typing import Any, Self
 from flowrex_ops.errors import MitigationRefusedError
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Replica, Target
-from flowrex_ops.proxy.replica_set import Fleet
+from flowrex_ops.proxy.replica_set import ReplicaSet
 from flowrex_ops.proxy.rotation import Rotation
 from flowrex_ops.services.rolling import Rolling
 
@@ -32,8 +32,8 @@ class RollingRestart(Restart):
 
     @classmethod
     def build(cls, context: Context, *, service: str = "", **bounds: Any) -> Self:
-        """*service* is the backend unless named; *bounds* are ``Fleet``'s (``drain_seconds`` and others)."""
-        fleet = Fleet.of(context, service, **bounds)
+        """*service* is the backend unless named; *bounds* are ``ReplicaSet``'s (``drain_seconds`` and others)."""
+        fleet = ReplicaSet.of(context, service, **bounds)
         mitigation = cls(fleet, Rotation.of(context, fleet, cls.slug) if fleet.port else None)
         mitigation.resource = fleet.service
         return mitigation

@@ -12,12 +12,12 @@ from flowrex_ops.errors import FlowrexOpsError, MitigationRefusedError, SourceUn
 from flowrex_ops.health_probe import ask_health
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Plan, Reading, Replica, Target
-from flowrex_ops.proxy.replica_set import Fleet
+from flowrex_ops.proxy.replica_set import ReplicaSet
 from flowrex_ops.proxy.rotation import Rotation
 from flowrex_ops.services.rolling import Rolling
 from flowrex_ops.services.script import Script
 from flowrex_ops.services.versions import current_version, history_of, migrations_between, previous_version
-from flowrex_ops.trust import trusted
+from flowrex_ops.trust import ssl_context
 from flowrex_ops.waiting import wait_until
 
 _LEAST_SECONDS = 60.0
@@ -34,7 +34,7 @@ class RollbackBackend(Rolling):
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: ReplicaSet,
         rotation: Rotation | None,
         *,
         version: str,
@@ -54,8 +54,8 @@ class RollbackBackend(Rolling):
 
     @classmethod
     def build(cls, context: Context, *, version: str = "", **bounds: Any) -> Self:
-        """*version*: where to go, empty for the version before; *bounds* are ``Fleet``'s."""
-        fleet = Fleet.of(context, **bounds)
+        """*version*: where to go, empty for the version before; *bounds* are ``ReplicaSet``'s."""
+        fleet = ReplicaSet.of(context, **bounds)
         rollback = context.settings.rollback
         return cls(
             fleet,
@@ -138,8 +138,8 @@ class RollbackBackend(Rolling):
             raise VerificationError(f"the proxy still has a list of its own ({out.about}); run this again")
         return f"read again: all {len(told())} replicas say that they are ready on {self._to}, {len(plan.targets)} by this run"
 
-    def abandon(self) -> str:
-        left = super().abandon()
+    def clean_up(self) -> str:
+        left = super().clean_up()
         versions = ", ".join(f"{one.name} runs {one.version}" for one in self._fleet.replicas())
         return (
             f"{left}{'; ' if left else ''}{versions}; run this again to finish, or with version={self._from} to go back"
@@ -149,13 +149,13 @@ class RollbackBackend(Rolling):
         now = tuple(one.identity for one in self._fleet.replicas())
         if not set(target.identity[2:]) <= set(now):
             raise MitigationRefusedError("the replicas are not those that were planned any more; nothing was done")
-        self.step(f"{script.path} {self._to}")
+        self.log_step(f"{script.path} {self._to}")
         try:
             script.run(self._to)
             if not wait_until(self._all_there, seconds=self._fleet.ready_seconds):
                 raise VerificationError(f"not every replica became ready on {self._to}")
         except VerificationError as error:
-            self.step(f"{script.path} {self._from}")
+            self.log_step(f"{script.path} {self._from}")
             script.run(self._from)
             raise VerificationError(f"{error}; '{script.path} {self._from}' was run to go back") from None
         return f"'{script.path} {self._to}' was run"
@@ -177,9 +177,9 @@ class RollbackBackend(Rolling):
         replica = self._fleet.named(name)
         if replica is None:
             return
-        self.step(f"{name}: back to {self._from}")
+        self.log_step(f"{name}: back to {self._from}")
         if name != self._current and self._rotates():
-            self._require_rotation().leave_out([name])
+            self._require_rotation().take_out([name])
             self._fleet.drain(replica)
         seconds = max(_LEAST_SECONDS, self._fleet.ready_seconds)
         new = self._current = self._fleet.stack.replace(replica, self._from, timeout_seconds=seconds).name
@@ -194,7 +194,7 @@ class RollbackBackend(Rolling):
         try:
             url = self._fleet.url(replica)
             path = ask_health(url, self._fleet.health_path, timeout_seconds=self._fleet.request_seconds).path
-            answer = httpx.get(f"{url}{path}", timeout=self._fleet.request_seconds, verify=trusted())
+            answer = httpx.get(f"{url}{path}", timeout=self._fleet.request_seconds, verify=ssl_context())
             said = answer.json() if answer.is_success else None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return ""

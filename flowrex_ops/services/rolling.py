@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from flowrex_ops.errors import MitigationRefusedError, VerificationError
 from flowrex_ops.guard import Mitigation
 from flowrex_ops.model import Plan, Replica, Target
-from flowrex_ops.proxy.replica_set import Fleet
+from flowrex_ops.proxy.replica_set import ReplicaSet
 from flowrex_ops.proxy.rotation import Rotation
 
 _ABANDON_SECONDS = 15.0
@@ -23,7 +23,7 @@ class Rolling(Mitigation):
         "cannot be undone; a replica that does not come back is named and left out of rotation, the rest is not touched"
     )
 
-    def __init__(self, fleet: Fleet, rotation: Rotation | None) -> None:
+    def __init__(self, fleet: ReplicaSet, rotation: Rotation | None) -> None:
         """Without *rotation* (a service that NGINX does not send users to) replicas are only drained."""
         self._fleet = fleet
         self._rotation = rotation
@@ -40,9 +40,9 @@ class Rolling(Mitigation):
         started = time.monotonic()
         self._current, self._count = replica.name, len(self._fleet.replicas())
         if self._rotates():
-            self.step(f"{replica.name}: out of the proxy's rotation")
-            self._require_rotation().leave_out([replica.name])
-        self.step(f"{replica.name}: drain, stop and start")
+            self.log_step(f"{replica.name}: out of the proxy's rotation")
+            self._require_rotation().take_out([replica.name])
+        self.log_step(f"{replica.name}: drain, stop and start")
         left = self._fleet.drain(replica)
         name = self._current = self.change(replica)
         if not self._fleet.await_ready(name):
@@ -51,7 +51,7 @@ class Rolling(Mitigation):
                 f"{name} is not ready {self._fleet.ready_seconds:g} s after its start; the replicas after it were not touched"
             )
         if self._rotates():
-            self.step(f"{name}: back into the proxy's rotation")
+            self.log_step(f"{name}: back into the proxy's rotation")
             self._require_rotation().restore()
         self._current = ""
         became = "" if name == replica.name else f" as {name}"
@@ -72,7 +72,7 @@ class Rolling(Mitigation):
             raise VerificationError(f"the proxy still has a list of its own ({out.about}); run this again")
         return f"read again: all {len(now)} replicas are ready and in rotation"
 
-    def abandon(self) -> str:
+    def clean_up(self) -> str:
         """Start what was stopped, and put every replica that is ready back into rotation."""
         if not self._current:
             return ""
@@ -87,7 +87,7 @@ class Rolling(Mitigation):
         if ready:
             self._require_rotation().restore()
             return "Every replica is back in rotation"
-        self._require_rotation().leave_out([self._current])
+        self._require_rotation().take_out([self._current])
         return f"{self._current} is left out of rotation, the others serve"
 
     def cost_of(self, targets: Sequence[Target]) -> str:

@@ -14,7 +14,7 @@ from flowrex_ops.guard import Mitigation
 from flowrex_ops.health_probe import HEALTH_PATHS
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Plan, Replica, Target
-from flowrex_ops.proxy.replica_set import Fleet
+from flowrex_ops.proxy.replica_set import ReplicaSet
 from flowrex_ops.proxy.rotation import Rotation
 from flowrex_ops.services.capacity import ConnectionBudget
 from flowrex_ops.waiting import wait_until
@@ -35,7 +35,7 @@ class ScaleBackend(Mitigation):
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: ReplicaSet,
         rotation: Rotation,
         *,
         wanted: int,
@@ -52,8 +52,8 @@ class ScaleBackend(Mitigation):
 
     @classmethod
     def build(cls, context: Context, *, replicas: int = _ONE_MORE, **bounds: Any) -> Self:
-        """*replicas*: how many to run, 0 for one more than now; *bounds* are ``Fleet``'s."""
-        fleet = Fleet.of(context, **bounds)
+        """*replicas*: how many to run, 0 for one more than now; *bounds* are ``ReplicaSet``'s."""
+        fleet = ReplicaSet.of(context, **bounds)
         return cls(
             fleet,
             Rotation.of(context, fleet, cls.slug),
@@ -102,16 +102,16 @@ class ScaleBackend(Mitigation):
         surplus = self._newest(now - wanted) if wanted < now else []
         rotates = not self._rotation.missing
         if rotates:
-            self.step(f"the proxy keeps to {min(now, wanted)} replicas meanwhile")
-            self._rotation.leave_out([one.name for one in surplus])
+            self.log_step(f"the proxy keeps to {min(now, wanted)} replicas meanwhile")
+            self._rotation.take_out([one.name for one in surplus])
         left = [f"{one.name}: {self._fleet.drain(one)}" for one in surplus]
-        self.step(f"{service}: {now} replicas to {wanted}")
+        self.log_step(f"{service}: {now} replicas to {wanted}")
         self._fleet.stack.scale(service, wanted, timeout_seconds=self._fleet.ready_seconds)
         for replica in self._fleet.replicas():
             if not self._fleet.await_ready(replica.name):
                 raise VerificationError(f"{replica.name} is not ready after {self._fleet.ready_seconds:g} s")
         if rotates:
-            self.step("every replica into the proxy's rotation")
+            self.log_step("every replica into the proxy's rotation")
             self._rotation.restore()
         self._before = 0
         return f"{service} has {wanted} replicas instead of {now}" + (f" ({'; '.join(left)})" if left else "")
@@ -132,7 +132,7 @@ class ScaleBackend(Mitigation):
             raise VerificationError(f"no request reached {', '.join(sorted(names - reached))} through the proxy")
         return f"read again: all {wanted} are ready, and requests through the proxy reach each"
 
-    def abandon(self) -> str:
+    def clean_up(self) -> str:
         """Back to the number before, all in rotation."""
         if not self._before:
             return ""

@@ -14,7 +14,7 @@ import pandas as pd
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import SentrySettings
-from flowrex_ops.trust import trusted
+from flowrex_ops.trust import ssl_context
 
 ISSUE_COLUMNS = ["issue", "title", "culprit", "level", "events", "users", "first_seen", "last_seen", "new", "link"]
 PAGE_COLUMNS = ["page", "indicator", "says", "troubles", "seconds", "error", "link"]
@@ -135,7 +135,7 @@ def get_json(
             headers=dict(headers or {}),
             timeout=limit_seconds,
             follow_redirects=True,
-            verify=trusted(),
+            verify=ssl_context(),
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SourceUnavailableError(f"{url} did not answer: {error or type(error).__name__}") from None

@@ -76,7 +76,7 @@ class Certbot:
                     stdin=None,
                     stdout=stdout,
                     timeout_seconds=limit_seconds,
-                    watch=_nothing,
+                    on_tick=_nothing,
                 )
             else:
                 done = run_piped(
@@ -85,7 +85,7 @@ class Certbot:
                     stdin=None,
                     stdout=stdout,
                     timeout_seconds=limit_seconds,
-                    watch=_nothing,
+                    on_tick=_nothing,
                 )
             stdout.seek(0)
             return done.exit_code, f"{shortened(stdout.read())}\n{done.stderr}"

@@ -1,7 +1,7 @@
 """Why clients refuse a certificate, or soon will: eight causes told apart, each by one check.
 
 Dates are compared with *now*, which the caller takes from the reading. Dates, names and trust are three questions, so one
-certificate can have up to three findings; within each it is charged to the root alone.
+certificate can have up to three findings; within each it is attributed to the root alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict, worst
 from flowrex_ops.tls import views as c
 from flowrex_ops.tls.certificates import Certificate
@@ -35,7 +35,7 @@ class Hit:
     severity: Severity | None = None
 
 
-@judges("tls.unreachable")
+@check("tls.unreachable")
 def check_unreachable(certificates: Frame) -> Verdict:
     """Every endpoint serves a certificate; what only tells of this machine (no network, no resolver) is no evidence."""
     cause = "tls.unreachable"
@@ -55,7 +55,7 @@ def check_unreachable(certificates: Frame) -> Verdict:
     return ruled_out(cause, f"all {len(endpoints)} endpoints serve a certificate")
 
 
-@judges("tls.not-reloaded")
+@check("tls.not-reloaded")
 def check_not_reloaded(certificates: Frame, *, now: datetime) -> Verdict:
     """What each endpoint serves is what lies on disk, or what lies there is no newer valid certificate."""
 
@@ -78,7 +78,7 @@ def check_not_reloaded(certificates: Frame, *, now: datetime) -> Verdict:
     return _judge("tls.not-reloaded", certificates, find, unknown, fine)
 
 
-@judges("tls.expired")
+@check("tls.expired")
 def check_expired(certificates: Frame, *, now: datetime) -> Verdict:
     """No served certificate, nor one above it that clients need, is past its end."""
 
@@ -99,7 +99,7 @@ def check_expired(certificates: Frame, *, now: datetime) -> Verdict:
     return _judge("tls.expired", certificates, find, _dates_are_told, fine, cured)
 
 
-@judges("tls.not-yet-valid")
+@check("tls.not-yet-valid")
 def check_not_yet_valid(certificates: Frame, *, now: datetime) -> Verdict:
     """Every served certificate, and those above it, has begun."""
 
@@ -120,7 +120,7 @@ def check_not_yet_valid(certificates: Frame, *, now: datetime) -> Verdict:
     return _judge("tls.not-yet-valid", certificates, find, _dates_are_told, fine, cured)
 
 
-@judges("tls.expiring")
+@check("tls.expiring")
 def check_expiring(certificates: Frame, *, now: datetime, warn_days: float = 21.0) -> Verdict:
     """Every certificate that is valid now has more than *warn_days* left, or a third of its life where that is less.
 
@@ -144,7 +144,7 @@ def check_expiring(certificates: Frame, *, now: datetime, warn_days: float = 21.
     return _judge("tls.expiring", certificates, find, _dates_are_told, fine, cured)
 
 
-@judges("tls.hostname-mismatch")
+@check("tls.hostname-mismatch")
 def check_hostname_mismatch(certificates: Frame, *, now: datetime) -> Verdict:
     """Every certificate is for the name that clients ask for; the common name does not count, as for every client."""
 
@@ -166,7 +166,7 @@ def check_hostname_mismatch(certificates: Frame, *, now: datetime) -> Verdict:
     return _judge("tls.hostname-mismatch", certificates, find, unknown, fine, cured)
 
 
-@judges("tls.incomplete-chain")
+@check("tls.incomplete-chain")
 def check_incomplete_chain(certificates: Frame) -> Verdict:
     """Every endpoint sends its certificate together with the one that signed it, or that one is an anchor."""
 
@@ -185,7 +185,7 @@ def check_incomplete_chain(certificates: Frame) -> Verdict:
     return _judge("tls.incomplete-chain", certificates, find, _trust_unknown, fine)
 
 
-@judges("tls.untrusted")
+@check("tls.untrusted")
 def check_untrusted(certificates: Frame) -> Verdict:
     """Every chain ends at an anchor of this machine or of ``tls.ca_file``; dates and names are left aside."""
 
@@ -214,7 +214,7 @@ def _judge(
 ) -> Verdict:
     """Confirmed by one endpoint that has it; ruled out only when every endpoint told what is needed for that.
 
-    What a reload alone cures (*cured*) is charged to ``tls.not-reloaded``, and the reason says so.
+    What a reload alone cures (*cured*) is attributed to ``tls.not-reloaded``, and the reason says so.
     """
     if missing(certificates):
         return inconclusive(cause, certificates)

@@ -56,7 +56,7 @@ class _Served(Mitigation):
         ]
         return f"read again, as served: {'; '.join(told)}"
 
-    def abandon(self) -> str:
+    def clean_up(self) -> str:
         """Nothing is to be put back: NGINX goes on serving what it has read."""
         try:
             return "; ".join(map(_left, self._now()))
@@ -135,9 +135,9 @@ class RenewCertificate(_Served):
         name, *endpoints = target.identity
         old = {key.rpartition(" ")[0]: key.rpartition(" ")[2] for key in endpoints}
         self._proxy.require_sound()
-        self.step(f"certbot renews '{name}'")
+        self.log_step(f"certbot renews '{name}'")
         self._certbot.renew(name)
-        self.step(f"NGINX serves the renewed '{name}'")
+        self.log_step(f"NGINX serves the renewed '{name}'")
         try:
             self._reload(list(old), lambda one: _leaf(one).fingerprint != old[one.endpoint])
         except FlowrexOpsError as error:

@@ -1,7 +1,7 @@
 """Served certificates, looked at in the ways that the checks and the tables need; no verdicts here.
 
 Where a newer certificate that is valid lies on disk, a reload is the cure, and the dates (and the names, if it has them)
-of the old one are charged to that alone: one trouble, one finding.
+of the old one are attributed to that alone: one trouble, one finding.
 """
 
 from __future__ import annotations

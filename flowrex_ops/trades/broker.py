@@ -18,7 +18,7 @@ from flowrex_ops.logs.broker_errors import classify
 from flowrex_ops.model import Execution, Replica
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import Settings
-from flowrex_ops.trust import trusted
+from flowrex_ops.trust import ssl_context
 
 BROKER_COLUMNS = ["place", "connected", "seconds", "kind", "error"]
 HERE = "from here"
@@ -112,7 +112,7 @@ class BrokerSource(Source):
                 url,
                 headers={"Authorization": f"Bearer {self._token}"},
                 timeout=max(0.1, until - started),
-                verify=trusted(),
+                verify=ssl_context(),
             )
             kind, error = _judge_answer(answer.status_code, answer.json)
         except httpx.ConnectTimeout:

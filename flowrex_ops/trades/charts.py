@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from flowrex_ops.chart_style import BLUE, GREEN, GREY, INK, ORANGE, PAPER, VERMILLION, YELLOW, new_figure
-from flowrex_ops.trades.views import KINDS, charged, count_symbols
+from flowrex_ops.trades.views import KINDS, attributed, count_symbols
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def plot_failed_per_minute(by_minute: pd.DataFrame, *, since: timedelta, until: 
     Takes ``PostgresSource.get_failed_trades_by_minute``. Up to now also where the last minutes are empty: what reaches the
     right edge goes on. A long time has several minutes to a bar.
     """
-    found = charged(by_minute)
+    found = attributed(by_minute)
     minutes = max(1, round(since.total_seconds() / 60 / MOST_BARS))
     width = pd.Timedelta(minutes=minutes)
     end = pd.Timestamp(until or datetime.now(UTC)).floor("min")
@@ -91,7 +91,7 @@ def plot_symbols(trades: pd.DataFrame) -> Figure:
     """Recent trades by symbol: filled, and what was not, by what stopped it; takes ``PostgresSource.get_trades``."""
     order = count_symbols(trades).groupby("symbol")["recent"].sum().sort_values(ascending=False).index
     shown = [symbol for symbol in order if symbol][:SHOWN_SYMBOLS]
-    kinds = trades.join(charged(trades)["kind"])
+    kinds = trades.join(attributed(trades)["kind"])
     kinds = kinds.assign(kind=kinds["kind"].astype(object).where(kinds["kind"].notna(), kinds["status"]))
     counts = pd.crosstab(kinds["symbol"], kinds["kind"], values=kinds["recent"], aggfunc="sum").fillna(0)
     counts = counts.reindex(shown, fill_value=0)

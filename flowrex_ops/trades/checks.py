@@ -1,4 +1,4 @@
-"""Why trades fail: causes told apart, each by one check. Each failed trade is charged to one of them."""
+"""Why trades fail: causes told apart, each by one check. Each failed trade is attributed to one of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, percent, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent, ruled_out, undecided
 from flowrex_ops.columns import blank
 from flowrex_ops.model import Evidence, Reading, Verdict, VerdictKind
 from flowrex_ops.reading import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES
@@ -18,7 +18,7 @@ Frame = Reading[pd.DataFrame]
 TABLE = "postgres: trades"
 
 
-@judges("trades.database")
+@check("trades.database")
 def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: float = 0.02) -> Verdict:
     """Trades are written to the database: a trade that cannot be leaves no row, only a log line and a count."""
     cause = "trades.database"
@@ -50,25 +50,25 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
     )
 
 
-@judges("trades.broker-credentials")
+@check("trades.broker-credentials")
 def check_broker_credentials(trades: Frame, inside: Frame, here: Frame, *, failed_ratio: float = 0.02) -> Verdict:
     """The broker takes the backend's credentials: no 401 or 403, on orders or on the adapter's check."""
     return _judge_broker("trades.broker-credentials", "credentials", trades, inside, here, failed_ratio)
 
 
-@judges("trades.broker-unreachable")
+@check("trades.broker-unreachable")
 def check_broker_unreachable(trades: Frame, inside: Frame, here: Frame, *, failed_ratio: float = 0.02) -> Verdict:
     """The broker can be connected to and gives answers that can be used."""
     return _judge_broker("trades.broker-unreachable", "unreachable", trades, inside, here, failed_ratio)
 
 
-@judges("trades.broker-slow")
+@check("trades.broker-slow")
 def check_broker_slow(trades: Frame, inside: Frame, here: Frame, *, failed_ratio: float = 0.02) -> Verdict:
     """The broker answers within the adapter's time limit; one that is slow and in time makes no trade fail."""
     return _judge_broker("trades.broker-slow", "timeout", trades, inside, here, failed_ratio)
 
 
-@judges("trades.rejected-by-broker")
+@check("trades.rejected-by-broker")
 def check_rejected_by_broker(
     trades: Frame, inside: Frame, *, rejected_ratio: float = 0.2, failed_ratio: float = 0.02
 ) -> Verdict:
@@ -102,7 +102,7 @@ def check_rejected_by_broker(
     return confirmed(cause, reason, evidence, severity=of_trades(*t.blocked_by(table, total)), title=title)
 
 
-@judges("trades.risk-limit")
+@check("trades.risk-limit")
 def check_risk_limit(trades: Frame, log: Frame, *, risk_ratio: float = 0.2) -> Verdict:
     """Fewer than *risk_ratio* of the recent trades were blocked by the risk engine; a few blocks are its daily work."""
     cause = "trades.risk-limit"
@@ -123,7 +123,7 @@ def check_risk_limit(trades: Frame, log: Frame, *, risk_ratio: float = 0.2) -> V
     return confirmed(cause, f"{title}: {_first_reason(blocked)}", evidence, title=title)
 
 
-@judges("trades.unexplained-failures")
+@check("trades.unexplained-failures")
 def check_unexplained_failures(trades: Frame, *, failed_ratio: float = 0.02) -> Verdict:
     """Fewer than *failed_ratio* of the recent trades failed with a message that no hypothesis knows."""
     cause = "trades.unexplained-failures"

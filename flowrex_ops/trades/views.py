@@ -1,4 +1,4 @@
-"""Trades counted: which kind of trouble each one that was not filled is charged to, and how many of those there are lately."""
+"""Trades counted: which kind of trouble each one that was not filled is attributed to, and how many of those there are lately."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ KINDS = {
     "risk": "risk limit (as meant)",
     "other": "not understood",
 }
-"""Every kind of trouble as people read it; each failed trade is charged to one."""
+"""Every kind of trouble as people read it; each failed trade is attributed to one."""
 
 
-def charged(trades: pd.DataFrame) -> pd.DataFrame:
-    """The trades that failed or were blocked, each with the ``kind`` of trouble it is charged to, by its message.
+def attributed(trades: pd.DataFrame) -> pd.DataFrame:
+    """The trades that failed or were blocked, each with the ``kind`` of trouble it is attributed to, by its message.
 
     Takes ``PostgresSource.get_trades`` or ``get_failed_trades_by_minute``. What the risk engine blocked is always ``risk``.
     """
@@ -36,7 +36,7 @@ def charged(trades: pd.DataFrame) -> pd.DataFrame:
 
 def recent_of(trades: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The recent trouble of one kind, most of it first."""
-    found = charged(trades)
+    found = attributed(trades)
     found = found[found["kind"].eq(kind) & found["recent"].gt(0)]
     return found.sort_values(["recent", "reason", "symbol", "side"], ascending=[False, True, True, True])
 
@@ -55,7 +55,7 @@ def blocked_by(trades: pd.DataFrame, number: int) -> tuple[int, int]:
 
 def count_reasons(trades: pd.DataFrame) -> pd.DataFrame:
     """Trades not filled, by kind of trouble and reason: kind, reason, trades, recent, symbols, first_at, last_at."""
-    found = charged(trades)
+    found = attributed(trades)
     columns = ["kind", "reason", "trades", "recent", "symbols", "first_at", "last_at"]
     if found.empty:
         return pd.DataFrame(columns=columns)
@@ -73,7 +73,7 @@ def count_symbols(trades: pd.DataFrame) -> pd.DataFrame:
     """Recent trades by symbol: symbol, side, recent, failed, blocked, rejected, rejected_share (of the symbol's)."""
     columns = ["symbol", "side", "recent", "failed", "blocked", "rejected", "rejected_share"]
     named = {"symbol": "(not told)", "side": "(not told)"}
-    marked = trades.join(charged(trades)["kind"]).fillna(named)
+    marked = trades.join(attributed(trades)["kind"]).fillna(named)
     rows = []
     for (symbol, side), part in marked.groupby(["symbol", "side"], sort=True):
         recent = int(part["recent"].sum())

@@ -24,7 +24,7 @@ from flowrex_ops.chart_style import (
 )
 from flowrex_ops.model import Reading
 from flowrex_ops.websocket.closings import ConnectionLog
-from flowrex_ops.websocket.views import KINDS, TROUBLE, charged, read_timeouts
+from flowrex_ops.websocket.views import KINDS, TROUBLE, attributed, read_timeouts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def plot_closings(
     until: datetime | None = None,
 ) -> Figure:
     """Connections that ended, over all of the time looked at, stacked by what ended them; up to now also where it is quiet."""
-    found = charged(log, locations, replicas)
+    found = attributed(log, locations, replicas)
     found = found[found["at"].notna()]
     minutes = max(1, round(since.total_seconds() / 60 / MOST_BARS))
     end = pd.Timestamp(until or datetime.now(UTC)).floor("min")
@@ -120,7 +120,7 @@ def plot_age_at_close(
     log: ConnectionLog, *, locations: Reading[pd.DataFrame], replicas: Reading[pd.DataFrame]
 ) -> Figure:
     """How long connections had been open when they ended, by what ended them, with the proxy's read timeouts marked."""
-    found = charged(log, locations, replicas)
+    found = attributed(log, locations, replicas)
     ages = pd.to_numeric(found["age_seconds"], errors="coerce").fillna(found["quiet_seconds"])
     ages = ages.clip(0, AGE_BINS_SECONDS[-1] - 1)
     timeouts = read_timeouts(locations)

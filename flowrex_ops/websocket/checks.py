@@ -1,10 +1,10 @@
-"""Why WebSockets end: causes told apart, each by one check. Each closing is charged to one of them, or unexplained."""
+"""Why WebSockets end: causes told apart, each by one check. Each closing is attributed to one of them, or unexplained."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Severity, Verdict
 from flowrex_ops.websocket import views as w
 from flowrex_ops.websocket.closings import ConnectionLog
@@ -42,7 +42,7 @@ __all__ = [
 _TIMEOUT = "timeout"
 
 
-@judges("ws.backend-error")
+@check("ws.backend-error")
 def check_backend_error(log: Log, *, few: int = FEW) -> Verdict:
     """Fewer than *few* recent connections were closed with 1011 by an exception in their handler."""
     cause = "ws.backend-error"
@@ -67,13 +67,13 @@ def check_backend_error(log: Log, *, few: int = FEW) -> Verdict:
     return confirmed(cause, f"{title} ({number})", evidence, title=title)
 
 
-@judges("ws.backend-restart")
+@check("ws.backend-restart")
 def check_backend_restart(log: Log, locations: Frame, replicas: Frame, *, few: int = FEW) -> Verdict:
     """Fewer than *few* recent connections ended because their replica was restarted."""
     cause = "ws.backend-restart"
     if missing(log):
         return inconclusive(cause, log)
-    closings = w.charged(log.require(), locations, replicas)
+    closings = w.attributed(log.require(), locations, replicas)
     ended, of = w.recent_of(closings, "restart"), w.all_recent(closings)
     if len(ended) < few:
         return (
@@ -102,7 +102,7 @@ def _no_restart(cause: str, log: ConnectionLog, replicas: Frame) -> Verdict | No
     return ruled_out(cause, f"none of {len(log.replicas)} replicas has started since {log.begins_at:%H:%M:%S} UTC")
 
 
-@judges("ws.proxy-timeout")
+@check("ws.proxy-timeout")
 def check_proxy_timeout(log: Log, locations: Frame, replicas: Frame, proxy_errors: Frame, *, few: int = FEW) -> Verdict:
     """Fewer than *few* recent connections broke off after a silence as long as the proxy's read timeout."""
     cause = "ws.proxy-timeout"
@@ -120,7 +120,7 @@ def check_proxy_timeout(log: Log, locations: Frame, replicas: Frame, proxy_error
         if said >= few:
             return confirmed(cause, f"NGINX says so of {said} connections lately", evidence)
         return inconclusive(cause, log)
-    closings = w.charged(log.require(), locations, replicas)
+    closings = w.attributed(log.require(), locations, replicas)
     ended, of = w.recent_of(closings, "timeout"), w.all_recent(closings)
     if max(len(ended), said) >= few:
         at = float(ended["quiet_seconds"].median()) if len(ended) else min(timeouts, default=0.0)
@@ -160,7 +160,7 @@ def _unexplained(cause: str, closings: pd.DataFrame, few: int, explains: Frame) 
     return undecided(cause, said + why)
 
 
-@judges("ws.unexplained-disconnections")
+@check("ws.unexplained-disconnections")
 def check_unexplained_disconnections(
     log: Log,
     locations: Frame,
@@ -198,7 +198,7 @@ def check_unexplained_disconnections(
 
 def _broke_off(cause: str, log: Log, locations: Frame, replicas: Frame, samples: Frame, few: int) -> Verdict | None:
     """Most of the recent closings are attributed to nothing: without a closing frame, or many in the same moment."""
-    closings = w.charged(log.require(), locations, replicas)
+    closings = w.attributed(log.require(), locations, replicas)
     of = w.all_recent(closings)
     most = max(few, of / 2, MATTERS * w.open_now(samples))
     broken, untold = (w.recent_of(closings, kind) for kind in ("abnormal", "untold"))

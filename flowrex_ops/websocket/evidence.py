@@ -59,7 +59,7 @@ def recent(log: Log, kind: str) -> pd.DataFrame:
     nothing: Frame = Reading("", "", error="not needed")
     if not log.available:
         return pd.DataFrame(columns=["at", "replica", "code", "by", "age_seconds", "reason", "quiet_seconds"])
-    return w.recent_of(w.charged(log.require(), nothing, nothing), kind)
+    return w.recent_of(w.attributed(log.require(), nothing, nothing), kind)
 
 
 def recent_errors(proxy_errors: Frame, kind: str) -> int:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
 from flowrex_ops.columns import blank
 from flowrex_ops.model import Evidence, Verdict
 from flowrex_ops.websocket.evidence import (
@@ -28,7 +28,7 @@ from flowrex_ops.websocket.source import CLOSED, OK, PROXY, REFUSED
 _WORKER_CONNECTIONS, _TRY_AGAIN_LATER = "worker-connections", 1013
 
 
-@judges("ws.proxy-misconfigured")
+@check("ws.proxy-misconfigured")
 def check_proxy_misconfigured(handshakes: Frame, locations: Frame, proxy_errors: Frame) -> Verdict:
     """A handshake through the proxy succeeds; one that fails everywhere, or for want of connections, is not its configuration's fault."""
     cause = "ws.proxy-misconfigured"
@@ -97,7 +97,7 @@ def _problems(locations: Frame) -> list[Evidence]:
     return sorted(found, key=lambda item: (item.name, item.value))
 
 
-@judges("ws.connection-limit")
+@check("ws.connection-limit")
 def check_connection_limit(
     log: Log, proxy_errors: Frame, handshakes: Frame, locations: Frame, samples: Frame, *, few: int = FEW
 ) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flowrex_ops.checks import confirmed, inconclusive, judges, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
 from flowrex_ops.model import Evidence, Verdict
 from flowrex_ops.websocket import views as w
 from flowrex_ops.websocket.evidence import Frame, names_of
@@ -16,7 +16,7 @@ MB_PER_CONNECTION = 1.0
 """What a new connection may hold before its memory counts as leaked."""
 
 
-@judges("ws.memory-leak")
+@check("ws.memory-leak")
 def check_memory_leak(samples: Frame, *, leak_mb: float = 4.0) -> Verdict:
     """No replica's memory climbs by *leak_mb* or more while it was watched, without new connections to hold it."""
     cause = "ws.memory-leak"

@@ -61,7 +61,7 @@ class ReloadWebSocketProxy(Mitigation):
             raise VerificationError(f"a handshake through the proxy still fails: {said}; read its configuration")
         return "read again: handshakes through the proxy are answered with 101"
 
-    def abandon(self) -> str:
+    def clean_up(self) -> str:
         """A reload is not taken back; NGINX runs with what lies on disk, or refused it and runs with what it had."""
         failed = self._failed()
         return f"handshakes through the proxy {'fail as before' if len(failed) else 'succeed'}; its configuration is as it lies on disk"

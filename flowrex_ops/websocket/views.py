@@ -1,4 +1,4 @@
-"""WebSockets that ended: which cause each closing is charged to, and what people look at."""
+"""WebSockets that ended: which cause each closing is attributed to, and what people look at."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = {
     "client": "client left",
     "untold": "ended, no log says how",
 }
-"""Every way of ending as people read it; each closing is charged to one. The last three are everyday life."""
+"""Every way of ending as people read it; each closing is attributed to one. The last three are everyday life."""
 
 TROUBLE = ("restart", "limit", "error", "timeout", "abnormal")
 
@@ -59,8 +59,8 @@ _BY_CODE = {1012: "restart", 1013: "limit"}
 """Codes that say themselves what happened, whoever sent them."""
 
 
-def charged(log: ConnectionLog, locations: Reading[pd.DataFrame], replicas: Reading[pd.DataFrame]) -> pd.DataFrame:
-    """The closings, each with the ``kind`` it is charged to, and ``quiet_seconds`` (silence before the end, or its age).
+def attributed(log: ConnectionLog, locations: Reading[pd.DataFrame], replicas: Reading[pd.DataFrame]) -> pd.DataFrame:
+    """The closings, each with the ``kind`` it is attributed to, and ``quiet_seconds`` (silence before the end, or its age).
 
     *locations* is ``NginxSource.get_locations``, *replicas* ``ServicesSource.get_replicas``; either may be unavailable: then what
     only it could explain is ``abnormal``.

@@ -181,7 +181,7 @@ class SupervisorStack:
         stdin: IO[bytes] | None,
         stdout: IO[bytes],
         timeout_seconds: float,
-        watch: Callable[[], None],
+        on_tick: Callable[[], None],
     ) -> Execution:
         """Beside the replica's process, as ``execute``."""
         entry, own = self._told(replica)
@@ -192,7 +192,7 @@ class SupervisorStack:
             stdin=stdin,
             stdout=stdout,
             timeout_seconds=timeout_seconds,
-            watch=watch,
+            on_tick=on_tick,
             directory=entry.directory or None,
         )
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from flowrex_ops.http import checks
 from flowrex_ops.http.attribution import attribute
-from flowrex_ops.http.circumstances import Limits
+from flowrex_ops.http.context import Limits
 from flowrex_ops.logs.access_log import AccessCounter
 from flowrex_ops.logs.error_log import read_errors
 from flowrex_ops.model import LogLine, Reading, Severity, Verdict, VerdictKind

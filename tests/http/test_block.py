@@ -17,7 +17,7 @@ from running import mitigate
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.http.block_snippets import seconds_before
 from flowrex_ops.model import MitigationState, Outcome
-from flowrex_ops.proxy.snippets import parse_head
+from flowrex_ops.proxy.snippets import parse_header
 from flowrex_sandbox.faults.proxy import clear_control
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
@@ -104,7 +104,7 @@ class TestBlock:
         again = block(proxy, FLOODER, minutes=60)
         assert "it was blocked until" in again.reason
         assert "by ada already" in again.reason
-        (head,) = {parse_head((proxy.control / name).read_text()) for name in snippets(proxy)}
+        (head,) = {parse_header((proxy.control / name).read_text()) for name in snippets(proxy)}
         assert head is not None
         assert head.about == f"{FLOODER}/32"
 

@@ -24,7 +24,7 @@ from error_examples import (
 
 from flowrex_ops.http import checks, responses
 from flowrex_ops.http.attribution import attribute
-from flowrex_ops.http.circumstances import Limits
+from flowrex_ops.http.context import Limits
 from flowrex_ops.model import Severity, Verdict, VerdictKind
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flowrex_ops.http import checks, failures
 from flowrex_ops.http.attribution import attribute
-from flowrex_ops.http.circumstances import Limits
+from flowrex_ops.http.context import Limits
 from flowrex_ops.model import Reading, Verdict, VerdictKind
 from tests.http.test_checks import CHECKS
 

@@ -143,7 +143,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         "2 sessions are idle in a transaction, the oldest for 40 s",
     ),
-    "an idle root blocker is charged to lock contention": (
+    "an idle root blocker is attributed to lock contention": (
         lambda: checks.check_idle_in_transaction(sessions(idle_in_transaction(1, 40), waiting(2, 20, 1))),
         RULED_OUT,
         "no application session",

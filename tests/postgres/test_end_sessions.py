@@ -18,7 +18,7 @@ from flowrex_ops.postgres.end_sessions import CancelLongQueries, TerminateIdleIn
 from flowrex_ops.postgres.restart_leaking import RestartBackend
 from flowrex_ops.postgres.sessions import protected
 from flowrex_ops.postgres.source import PostgresSource
-from flowrex_ops.proxy.replica_set import Fleet
+from flowrex_ops.proxy.replica_set import ReplicaSet
 from flowrex_ops.waiting import wait_until
 from flowrex_sandbox.sandbox import Sandbox
 
@@ -183,7 +183,7 @@ class TestChangedTargets:
     def test_replica_that_was_restarted_is_refused(self, supervisor_sandbox: Sandbox) -> None:
         """A replica that runs under a new identity is not the one that leaked."""
         names = [replica.name for replica in supervisor_sandbox.replicas()]
-        fleet = Fleet(supervisor_sandbox.stack(), "backend", 8000)
+        fleet = ReplicaSet(supervisor_sandbox.stack(), "backend", 8000)
         mitigation = RestartBackend(fleet, None, lambda: names)
         before = {replica.name: replica.identity for replica in supervisor_sandbox.replicas()}
         with pytest.raises(MitigationRefusedError, match="not the replica that was planned"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from restoring import clear, make_old_backup, open_vault, quiet, read_generation, require_serving, run
+from restoring import clear, make_old_backup, open_backup_store, quiet, read_generation, require_serving, run
 from running import investigate, mitigate
 
 from flowrex_ops.errors import BackupError
@@ -34,7 +34,7 @@ def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def newest(sandbox: Sandbox) -> Path:
-    return open_vault(sandbox).choose()
+    return open_backup_store(sandbox).choose()
 
 
 def restart_at(sandbox: Sandbox, word: str) -> Outcome:
@@ -173,29 +173,29 @@ def test_full_disk_leaves_no_backup_and_says_so(platform: Sandbox, tmp_path: Pat
 class TestBackup:
     def test_is_whole_private_and_can_be_restored(self, platform: Sandbox) -> None:
         """``sha256sum --check`` agrees; a scratch database is restored into and dropped."""
-        vault = open_vault(platform)
-        file = vault.take(quiet)
+        backups = open_backup_store(platform)
+        file = backups.take(quiet)
         checked = subprocess.run(
             ["sha256sum", "--check", checksum_file(file).name], cwd=file.parent, capture_output=True, check=False
         )
         assert checked.returncode == 0
         assert file.stat().st_mode & 0o777 == 0o600
-        contents = vault.test(file, quiet)
+        contents = backups.test(file, quiet)
         assert contents.tables["public.generations"] == 500
         assert platform.query("SELECT count(*) FROM pg_database WHERE datname ~ '_verify_'") == [(0,)]
 
     def test_partial_of_a_killed_run_is_swept_away(self, platform: Sandbox) -> None:
         """The next run takes it away, and lists never show it."""
-        vault = open_vault(platform)
-        left = vault.folder / ".flowrex-20200101_000000.dump.partial"
+        backups = open_backup_store(platform)
+        left = backups.folder / ".flowrex-20200101_000000.dump.partial"
         left.write_bytes(b"half")
-        vault.take(quiet)
+        backups.take(quiet)
         assert not left.exists()
 
     def test_that_cannot_be_restored_fails_the_test_restore(self, platform: Sandbox) -> None:
         """Nothing is left of it on the server."""
-        vault, file = open_vault(platform), newest(platform)
+        backups, file = open_backup_store(platform), newest(platform)
         checksum_file(file).unlink()
         os.truncate(file, file.stat().st_size // 2)
         with pytest.raises(BackupError, match="does not get through"):
-            vault.test(file, quiet)
+            backups.test(file, quiet)

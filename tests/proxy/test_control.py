@@ -11,7 +11,7 @@ import pytest
 
 from flowrex_ops.errors import MitigationRefusedError, VerificationError
 from flowrex_ops.proxy.control import ProxyControl
-from flowrex_ops.proxy.snippets import head_of, list_managed
+from flowrex_ops.proxy.snippets import header_of, list_managed
 from flowrex_ops.settings import ProxySettings, load
 from flowrex_sandbox.faults.proxy import clear_control
 from flowrex_sandbox.sandbox import Sandbox
@@ -33,7 +33,7 @@ def control_of(sandbox: Sandbox, **settings: Any) -> ProxyControl:
 
 
 def snippet(text: str) -> str:
-    return f"{head_of('test', 'ada')}{text}\n"
+    return f"{header_of('test', 'ada')}{text}\n"
 
 
 def teapot(sandbox: Sandbox) -> bool:

@@ -14,7 +14,7 @@ from flowrex_ops.guard import Approval, guard
 from flowrex_ops.model import MitigationState, Outcome
 from flowrex_ops.proxy.control import ProxyControl
 from flowrex_ops.proxy.maintenance import HEADER, SERVER, MaintenanceOff, MaintenanceOn
-from flowrex_ops.proxy.snippets import parse_head
+from flowrex_ops.proxy.snippets import parse_header
 from flowrex_ops.settings import load
 from flowrex_sandbox.faults.proxy import clear_control
 from flowrex_sandbox.sandbox import Sandbox
@@ -99,13 +99,13 @@ class TestOn:
     def test_twice_is_once_and_says_since_when_and_by_whom(self, platform: Sandbox) -> None:
         """The second changes nothing; another wish changes the page and keeps the beginning."""
         switch_on(platform)
-        since = parse_head((platform.control / SERVER).read_text())
+        since = parse_header((platform.control / SERVER).read_text())
         again = switch_on(platform, "grace")
         assert again.state is MitigationState.VERIFIED
         assert since is not None
         assert f"it was on since {since.since}, by ada already" in again.reason
         switch_on(platform, "grace", retry_after_seconds=60)
-        assert parse_head((platform.control / SERVER).read_text()) == since
+        assert parse_header((platform.control / SERVER).read_text()) == since
         assert ask(platform).headers["Retry-After"] == "60"
 
     def test_configuration_broken_by_hand_beforehand(self, platform: Sandbox) -> None:

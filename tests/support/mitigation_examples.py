@@ -113,7 +113,7 @@ def old_backup(sandbox: Sandbox, opened: ExitStack) -> None:
 
 
 def another_backup(sandbox: Sandbox, _opened: ExitStack) -> None:
-    restoring.open_vault(sandbox).take(restoring.quiet)
+    restoring.open_backup_store(sandbox).take(restoring.quiet)
 
 
 def restored(sandbox: Sandbox, opened: ExitStack) -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from flowrex_ops.discovery.endpoints import discover
-from flowrex_ops.postgres.backups.backup import Vault
+from flowrex_ops.postgres.backups.backup import BackupStore
 from flowrex_ops.postgres.backups.journal import kind_of
 from flowrex_ops.settings import load
 from flowrex_sandbox.sandbox import Sandbox, get_answer
@@ -43,10 +43,10 @@ def quiet(_text: str) -> None:
     """Nobody listens."""
 
 
-def open_vault(sandbox: Sandbox) -> Vault:
+def open_backup_store(sandbox: Sandbox) -> BackupStore:
     """The sandbox's backups."""
     settings = load(sandbox.settings_file)
-    return Vault.open(settings, discover(settings))
+    return BackupStore.open(settings, discover(settings))
 
 
 def write_generation(sandbox: Sandbox, generation: str) -> None:
@@ -71,7 +71,7 @@ def read_generation(sandbox: Sandbox) -> str:
 def make_old_backup(sandbox: Sandbox) -> Path:
     """A backup of generation ``old``, of a platform that is of generation ``new`` by now."""
     write_generation(sandbox, "old")
-    file = open_vault(sandbox).take(quiet)
+    file = open_backup_store(sandbox).take(quiet)
     write_generation(sandbox, "new")
     return file
 

@@ -219,7 +219,7 @@ class TestViews:
     def test_each_trade_is_charged_once(self) -> None:
         """A refused credential is no rejection, a rejection no refusal to connect."""
         table = trades(row(1, EXPIRED), row(2, HALTED), row(3, REFUSED), row(4, TIMEOUT), blocked(5), row(6)).require()
-        assert views.charged(table)["kind"].tolist() == ["credentials", "rejected", "unreachable", "timeout", "risk"]
+        assert views.attributed(table)["kind"].tolist() == ["credentials", "rejected", "unreachable", "timeout", "risk"]
 
     def test_growth_survives_a_restart(self) -> None:
         """A counter that begins again at zero has not shrunk."""

@@ -315,7 +315,7 @@ def test_nobody_gets_through_is_worse_than_drops() -> None:
 
 class TestCharging:
     def kinds(self, *closings: dict[str, object]) -> list[str]:
-        return list(views.charged(log(*closings).require(), locations(), replicas(backend_2=8))["kind"])
+        return list(views.attributed(log(*closings).require(), locations(), replicas(backend_2=8))["kind"])
 
     def test_each_code_has_its_cause(self) -> None:
         """What a close code says outright needs no other evidence."""
@@ -350,7 +350,7 @@ class TestViews:
 
     def test_a_bunch_needs_different_times(self) -> None:
         """Connections of one age that end at one moment began at one moment, and tell nothing of a timeout."""
-        at_once = views.charged(log(*[closing(1006, age=50.0)] * 5).require(), NO_CONFIGURATION, NO_STACK)
+        at_once = views.attributed(log(*[closing(1006, age=50.0)] * 5).require(), NO_CONFIGURATION, NO_STACK)
         assert views.find_bunch(at_once, few=3) is None
 
     def test_locations_say_what_is_not_set(self) -> None:

@@ -125,7 +125,7 @@ class TestUnexplained:
 
 def test_kinds_of_ends() -> None:
     told = proxy_log(*ended(90, age=15.0), *ended(60, age=3.0))
-    assert list(views.charged(told.require(), TIMEOUT, OLD)["kind"]) == ["timeout", "untold"]
+    assert list(views.attributed(told.require(), TIMEOUT, OLD)["kind"]) == ["timeout", "untold"]
 
 
 def test_moment_without_a_time() -> None:

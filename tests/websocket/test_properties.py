@@ -95,9 +95,9 @@ def test_each_closing_is_charged_once(
     connections: Reading[Any], configured: Reading[Any], services: Reading[Any]
 ) -> None:
     """To one of the kinds there are, and none is lost on the way."""
-    charged = views.charged(connections.require(), configured, services)
-    assert set(charged["kind"]) <= set(views.KINDS)
-    assert len(charged) == len(connections.require().closings)
+    attributed = views.attributed(connections.require(), configured, services)
+    assert set(attributed["kind"]) <= set(views.KINDS)
+    assert len(attributed) == len(connections.require().closings)
 
 
 @given(shakes, configurations, proxied, started, memories)

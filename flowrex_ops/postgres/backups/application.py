@@ -11,8 +11,8 @@ import httpx
 from flowrex_ops.errors import VerificationError
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Replica
-from flowrex_ops.proxy.replica_set import Fleet
-from flowrex_ops.trust import trusted
+from flowrex_ops.proxy.replica_set import ReplicaSet
+from flowrex_ops.trust import ssl_context
 from flowrex_ops.waiting import wait_until
 
 Names = Collection[tuple[str, str]]
@@ -25,7 +25,7 @@ _LEAST_READY_SECONDS = 2.0
 class Application:
     """The replicas of ``backup.services``. One of the backend is ready when *probe_path* answers 200, too."""
 
-    def __init__(self, fleets: Sequence[Fleet], probe_path: str) -> None:
+    def __init__(self, fleets: Sequence[ReplicaSet], probe_path: str) -> None:
         self._fleets = {fleet.service: fleet for fleet in fleets}
         self._probe_path = probe_path
 
@@ -33,7 +33,8 @@ class Application:
     def of(cls, context: Context, *, ready_seconds: float) -> Self:
         backup = context.settings.backup
         return cls(
-            [Fleet.of(context, service, ready_seconds=ready_seconds) for service in backup.services], backup.probe_path
+            [ReplicaSet.of(context, service, ready_seconds=ready_seconds) for service in backup.services],
+            backup.probe_path,
         )
 
     def running(self) -> list[tuple[str, str]]:
@@ -80,7 +81,7 @@ class Application:
         if not url:
             return True
         try:
-            answer = httpx.get(f"{url}{self._probe_path}", timeout=fleet.request_seconds, verify=trusted())
+            answer = httpx.get(f"{url}{self._probe_path}", timeout=fleet.request_seconds, verify=ssl_context())
         except httpx.HTTPError:
             return False
         return answer.status_code == httpx.codes.OK

@@ -38,7 +38,7 @@ BEFORE = "before-restore"
 _SAY_SECONDS = 2.0
 
 
-class Vault:
+class BackupStore:
     """The backups in *folder* and the *server* that they are of."""
 
     def __init__(self, server: Server, tools: Tools, folder: Path, *, seconds: float) -> None:
@@ -112,7 +112,7 @@ class Vault:
         """Load *file* into *database*, which is there and empty, and check what came of it; BackupError says what is wrong."""
         archive = self.look(file)
         self._tools.load(
-            file, self.server.login, database, timeout_seconds=self._seconds, watch=_Ticker(say, "loading")
+            file, self.server.login, database, timeout_seconds=self._seconds, on_tick=_Ticker(say, "loading")
         )
         say("gathering statistics (ANALYZE) and counting rows")
         self.server.analyze(database)
@@ -157,7 +157,7 @@ class Vault:
                 stdin=None,
                 stdout=stream,
                 timeout_seconds=self._seconds,
-                watch=_Ticker(say, told),
+                on_tick=_Ticker(say, told),
             )  # fmt: skip
             if done.exit_code != 0:
                 raise BackupError(f"pg_dump failed: {last_words(done)}; nothing was kept, put that right and try again")

@@ -11,7 +11,7 @@ from typing import Any, Self
 from flowrex_ops.errors import BackupError, MitigationRefusedError
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Target
-from flowrex_ops.postgres.backups.backup import BEFORE, Vault
+from flowrex_ops.postgres.backups.backup import BEFORE, BackupStore
 from flowrex_ops.postgres.backups.database_swap import State
 from flowrex_ops.postgres.backups.journal import LOADING, new_name
 from flowrex_ops.postgres.backups.source import compare_checksum
@@ -42,18 +42,18 @@ class RestoreDatabase(Swap):
         return cls(context, **options)
 
     @cached_property
-    def _vault(self) -> Vault:
-        return Vault.open(self.context.settings, self.context.endpoints)
+    def _backups(self) -> BackupStore:
+        return BackupStore.open(self.context.settings, self.context.endpoints)
 
     def find_target(self, state: State, phase: str) -> Target:
         identity: tuple[str, ...] = (self.server.live, str(state.oid), phase)
         if phase == SWAPPED:
             return Target(identity, self.label(state, "the swap is made, the application is not started yet"))
-        file = self._vault.choose(self._backup)
+        file = self._backups.choose(self._backup)
         checksum = compare_checksum(file)
         if checksum == "differs":
             raise MitigationRefusedError(f"'{file.name}' is not what was written: its checksum differs; name another")
-        archive = self._vault.look(file)
+        archive = self._backups.look(file)
         facts = file.stat()
         taken = datetime.fromtimestamp(facts.st_mtime, UTC)
         about = f"{archive.tables} tables, {facts.st_size / 1e6:.2f} MB, checksum {checksum}"
@@ -72,27 +72,27 @@ class RestoreDatabase(Swap):
 
     def prepare(self, state: State, target: Target) -> str:
         if leftovers := state.of_kind(LOADING):
-            self.step(f"drop {', '.join(leftovers)}, which an earlier run has left half loaded")
+            self.log_step(f"drop {', '.join(leftovers)}, which an earlier run has left half loaded")
             self.server.drop(leftovers)
         file = self._file(target)
-        self.step(f"read all of {file.name}")
-        self._vault.check(file)
-        self.step(f"take a fresh backup of '{self.server.live}' and check it")
-        fresh = self._vault.take(self._say, about=BEFORE)
+        self.log_step(f"read all of {file.name}")
+        self._backups.check(file)
+        self.log_step(f"take a fresh backup of '{self.server.live}' and check it")
+        fresh = self._backups.take(self._say, about=BEFORE)
         return f"the restore of {file.name} (fresh backup: {fresh.name})"
 
     def make(self, state: State, target: Target) -> str:
         file = self._file(target)
         name = new_name(self.server.live, LOADING, datetime.now(UTC), state.names)
-        self.step(f"make database '{name}'")
+        self.log_step(f"make database '{name}'")
         self.server.create(name, f"being loaded from {file.name}")
-        self.step(f"load {file.name} into it and check what came of it")
-        self.seen = loaded = self._vault.load(file, name, self._say)
+        self.log_step(f"load {file.name} into it and check what came of it")
+        self.seen = loaded = self._backups.load(file, name, self._say)
         live = self.server.contents(self.server.live, exact=False)
         if live.rows and not loaded.rows:
             raise BackupError(f"'{file.name}' holds no row, the database holds {live.rows}; name another backup")
         gone = sorted(live.tables.keys() - loaded.tables.keys())
-        self.step(
+        self.log_step(
             f"checked: {len(loaded.tables)} tables with {loaded.rows} rows, newest trade {loaded.newest};"
             f" before: {len(live.tables)} with about {live.rows}, newest trade {live.newest};"
             f" tables that the backup does not have: {', '.join(gone) or 'none'}"
@@ -101,11 +101,11 @@ class RestoreDatabase(Swap):
 
     def _file(self, target: Target) -> Path:
         name, size, changed = target.identity[3:]
-        file = self._vault.choose(name)
+        file = self._backups.choose(name)
         facts = file.stat()
         if (str(facts.st_size), str(facts.st_mtime_ns)) != (size, changed):
             raise MitigationRefusedError(f"'{name}' is not the file that was planned any more; read again")
         return file
 
     def _say(self, text: str) -> None:
-        self.step(text)
+        self.log_step(text)

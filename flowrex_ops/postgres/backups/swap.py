@@ -103,7 +103,7 @@ class Swap(Mitigation):
             f" {ready} replicas answer from it; the database from before is '{kept}'"
         )
 
-    def abandon(self) -> str:
+    def clean_up(self) -> str:
         """Before the swap: as it was. After it: the new data, with the application started."""
         if not self._mine:
             return "nothing was changed"
@@ -127,13 +127,15 @@ class Swap(Mitigation):
         stopped = sorted({*(before.stopped if before else ()), *self.application.running()})
         comment = before.comment if before else state.comment
         journal = Journal(self.slug, what, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", tuple(stopped), comment)
-        self.step(f"write into the comment on '{self.server.live}' that this is under way")
+        self.log_step(f"write into the comment on '{self.server.live}' that this is under way")
         self.server.note(journal.to_comment())
-        self.step(f"stop {', '.join(name for _, name in stopped) or 'nothing, for nothing runs'}")
+        self.log_step(f"stop {', '.join(name for _, name in stopped) or 'nothing, for nothing runs'}")
         self.application.stop(stopped)
         new = self.make(state, target)
         kept = new_name(self.server.live, KEPT, datetime.now(UTC), self.server.look().names)
-        self.step(f"rename '{self.server.live}' to '{kept}' and '{new}' to '{self.server.live}', in one transaction")
+        self.log_step(
+            f"rename '{self.server.live}' to '{kept}' and '{new}' to '{self.server.live}', in one transaction"
+        )
         # The lock ended if PostgreSQL was started again meanwhile, and somebody else may have it.
         lock.execute("SELECT 1")
         swapped = dataclasses.replace(journal, swapped=True)
@@ -144,9 +146,9 @@ class Swap(Mitigation):
         return f"'{self.server.live}' is {what}; what it was is kept as '{kept}'; {self._start(swapped)}"
 
     def _start(self, journal: Journal, *, seconds: float | None = None) -> str:
-        self.step(f"start {', '.join(name for _, name in journal.stopped) or 'nothing, for nothing ran'}")
+        self.log_step(f"start {', '.join(name for _, name in journal.stopped) or 'nothing, for nothing ran'}")
         ready = self.application.require_ready(journal.stopped, seconds=seconds, start=True)
-        self.step("note that it is over")
+        self.log_step("note that it is over")
         self.server.note(journal.comment)
         return f"{ready} replicas were started and answer"
 
@@ -154,7 +156,7 @@ class Swap(Mitigation):
         """Take away what was half loaded, and have the application run again on what there was."""
         if state.journal is None:
             return "nothing was under way"
-        self.step("drop what was half loaded")
+        self.log_step("drop what was half loaded")
         self.server.drop(state.of_kind(LOADING))
         return self._start(state.journal, seconds=_BACK_SECONDS)
 

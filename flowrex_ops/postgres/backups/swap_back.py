@@ -76,6 +76,6 @@ class SwapBackDatabase(Swap):
 
     def make(self, state: State, target: Target) -> str:  # noqa: ARG002  # it is there already
         name = target.identity[3]
-        self.step(f"count what '{name}' holds")
+        self.log_step(f"count what '{name}' holds")
         self.seen = self.server.contents(name, exact=False)
         return name

@@ -54,7 +54,7 @@ class Tools(ABC):
         stdin: IO[bytes] | None,
         stdout: IO[bytes],
         timeout_seconds: float,
-        watch: Callable[[], None] = _ignore,
+        on_tick: Callable[[], None] = _ignore,
     ) -> Execution:
         """Run one with a file at each end."""
 
@@ -65,18 +65,18 @@ class Tools(ABC):
             stdout.seek(0)
             return stdout.read().decode("utf-8", errors="replace")
 
-    def read_through(self, file: Path, *, timeout_seconds: float, watch: Callable[[], None] = _ignore) -> None:
+    def read_through(self, file: Path, *, timeout_seconds: float, on_tick: Callable[[], None] = _ignore) -> None:
         """Read all of *file*, as a restore would: the table of contents alone says nothing about what comes after it."""
         with file.open("rb") as stdin, Path(os.devnull).open("wb") as stdout:
-            self._restore(["--file=-"], file, stdin, stdout, timeout_seconds, watch)
+            self._restore(["--file=-"], file, stdin, stdout, timeout_seconds, on_tick)
 
     def load(
-        self, file: Path, login: Login, database: str, *, timeout_seconds: float, watch: Callable[[], None] = _ignore
+        self, file: Path, login: Login, database: str, *, timeout_seconds: float, on_tick: Callable[[], None] = _ignore
     ) -> None:
         """Restore *file* into *database*; the first error ends it, as BackupError."""
         arguments = ["--exit-on-error", f"--dbname={self.argument(login, database)}"]
         with file.open("rb") as stdin, Path(os.devnull).open("wb") as stdout:
-            self._restore(arguments, file, stdin, stdout, timeout_seconds, watch, login.environment())
+            self._restore(arguments, file, stdin, stdout, timeout_seconds, on_tick, login.environment())
 
     def _restore(
         self,
@@ -85,7 +85,7 @@ class Tools(ABC):
         stdin: IO[bytes],
         stdout: IO[bytes],
         timeout_seconds: float,
-        watch: Callable[[], None],
+        on_tick: Callable[[], None],
         environment: Mapping[str, str] | None = None,
     ) -> None:
         done = self.pipe(
@@ -94,7 +94,7 @@ class Tools(ABC):
             stdin=stdin,
             stdout=stdout,
             timeout_seconds=timeout_seconds,
-            watch=watch,
+            on_tick=on_tick,
         )
         if done.exit_code != 0:
             raise BackupError(f"pg_restore does not get through '{file.name}': {last_words(done)}; take another backup")
@@ -122,7 +122,7 @@ class LocalTools(Tools):
         stdin: IO[bytes] | None,
         stdout: IO[bytes],
         timeout_seconds: float,
-        watch: Callable[[], None] = _ignore,
+        on_tick: Callable[[], None] = _ignore,
     ) -> Execution:
         plain = {"PATH": os.environ.get("PATH", ""), "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C"}
         return run_piped(
@@ -131,7 +131,7 @@ class LocalTools(Tools):
             stdin=stdin,
             stdout=stdout,
             timeout_seconds=timeout_seconds,
-            watch=watch,
+            on_tick=on_tick,
         )
 
 
@@ -158,7 +158,7 @@ class ReplicaTools(Tools):
         stdin: IO[bytes] | None,
         stdout: IO[bytes],
         timeout_seconds: float,
-        watch: Callable[[], None] = _ignore,
+        on_tick: Callable[[], None] = _ignore,
     ) -> Execution:
         return self.stack.pipe(
             self.replica,
@@ -167,7 +167,7 @@ class ReplicaTools(Tools):
             stdin=stdin,
             stdout=stdout,
             timeout_seconds=timeout_seconds,
-            watch=watch,
+            on_tick=on_tick,
         )
 
 

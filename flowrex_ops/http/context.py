@@ -132,7 +132,7 @@ def find_flood(access: Reading[AccessLog], limits: Limits) -> Flood | None:
     return Flood(tuple(str(name) for name in busy["client"]), int(busy["requests"].sum()), share)
 
 
-def onset(
+def started_at(
     errors: Reading[ErrorLog], access: Reading[AccessLog] | None, group: pd.DataFrame, quiet: timedelta
 ) -> datetime | None:
     """When this kind of failure began: its first time after *quiet* without it."""
@@ -158,7 +158,7 @@ def is_new(errors: Reading[ErrorLog], group: pd.DataFrame, limits: Limits) -> bo
     if not errors.available or group["signature"].eq(UNLOGGED).all():
         return False
     log = errors.require()
-    began = onset(errors, None, group, limits.baseline)
+    began = started_at(errors, None, group, limits.baseline)
     begins = [log.begins_at[name] for name in set(group["replica"]) if name in log.begins_at]
     return began is not None and bool(begins) and min(begins) <= began - limits.baseline
 
