@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, Protocol
+
+import pandas as pd
 
 from flowrex_ops.causes import find_causes
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict, VerdictKind
@@ -65,16 +67,14 @@ def ruled_out(cause: str, reason: str, evidence: Iterable[Evidence] = ()) -> Ver
     return Verdict(cause, VerdictKind.RULED_OUT, reason, tuple(evidence))
 
 
-def inconclusive(cause: str, *readings: Reading[Any]) -> Verdict:
-    """No answer, for want of the readings that are not available."""
-    missing = [reading for reading in readings if not reading.available]
-    reason = "; ".join(dict.fromkeys(f"no {reading.what}: {reading.error}" for reading in missing))
-    return Verdict(cause, VerdictKind.INCONCLUSIVE, reason or "the readings do not suffice")
+def inconclusive(cause: str, *because: Reading[Any] | str) -> Verdict:
+    """No answer, and why: readings that are not available, or what those that are there leave out."""
+    reasons = [one if isinstance(one, str) else f"no {one.what}: {one.error}" for one in because if _explains(one)]
+    return Verdict(cause, VerdictKind.INCONCLUSIVE, "; ".join(dict.fromkeys(reasons)) or "the readings do not suffice")
 
 
-def undecided(cause: str, reason: str) -> Verdict:
-    """No answer, though the readings are there: they leave out what this hypothesis needs."""
-    return Verdict(cause, VerdictKind.INCONCLUSIVE, reason)
+def _explains(one: Reading[Any] | str) -> bool:
+    return isinstance(one, str) or not one.available
 
 
 def missing(*readings: Reading[Any]) -> bool:
@@ -85,3 +85,22 @@ def missing(*readings: Reading[Any]) -> bool:
 def percent(share: float) -> str:
     """A share for people, with two digits: ``47%``, ``3.2%``."""
     return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}"  # noqa: PLR2004  # two digits either way
+
+
+def whole(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """*frame* with every column of *names*; one that was not there has no value."""
+    return frame if set(names) <= set(frame.columns) else frame.reindex(columns=list(names))
+
+
+def untold(frame: pd.DataFrame, *names: str) -> str:
+    """The first of *names* that some row of *frame* has no value for; empty where all is told."""
+    return next((name for name in names if name not in frame.columns or bool(_without(frame[name]).any())), "")
+
+
+def blank(frame: pd.DataFrame, *names: str) -> str:
+    """The first of *names* that no row of *frame* has a value for; empty where each has one somewhere."""
+    return next((name for name in names if name not in frame.columns or bool(_without(frame[name]).all())), "")
+
+
+def _without(column: pd.Series) -> pd.Series:
+    return column.isna() | column.eq("")

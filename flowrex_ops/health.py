@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.columns import whole
+from flowrex_ops.checks import whole
 from flowrex_ops.discovery.services import REPLICA_COLUMNS
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
 from flowrex_ops.model import Reading

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent, ruled_out
 from flowrex_ops.http import blind_spots as blind
 from flowrex_ops.http import context as c
 from flowrex_ops.http import evidence as e
@@ -88,7 +88,7 @@ def check_bad_deploy(access: Access, errors: Errors, services: Services, **limit
         return inconclusive(cause, services, access, errors)
     blind_to_before = missing(access) or (deploy is not None and not deploy.previous)
     if blind_to_before and c.find_start(services, bounds) and len(found.rows):
-        return undecided(
+        return inconclusive(
             cause, "replicas started lately, and no log tells which release served before; compare by hand"
         )
     return _ruled_out(
@@ -205,7 +205,7 @@ def _ruled_out(
 ) -> Verdict:
     """Ruled out, unless something could not have been seen: then inconclusive, for that reason."""
     reason = next(filter(None, (blind.of_all(found, access), *unseen)), "")
-    return undecided(cause, reason) if reason else ruled_out(cause, told, evidence or ())
+    return inconclusive(cause, reason) if reason else ruled_out(cause, told, evidence or ())
 
 
 def _unexplained(found: Attribution) -> str:

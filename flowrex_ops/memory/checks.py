@@ -12,8 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
-from flowrex_ops.columns import blank, untold, whole
+from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out, untold, whole
 from flowrex_ops.discovery.services import REPLICA_COLUMNS
 from flowrex_ops.memory import views as m
 from flowrex_ops.memory.host import HostMemory
@@ -67,7 +66,7 @@ def check_leak(
         return inconclusive(cause, memory)
     trends = _trends(memory, not_judged, trend_minutes=trend_minutes, leak_hours=leak_hours, leak_mib=leak_mib)
     if trends.empty:
-        return undecided(cause, "no running replica was seen")
+        return inconclusive(cause, "no running replica was seen")
     starting = _starting(trends, services)
     growing = trends[trends["grows"].astype(bool) & ~starting].sort_values(["minutes_to_limit", "replica"])
     if growing.empty:
@@ -102,11 +101,11 @@ def _no_leak(cause: str, trends: pd.DataFrame, trend_minutes: float, starting: p
     if len(rising):
         first = rising.sort_values(["bytes_per_minute", "replica"]).iloc[-1]
         but = ", while it starts" if starting[first.name] else ""
-        return undecided(cause, f"{first['replica']} rises by {_seen(first)}{but}; {settles}")
+        return inconclusive(cause, f"{first['replica']} rises by {_seen(first)}{but}; {settles}")
     if seen.empty:
         longest = trends.sort_values(["minutes", "replica"]).iloc[-1]
         text = f"no replica was seen long enough: {longest['replica']} moved by {_seen(longest)}"
-        return undecided(cause, f"{text}, in which a slow rise does not show; {settles}")
+        return inconclusive(cause, f"{text}, in which a slow rise does not show; {settles}")
     steepest = seen.sort_values(["bytes_per_minute", "replica"]).iloc[-1]
     text = f"none of {len(seen)} replicas rises all the time; {steepest['replica']} moves most"
     others = len(trends) - len(seen)
@@ -145,7 +144,7 @@ def check_unexplained_growth(
         return _grows_unexplained(cause, rising.sort_values(["minutes_to_limit", "replica"]))
     reason = _why_growth_is_unseen(trends, starting, trend_minutes)
     return (
-        undecided(cause, reason)
+        inconclusive(cause, reason)
         if reason
         else ruled_out(cause, f"none of {len(trends)} replicas rises, but for what is explained")
     )
@@ -195,12 +194,12 @@ def check_container_limit(
     trends = _trends(memory, not_judged, trend_minutes=trend_minutes, leak_hours=leak_hours, leak_mib=leak_mib)
     limited = trends[trends["share"].notna()]
     if limited.empty:
-        return undecided(cause, "no replica with a memory limit was seen; give containers a mem_limit")
+        return inconclusive(cause, "no replica with a memory limit was seen; give containers a mem_limit")
     near = limited[limited["share"].ge(limit_share)]
     still = near[~near["grows"].astype(bool)]
     untold = trends[trends["limit_bytes"].notna() & trends["share"].isna()]
     if still.empty and len(untold):
-        return undecided(
+        return inconclusive(
             cause,
             f"{_listed(untold['replica'])} {_verb(untold, 'does not tell what it uses', 'do not tell what they use')}",
         )
@@ -264,11 +263,11 @@ def _no_kill(services: Frame, kills: Frame, inside: Collection[str], recent_minu
     if missing(kills):
         return inconclusive(cause, kills)
     if table.empty or untold(table, "name", "state", "oom_killed", "restarts") or blank(table, "started_at"):
-        return undecided(cause, "the stack does not tell of every replica how it ended and when it started")
+        return inconclusive(cause, "the stack does not tell of every replica how it ended and when it started")
     unread = whole(kills.require(), KILL_COLUMNS)
     unread = unread[unread["oom_kills"].isna()]
     if len(unread):
-        return undecided(cause, f"{_listed(unread['replica'])}: {unread['error'].iloc[0]}")
+        return inconclusive(cause, f"{_listed(unread['replica'])}: {unread['error'].iloc[0]}")
     old = table[table["oom_killed"].astype(bool) | table["name"].isin(list(inside))]
     past = f"; {_listed(old['name'])} {_verb(old, 'was', 'were')}, longer ago" if len(old) else ""
     return ruled_out(cause, f"none of {len(table)} replicas was killed in the last {recent_minutes:g} minutes{past}")

@@ -9,7 +9,7 @@ import math
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.memory import views as m
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 
@@ -32,7 +32,7 @@ def check_redis_rejecting(redis: Frame, keys: Frame) -> Verdict:
     if not _rejects(window):
         counted = () if window.max_bytes == 0 or window.share < _FULL else ("rejected_writes",)
         if blind := _blind(window, "max_bytes", *counted, samples=2 if window.max_bytes else 1):
-            return undecided(cause, blind)
+            return inconclusive(cause, blind)
         if "rejected_writes" in window.untold:
             return ruled_out(cause, f"there is room: {_fill(window)}")
         before = f"; {window.rejected_before:.0f} were, before" if window.rejected_before else ""
@@ -55,7 +55,7 @@ def check_redis_evicting(redis: Frame, keys: Frame, *, evicted_per_second: float
         return _unknown(cause, redis)
     said = f"{window.evicted_per_second:.1f} keys a second were evicted, {_fill(window)}"
     if not _evicts(window, evicted_per_second) and (blind := _blind(window, "evicted_keys", samples=2)):
-        return undecided(cause, blind)
+        return inconclusive(cause, blind)
     if _rejects(window) or not _evicts(window, evicted_per_second):
         return ruled_out(cause, said)
     evidence = [
@@ -90,7 +90,7 @@ def check_redis_growth(
         and window.minutes_to_full <= 60 * full_hours
     )
     if not grows and not window.share >= redis_share and (blind := _blind(window, "max_bytes", samples=_TREND_SAMPLES)):
-        return undecided(cause, blind)
+        return inconclusive(cause, blind)
     if not grows and not window.share >= redis_share:
         return ruled_out(cause, f"{_fill(window)}, {window.trend.bytes_per_minute / _MIB:+.1f} MiB a minute")
     speed = f"{window.trend.bytes_per_minute / _MIB:+.1f} MiB a minute"
@@ -118,7 +118,7 @@ def check_redis_fragmentation(redis: Frame, *, frag_ratio: float = 1.5, frag_mib
     if window is None:
         return _unknown(cause, redis)
     if blind := _blind(window, "fragmentation_ratio", "fragmentation_bytes", samples=1):
-        return undecided(cause, blind)
+        return inconclusive(cause, blind)
     said = f"ratio {window.fragmentation_ratio:.2f}, {m.size(window.fragmentation_bytes)} of no use"
     if window.fragmentation_ratio < frag_ratio or window.fragmentation_bytes < frag_mib * _MIB:
         return ruled_out(cause, said)
@@ -148,7 +148,7 @@ def _blind(window: m.RedisWindow, *columns: str, samples: int) -> str:
 
 
 def _unknown(cause: str, redis: Frame) -> Verdict:
-    return inconclusive(cause, redis) if missing(redis) else undecided(cause, NOTHING)
+    return inconclusive(cause, redis) if missing(redis) else inconclusive(cause, NOTHING)
 
 
 def _rejects(window: m.RedisWindow) -> bool:

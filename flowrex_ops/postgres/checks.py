@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
-from flowrex_ops.columns import blank
+from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.postgres import sessions as s
 from flowrex_ops.postgres.pool_exhaustion import check_pool_saturated, check_unexplained_pool_exhaustion, left_out
@@ -84,7 +83,7 @@ def check_lock_contention(
     waiting = s.waiting_sessions(seen)
     waiting = waiting[waiting["query_age_seconds"].ge(blocked_after_seconds)]
     if unseen and (waiting.empty or seen["pid"].isna().any()):
-        return undecided(cause, unseen)
+        return inconclusive(cause, unseen)
     if waiting.empty:
         return ruled_out(cause, f"no session has waited for a lock for {blocked_after_seconds:g} s or longer")
     tree = s.blocking_tree(seen)
@@ -152,7 +151,7 @@ def check_orphaned_prepared_transaction(prepared: Frame, *, orphan_after_seconds
         return inconclusive(cause, prepared)
     all_prepared = prepared.require()
     if len(all_prepared) and blank(all_prepared, "age_seconds"):
-        return undecided(cause, f"how old {len(all_prepared)} prepared transactions are is not known")
+        return inconclusive(cause, f"how old {len(all_prepared)} prepared transactions are is not known")
     orphans = all_prepared[all_prepared["age_seconds"].ge(orphan_after_seconds) | all_prepared["waiting"].gt(0)]
     if orphans.empty:
         return ruled_out(
@@ -178,7 +177,7 @@ def _grade(pools: Frame | None) -> Severity:
 def _nothing_found(cause: str, sessions: Frame, reason: str, others: pd.DataFrame, age: str) -> Verdict:
     """Ruled out, unless sessions hide from the role that asks, or *others* fit that may be the application's after all."""
     if unseen := s.unseen(sessions.require(), age):
-        return undecided(cause, unseen)
+        return inconclusive(cause, unseen)
     hidden = int(sessions.require()["query"].eq("<insufficient privilege>").sum())
     if not hidden and len(others):
         return inconclusive(cause, left_out(others))

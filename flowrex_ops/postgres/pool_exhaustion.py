@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.metrics.pools import FULL_SHARE, summarise_pools
 from flowrex_ops.model import Evidence, Reading, Verdict, VerdictKind
@@ -36,7 +36,7 @@ def check_pool_saturated(
     """No replica's pool is full; or it is full of sessions that are stuck, which is another cause."""
     cause = "db.pool-saturated"
     if missing(pools) and sessions.available:
-        return undecided(cause, f"no pool gauges: {pools.error}; {_seen_by_postgres(sessions.require())}")
+        return inconclusive(cause, f"no pool gauges: {pools.error}; {_seen_by_postgres(sessions.require())}")
     if missing(pools):
         return inconclusive(cause, pools)
     summary = summarise_pools(pools.require())
@@ -46,7 +46,7 @@ def check_pool_saturated(
     if missing(sessions):
         return inconclusive(cause, sessions)
     if unseen := s.unseen(sessions.require()):
-        return undecided(cause, f"{len(full)} of {len(summary)} pools are full; {unseen}")
+        return inconclusive(cause, f"{len(full)} of {len(summary)} pools are full; {unseen}")
     thresholds = (idle_after_seconds, long_query_seconds, blocked_after_seconds)
     return _judge_full(cause, full, f"{len(full)} of {len(summary)}", sessions.require(), thresholds)
 
@@ -106,7 +106,7 @@ def _not_dry(cause: str, pools: Frame, log: Reading[LogSummary]) -> Verdict:
         return _no_full_pool(cause, summarise_pools(pools.require()))
     if missing(log):
         return inconclusive(cause, pools, log)
-    return undecided(
+    return inconclusive(
         cause, f"no pool gauges: {pools.error}; the log tells of no trouble just now, which a pool need not"
     )
 
@@ -194,7 +194,7 @@ def _judge_full(
     if working * 2 >= taken:
         reason = f"{of_all} pools are full of short queries: too small, or too much traffic"
         return confirmed(cause, reason, evidence, title=reason)
-    return undecided(cause, f"{of_all} pools are full, but {_seen_by_postgres(everyone)}{s.hidden_text(everyone)}")
+    return inconclusive(cause, f"{of_all} pools are full, but {_seen_by_postgres(everyone)}{s.hidden_text(everyone)}")
 
 
 def left_out(others: pd.DataFrame) -> Frame:

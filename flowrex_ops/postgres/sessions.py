@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from flowrex_ops.columns import blank
+from flowrex_ops.checks import blank
 
 Selection = Callable[[pd.DataFrame], pd.DataFrame]
 

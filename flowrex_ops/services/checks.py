@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
-from flowrex_ops.columns import blank, untold, whole
+from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out, untold, whole
 from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS
 from flowrex_ops.health import GONE, judge_door, judge_replicas
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
@@ -34,9 +33,9 @@ def check_down(services: Frame, *, may_be_absent: Collection[str] = ("certbot",)
     gone = expected[expected["state"].isin(GONE)]
     if gone.empty:
         if untold(expected, "service", "name", "state"):
-            return undecided(cause, "the stack does not tell the state of every replica")
+            return inconclusive(cause, "the stack does not tell the state of every replica")
         text = f"{len(expected)} of {len(expected)} containers are there ({expected['service'].nunique()} services)"
-        return ruled_out(cause, text) if len(expected) else undecided(cause, "the stack knows no service at all")
+        return ruled_out(cause, text) if len(expected) else inconclusive(cause, "the stack knows no service at all")
     running = set(expected.loc[~expected["state"].isin(GONE), "service"])
     whole = sorted(set(gone["service"]) - running)
     title = (
@@ -88,7 +87,7 @@ def check_unhealthy(
     if expected.empty or untold(expected, "service", "name", "state", "health"):
         open_questions.append("the stack does not tell the health of every replica")
     if open_questions:
-        return undecided(cause, open_questions[0])
+        return inconclusive(cause, open_questions[0])
     but = f"; {_listed(looping)} {'keeps' if len(looping) == 1 else 'keep'} restarting, which is judged by itself"
     text = f"all {len(judged)} backend replicas are ready, users get an answer: {said}"
     return ruled_out(cause, text + (but if looping else ""))
@@ -103,7 +102,7 @@ def check_restarting(services: Frame, *, restarts: int = 2, recent_minutes: floa
     table = whole(services.require(), REPLICA_COLUMNS)
     looping = _looping(services, restarts, recent_minutes)
     if looping.empty and (untold(table, "state", "restarts") or blank(table, "started_at")):
-        return undecided(cause, "the stack does not tell how often its replicas restarted, and when")
+        return inconclusive(cause, "the stack does not tell how often its replicas restarted, and when")
     if looping.empty:
         return ruled_out(cause, f"no replica restarted {restarts} times or more in the last {recent_minutes:g} minutes")
     rows = looping.sort_values(["restarts", "name"], ascending=[False, True])
@@ -131,14 +130,14 @@ def check_disk_full(disks: Frame, *, full_share: float = 0.9) -> Verdict:
         return inconclusive(cause, disks)
     table = whole(disks.require(), DISK_COLUMNS)
     if blank(table, "used_share"):
-        return undecided(cause, "no filesystem could be looked at")
+        return inconclusive(cause, "no filesystem could be looked at")
     fullest = table.sort_values(["used_share", "where", "mount"], ascending=[False, True, True])
     full = fullest[fullest["used_share"].ge(full_share)]
     first = next(fullest.itertuples())
     said = f"{first.mount} of {first.where} is {first.used_share:.0%} full"
     if full.empty:
         unseen = f"not every filesystem could be looked at; the fullest seen, {said}"
-        return undecided(cause, unseen) if untold(table, "used_share") else ruled_out(cause, f"the fullest, {said}")
+        return inconclusive(cause, unseen) if untold(table, "used_share") else ruled_out(cause, f"the fullest, {said}")
     evidence = [
         Evidence(f"{row.mount} of {row.where}", f"{row.used_share:.0%} of {_mib(row.total_bytes)}", "df")
         for row in full.head(8).itertuples()
@@ -163,9 +162,9 @@ def check_external_outage(pages: Frame) -> Verdict:
     silent = table[table["error"].ne("") | ~table["indicator"].isin(NO_OUTAGE)].sort_values("page")
     if len(silent):
         why = silent["error"].iloc[0] or "its answer is none that is known"
-        return undecided(cause, f"{_listed(silent['page'])} could not be asked: {why}")
+        return inconclusive(cause, f"{_listed(silent['page'])} could not be asked: {why}")
     if table.empty:
-        return undecided(cause, "no status page is configured; set status_pages")
+        return inconclusive(cause, "no status page is configured; set status_pages")
     small = table[table["indicator"].ne("none")].sort_values("page")
     but = f"; {_listed(small['page'])}: {small['troubles'].iloc[0]}" if len(small) else ""
     return ruled_out(cause, f"{len(table)} status pages tell of no outage{but}")

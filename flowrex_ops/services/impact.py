@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from flowrex_ops.columns import whole
+from flowrex_ops.checks import whole
 from flowrex_ops.health import judge_answer, judge_door, judge_replicas
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
 from flowrex_ops.metrics.pools import summarise_pools

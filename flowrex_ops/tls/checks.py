@@ -12,7 +12,7 @@ from datetime import datetime
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict, worst
 from flowrex_ops.tls import views as c
 from flowrex_ops.tls.certificates import Certificate
@@ -51,7 +51,7 @@ def check_unreachable(certificates: Frame) -> Verdict:
         return confirmed(cause, reason, evidence, severity=severity, title=title)
     silent = [one for one in endpoints if not one.chain]
     if silent or not endpoints:
-        return undecided(cause, _join([f"{one.error}" for one in silent]) or "no endpoint was asked")
+        return inconclusive(cause, _join([f"{one.error}" for one in silent]) or "no endpoint was asked")
     return ruled_out(cause, f"all {len(endpoints)} endpoints serve a certificate")
 
 
@@ -230,7 +230,7 @@ def _judge(
     doubts = [doubt for one in endpoints if one.chain and (doubt := unknown(one))]
     if silent or doubts or not endpoints:
         told = [f"no certificate to look at: {_join(silent, most=1)}"] if silent or not endpoints else []
-        return undecided(cause, "; ".join([*told, _join(doubts)] if doubts else told))
+        return inconclusive(cause, "; ".join([*told, _join(doubts)] if doubts else told))
     spared = ", ".join(one.name for one, _ in found)
     return ruled_out(cause, f"{fine}, but for {spared}, which a reload cures (tls.not-reloaded)" if spared else fine)
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent, ruled_out, undecided
-from flowrex_ops.columns import blank
+from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, percent, ruled_out
 from flowrex_ops.model import Evidence, Reading, Verdict, VerdictKind
 from flowrex_ops.reading import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES
 from flowrex_ops.services.impact import of_trades
@@ -40,7 +39,9 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
         cause, max([t.all_recent(trades.require()), *(of for _, of, _ in _database_failures(trades, log, counters))])
     )
     written = t.all_recent(trades.require())
-    unwritten = None if written else undecided(cause, "no trade was written lately, and none is known to have failed")
+    unwritten = (
+        None if written else inconclusive(cause, "no trade was written lately, and none is known to have failed")
+    )
     return (
         _untold(cause, trades)
         or nobody
@@ -154,13 +155,15 @@ def check_unexplained_failures(trades: Frame, *, failed_ratio: float = 0.02) -> 
 def _untold(cause: str, trades: Frame, *columns: str) -> Verdict | None:
     """Inconclusive where the table leaves out what every check needs, or one of *columns*."""
     name = blank(trades.require(), "status", "recent", "all_recent", *columns) if len(trades.require()) else ""
-    return undecided(cause, f"the table of trades tells the {name} of none") if name else None
+    return inconclusive(cause, f"the table of trades tells the {name} of none") if name else None
 
 
 def _no_trades(cause: str, of: int) -> Verdict | None:
     """Inconclusive where nobody traded: then nothing could have failed, either."""
     return (
-        None if of else undecided(cause, "no trade was attempted lately, so none could fail; look further back (since)")
+        None
+        if of
+        else inconclusive(cause, "no trade was attempted lately, so none could fail; look further back (since)")
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.model import Evidence, Severity, Verdict
 from flowrex_ops.websocket import views as w
 from flowrex_ops.websocket.closings import ConnectionLog
@@ -157,7 +157,7 @@ def _unexplained(cause: str, closings: pd.DataFrame, few: int, explains: Frame) 
         if missing(explains)
         else "; was the proxy restarted, or a network cut?"
     )
-    return undecided(cause, said + why)
+    return inconclusive(cause, said + why)
 
 
 @check("ws.unexplained-disconnections")
@@ -213,7 +213,7 @@ def _broke_off(cause: str, log: Log, locations: Frame, replicas: Frame, samples:
         reason = f"{title}: the last at {_clock(together)}{blind}; was the proxy restarted, or a network cut?"
         return confirmed(cause, reason, counted(together), title=title)
     if len(untold) >= few:
-        return undecided(cause, f"{len(untold)} of {of} recent WebSockets ended, and no log says how")
+        return inconclusive(cause, f"{len(untold)} of {of} recent WebSockets ended, and no log says how")
     return None
 
 

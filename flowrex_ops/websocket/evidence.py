@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from flowrex_ops.checks import undecided
+from flowrex_ops.checks import inconclusive
 from flowrex_ops.model import Evidence, Reading, Verdict
 from flowrex_ops.websocket import views as w
 from flowrex_ops.websocket.closings import ConnectionLog
@@ -29,19 +29,19 @@ def untold_ends(cause: str, log: Log, replicas: Frame | None = None) -> Verdict 
     found = log.require()
     closings = found.closings
     if found.closed and (closings.empty or closings[["code", "recent"]].isna().any(axis=None)):
-        return undecided(cause, f"{found.closed} closings were logged, and not when or how each ended")
+        return inconclusive(cause, f"{found.closed} closings were logged, and not when or how each ended")
     if found.untold and not found.coded:  # beside a handler's own lines the server's only say the same again
         said = f"the backend logged {found.untold} recent closings without saying how (no close code)"
         started = w.started_lately(found, replicas)
         also = f"; {', '.join(started)} started meanwhile" if started else ""
-        return undecided(cause, f"{said}{also}; have its handler log each closing with its code")
+        return inconclusive(cause, f"{said}{also}; have its handler log each closing with its code")
     if not found.opened and not found.closed:
-        return undecided(
+        return inconclusive(
             cause, "the backend's log tells of no WebSocket; have its handler log each closing with its code"
         )
     if not found.coded and (started := w.started_lately(found, replicas)):
         said = f"{', '.join(started)} started within the time looked at, and no log tells what was open before"
-        return undecided(cause, said)
+        return inconclusive(cause, said)
     return None
 
 

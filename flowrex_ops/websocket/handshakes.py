@@ -6,8 +6,7 @@ from http import HTTPStatus
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
-from flowrex_ops.columns import blank
+from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.model import Evidence, Verdict
 from flowrex_ops.websocket.evidence import (
     CONFIGURATION,
@@ -47,7 +46,7 @@ def check_proxy_misconfigured(handshakes: Frame, locations: Frame, proxy_errors:
     if problems:
         return confirmed(cause, f"{said}; {problems[0].name}: {problems[0].value}", evidence)
     if straight.empty or blank(straight, "kind"):
-        return undecided(cause, f"{said}; no replica could be asked, so it may be the proxy or the backend")
+        return inconclusive(cause, f"{said}; no replica could be asked, so it may be the proxy or the backend")
     good = straight[straight["kind"].isin([OK, CLOSED])]
     if good.empty:
         return ruled_out(cause, f"{said}; straight to the replicas it fails too, so it is not the proxy", evidence)
@@ -60,7 +59,7 @@ def _through_only(cause: str, failed: pd.Series, said: str, proxy_errors: Frame,
         return confirmed(cause, said, evidence)
     if recent_errors(proxy_errors, _WORKER_CONNECTIONS):
         return ruled_out(cause, f"{said}; NGINX has no worker connections left, which is another cause", evidence)
-    return undecided(cause, f"{said}, and its status does not tell why; read NGINX's log")
+    return inconclusive(cause, f"{said}, and its status does not tell why; read NGINX's log")
 
 
 def _by_configuration(cause: str, problems: list[Evidence], handshakes: Frame, locations: Frame) -> Verdict:
@@ -70,7 +69,7 @@ def _by_configuration(cause: str, problems: list[Evidence], handshakes: Frame, l
     if missing(locations):
         return inconclusive(cause, handshakes, locations)
     if not locations.require()["carries_websockets"].isin([True]).any():
-        return undecided(cause, "no location of the proxy leads to WebSockets; set proxy.websocket_path")
+        return inconclusive(cause, "no location of the proxy leads to WebSockets; set proxy.websocket_path")
     return ruled_out(cause, "every location that leads to WebSockets passes upgrades on (no handshake was tried)")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out, undecided
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.model import Evidence, Verdict
 from flowrex_ops.websocket import views as w
 from flowrex_ops.websocket.evidence import Frame, names_of
@@ -24,7 +24,9 @@ def check_memory_leak(samples: Frame, *, leak_mb: float = 4.0) -> Verdict:
         return inconclusive(cause, samples)
     growth = w.memory_growth(samples.require())
     if growth.empty:
-        return undecided(cause, "no replica told process_resident_memory_bytes twice; without it a leak cannot be seen")
+        return inconclusive(
+            cause, "no replica told process_resident_memory_bytes twice; without it a leak cannot be seen"
+        )
     steep = growth[growth["grown_mb"].ge(leak_mb) & growth["rising"].ge(RISING)]
     held = steep["new_connections"] * MB_PER_CONNECTION >= steep["grown_mb"] / 2
     idle = (steep["messages"] + steep["closed"]).le(0)
@@ -40,7 +42,7 @@ def check_memory_leak(samples: Frame, *, leak_mb: float = 4.0) -> Verdict:
     ]
     if leaking.empty and (dark := _dark(samples.require(), steep.loc[idle, "replica"])):
         text = f"{names_of(dark)} grew by {steep['grown_mb'].max():.1f} MB, and /metrics does not tell what was sent and closed meanwhile"
-        return undecided(cause, f"{text}; go on with memory_usage")
+        return inconclusive(cause, f"{text}; go on with memory_usage")
     if leaking.empty:
         most = growth.sort_values(["grown_mb", "replica"]).iloc[-1]
         why = "no WebSocket sent or closed meanwhile" if idle.any() else "new connections hold it" if held.any() else ""
