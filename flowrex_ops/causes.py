@@ -6,13 +6,12 @@ apart, and ``CAUSES``. They are found there as they are first asked for, without
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from flowrex_ops.model import NextStep, Severity
+from flowrex_ops.model import NextStep, Severity, VerdictKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +56,16 @@ def causes_by_runbook() -> dict[str, tuple[str, ...]]:
     return {runbook: tuple(cause.slug for cause in causes) for runbook, causes in _declared()}
 
 
-def rank_of(slugs: Iterable[str]) -> list[str]:
-    """*slugs* ordered from the root of the trouble to its symptoms; unknown ones last."""
+def worst_first(kind: str, severity: str | None, share: float, cause: str) -> tuple[int, str, float, int]:
+    """The one order of verdicts: confirmed, inconclusive, ruled out; then the worst, what explains the most, what is nearest to the root."""
     known = find_causes()
-    return sorted(slugs, key=lambda slug: (known[slug].rank if slug in known else 10_000, slug))
+    kinds = list(VerdictKind)
+    return (
+        kinds.index(VerdictKind(kind)) if kind in kinds else len(kinds),
+        severity or "P9",
+        -share,
+        known[cause].rank if cause in known else 10_000,
+    )
 
 
 @cache

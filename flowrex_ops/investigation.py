@@ -11,7 +11,7 @@ import pandas as pd
 
 from flowrex_ops import render as presentation
 from flowrex_ops.archive.writer import Ledger
-from flowrex_ops.causes import causes_by_runbook, find_causes
+from flowrex_ops.causes import causes_by_runbook, worst_first
 from flowrex_ops.checks import Check
 from flowrex_ops.discovery.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.discovery.services import ServicesSource
@@ -323,13 +323,18 @@ class Investigation:
     @property
     def findings(self) -> list[Verdict]:
         """Confirmed verdicts, the worst and nearest to the root first; the first is the diagnosis."""
-        return sorted((v for v in self.verdicts.values() if v.confirmed), key=_order)
+        return [verdict for verdict in self._ranked() if verdict.confirmed]
 
     def show_verdicts(self) -> None:
         """Every hypothesis in one table, findings first."""
-        order = {VerdictKind.CONFIRMED: 0, VerdictKind.INCONCLUSIVE: 1, VerdictKind.RULED_OUT: 2}
-        ranked = sorted(self.verdicts.values(), key=lambda v: (order[v.kind], *_order(v)))
+        ranked = self._ranked()
         self._notebook.show(presentation.verdicts_html(ranked), "\n".join(presentation.verdict_text(v) for v in ranked))
+
+    def _ranked(self) -> list[Verdict]:
+        return sorted(
+            self.verdicts.values(),
+            key=lambda v: worst_first(v.kind, v.severity.value if v.severity else None, v.share, v.cause),
+        )
 
     def show_text(self, text: str) -> None:
         """Show a text as it is, such as a message to copy."""
@@ -383,12 +388,6 @@ class Investigation:
         facts["operator"] = self.approval.operator or "none: plans are shown, nothing is changed"
         text = "\n".join(f"{name}: {value}" for name, value in facts.items())
         self._notebook.show(presentation.facts_html(facts), text)
-
-
-def _order(verdict: Verdict) -> tuple[str, float, int]:
-    """The worst first, of these whatever explains the most, of these what is nearest to the root."""
-    severity = verdict.severity.value if verdict.severity else "P9"
-    return severity, -verdict.share, find_causes()[verdict.cause].rank if verdict.cause in find_causes() else 10_000
 
 
 def _ask(notebook: Notebook, plan: Plan) -> str:

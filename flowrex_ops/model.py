@@ -46,11 +46,15 @@ _SEVERITY_WORDS = {
 
 
 class VerdictKind(StrEnum):
-    """The three answers to a hypothesis; never two."""
+    """The three answers to a hypothesis, never two; in the order in which people are shown them."""
 
     CONFIRMED = "confirmed"
-    RULED_OUT = "ruled out"
     INCONCLUSIVE = "inconclusive"
+    RULED_OUT = "ruled out"
+
+
+MARKS: dict[str, str] = {VerdictKind.CONFIRMED: "●", VerdictKind.INCONCLUSIVE: "?", VerdictKind.RULED_OUT: "○"}
+"""The one set of marks, for whoever sees no colour: in the notebook, the banner, the page and on the terminal."""
 
 
 class MitigationState(StrEnum):

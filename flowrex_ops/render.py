@@ -14,11 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.model import Outcome, Plan, Reading, Verdict, VerdictKind
+from flowrex_ops.model import MARKS, Outcome, Plan, Reading, Verdict, VerdictKind
 
 SHOWN_ROWS = 15
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?)?")
-MARKS = {VerdictKind.CONFIRMED: "●", VerdictKind.RULED_OUT: "○", VerdictKind.INCONCLUSIVE: "?"}
 COLOURS = {VerdictKind.CONFIRMED: "#D55E00", VerdictKind.RULED_OUT: "#009E73", VerdictKind.INCONCLUSIVE: "#8A7A00"}
 """Okabe and Ito's vermillion and bluish green, and an ochre: told apart with every kind of colour vision."""
 

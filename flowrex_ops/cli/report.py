@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
+from flowrex_ops.model import MARKS
 from flowrex_ops.record.events import CellStarted, Event, MitigationSeen, VerdictSeen
 
 if TYPE_CHECKING:
     from flowrex_ops.record.result import RunResult
 
-_LOOKS = {"confirmed": ("●", typer.colors.RED), "inconclusive": ("?", typer.colors.YELLOW), "ruled out": ("○", None)}
+_COLOURS = {"confirmed": typer.colors.RED, "inconclusive": typer.colors.YELLOW}
 
 
 class LiveReport:
@@ -53,7 +54,7 @@ class LiveReport:
 
 def verdict_line(verdict: dict[str, Any], finding: dict[str, Any] | None) -> str:
     """A verdict as one line; findings stand out by mark and word, and by colour where there is one."""
-    mark, colour = _LOOKS.get(verdict["verdict"], ("?", None))
+    mark, colour = MARKS.get(verdict["verdict"], "?"), _COLOURS.get(verdict["verdict"])
     severity = f"{finding['severity']} " if finding and finding.get("severity") else ""
     text = f"  {mark} {verdict['verdict']:<12} {severity}{verdict['cause']}: {verdict['reason']}"
     return typer.style(text, fg=colour, bold=bool(finding), dim=verdict["verdict"] == "ruled out")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowrex_ops.causes import find_causes
-from flowrex_ops.model import MitigationState, VerdictKind
+from flowrex_ops.causes import find_causes, worst_first
+from flowrex_ops.model import MARKS, MitigationState, VerdictKind
 
 TAG = "flowrex-ops-banner"
-_SIGNS = {"confirmed": "✗", "ruled out": "✓", "inconclusive": "?"}
 _STATUS = {
     "running": "**This run has not finished.** Where nothing runs any more, it was killed; what stands below is all there is.",
     "interrupted": "**This run was interrupted.**",
@@ -93,11 +92,12 @@ def counts(verdicts: list[dict[str, Any]]) -> str:
 
 
 def ordered(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """*verdicts* with what matters first: confirmed (the worst, then what explains the most), inconclusive, ruled out."""
-    rank = {"confirmed": 0, "inconclusive": 1, "ruled out": 2}
+    """*verdicts* with what matters first (``causes.worst_first``)."""
     return sorted(
         verdicts,
-        key=lambda v: (rank.get(str(v.get("verdict")), 3), str(v.get("severity") or "P9"), -float(v.get("share") or 0)),
+        key=lambda v: worst_first(
+            str(v.get("verdict")), v.get("severity"), float(v.get("share") or 0), str(v.get("cause"))
+        ),
     )
 
 
@@ -145,7 +145,7 @@ def _verdicts(verdicts: list[dict[str, Any]]) -> str:
     if not verdicts:
         return ""
     rows = [
-        f"| {_SIGNS.get(str(v.get('verdict')), '')} {_plain(v.get('verdict'))} | {_code(v.get('cause'))} | {_plain(v.get('reason'))} |"
+        f"| {MARKS.get(str(v.get('verdict')), '')} {_plain(v.get('verdict'))} | {_code(v.get('cause'))} | {_plain(v.get('reason'))} |"
         for v in ordered(verdicts)
     ]
     return "\n".join([f"**{counts(verdicts)}**", "", "| verdict | cause | why |", "|:--|:--|:--|", *rows])

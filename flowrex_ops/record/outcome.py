@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flowrex_ops.causes import rank_of
+from flowrex_ops.causes import worst_first
 from flowrex_ops.model import OUTCOME_MIME_TYPE, RunStatus, VerdictKind
 from flowrex_ops.record.events import Event, MitigationSeen, ReadingSeen, VerdictSeen
 
@@ -88,11 +88,10 @@ class Findings:
         """Confirmed causes, the most severe first; among equals what explains the most, then the nearest to the root."""
         if isinstance(self._closing.get("findings"), list):
             return list(self._findings.values())
-        order = {slug: place for place, slug in enumerate(rank_of(self._findings))}
         share = {cause: float(verdict.get("share") or 0) for cause, verdict in self._verdicts.items()}
         return sorted(
             self._findings.values(),
-            key=lambda f: (str(f.get("severity") or "P9"), -share.get(f["cause"], 0), order[f["cause"]]),
+            key=lambda f: worst_first(VerdictKind.CONFIRMED, f.get("severity"), share.get(f["cause"], 0), f["cause"]),
         )
 
     @property
