@@ -279,7 +279,7 @@ class Investigation:
         self.severity, self.impact = severity, impact if severity else ""
         self._notebook.show_text(text)
 
-    def check(self, check: Check[...], *readings: Reading[Any], **thresholds: Any) -> Verdict:
+    def check(self, check: Check[...], *readings: Any, **thresholds: Any) -> Verdict:
         """Judge one hypothesis and show the verdict.
 
         A check that raises is a defect of ours; in an incident it must not take the other answers with it.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from blinding import Asked, blinded, record
 from certificate_examples import reading
+from error_examples import ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ ANSWERED = {
 def faults(runbook: str) -> list[Asked]:
     """One for each cause: the first example that confirms it."""
     if runbook == "error_rate":
-        asked = [Asked(check, broken(), {}, check(*broken())) for check in test_error_rate.CHECKS]
+        asked = [Asked(partial(ask, check), broken(), {}, ask(check, *broken())) for check in test_error_rate.CHECKS]
     else:
         tests, examples = RUNBOOKS[runbook]
         asked = record(tests.checks, *examples)

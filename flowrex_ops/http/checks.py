@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -16,18 +17,35 @@ from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT
 from flowrex_ops.model import Evidence, Severity, Verdict
 
 
+class FailedRequests:
+    """The readings of failed requests, and what each is attributed to: worked out once, for all checks.
+
+    *limits* are those of ``context.Limits``.
+    """
+
+    def __init__(self, access: Access, errors: Errors, services: Services, **limits: Any) -> None:
+        self.access = access
+        self.errors = errors
+        self.services = services
+        self.bounds = c.Limits(**limits)
+
+    @cached_property
+    def found(self) -> Attribution:
+        """Every recent failed request with its cause."""
+        return attribute(self.access, self.errors, self.services, self.bounds)
+
+
 @check("http.upstream-unreachable")
-def check_upstream_unreachable(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+def check_upstream_unreachable(failed: FailedRequests) -> Verdict:
     """The proxy reaches the backend: it makes no 502 or 504 of its own."""
     cause = "http.upstream-unreachable"
-    bounds = c.Limits(**limits)
-    if missing(access):
-        return inconclusive(cause, access)
-    found = attribute(access, errors, services, bounds)
+    if missing(failed.access):
+        return inconclusive(cause, failed.access)
+    found = failed.found
     rows = found.of(cause)
     told = f"the proxy made {total_of(rows)} of {found.total} recent answers itself as 502 or 504"
     if not found.counts(rows):
-        return _ruled_out(cause, found, access, told, blind.of_makers(found))
+        return _ruled_out(cause, found, failed.access, told, blind.of_makers(found))
     # What fails while containers are replaced has its reason, and is over as soon as the new ones answer.
     rollout = found.deploy is not None and rows["at"].min() >= found.deploy.at - c.ROLLOUT
     if found.deploy and rollout and (over := found.over_since(rows, quiet=2 * c.SLACK)):
@@ -37,9 +55,9 @@ def check_upstream_unreachable(access: Access, errors: Errors, services: Service
     places = sorted({str(name) for name in rows["replica"]} - {""})
     how = [f"{total_of(refused)} refused or not there (502)"] if len(refused) else []
     how += [f"{total_of(late)} without an answer in time (504)"] if len(late) else []
-    title = f"The proxy does not reach {e.who_of(places, services, bounds)}: {', '.join(how)}"
+    title = f"The proxy does not reach {e.who_of(places, failed.services, failed.bounds)}: {', '.join(how)}"
     evidence = [
-        *e.states_of(services, {bounds.service}),
+        *e.states_of(failed.services, {failed.bounds.service}),
         *e.list_by(rows, "replica", PROXY),
         *e.list_by(rows, "route", PROXY),
     ]
@@ -47,144 +65,165 @@ def check_upstream_unreachable(access: Access, errors: Errors, services: Service
 
 
 @check("http.dependency-failing")
-def check_dependency_failing(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+def check_dependency_failing(failed: FailedRequests) -> Verdict:
     """No request fails with an error that names something which the backend needs: PostgreSQL, Redis, the broker."""
     cause = "http.dependency-failing"
-    found = attribute(access, errors, services, c.Limits(**limits))
+    found = failed.found
     rows = found.of(cause)
     if found.counts(rows):
         names = e.names_of(rows, "dependency")
         title = f"Requests fail because of {' and '.join(names)}"
         evidence = [
-            *e.states_of(services, set(names)),
-            *e.list_signatures(rows, errors),
+            *e.states_of(failed.services, set(names)),
+            *e.list_signatures(rows, failed.errors),
             *e.list_by(rows, "route", LOG),
         ]
         if found.deploy and found.deploy.previous:
             evidence.append(Evidence("release", _said_of(found.deploy), STACK))
-        return _confirmed(cause, found, rows, f"{title}: {e.example_of(rows, errors)}", evidence)
-    if missing(errors):
-        return inconclusive(cause, errors)
+        return _confirmed(cause, found, rows, f"{title}: {e.example_of(rows, failed.errors)}", evidence)
+    if missing(failed.errors):
+        return inconclusive(cause, failed.errors)
     told = f"{total_of(rows)} of {found.total} recent requests failed with an error that names a dependency"
-    return _ruled_out(cause, found, access, told, _unexplained(found), blind.of_errors(found))
+    return _ruled_out(cause, found, failed.access, told, _unexplained(found), blind.of_errors(found))
 
 
 @check("http.bad-deploy")
-def check_bad_deploy(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+def check_bad_deploy(failed: FailedRequests) -> Verdict:
     """No error began with a release: none came lately, or what fails failed before it, or fails in the older one too."""
     cause = "http.bad-deploy"
-    bounds = c.Limits(**limits)
-    found = attribute(access, errors, services, bounds)
+    found = failed.found
     rows, deploy = found.of(cause), found.deploy
     if deploy and found.counts(rows):
         evidence = [
             Evidence("release", _said_of(deploy), f"{STACK}, {PROXY}"),
-            *e.list_signatures(rows, errors),
+            *e.list_signatures(rows, failed.errors),
             *e.list_by(rows, "route", LOG),
         ]
-        title = f"Errors began with release {deploy.version or '(not named)'}: {e.example_of(rows, errors)}"
+        title = f"Errors began with release {deploy.version or '(not named)'}: {e.example_of(rows, failed.errors)}"
         return _confirmed(cause, found, rows, title, evidence)
-    if missing(services) or (missing(access) and missing(errors)):
-        return inconclusive(cause, services, access, errors)
-    blind_to_before = missing(access) or (deploy is not None and not deploy.previous)
-    if blind_to_before and c.find_start(services, bounds) and len(found.rows):
+    if missing(failed.services) or (missing(failed.access) and missing(failed.errors)):
+        return inconclusive(cause, failed.services, failed.access, failed.errors)
+    blind_to_before = missing(failed.access) or (deploy is not None and not deploy.previous)
+    if blind_to_before and c.find_start(failed.services, failed.bounds) and len(found.rows):
         return inconclusive(
             cause, "replicas started lately, and no log tells which release served before; compare by hand"
         )
     return _ruled_out(
-        cause, found, access, _no_deploy(deploy, found), _unexplained(found), blind.of_releases(found, services)
+        cause,
+        found,
+        failed.access,
+        _no_deploy(deploy, found),
+        _unexplained(found),
+        blind.of_releases(found, failed.services),
     )
 
 
 @check("http.traffic-flood")
-def check_traffic_flood(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+def check_traffic_flood(failed: FailedRequests) -> Verdict:
     """No few clients send most of the requests while others are refused for want of connections."""
     cause = "http.traffic-flood"
-    bounds = c.Limits(**limits)
-    if missing(access):
-        return inconclusive(cause, access)
-    found = attribute(access, errors, services, bounds)
+    if missing(failed.access):
+        return inconclusive(cause, failed.access)
+    found = failed.found
     rows, flood = found.of(cause), found.flood
     if flood and found.counts(rows):
         who = f"{len(flood.clients)} clients send {percent(flood.share)} of all requests"
-        evidence = [*e.list_busiest(access), *e.list_signatures(rows, errors), *e.list_by(rows, "route", PROXY)]
+        evidence = [
+            *e.list_busiest(failed.access),
+            *e.list_signatures(rows, failed.errors),
+            *e.list_by(rows, "route", PROXY),
+        ]
         return _confirmed(cause, found, rows, f"{who}, more than there are connections for", evidence)
-    if flood and missing(errors) and len(found.rows):
-        return inconclusive(cause, errors)
+    if flood and missing(failed.errors) and len(found.rows):
+        return inconclusive(cause, failed.errors)
     told = (
         f"{len(flood.clients)} clients send {percent(flood.share)} of all requests, and none fails of it"
         if flood
-        else f"no {bounds.flood_clients} clients send {percent(bounds.flood_share)} of all requests"
+        else f"no {failed.bounds.flood_clients} clients send {percent(failed.bounds.flood_share)} of all requests"
     )
-    return _ruled_out(cause, found, access, told, blind.of_clients(found, access), evidence=e.list_busiest(access))
+    return _ruled_out(
+        cause,
+        found,
+        failed.access,
+        told,
+        blind.of_clients(found, failed.access),
+        evidence=e.list_busiest(failed.access),
+    )
 
 
 @check("http.single-replica")
-def check_single_replica(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+def check_single_replica(failed: FailedRequests) -> Verdict:
     """No replica fails where the others do not."""
-    found = attribute(access, errors, services, c.Limits(**limits))
-    return _judge_place("http.single-replica", "replica", found, access, errors, services)
+    return _judge_place("http.single-replica", "replica", failed)
 
 
 @check("http.single-route")
-def check_single_route(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+def check_single_route(failed: FailedRequests) -> Verdict:
     """No route fails where the others do not."""
-    found = attribute(access, errors, services, c.Limits(**limits))
-    return _judge_place("http.single-route", "route", found, access, errors, services)
+    return _judge_place("http.single-route", "route", failed)
 
 
 @check("http.new-exception")
-def check_new_exception(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+def check_new_exception(failed: FailedRequests) -> Verdict:
     """No request fails with an error that the log did not show before."""
     cause = "http.new-exception"
-    found = attribute(access, errors, services, c.Limits(**limits))
+    found = failed.found
     rows = found.of(cause)
     if found.counts(rows):
-        title = f"New error on every route: {e.example_of(rows, errors)}"
-        evidence = [*e.list_signatures(rows, errors), *e.list_by(rows, "route", LOG), *e.list_by(rows, "replica", LOG)]
+        title = f"New error on every route: {e.example_of(rows, failed.errors)}"
+        evidence = [
+            *e.list_signatures(rows, failed.errors),
+            *e.list_by(rows, "route", LOG),
+            *e.list_by(rows, "replica", LOG),
+        ]
         return _confirmed(cause, found, rows, title, evidence)
-    if missing(errors):
-        return inconclusive(cause, errors)
+    if missing(failed.errors):
+        return inconclusive(cause, failed.errors)
     told = f"{total_of(rows)} of {found.total} recent requests failed with an error that is new everywhere"
-    return _ruled_out(cause, found, access, told, _unexplained(found), blind.of_errors(found))
+    return _ruled_out(cause, found, failed.access, told, _unexplained(found), blind.of_errors(found))
 
 
 @check("http.unexplained-errors")
-def check_unexplained_errors(access: Access, errors: Errors, services: Services, **limits: Any) -> Verdict:
+def check_unexplained_errors(failed: FailedRequests) -> Verdict:
     """Every failed request has one of the causes above, or next to none fails."""
     cause = "http.unexplained-errors"
-    found = attribute(access, errors, services, c.Limits(**limits))
+    found = failed.found
     rows = found.unexplained
     if found.counts(rows):
         route, _ = most(rows, "route")
         places = len(set(rows["route"]))
         where = route if places == 1 else f"{route} and {places - 1} other {'route' if places == 2 else 'routes'}"  # noqa: PLR2004  # the plural
-        title = f"Requests fail on {where}, and no known cause explains it: {e.example_of(rows, errors)}"
+        title = f"Requests fail on {where}, and no known cause explains it: {e.example_of(rows, failed.errors)}"
         evidence = [Evidence("first seen", f"{rows['at'].min():%Y-%m-%d %H:%M:%S} UTC", LOG)]
         for column in ("route", "status", "method", "replica", "made_by"):
             evidence += e.list_by(rows, column, LOG)
-        return _confirmed(cause, found, rows, title, [*evidence, *e.list_signatures(rows, errors)])
-    if missing(access) and missing(errors):
-        return inconclusive(cause, access, errors)
+        return _confirmed(cause, found, rows, title, [*evidence, *e.list_signatures(rows, failed.errors)])
+    if missing(failed.access) and missing(failed.errors):
+        return inconclusive(cause, failed.access, failed.errors)
     told = f"{total_of(rows)} of {total_of(found.rows)} failed requests have no cause, of {found.total} recent ones"
-    return _ruled_out(cause, found, access, told)
+    return _ruled_out(cause, found, failed.access, told)
 
 
-def _judge_place(
-    cause: str, column: str, found: Attribution, access: Access, errors: Errors, services: Services
-) -> Verdict:
+def _judge_place(cause: str, column: str, failed: FailedRequests) -> Verdict:
+    found = failed.found
     rows = found.of(cause)
     if found.counts(rows):
         names = e.names_of(rows, column)
-        title = f"Only {' and '.join(names)} {'fails' if len(names) == 1 else 'fail'}: {e.example_of(rows, errors)}"
-        evidence = [*e.list_by(rows, column, LOG), *e.list_by(rows, "method", LOG), *e.list_signatures(rows, errors)]
-        evidence += e.states_of(services, set(names)) if column == "replica" else e.list_by(rows, "replica", LOG)
+        title = (
+            f"Only {' and '.join(names)} {'fails' if len(names) == 1 else 'fail'}: {e.example_of(rows, failed.errors)}"
+        )
+        evidence = [
+            *e.list_by(rows, column, LOG),
+            *e.list_by(rows, "method", LOG),
+            *e.list_signatures(rows, failed.errors),
+        ]
+        evidence += e.states_of(failed.services, set(names)) if column == "replica" else e.list_by(rows, "replica", LOG)
         return _confirmed(cause, found, rows, title, evidence)
-    if missing(access) and missing(errors):
-        return inconclusive(cause, access, errors)
-    unseen = blind.of_replicas(found, errors, services) if column == "replica" else blind.of_routes(found)
+    if missing(failed.access) and missing(failed.errors):
+        return inconclusive(cause, failed.access, failed.errors)
+    unseen = blind.of_replicas(found, failed.errors, failed.services) if column == "replica" else blind.of_routes(found)
     told = f"{total_of(rows)} of {found.total} recent requests failed on one {column} alone"
-    return _ruled_out(cause, found, access, told, _unexplained(found), unseen)
+    return _ruled_out(cause, found, failed.access, told, _unexplained(found), unseen)
 
 
 def _confirmed(cause: str, found: Attribution, rows: pd.DataFrame, title: str, evidence: list[Evidence]) -> Verdict:

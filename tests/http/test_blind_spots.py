@@ -11,7 +11,21 @@ from typing import Any
 import pandas as pd
 import pytest
 from database_examples import NOW, silent
-from error_examples import BUG, LONG_AGO, RECENT, REDIS, access, ago, answer, errors, failed, fine, on_all, services
+from error_examples import (
+    BUG,
+    LONG_AGO,
+    RECENT,
+    REDIS,
+    access,
+    ago,
+    answer,
+    ask,
+    errors,
+    failed,
+    fine,
+    on_all,
+    services,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +49,7 @@ def plainly(**facts: Any) -> list[dict[str, Any]]:
 
 
 def causes(*readings: Reading[Any]) -> dict[str, VerdictKind]:
-    return {verdict.cause: verdict.kind for verdict in (check(*readings) for check in CHECKS)}
+    return {verdict.cause: verdict.kind for verdict in (ask(check, *readings) for check in CHECKS)}
 
 
 def confirmed(*readings: Reading[Any]) -> list[str]:
@@ -101,7 +115,7 @@ class TestCombinedLogs:
             services("", ""),
         )
         assert confirmed(*readings) == ["http.single-replica"]
-        assert "Only backend-2 fails: KeyError" in checks.check_single_replica(*readings).reason
+        assert "Only backend-2 fails: KeyError" in ask(checks.check_single_replica, *readings).reason
 
 
 class TestReleases:
@@ -131,7 +145,7 @@ class TestReleases:
         new = services("1.5.0", "1.5.0", "1.5.0", started=ago(3))
         missed = answer(15, 502, made_by="proxy", version="", at=ago(3))
         asked = access(*BEFORE, missed, *fine(at=ago(1), version="1.5.0"))
-        verdict = checks.check_upstream_unreachable(asked, errors(*on_all(5, at=ago(2.9), **BUG)), new)
+        verdict = ask(checks.check_upstream_unreachable, asked, errors(*on_all(5, at=ago(2.9), **BUG)), new)
         assert verdict.kind is RULED_OUT
         assert "while 1.5.0 replaced 1.4.2" in verdict.reason
 
@@ -141,19 +155,19 @@ class TestRank:
         """A dependency that costs 199 of 945 comes before a proxy that missed 15; both are of one outage."""
         asked = access(*fine(900), answer(15, 502, made_by="proxy"), answer(30, 502, made_by="proxy", at=ago(0.1)))
         logged = errors(*on_all(66, **REDIS))
-        few = checks.check_upstream_unreachable(asked, logged, services())
-        many = checks.check_dependency_failing(asked, logged, services())
+        few = ask(checks.check_upstream_unreachable, asked, logged, services())
+        many = ask(checks.check_dependency_failing, asked, logged, services())
         assert many.share > few.share > 0
         assert many.severity is few.severity
 
     def test_an_outage_that_began_just_now_is_a_whole_one(self) -> None:
         """Most of the window went well; since a minute nothing does."""
         asked = access(*fine(900, at=ago(4)), answer(100, 502, made_by="proxy", at=ago(1)))
-        assert checks.check_upstream_unreachable(asked, errors(), services()).severity is Severity.P0
+        assert ask(checks.check_upstream_unreachable, asked, errors(), services()).severity is Severity.P0
 
     def test_what_has_ended_is_told_as_past(self) -> None:
         asked = access(*fine(), answer(60, 500, at=ago(4)), *fine(at=ago(0.5)))
-        verdict = checks.check_single_route(asked, errors(*on_all(20, at=ago(4), **BUG)), services())
+        verdict = ask(checks.check_single_route, asked, errors(*on_all(20, at=ago(4), **BUG)), services())
         assert (verdict.kind, verdict.severity) == (CONFIRMED, Severity.P3)
         assert verdict.title.startswith("Over since ")
 
@@ -231,13 +245,13 @@ class TestNothingIsRuledOutThatWasNotSeen:
         if column == "client":
             asked = replace(asked, value=replace(asked.require(), clients=asked.require().clients.assign(client="")))
         running = replace(running, value=blank(running.require().assign(status=0)))
-        assert check(asked, logged, running).kind is not RULED_OUT
+        assert ask(check, asked, logged, running).kind is not RULED_OUT
 
     def test_a_replica_without_a_log(self) -> None:
         """Neither log tells what backend-3 served."""
         asked = access(*plainly(), answer(20, 500, **COMBINED))
         logged = errors(*(failed(10, replica=name, **BUG) for name in ("backend-1", "backend-2")))
-        verdict = checks.check_single_replica(asked, logged, services())
+        verdict = ask(checks.check_single_replica, asked, logged, services())
         assert verdict.kind is INCONCLUSIVE
         assert "backend-3" in verdict.reason
 
@@ -266,7 +280,7 @@ def test_no_gap_makes_a_check_raise(names: list[str], empty: object, part: int |
     readings: list[Reading[Any]] = [asked, logged, running]
     if part is not None:
         readings[part] = silent()
-    verdicts: list[Verdict] = [check(*readings) for check in CHECKS]
+    verdicts: list[Verdict] = [ask(check, *readings) for check in CHECKS]
     assert all(verdict.reason for verdict in verdicts)
     if part is None and how == "empty":
         assert RULED_OUT not in {verdict.kind for verdict in verdicts}

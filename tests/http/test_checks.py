@@ -15,6 +15,7 @@ from error_examples import (
     access,
     ago,
     answer,
+    ask,
     errors,
     failed,
     fine,
@@ -52,12 +53,13 @@ AFTER = fine(at=ago(1), version="1.5.0")
 
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "the backend is gone": (
-        lambda: checks.check_upstream_unreachable(access(proxy(50, 502)), errors(), services()),
+        lambda: ask(checks.check_upstream_unreachable, access(proxy(50, 502)), errors(), services()),
         CONFIRMED,
         "50 refused or not there (502)",
     ),
     "one replica broke a moment ago, after minutes in which it served as the others": (
-        lambda: checks.check_single_replica(
+        lambda: ask(
+            checks.check_single_replica,
             access(*fine(600, at=ago(4)), *fine(60, at=ago(0.1)), answer(9, 500, at=ago(0.1))),
             errors(failed(9, at=ago(0.1), **BUG)),
             services(),
@@ -66,31 +68,38 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         "Only backend-1 fails",
     ),
     "one replica hangs": (
-        lambda: checks.check_upstream_unreachable(access(*fine(), proxy(9, 504)), errors(), services()),
+        lambda: ask(checks.check_upstream_unreachable, access(*fine(), proxy(9, 504)), errors(), services()),
         CONFIRMED,
         "does not reach backend-1: 9 without an answer in time (504)",
     ),
     "a 502 that the backend made is not the proxy's": (
-        lambda: checks.check_upstream_unreachable(access(*fine(), answer(50, 502)), errors(), services()),
+        lambda: ask(checks.check_upstream_unreachable, access(*fine(), answer(50, 502)), errors(), services()),
         RULED_OUT,
         "made 0 of 350",
     ),
     "a log that does not tell who answered, and a backend that logged none": (
-        lambda: checks.check_upstream_unreachable(
-            access(*fine(), answer(9, 502, made_by="unknown")), errors(*on_all(99, status=200)), services()
+        lambda: ask(
+            checks.check_upstream_unreachable,
+            access(*fine(), answer(9, 502, made_by="unknown")),
+            errors(*on_all(99, status=200)),
+            services(),
         ),
         CONFIRMED,
         "9 refused",
     ),
     "the same, and the backend did log them": (
-        lambda: checks.check_upstream_unreachable(
-            access(*fine(), answer(9, 502, made_by="unknown")), errors(failed(9, 502)), services()
+        lambda: ask(
+            checks.check_upstream_unreachable,
+            access(*fine(), answer(9, 502, made_by="unknown")),
+            errors(failed(9, 502)),
+            services(),
         ),
         RULED_OUT,
         "made 0",
     ),
     "some seconds after a release the 502 of its rollout are over": (
-        lambda: checks.check_upstream_unreachable(
+        lambda: ask(
+            checks.check_upstream_unreachable,
             access(*BEFORE, proxy(60, 502, at=ago(0.2)), *fine(30, at=ago(0.1), version="1.5.0")),
             errors(),
             services("1.5.0", "1.5.0", "1.5.0", started=ago(0.2)),
@@ -99,44 +108,50 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         "60 of 90 recent answers itself as 502 or 504, while 1.5.0 replaced",
     ),
     "without a release so short a rest is none": (
-        lambda: checks.check_upstream_unreachable(
-            access(*BEFORE, proxy(60, 502, at=ago(0.2)), *fine(30, at=ago(0.1))), errors(), services()
+        lambda: ask(
+            checks.check_upstream_unreachable,
+            access(*BEFORE, proxy(60, 502, at=ago(0.2)), *fine(30, at=ago(0.1))),
+            errors(),
+            services(),
         ),
         CONFIRMED,
         "60 refused",
     ),
     "the proxy's log cannot be read": (
-        lambda: checks.check_upstream_unreachable(silent("requests at the proxy"), errors(), services()),
+        lambda: ask(checks.check_upstream_unreachable, silent("requests at the proxy"), errors(), services()),
         INCONCLUSIVE,
         "no requests at the proxy",
     ),
     "Redis is gone": (
-        lambda: checks.check_dependency_failing(access(*fine()), errors(*on_all(5, **REDIS)), services()),
+        lambda: ask(checks.check_dependency_failing, access(*fine()), errors(*on_all(5, **REDIS)), services()),
         CONFIRMED,
         "Requests fail because of redis",
     ),
     "a pool that is empty without any flood is PostgreSQL's": (
-        lambda: checks.check_dependency_failing(access(*fine()), errors(*on_all(5, status=503, **POOL)), services()),
+        lambda: ask(
+            checks.check_dependency_failing, access(*fine()), errors(*on_all(5, status=503, **POOL)), services()
+        ),
         CONFIRMED,
         "because of postgres",
     ),
     "Redis is gone for one replica alone": (
-        lambda: checks.check_dependency_failing(access(*fine()), errors(failed(30, **REDIS)), services()),
+        lambda: ask(checks.check_dependency_failing, access(*fine()), errors(failed(30, **REDIS)), services()),
         RULED_OUT,
         "0 of 300",
     ),
     "a release that comes while Redis is gone is not at fault": (
-        lambda: checks.check_bad_deploy(access(*BEFORE, *AFTER), errors(*on_all(5, **REDIS)), NEW),
+        lambda: ask(checks.check_bad_deploy, access(*BEFORE, *AFTER), errors(*on_all(5, **REDIS)), NEW),
         RULED_OUT,
         "1.5.0 replaced 1.4.2",
     ),
     "errors begin with a release": (
-        lambda: checks.check_bad_deploy(access(*BEFORE, *AFTER), errors(*on_all(5, at=ago(2.9), **BUG)), NEW),
+        lambda: ask(checks.check_bad_deploy, access(*BEFORE, *AFTER), errors(*on_all(5, at=ago(2.9), **BUG)), NEW),
         CONFIRMED,
         "Errors began with release 1.5.0: it is KeyError",
     ),
     "the same routes failed before it": (
-        lambda: checks.check_bad_deploy(
+        lambda: ask(
+            checks.check_bad_deploy,
             access(*BEFORE, answer(60, 500, at=ago(10)), *AFTER, answer(20, 500, version="1.5.0")),
             errors(*on_all(5, at=ago(2.9), **BUG)),
             NEW,
@@ -145,7 +160,8 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         "no error began with it",
     ),
     "errors that begin long after it": (
-        lambda: checks.check_bad_deploy(
+        lambda: ask(
+            checks.check_bad_deploy,
             access(*BEFORE, *fine(at=ago(2.9), version="1.5.0"), *AFTER),
             errors(*on_all(5, at=ago(1), **BUG)),
             NEW,
@@ -155,14 +171,19 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         "no error began with it",
     ),
     "a release that takes its time to start": (
-        lambda: checks.check_bad_deploy(
-            access(*BEFORE, *AFTER), errors(*on_all(5, at=ago(0.9), **BUG)), NEW, deploy_lag_minutes=0.2
+        lambda: ask(
+            checks.check_bad_deploy,
+            access(*BEFORE, *AFTER),
+            errors(*on_all(5, at=ago(0.9), **BUG)),
+            NEW,
+            deploy_lag_minutes=0.2,
         ),
         CONFIRMED,
         "Errors began with release 1.5.0",
     ),
     "a release beside the older one fails alone": (
-        lambda: checks.check_bad_deploy(
+        lambda: ask(
+            checks.check_bad_deploy,
             access(*fine()),
             errors(failed(30, replica="backend-3", **BUG)),
             services("1.4.2", "1.4.2", "1.5.0", started=ago(30)),
@@ -171,41 +192,48 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         "release 1.5.0",
     ),
     "a restart is no release": (
-        lambda: checks.check_bad_deploy(
-            access(*fine(at=ago(10)), *fine()), errors(*on_all(5, at=ago(2.9), **BUG)), services(started=ago(3))
+        lambda: ask(
+            checks.check_bad_deploy,
+            access(*fine(at=ago(10)), *fine()),
+            errors(*on_all(5, at=ago(2.9), **BUG)),
+            services(started=ago(3)),
         ),
         RULED_OUT,
         "no release came",
     ),
     "nothing tells which release served before": (
-        lambda: checks.check_bad_deploy(
-            access(*fine(at=ago(10), version=""), *fine(version="")), errors(*on_all(5, at=ago(2.9), **BUG)), NEW
+        lambda: ask(
+            checks.check_bad_deploy,
+            access(*fine(at=ago(10), version=""), *fine(version="")),
+            errors(*on_all(5, at=ago(2.9), **BUG)),
+            NEW,
         ),
         INCONCLUSIVE,
         "no log tells which release",
     ),
     "the stack does not answer": (
-        lambda: checks.check_bad_deploy(access(*fine()), errors(*on_all(5, **BUG)), silent("services")),
+        lambda: ask(checks.check_bad_deploy, access(*fine()), errors(*on_all(5, **BUG)), silent("services")),
         INCONCLUSIVE,
         "no services",
     ),
     "one replica fails": (
-        lambda: checks.check_single_replica(access(*fine()), errors(failed(30, **BUG)), services()),
+        lambda: ask(checks.check_single_replica, access(*fine()), errors(failed(30, **BUG)), services()),
         CONFIRMED,
         "Only backend-1 fails",
     ),
     "the only replica that is asked": (
-        lambda: checks.check_single_replica(access(answer(90)), errors(failed(30, **BUG)), services("1.4.2")),
+        lambda: ask(checks.check_single_replica, access(answer(90)), errors(failed(30, **BUG)), services("1.4.2")),
         RULED_OUT,
         "0 of 90",
     ),
     "one route fails on every replica": (
-        lambda: checks.check_single_route(access(*fine()), errors(*on_all(10, **BUG)), services()),
+        lambda: ask(checks.check_single_route, access(*fine()), errors(*on_all(10, **BUG)), services()),
         CONFIRMED,
         "Only /api/prices fails",
     ),
     "one route fails, and the proxy alone can be read": (
-        lambda: checks.check_single_route(
+        lambda: ask(
+            checks.check_single_route,
             access(*fine(), *(answer(9, 500, replica=f"backend-{n}") for n in (1, 2, 3))),
             silent("errors in the log"),
             services(),
@@ -214,24 +242,28 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         "Only /api/prices fails",
     ),
     "three in a thousand are noise": (
-        lambda: checks.check_single_route(access(*fine(6000)), errors(*on_all(1, **BUG)), services()),
+        lambda: ask(checks.check_single_route, access(*fine(6000)), errors(*on_all(1, **BUG)), services()),
         RULED_OUT,
         "3 of 6000",
     ),
     "a new error everywhere": (
-        lambda: checks.check_new_exception(access(*fine()), errors(*on_all(5, routes=ROUTES, **BUG)), services()),
+        lambda: ask(checks.check_new_exception, access(*fine()), errors(*on_all(5, routes=ROUTES, **BUG)), services()),
         CONFIRMED,
         "New error on every route",
     ),
     "an error that is as old as the log": (
-        lambda: checks.check_new_exception(
-            access(*fine()), errors(*on_all(5, routes=ROUTES, **BUG), begins=ago(2)), services()
+        lambda: ask(
+            checks.check_new_exception,
+            access(*fine()),
+            errors(*on_all(5, routes=ROUTES, **BUG), begins=ago(2)),
+            services(),
         ),
         INCONCLUSIVE,
         "30 failed requests fit none",
     ),
     "an error of every quarter of an hour": (
-        lambda: checks.check_new_exception(
+        lambda: ask(
+            checks.check_new_exception,
             access(*fine()),
             errors(*(row for m in range(1, 120, 10) for row in on_all(5, routes=ROUTES, at=ago(m), **BUG))),
             services(),
@@ -240,54 +272,72 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         "fit none",
     ),
     "failures without any error in the log": (
-        lambda: checks.check_single_replica(access(*fine()), errors(*on_all(5, routes=ROUTES)), services()),
+        lambda: ask(checks.check_single_replica, access(*fine()), errors(*on_all(5, routes=ROUTES)), services()),
         INCONCLUSIVE,
         "no error logged",
     ),
     "two clients take every connection": (
-        lambda: checks.check_traffic_flood(
-            access(*fine(), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}), errors(*on_all(9, **POOL)), services()
+        lambda: ask(
+            checks.check_traffic_flood,
+            access(*fine(), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}),
+            errors(*on_all(9, **POOL)),
+            services(),
         ),
         CONFIRMED,
         "2 clients send 85% of all requests",
     ),
     "two clients send most, and the status alone says why requests fail": (
-        lambda: checks.check_traffic_flood(
-            access(*fine(), answer(30, 503), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}), silent(), services()
+        lambda: ask(
+            checks.check_traffic_flood,
+            access(*fine(), answer(30, 503), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}),
+            silent(),
+            services(),
         ),
         CONFIRMED,
         "2 clients send",
     ),
     "two clients send most, and nobody can tell why requests fail": (
-        lambda: checks.check_traffic_flood(
-            access(*fine(), answer(30, 500), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}), silent(), services()
+        lambda: ask(
+            checks.check_traffic_flood,
+            access(*fine(), answer(30, 500), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}),
+            silent(),
+            services(),
         ),
         INCONCLUSIVE,
         "did not answer",
     ),
     "two clients send most, and nobody is refused for it": (
-        lambda: checks.check_traffic_flood(
-            access(*fine(), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}), errors(*on_all(9, **BUG)), services()
+        lambda: ask(
+            checks.check_traffic_flood,
+            access(*fine(), clients=FLOODERS | {f"c{n}": 8 for n in range(40)}),
+            errors(*on_all(9, **BUG)),
+            services(),
         ),
         RULED_OUT,
         "none fails of it",
     ),
     "all clients look like one behind their proxy": (
-        lambda: checks.check_traffic_flood(
-            access(*fine(), clients={"10.0.0.1": 300}), errors(*on_all(9, **POOL)), services()
+        lambda: ask(
+            checks.check_traffic_flood,
+            access(*fine(), clients={"10.0.0.1": 300}),
+            errors(*on_all(9, **POOL)),
+            services(),
         ),
         INCONCLUSIVE,
         "all requests come from one address",
     ),
     "failures of an hour ago are over": (
-        lambda: checks.check_single_route(
-            access(*fine()), errors(*on_all(90, at=ago(60), **BUG), *on_all(9, status=200)), services()
+        lambda: ask(
+            checks.check_single_route,
+            access(*fine()),
+            errors(*on_all(90, at=ago(60), **BUG), *on_all(9, status=200)),
+            services(),
         ),
         RULED_OUT,
         "0 of 300",
     ),
     "a client's mistakes are no failures": (
-        lambda: checks.check_single_route(access(*fine(), answer(200, 400)), errors(failed(200, 400)), services()),
+        lambda: ask(checks.check_single_route, access(*fine(), answer(200, 400)), errors(failed(200, 400)), services()),
         RULED_OUT,
         "0 of 500",
     ),
@@ -325,7 +375,7 @@ class TestAttribution:
 
     def test_healthy(self) -> None:
         """Everything answers, nothing fails, all is ruled out."""
-        verdicts = [check(access(*fine()), errors(*on_all(9, status=200)), services()) for check in CHECKS]
+        verdicts = [ask(check, access(*fine()), errors(*on_all(9, status=200)), services()) for check in CHECKS]
         assert {verdict.kind for verdict in verdicts} == {RULED_OUT}
 
 
@@ -333,7 +383,7 @@ class TestSeverity:
     @pytest.mark.parametrize(("number", "expected"), [(300, Severity.P1), (9, Severity.P2)])
     def test_by_the_share_of_requests_that_fail(self, number: int, expected: Severity) -> None:
         """An outage for users, or a part of them that suffers."""
-        verdict = checks.check_upstream_unreachable(access(*fine(), proxy(number, 502)), errors(), services())
+        verdict = ask(checks.check_upstream_unreachable, access(*fine(), proxy(number, 502)), errors(), services())
         assert verdict.severity is expected
 
 

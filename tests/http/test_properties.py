@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 from database_examples import silent
-from error_examples import BUG, POOL, REDIS, access, ago, answer, errors, failed, services
+from error_examples import BUG, POOL, REDIS, access, ago, answer, ask, errors, failed, services
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,7 +63,7 @@ maybe = lambda readings: st.one_of(readings, st.just(silent()))  # noqa: E731  #
 
 
 def judge(*readings: Reading[Any]) -> list[Verdict]:
-    return [check(*readings) for check in CHECKS]
+    return [ask(check, *readings) for check in CHECKS]
 
 
 @few
@@ -122,8 +122,8 @@ def test_no_diagnosis_is_impossible_while_requests_fail(
 @given(maybe(proxied), maybe(logged), maybe(running))
 def test_no_check_fails_open(one: Reading[Any], two: Reading[Any], three: Reading[Any]) -> None:
     """Without the proxy's log nobody says that the proxy is fine; without both logs nothing is ruled out."""
-    unreachable = checks.check_upstream_unreachable(silent(), two, three)
-    flood = checks.check_traffic_flood(silent(), two, three)
+    unreachable = ask(checks.check_upstream_unreachable, silent(), two, three)
+    flood = ask(checks.check_traffic_flood, silent(), two, three)
     assert {unreachable.kind, flood.kind} == {VerdictKind.INCONCLUSIVE}
     assert {v.kind for v in judge(silent(), silent(), three)} == {VerdictKind.INCONCLUSIVE}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from database_examples import NOW, idle_in_transaction, limits, pools, session, sessions, silent, waiting
-from error_examples import BUG, access, ago, answer, errors, fine, on_all
+from error_examples import BUG, access, ago, answer, ask, errors, fine, on_all
 from error_examples import services as replicas_of
 from trade_examples import REFUSED, broker, here, row, trades
 from triage_examples import alerts, disks, front_door, health, issues, pages, services, usage
@@ -91,7 +91,7 @@ def bad_deploy(share: float) -> tuple[Severity | None, Verdict]:
         answer(failed, 500, at=ago(0.5), version="1.5.0"),
     )
     logged = errors(*on_all(failed // 3, at=ago(0.5), **BUG))
-    return triage(log=log(*[(600, 0)] * 9, (600, failed))), error_rate.check_bad_deploy(asked, logged, new)
+    return triage(log=log(*[(600, 0)] * 9, (600, failed))), ask(error_rate.check_bad_deploy, asked, logged, new)
 
 
 def broker_down(failed: int, filled: int) -> tuple[Severity | None, Verdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,9 +10,10 @@ import pandas as pd
 from database_examples import NOW
 
 from flowrex_ops.discovery.services import REPLICA_COLUMNS
+from flowrex_ops.http.checks import FailedRequests
 from flowrex_ops.logs.access_log import ACCESS_COLUMNS, CLIENT_COLUMNS, SLOW_COLUMNS, AccessLog
 from flowrex_ops.logs.error_log import EXCEPTION_COLUMNS, REQUEST_COLUMNS, ErrorLog
-from flowrex_ops.model import Reading
+from flowrex_ops.model import Reading, Verdict
 
 RECENT = NOW - timedelta(minutes=5)
 LONG_AGO = NOW - timedelta(hours=2)
@@ -134,3 +136,14 @@ def services(*versions: str, started: datetime = LONG_AGO) -> Reading[pd.DataFra
         "health": "none",
     }
     return Reading("stack", "services", pd.DataFrame([*rows, redis], columns=REPLICA_COLUMNS), taken_at=NOW)
+
+
+def ask(
+    check: Callable[[FailedRequests], Verdict],
+    access: Reading[AccessLog],
+    errors: Reading[ErrorLog],
+    services: Reading[pd.DataFrame],
+    **limits: Any,
+) -> Verdict:
+    """One check of failed requests, with readings and limits of its own."""
+    return check(FailedRequests(access, errors, services, **limits))
