@@ -139,6 +139,11 @@ def source(cell: Mapping[str, Any]) -> str:
     return text if isinstance(text, str) else "".join(text)
 
 
+def is_live(cell: Mapping[str, Any]) -> bool:
+    """Whether *cell* is for who reads along, tagged ``live``: the page says the same at its top."""
+    return "live" in cell["metadata"].get("tags", ())
+
+
 def changes_platform(cell: Mapping[str, Any]) -> bool:
     """Whether this is a code cell that may change something: a change must not be cut off half-way."""
     return cell.get("cell_type") == "code" and ".mitigate(" in source(cell)

@@ -83,6 +83,14 @@ class Investigation:
         self.severity: Severity | None = None
         self.impact = ""
         self.next_runbooks: tuple[str, ...] = ()
+        self._followed: Callable[[str, str], None] | None = None
+        # What a cell may need of how the platform is set up.
+        self.metrics = self.settings.metrics
+        self.backend_service = self.settings.backend.service
+        self.redis_service = self.settings.redis.service
+        self.may_be_absent = self.settings.stack.may_be_absent
+        self.contacts = self.settings.contacts
+        self.warn_days = self.settings.tls.warn_days
         self._open_sources()
 
     @classmethod
@@ -293,7 +301,19 @@ class Investigation:
         finding = verdict.to_finding() if verdict.confirmed else None
         data = {"kind": "verdict", **verdict.to_dict(), "finding": finding}
         self._notebook.show(presentation.verdict_html(verdict), presentation.verdict_text(verdict), data)
+        if self._followed:
+            self._followed(*self._so_far())
         return verdict
+
+    def follow_verdicts(self) -> None:
+        """Show every hypothesis of this runbook here, each verdict in its place as it falls: what a live reader scrolls back to."""
+        self._followed = self._notebook.show_updating(*self._so_far())
+
+    def _so_far(self) -> tuple[str, str]:
+        ranked = self._ranked()
+        open_ = [cause for cause in causes_by_runbook().get(self.runbook, ()) if cause not in self.verdicts]
+        text = "\n".join([*map(presentation.verdict_text, ranked), *(f"… not judged yet: {cause}" for cause in open_)])
+        return presentation.verdicts_html(ranked, open_), text
 
     def mitigate(self, slug: str, **options: Any) -> Outcome:
         """Plan a mitigation and show the plan; apply it only if approved; show what came of it."""

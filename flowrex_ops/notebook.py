@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.model import OUTCOME_MIME_TYPE
@@ -47,6 +48,16 @@ class Notebook:
         from IPython.display import display
 
         display(bundle, raw=True)
+
+    def show_updating(self, html: str, text: str) -> Callable[[str, str], None]:
+        """An output that is replaced, where it stands, by what the returned function is called with."""
+        from IPython.core.getipython import get_ipython
+        from IPython.display import display
+
+        if getattr(get_ipython(), "kernel", None) is None:
+            return lambda _html, _text: None
+        handle = display({"text/html": html, "text/plain": text}, raw=True, display_id=True)
+        return lambda html, text: handle.update({"text/html": html, "text/plain": text}, raw=True)
 
     def show_text(self, text: str) -> None:
         """A text in a fixed-width box, to copy."""

@@ -48,14 +48,18 @@ def verdict_text(verdict: Verdict) -> str:
     return f"{MARKS[verdict.kind]} {verdict.kind.value}: {verdict.cause}: {verdict.reason}"
 
 
-def verdicts_html(verdicts: Sequence[Verdict]) -> str:
-    """All hypotheses in one table, findings first."""
-    if not verdicts:
+def verdicts_html(verdicts: Sequence[Verdict], open_causes: Sequence[str] = ()) -> str:
+    """All hypotheses in one table, findings first, those that were not judged yet last."""
+    if not verdicts and not open_causes:
         return "<p>No hypothesis was checked.</p>"
     rows = "".join(
         f"<tr><td>{badge(v.kind)}</td><td>{v.severity.value if v.confirmed and v.severity else ''}</td>"
         f"<td><code>{escape(v.cause)}</code></td><td style='text-align:left'>{escape(v.reason)}</td></tr>"
         for v in verdicts
+    )
+    rows += "".join(
+        f"<tr><td>… not judged yet</td><td></td><td><code>{escape(cause)}</code></td><td></td></tr>"
+        for cause in open_causes
     )
     head = "<tr><th>verdict</th><th>severity</th><th>cause</th><th style='text-align:left'>reason</th></tr>"
     return f"<table class='flowrex'><thead>{head}</thead><tbody>{rows}</tbody></table>"

@@ -42,6 +42,10 @@ def lint(runbook: Runbook) -> list[str]:
             problems.append(
                 f"cell {number}: mitigates beside other work; only the change may take the run's whole time"
             )
+    imports = [
+        number for number, tree in trees.items() if any(isinstance(n, ast.Import | ast.ImportFrom) for n in tree.body)
+    ]
+    problems += [f"cell {number}: imports; the first cell that does is the place for it" for number in imports[1:]]
     for number, tree in trees.items():
         problems += [f"cell {number}: {problem}" for problem in _manners(tree)]
     whole = ast.Module([node for tree in trees.values() for node in tree.body], [])
@@ -75,6 +79,8 @@ def _manners(tree: ast.Module) -> Iterator[str]:
             yield f"{FORBIDDEN[type(node)]}; that belongs in the library"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
             yield "prints; let the investigation show it"
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("investigation.settings."):
+            yield f"reaches into {ast.unparse(node)}; let the investigation offer it"
 
 
 def _names(runbook: Runbook, whole: ast.Module) -> Iterator[str]:

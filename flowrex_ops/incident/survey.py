@@ -15,6 +15,7 @@ from flowrex_ops.incident.symptoms import Survey, find_symptoms, rank_runbooks
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Reading
 from flowrex_ops.postgres.source import ConnectionLimits
+from flowrex_ops.services.impact import Thresholds
 
 FELT = frozenset({"front_door", "services", "health", "pools", "log", "alerts"})
 """What tells of users, and what calls people for them, besides PostgreSQL's connection slots and trades."""
@@ -49,6 +50,11 @@ def take_survey(investigation: Investigation, *, recent_minutes: float, only: Co
         answers |= {name: answer.result() for name, answer in asked.items()}
         limits, trades = database.result()
     return Survey(limits=limits, trades=trades, **answers)
+
+
+def symptoms_of(survey: Survey, thresholds: Thresholds) -> pd.DataFrame:
+    """What users would notice (``symptoms.find_symptoms``); an alert is one of the runbook that answers it."""
+    return find_symptoms(survey, alerts=runbooks_by_alert(), thresholds=thresholds)
 
 
 def assess_impact(investigation: Investigation, *, recent_minutes: float = 5.0) -> None:

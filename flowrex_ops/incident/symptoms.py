@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -58,6 +59,11 @@ class Survey:
     targets: Frame
     issues: Frame
     pages: Frame
+
+    @property
+    def taken_at(self) -> datetime:
+        """The moment that it shows."""
+        return self.services.taken_at
 
     def readings(self) -> list[Reading[Any]]:
         """Every reading, in the order of the checklist."""

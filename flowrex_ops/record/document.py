@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flowrex_ops.archive.records import Slot
+from flowrex_ops.catalog import is_live
 from flowrex_ops.record.banner import banner_cell
 from flowrex_ops.record.cells import CellRun, CellState, mark
 from flowrex_ops.redaction.redactor import Redactor
@@ -29,8 +30,10 @@ class Document:
         self._cells = [self._redacted(cell) for cell in notebook["cells"]]
 
     def refresh(self, index: int) -> None:
-        """The cell at *index* has new outputs."""
-        self._cells[index] = self._redacted(self._notebook["cells"][index])
+        """The cell at *index* has new outputs, and so may have those that are updated in place."""
+        for at, cell in enumerate(self._notebook["cells"]):
+            if at == index or (cell["cell_type"] == "code" and is_live(cell)):
+                self._cells[at] = self._redacted(cell)
 
     def heading_above(self, index: int) -> str:
         """The nearest heading before the cell at *index*; empty where there is none."""

@@ -11,6 +11,7 @@ from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowrex_ops.catalog import is_live
 from flowrex_ops.record.banner import (
     counts,
     diagnosis_title,
@@ -37,7 +38,9 @@ def render_page(notebook: dict[str, Any]) -> str:
     from nbformat import NotebookNode, from_dict
 
     record = notebook["metadata"]["flowrex_ops"]["record"]
-    nodes: NotebookNode = from_dict({**notebook, "cells": [_presentable(cell) for cell in notebook["cells"]]})
+    nodes: NotebookNode = from_dict(
+        {**notebook, "cells": [_presentable(cell) for cell in notebook["cells"] if not is_live(cell)]}
+    )
     body, _ = _exporter().from_notebook_node(nodes)
     return _shell().render(
         record=record,
