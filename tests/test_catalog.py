@@ -131,6 +131,7 @@ BREACHES = {
     "'nowhere' is never defined": "nowhere",
     "has 6 statements": "1\n2\n3\n4\n5\n6",
     "mitigates beside other work": "f\nf.mitigate('rolling-restart')",
+    "reaches into investigation.settings.contacts": "investigation = f\ninvestigation.settings.contacts",
     "'drop-database' is not a mitigation": "f.mitigate('drop-database')",
 }
 
@@ -150,6 +151,12 @@ class TestLint:
         problems = lint(read_runbook(write(tmp_path / "x.ipynb", *cells)))
         assert len(problems) == 1, problems
         assert breach in problems[0]
+
+    def test_imports_stand_in_one_cell(self, tmp_path: Path) -> None:
+        """Whoever reads the first of them knows what the notebook uses."""
+        cells = [("markdown", "# S"), ("code", PARAMETERS), ("markdown", "p"), ("code", f"f = open\nimport os\n{USES}")]
+        path = write(tmp_path / "x.ipynb", *cells, ("markdown", "p"), ("code", "import sys\nsys, os"))
+        assert lint(read_runbook(path)) == ["cell 5: imports; the first cell that does is the place for it"]
 
     def test_names_what_is_missing(self, tmp_path: Path) -> None:
         """Prose, comments, common parameters, uses, targets of links."""

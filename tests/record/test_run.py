@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from record_bench import Bench, confirmed, read, shows, states, verdict
 
@@ -15,6 +16,7 @@ from flowrex_ops.archive.incidents import read_incident
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import NotebookError, RecordError
 from flowrex_ops.record.events import CellFinished, CellStarted, Event, RunFinished, RunStarted, VerdictSeen
+from flowrex_ops.record.result import RunResult
 
 PLANNED = {
     "kind": "mitigation",
@@ -162,13 +164,13 @@ class TestBadInput:
             bench.run("1")
 
 
-def run_file(bench: Bench, path: Path) -> None:
+def run_file(bench: Bench, path: Path) -> RunResult:
     """Run the file at *path* as it is."""
     from flowrex_ops.record.run import run_notebook
     from flowrex_ops.redaction.redactor import Redactor
     from flowrex_ops.settings import Settings
 
-    run_notebook(
+    return run_notebook(
         path,
         {},
         folder=bench.outputs,
@@ -187,3 +189,14 @@ def test_cell_states_of_a_complete_run(bench: Bench) -> None:
     fate = read(record).cells[-1].metadata.flowrex_ops
     assert fate.started <= fate.ended
     assert fate.seconds >= 0
+
+
+def test_what_fills_while_it_runs_is_kept_as_it_was_last(bench: Bench) -> None:
+    """A cell tagged ``live`` is updated by later ones; the page, which has the same at its top, leaves it out."""
+    path = bench.notebook("handle = display('nothing yet', display_id=True)", "handle.update('one ' + 'verdict')")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[3].metadata.tags = ["live"]
+    nbformat.write(notebook, path)
+    result = run_file(bench, path)
+    assert read(result.record).cells[4].outputs[0].data["text/plain"] == "'one verdict'"
+    assert "one verdict" not in result.html.read_text()
