@@ -69,6 +69,7 @@ lint: $(VENV)/.ready-lint ## ruff, mypy, import rules, stripped notebooks, runbo
 	@$(BIN)/lint-imports --config pyproject.toml
 	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -exec $(BIN)/nbstripout --verify {} +
 	@$(BIN)/flowrex-ops runbooks --lint
+	@$(BIN)/python tools/size.py
 
 bench: $(VENV)/.ready-bench ## measure speed and memory
 	@$(BIN)/python -m pytest tests/benchmarks -o addopts=--strict-markers --benchmark-only --benchmark-columns=min,median,rounds -s $(FLAGS)
