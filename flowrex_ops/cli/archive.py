@@ -29,7 +29,7 @@ def open_archive(settings: str) -> Settings:
 
     loaded = load(settings or None)
     if loaded.outputs_url:
-        from flowrex_ops.archive.remote import pull
+        from flowrex_ops.archive.store import pull
 
         pull(loaded)
     return loaded

@@ -17,10 +17,10 @@ def post_mortem(
 
     Example: flowrex-ops post-mortem latest
     """
-    from flowrex_ops.archive.people import login_name
+    from flowrex_ops.archive.incidents import current_user
     from flowrex_ops.incident.review_files import write_post_mortem
 
-    written = write_post_mortem(incident, load_settings(settings), settings, operator=by or login_name())
+    written = write_post_mortem(incident, load_settings(settings), settings, operator=by or current_user())
     facts = written.to_dict()
     if as_json:
         echo_json(facts)

@@ -19,11 +19,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowrex_ops.archive.incidents import INCIDENT_ID, open_incident
+from flowrex_ops.archive.incidents import INCIDENT_ID, current_user, open_incident
 from flowrex_ops.archive.index import ask
-from flowrex_ops.archive.people import login_name
 from flowrex_ops.archive.records import allocate
-from flowrex_ops.archive.remote import push
+from flowrex_ops.archive.store import push
 from flowrex_ops.catalog import is_parameters, read_runbook, source
 from flowrex_ops.errors import NotebookError, ParameterError
 from flowrex_ops.record.cells import CellRun, CellState
@@ -66,7 +65,7 @@ def import_notebook(
         result = finish_record(recorder, redactor, ignore)
     finally:
         os.close(slot.lock)
-    push(slot.incident, settings)
+    push(settings)
     return result
 
 
@@ -131,7 +130,7 @@ def _facts(path: Path, notebook: Mapping[str, Any], settings: Settings, redactor
         runbook=str(about["runbook"]),
         title=redactor.text(str(about["title"])),
         parameters=parameters,
-        operator=str(closing.get("operator") or parameters.get("operator") or "") or login_name(),
+        operator=str(closing.get("operator") or parameters.get("operator") or "") or current_user(),
         platform=settings.platform,
         host=socket.gethostname(),
         versions={"flowrex_ops": version("flowrex-ops"), "python": platform.python_version()},

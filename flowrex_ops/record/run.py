@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.archive.evidence import VARIABLE
-from flowrex_ops.archive.incidents import open_incident
-from flowrex_ops.archive.people import login_name
+from flowrex_ops.archive.incidents import current_user, open_incident
 from flowrex_ops.archive.records import allocate
-from flowrex_ops.archive.remote import push
+from flowrex_ops.archive.store import push
 from flowrex_ops.errors import NotebookError, RecordError
 from flowrex_ops.record.abandoned import finish_abandoned
 from flowrex_ops.record.events import OnEvent, ignore
@@ -84,7 +83,7 @@ def run_notebook(
             result = finish_record(recorder, redactor, on_event)
     finally:
         os.close(slot.lock)
-    push(slot.incident, settings)
+    push(settings)
     return result
 
 
@@ -166,7 +165,7 @@ def _facts(runbook: str, title: str, parameters: Mapping[str, Any], settings: Se
         runbook=runbook,
         title=title,
         parameters=parameters,
-        operator=str(parameters.get("operator") or "") or login_name(),
+        operator=str(parameters.get("operator") or "") or current_user(),
         platform=settings.platform,
         host=socket.gethostname(),
         versions={"flowrex_ops": version("flowrex-ops"), "python": platform.python_version()},
