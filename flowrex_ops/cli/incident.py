@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, load_settings
 from flowrex_ops.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -286,16 +286,6 @@ def _ask() -> Any:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
     return lambda question: typer.confirm(question, default=False, err=True)
-
-
-def load_settings(settings: str) -> Settings:
-    """The settings that a command works by; what the store has of incidents, where there is one, is here afterwards."""
-    from flowrex_ops.archive.store import pull
-    from flowrex_ops.settings import load
-
-    loaded = load(settings or None)
-    pull(loaded)
-    return loaded
 
 
 def send_changes(settings: Settings) -> None:

@@ -15,10 +15,9 @@ from flowrex_ops.cli.incident import (
     ResolutionOption,
     ServiceOption,
     incident_facts,
-    load_settings,
     send_changes,
 )
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, load_settings
 from flowrex_ops.errors import FlowrexOpsError, ParameterError
 
 if TYPE_CHECKING:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from flowrex_ops.settings import Settings
 
 
 def _name_project(name: str) -> str:
@@ -48,3 +51,13 @@ def progress(text: str) -> None:
 
     if sys.stderr.isatty():
         typer.echo(f"  {text}", err=True)
+
+
+def load_settings(settings: str) -> Settings:
+    """The settings that a command works by; what the store has of incidents, where there is one, is here afterwards."""
+    from flowrex_ops.archive.store import pull
+    from flowrex_ops.settings import load
+
+    loaded = load(settings or None)
+    pull(loaded)
+    return loaded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from flowrex_ops.cli.incident import ByOption, IdArgument, load_settings
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.incident import ByOption, IdArgument
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, load_settings
 
 
 def post_mortem(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowrex_ops.cli import archive
-from flowrex_ops.cli.archive import WantedArgument, open_archive
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.archive import WantedArgument
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, load_settings
 
 if TYPE_CHECKING:
     from flowrex_ops.archive.records import Record
@@ -24,7 +24,7 @@ def list_(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     """
     from flowrex_ops.archive.records import list_records
 
-    records = list_records(open_archive(settings).outputs)
+    records = list_records(load_settings(settings).outputs)
     if as_json:
         echo_json([_facts(record) for record in records])
         return
@@ -45,7 +45,7 @@ def show(record: WantedArgument = "latest", settings: SettingsOption = "", as_js
     """
     from flowrex_ops.archive.records import load_record
 
-    found = load_record(open_archive(settings).outputs, record)
+    found = load_record(load_settings(settings).outputs, record)
     facts = _facts(found)
     if as_json:
         echo_json({**facts, "record": found.metadata})
@@ -73,7 +73,7 @@ def verify(
     from flowrex_ops.archive.manifest import verify as verify_folder
     from flowrex_ops.archive.records import find_incidents
 
-    folders = find_incidents(open_archive(settings).outputs, record)
+    folders = find_incidents(load_settings(settings).outputs, record)
     problems = [(folder.name, problem) for folder in folders for problem in verify_folder(folder)]
     if as_json:
         told = [{"incident": name, "kind": one.kind, "path": one.path, "text": one.text} for name, one in problems]
@@ -96,7 +96,7 @@ def reindex(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     from flowrex_ops.archive.index import FILE, rebuild
     from flowrex_ops.record.abandoned import finish_all_abandoned
 
-    loaded = open_archive(settings)
+    loaded = load_settings(settings)
     outputs = loaded.outputs
     finished = finish_all_abandoned(loaded)
     counts = rebuild(outputs)

@@ -68,7 +68,7 @@ def run_notebook(
     written before is then intact and says that the run did not finish.
     """
     notebook = read_notebook(notebook_path)
-    facts = _facts(runbook, title, parameters, settings, trigger)
+    facts = run_facts(runbook, title, parameters, settings, trigger)
     incident = open_incident(folder, incident_id, title=title)
     finish_abandoned(incident, redactor)
     slot = allocate(incident, runbook)
@@ -160,7 +160,10 @@ def _run_with_papermill(
         )
 
 
-def _facts(runbook: str, title: str, parameters: Mapping[str, Any], settings: Settings, trigger: str) -> RunFacts:
+def run_facts(
+    runbook: str, title: str, parameters: Mapping[str, Any], settings: Settings, trigger: str = ""
+) -> RunFacts:
+    """Who runs what, where, with what."""
     return RunFacts(
         runbook=runbook,
         title=title,
