@@ -72,8 +72,9 @@ def get_trend(outputs: Path, what: str, *, since: datetime | None = None, until:
     started = found[["began", "started"]].min(axis=1)
     ended = found["resolved"].fillna(found["ended"]).fillna(started)
     found["minutes"] = ((ended - started).dt.total_seconds().clip(lower=0) / 60).round(2)
-    incidents = found.assign(started=started, resolved=found["resolved"].notna())
-    incidents = incidents[["incident", "started", "minutes", "resolved", "severity", "resolved_by"]].fillna("")
+    incidents = found.assign(started=started, resolved=found["resolved"].notna())[started.notna()]
+    incidents = incidents[["incident", "started", "minutes", "resolved", "severity", "resolved_by"]]
+    incidents = incidents.fillna({"severity": "", "resolved_by": ""})
     begin = pd.Timestamp(since or (started.min() if len(found) else until))
     days = (until - begin).days
     period, rule = ("day", "D") if days <= 62 else ("week", "W") if days <= 540 else ("month", "M")  # noqa: PLR2004  # what can be read
@@ -106,7 +107,7 @@ def draw_trend(found: Trend, file: Path) -> None:
 
 
 def _by_period(incidents: pd.DataFrame, begin: pd.Timestamp, end: pd.Timestamp, rule: str) -> pd.DataFrame:
-    begins = pd.to_datetime(incidents["started"], utc=True).dt.tz_localize(None).dt.to_period(rule)
+    begins = incidents["started"].dt.tz_localize(None).dt.to_period(rule)
     found = incidents.groupby(begins)["minutes"].agg(times="size", median_minutes="median", longest_minutes="max")
     every = pd.period_range(*(at.tz_convert(None).to_period(rule) for at in (begin, end)), name="begins")
     found = found.reindex(every).fillna({"times": 0}).astype({"times": int})

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, load_settings
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo, load_settings
 from flowrex_ops.model import Severity
 
 WantedArgument = Annotated[
@@ -52,15 +52,8 @@ def search(
         since=_moment(since, "--since"),
         until=_moment(until, "--until"),
     )
-    if as_json:
-        echo_json(found)
-        return
-    for one in found:
-        typer.echo(f"{one['id']:<46} {_line(one)}")
-        if one["excerpt"]:
-            typer.echo(f"    {one['excerpt']}")
-    if not found:
-        typer.echo("nothing found")
+    lines = [f"{one['id']:<46} {_line(one)}\n    {one['excerpt']}".rstrip() for one in found]
+    echo(found, lines or ["nothing found"], as_json=as_json)
 
 
 def similar(record: WantedArgument = "latest", settings: SettingsOption = "", as_json: JsonOption = False) -> None:
@@ -73,13 +66,8 @@ def similar(record: WantedArgument = "latest", settings: SettingsOption = "", as
 
     outputs = load_settings(settings).outputs
     found = find_similar(outputs, load_record(outputs, record).metadata)
-    if as_json:
-        echo_json(found)
-        return
-    for one in found:
-        typer.echo(f"{one['incident']}  {_line(one)}\n    {in_common(one)}")
-    if not found:
-        typer.echo("no earlier incident was like it")
+    lines = [f"{one['incident']}  {_line(one)}\n    {in_common(one)}" for one in found]
+    echo(found, lines or ["no earlier incident was like it"], as_json=as_json)
 
 
 def diff(
@@ -97,16 +85,14 @@ def diff(
 
     outputs = load_settings(settings).outputs
     found = compare_records(load_record(outputs, before).metadata, load_record(outputs, after).metadata)
-    if as_json:
-        echo_json(found)
-        return
-    typer.echo(f"{found['before']} -> {found['after']}")
+    lines = [f"{found['before']} -> {found['after']}"]
     for table in TABLES:
-        typer.echo(f"\n{table}:{'' if found[table] else ' nothing changed'}")
+        lines += [f"\n{table}:{'' if found[table] else ' nothing changed'}"]
         for row in found[table]:
-            title = " ".join(row[name] for name in ("cause", "name", "change") if row.get(name))
-            typer.echo(f"  {title}\n    - {row['before'] or 'none'} {row.get('reason_before', '')}")
-            typer.echo(f"    + {row['after'] or 'none'} {row.get('reason_after', '')}")
+            lines += [f"  {' '.join(row[name] for name in ('cause', 'name', 'change') if row.get(name))}"]
+            lines += [f"    - {row['before'] or 'none'}  {row.get('reason_before', '')}".rstrip()]
+            lines += [f"    + {row['after'] or 'none'}  {row.get('reason_after', '')}".rstrip()]
+    echo(found, lines, as_json=as_json)
 
 
 def trend(
@@ -127,11 +113,9 @@ def trend(
     found = get_trend(load_settings(settings).outputs, what, **times)
     if to is not None:
         draw_trend(found, to)
-    if as_json:
-        echo_json({**found.to_dict(), "chart": str(to) if to else None})
-        return
-    typer.echo(f"{what}: {len(found.incidents)} incidents, by {found.period}")
-    typer.echo(found.periods[found.periods["times"] > 0].to_string(index=False))
+    table = found.periods[found.periods["times"] > 0].to_string(index=False)
+    lines = [f"{what}: {len(found.incidents)} incidents, by {found.period}", *([table] if len(found.incidents) else [])]
+    echo({**found.to_dict(), "chart": str(to) if to else None}, lines, as_json=as_json)
 
 
 def export(
@@ -151,10 +135,9 @@ def export(
     from flowrex_ops.record.export import export as pack
 
     file = pack(load_settings(settings).outputs, wanted, to)
-    if as_json:
-        echo_json({"file": str(file.absolute()), "bytes": file.stat().st_size})
-        return
-    typer.echo(f"{file} ({file.stat().st_size / 1e6:.1f} MB); unzip it and open index.html")
+    size = file.stat().st_size
+    line = f"{file} ({size / 1e6:.1f} MB); unzip it and open index.html"
+    echo({"file": str(file.absolute()), "bytes": size}, [line], as_json=as_json)
 
 
 def import_(
@@ -174,10 +157,7 @@ def import_(
     from flowrex_ops.record.importing import import_notebook
 
     result = import_notebook(notebook, load_settings(settings), incident_id=incident or None, again=again)
-    if as_json:
-        echo_json(result.to_json())
-        return
-    typer.echo(summary(result, verdicts_shown=False))
+    echo(result.to_json(), [summary(result, verdicts_shown=False)], as_json=as_json)
 
 
 def _moment(text: str, name: str) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +44,14 @@ def echo_json(value: object) -> None:
     import json
 
     typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def echo(value: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """*value* for programs, or *lines* for people."""
+    if as_json:
+        echo_json(value)
+    else:
+        typer.echo("\n".join(lines))
 
 
 def progress(text: str) -> None:

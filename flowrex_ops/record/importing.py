@@ -44,9 +44,10 @@ def import_notebook(
     """
     notebook = _read(path)
     digest = content_hash(notebook)
-    earlier = None if again else _imported_before(settings.outputs, digest)
-    if earlier:
-        raise ParameterError(f"'{path}' was imported before, as {earlier}; give --again to import it once more")
+    sql = "SELECT id FROM records WHERE imported = ? ORDER BY id"
+    earlier = ask(settings.outputs, lambda index: index.execute(sql, (digest,)).fetchone())
+    if earlier and not again:
+        raise ParameterError(f"'{path}' was imported before, as {earlier['id']}; give --again to import it once more")
     redactor, runbook = Redactor(settings.secret_values()), read_runbook(path)
     parameters = {parameter.name: parameter.default for parameter in runbook.parameters}
     parameters |= notebook["metadata"].get("papermill", {}).get("parameters", {})
@@ -97,12 +98,6 @@ def _code(notebook: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _did_run(cell: Mapping[str, Any]) -> bool:
     return cell.get("execution_count") is not None or bool(cell.get("outputs"))
-
-
-def _imported_before(outputs: Path, digest: str) -> str | None:
-    sql = "SELECT id FROM records WHERE imported = ? ORDER BY id"
-    row = ask(outputs, lambda index: index.execute(sql, (digest,)).fetchone())
-    return str(row["id"]) if row else None
 
 
 def _replay(recorder: Recorder, path: Path, notebook: dict[str, Any]) -> None:
