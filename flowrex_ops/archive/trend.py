@@ -83,6 +83,7 @@ def get_trend(outputs: Path, what: str, *, since: datetime | None = None, until:
 
 def plot_trend(periods: pd.DataFrame, *, what: str, period: str) -> Figure:
     """A bar a day (week, month) with the number of incidents, and above it how long half of them lasted at most."""
+    from matplotlib.dates import ConciseDateFormatter
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = new_figure(3.4)
@@ -90,6 +91,7 @@ def plot_trend(periods: pd.DataFrame, *, what: str, period: str) -> Figure:
     axes.bar_label(
         bars, ["" if pd.isna(minutes) else f"{minutes:.3g}" for minutes in periods["median_minutes"]], color=INK
     )
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]  # of matplotlib
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(f"incidents a {period}", color=INK)
     axes.set_xlabel("began (UTC); above the bars: median length in minutes", color=INK)
