@@ -142,7 +142,8 @@ def earlier_incidents(investigation: Investigation) -> pd.DataFrame:
     about = {**investigation.outcome, "incident": investigation.ledger.incident}
     found = seen_before(investigation.settings.outputs, about, limit=SHOWN)
     rows = [{**one, "in_common": in_common(one), "resolved_by": ", ".join(one["resolved_by"])} for one in found]
-    return pd.DataFrame(rows, columns=["incident", "started", "severity", "diagnosis", "in_common", "resolved_by"])
+    frame = pd.DataFrame(rows, columns=["incident", "started", "severity", "diagnosis", "in_common", "resolved_by"])
+    return frame.assign(started=frame["started"].str[:16].str.replace("T", " "))
 
 
 def in_common(earlier: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 ``<url>/<host name>/INC-…`` is an incident as its machine last sent it, ``manifest.json`` last. Nobody else writes there, so there
 are no conflicts; what was fetched is only read here (``timeline.require_own``). ``outputs/.store`` has what was sent and seen:
-``INC-…`` the mark of the manifest that was last sent, ``INC-…@<host>`` that of the one that was last fetched.
+``sent/<host>/INC-…`` the manifest that was last sent, ``INC-…@<host>`` a mark of the one that was last fetched.
 
 Trouble never fails a command: it is one line on standard error, and the next command tries again.
 """
@@ -100,8 +100,10 @@ class _Store:
 
     def _changed(self) -> Iterator[tuple[PurePosixPath, str]]:
         """``<host>/<incident>/manifest.json`` of what others sent since, and its mark; by one listing, the newest first."""
+        from fsspec.utils import tokenize
+
         found = self._files.find("", detail=True).items()
-        marks = {PurePosixPath(path): _mark(about) for path, about in found if path.endswith(f"/{MANIFEST}")}
+        marks = {PurePosixPath(path): tokenize(about) for path, about in found if path.endswith(f"/{MANIFEST}")}
         for path in sorted(marks, key=lambda path: path.parent.name, reverse=True):
             folder = self._outputs / path.parent.name
             theirs = INCIDENT_ID.fullmatch(folder.name) and (is_fetched(folder) or not folder.is_dir())
@@ -122,39 +124,36 @@ class _Store:
             raise RecordError(f"it is being written, or was changed in the store: {problems[0]}")
         self._seen(there).touch()  # before the folder is there, or it would look like our own
         if not folder.is_dir() or (copy / TIMELINE).read_bytes().startswith((folder / TIMELINE).read_bytes()):
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.is_dir():
+                folder.rename(copy.parent / "replaced")
             copy.rename(folder)
         self._seen(there).write_text(mark)
 
     def _send(self, folder: Path, there: str) -> None:
-        """Send an incident of our own, if its manifest is not the one that was last sent."""
-        sent, manifest = self._state / folder.name, folder / MANIFEST
-        if is_fetched(folder) or not manifest.is_file() or _text(sent) == _mark(manifest.read_bytes()):
+        """Send what differs from what was last sent of an incident of our own."""
+        sent, manifest = self._state / "sent" / there, folder / MANIFEST
+        if is_fetched(folder) or not manifest.is_file() or _text(sent) == manifest.read_text():
             return
         with locked(folder / TIMELINE, create=False):
             timeline, raw = (folder / TIMELINE).read_bytes(), manifest.read_bytes()
         if not timeline.startswith(self._read(f"{there}/{TIMELINE}")):
             raise RecordError("the store has it of another machine with this name; give each a host name of its own")
-        files, known = (
-            json.loads(text)["files"] for text in (raw, self._read(f"{there}/{MANIFEST}") or '{"files": {}}')
-        )
-        names = [name for name, entry in files.items() if known.get(name) != entry and name != TIMELINE]
+        known = json.loads(_text(sent) or '{"files": {}}')["files"]
+        files = json.loads(raw)["files"].items()
+        names = [name for name, entry in files if known.get(name) != entry and name != TIMELINE]
         self._files.put([str(folder / name) for name in names], [f"{there}/{name}" for name in names])
         self._files.pipe_file(f"{there}/{TIMELINE}", timeline)
         self._files.pipe_file(f"{there}/{MANIFEST}", raw)
-        write_atomic(sent, _mark(raw))
+        sent.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(sent, raw)
 
     def _read(self, path: str) -> bytes:
-        return bytes(self._files.cat_file(path)) if self._files.exists(path) else b""
+        with contextlib.suppress(FileNotFoundError):
+            return bytes(self._files.cat_file(path))
+        return b""
 
     def _seen(self, there: PurePosixPath) -> Path:
         return self._state / f"{there.name}@{there.parent}"
-
-
-def _mark(content: object) -> str:
-    from fsspec.utils import tokenize
-
-    return str(tokenize(content))
 
 
 def _text(path: Path) -> str:

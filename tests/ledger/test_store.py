@@ -265,7 +265,6 @@ class TestS3:
         self, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         machine = Machine("s3://recrods/x", tmp_path / "ada", monkeypatch)
-        machine.work(None, "first")
         assert not machine.pull()
         assert "bucket does not exist" in capsys.readouterr().err
 
