@@ -2,7 +2,7 @@
 
 ``<url>/<host name>/INC-…`` is an incident as its machine last sent it, ``manifest.json`` last. Nobody else writes there, so there
 are no conflicts; what was fetched is only read here (``timeline.require_own``). ``outputs/.store`` has what was sent and seen:
-``sent/<host>/INC-…`` the manifest that was last sent, ``INC-…@<host>`` a mark of the one that was last fetched.
+``host`` the name that this folder sends below, ``sent/INC-…`` the manifest that was last sent, ``INC-…@<host>`` a mark of the one that was last fetched.
 
 Trouble never fails a command: it is one line on standard error, and the next command tries again.
 """
@@ -81,12 +81,17 @@ class _Store:
         """Fetch, then send; one process of this machine at a time."""
         self._state.mkdir(parents=True, exist_ok=True)
         with locked(self._state / "lock"):
+            name = (
+                self._state / "host"
+            )  # it stays where the machine (a container) gets another, or several share the folder
+            if not name.is_file():
+                name.write_text(socket.gethostname())
             for manifest, mark in self._changed() if fetch else ():
                 with self._apart(manifest.parent):
                     self._fetch(manifest.parent, mark)
             for folder in sorted(self._outputs.glob("INC-*")):
                 with self._apart(folder.name):
-                    self._send(folder, f"{socket.gethostname()}/{folder.name}")
+                    self._send(folder, f"{name.read_text()}/{folder.name}")
         if self._failed:
             raise self._failed[0]
 
@@ -131,7 +136,7 @@ class _Store:
 
     def _send(self, folder: Path, there: str) -> None:
         """Send what differs from what was last sent of an incident of our own."""
-        sent, manifest = self._state / "sent" / there, folder / MANIFEST
+        sent, manifest = self._state / "sent" / folder.name, folder / MANIFEST
         if is_fetched(folder) or not manifest.is_file() or _text(sent) == manifest.read_text():
             return
         with locked(folder / TIMELINE, create=False):

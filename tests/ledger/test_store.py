@@ -103,6 +103,16 @@ class TestExchange:
         assert sent == set(names.items())
         assert {folder.name for folder in ada.outputs.glob("INC-*")} == set(names.values())
 
+    def test_a_machine_that_gets_another_name_goes_on_where_it_was(self, ada: Machine, bob: Machine, url: str) -> None:
+        """As containers do, whose working folder stays."""
+        name = ada.work(None, "first").name
+        ada.push()
+        ada.name = "ada-2"
+        ada.work(name, "second")
+        assert (ada.push(), bob.pull(), bob.texts(name)) == (True, True, ["first", "second"])
+        files, root = fsspec.url_to_fs(url)
+        assert [str(path).rpartition("/")[2] for path in files.ls(root, detail=False)] == ["ada"]
+
     def test_another_machines_incident_is_only_read(self, ada: Machine, bob: Machine) -> None:
         folder = ada.work(None, "first")
         ada.push()
