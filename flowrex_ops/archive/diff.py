@@ -36,10 +36,10 @@ def compare_records(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
 
 
 def _facts(record: Mapping[str, Any]) -> Facts:
-    verdicts = dicts(record.get("verdicts"))
+    verdicts = dicts(record, "verdicts")
     numbers: dict[tuple[str, ...], str] = {}
     for verdict in verdicts:
-        for one in dicts(verdict.get("evidence")):
+        for one in dicts(verdict, "evidence"):
             key = (str(verdict.get("cause")), str(one.get("name")))
             numbers[key] = f"{numbers[key]}; {one.get('value')}" if key in numbers else str(one.get("value"))
     configuration: dict[tuple[str, ...], str] = {(name,): str(record.get(name) or "") for name in _FACTS}
@@ -48,7 +48,7 @@ def _facts(record: Mapping[str, Any]) -> Facts:
     return {
         "findings": {
             (str(one.get("cause")),): f"{one.get('severity') or ''} {one.get('title')}".strip()
-            for one in dicts(record.get("findings"))
+            for one in dicts(record, "findings")
         },
         "verdicts": {(str(one.get("cause")),): f"{one.get('verdict')}: {one.get('reason')}" for one in verdicts},
         "numbers": numbers,

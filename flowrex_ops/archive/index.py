@@ -81,21 +81,20 @@ def features(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     Signatures are the texts of evidence that counts lines of a log or says where an error was raised, with numbers and quoted
     values masked, and names of exceptions. A runbook is one only where it found something.
     """
-    found = [("cause", str(finding["cause"])) for finding in dicts(record.get("findings")) if finding.get("cause")]
+    found = [("cause", str(finding["cause"])) for finding in dicts(record, "findings") if finding.get("cause")]
     for evidence in _evidence(record):
         text = str(evidence.get("value") or "")
         if _SIGNED.match(str(evidence.get("name"))) and evidence.get("source") != "access log" and text:
             signatures = [" ".join(_MASKED.sub("#", text).split())[:200], *_EXCEPTION.findall(text)]
             found += [("signature", signature) for signature in signatures]
-    found += [
-        ("resolved", str(one.get("slug"))) for one in dicts(record.get("mitigations")) if one.get("state") in _ACTED
-    ]
+    found += [("resolved", str(one.get("slug"))) for one in dicts(record, "mitigations") if one.get("state") in _ACTED]
     found += [("runbook", str(record.get("runbook")))] if record.get("diagnosis") else []
     return list(dict.fromkeys(found))
 
 
-def dicts(value: object) -> list[Mapping[str, Any]]:
-    """The dicts in a list; whatever else stands there is left out."""
+def dicts(members: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The dicts in the list *name*; whatever else stands there is left out."""
+    value = members.get(name)
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
@@ -171,20 +170,20 @@ def _take(connection: sqlite3.Connection, folder: Path, stamp: str) -> None:
 
 def _words(record: Mapping[str, Any]) -> Iterator[str]:
     """What search looks through; not what was ruled out, for each record names every cause that it ruled out."""
-    yield from (_join(one, "cause", "severity", "title", "reason") for one in dicts(record.get("findings")))
+    yield from (_join(one, "cause", "severity", "title", "reason") for one in dicts(record, "findings"))
     yield from (_join(one, "name", "value") for one in _evidence(record))
-    mitigations = [one for one in dicts(record.get("mitigations")) if one.get("plan_hash")]
+    mitigations = [one for one in dicts(record, "mitigations") if one.get("plan_hash")]
     yield from (_join(one, "slug", "state", "reason", "action", "targets") for one in mitigations)
     yield _join(record, "title", "runbook", "operator", "trigger", "reason")
 
 
 def _services(record: Mapping[str, Any]) -> Iterator[str]:
     """What confirmed causes are about, what their evidence and mitigations name, and the platform."""
-    for finding in dicts(record.get("findings")):
+    for finding in dicts(record, "findings"):
         yield _ABOUT.get(str(finding.get("cause")).partition(".")[0], "backend")
         yield _join(finding, "cause", "title")
-        yield from (_join(evidence, "name") for evidence in dicts(finding.get("evidence")))
-    yield from (_join(one, "targets") for one in dicts(record.get("mitigations")))
+        yield from (_join(evidence, "name") for evidence in dicts(finding, "evidence"))
+    yield from (_join(one, "targets") for one in dicts(record, "mitigations"))
     yield _join(record, "platform")
 
 
@@ -194,9 +193,9 @@ def _join(members: Mapping[str, Any], *names: str) -> str:
 
 def _evidence(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Of findings, and of hypotheses that stayed open: what was seen counts also where it proved nothing."""
-    open_ones = [one for one in dicts(record.get("verdicts")) if one.get("verdict") == VerdictKind.INCONCLUSIVE.value]
-    for one in [*dicts(record.get("findings")), *open_ones]:
-        yield from dicts(one.get("evidence"))
+    open_ones = [one for one in dicts(record, "verdicts") if one.get("verdict") == VerdictKind.INCONCLUSIVE.value]
+    for one in [*dicts(record, "findings"), *open_ones]:
+        yield from dicts(one, "evidence")
 
 
 def _discard(outputs: Path) -> None:

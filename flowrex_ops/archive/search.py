@@ -94,16 +94,14 @@ def match_words(text: str) -> str:
 
 def is_cause(index: sqlite3.Connection, name: str) -> bool:
     """Whether *name* is a cause or a family of causes, or else a runbook with records. ParameterError where it is neither."""
-    causes = {*find_causes(), *_column(index, "SELECT DISTINCT value FROM features WHERE kind = 'cause'")}
-    runbooks = _column(index, "SELECT DISTINCT runbook FROM records")
+    causes = {*find_causes(), *(row[0] for row in index.execute("SELECT value FROM features WHERE kind = 'cause'"))}
+    runbooks = {row[0] for row in index.execute("SELECT runbook FROM records")}
     if any(f"{cause}.".startswith(f"{name}.") for cause in causes):
         return True
     if name in runbooks:
         return False
     near = difflib.get_close_matches(name, sorted(causes | runbooks), n=1, cutoff=0.4)
-    hint = (
-        f"did you mean '{near[0]}'?" if near else "'flowrex-ops runbooks' lists the runbooks, docs/causes.md the causes"
-    )
+    hint = f"did you mean '{near[0]}'?" if near else "see 'flowrex-ops runbooks' and docs/causes.md"
     raise ParameterError(f"'{name}' is neither a cause nor a runbook with records; {hint}")
 
 
@@ -152,25 +150,17 @@ def in_common(earlier: Mapping[str, Any]) -> str:
 
 
 def _hit(row: sqlite3.Row) -> dict[str, Any]:
-    about, excerpt = json.loads(row["metadata"]), " ".join(str(row["excerpt"]).split())
+    about = json.loads(row["metadata"])
     found = features(about)
-    kinds = {name: [value for kind, value in found if kind == name] for name in ("cause", "resolved")}
-    told = {"causes": kinds["cause"], "resolved_by": kinds["resolved"], "excerpt": excerpt}
-    return {"id": row["id"], "incident": row["incident"], **{name: about.get(name) for name in _HIT}, **told}
+    told: dict[str, Any] = {name: about.get(name) for name in _HIT}
+    told["causes"] = [value for kind, value in found if kind == "cause"]
+    told["resolved_by"] = [value for kind, value in found if kind == "resolved"]
+    return {"id": row["id"], "incident": row["incident"], **told, "excerpt": " ".join(row["excerpt"].split())}
 
 
 def _earlier(row: sqlite3.Row, wanted: int) -> dict[str, Any]:
     about = json.loads(row["metadata"])
-    shared = {name: json.loads(row[name]) for name in ("causes", "signatures", "resolved_by")}
-    told = {name: about.get(name) for name in ("started", "title", "severity", "diagnosis")}
-    return {
-        "incident": row["incident"],
-        "record": row["record"],
-        **told,
-        **shared,
-        "likeness": round(row["shared"] / wanted, 3),
-    }
-
-
-def _column(index: sqlite3.Connection, sql: str) -> set[str]:
-    return {str(row[0]) for row in index.execute(sql)}
+    told: dict[str, Any] = {name: row[name] for name in ("incident", "record")}
+    told |= {name: about.get(name) for name in ("started", "title", "severity", "diagnosis")}
+    told |= {name: json.loads(row[name]) for name in ("causes", "signatures", "resolved_by")}
+    return {**told, "likeness": round(row["shared"] / wanted, 3)}

@@ -14,8 +14,8 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from flowrex_ops.archive.incidents import INCIDENT_ID
@@ -87,21 +87,18 @@ class _Store:
             if not name.is_file():
                 name.write_text(socket.gethostname())
             for manifest, mark in self._changed() if fetch else ():
-                with self._apart(manifest.parent):
-                    self._fetch(manifest.parent, mark)
+                self._try(self._fetch, manifest.parent, mark)
             for folder in sorted(self._outputs.glob("INC-*")):
-                with self._apart(folder.name):
-                    self._send(folder, f"{name.read_text()}/{folder.name}")
+                self._try(self._send, folder, f"{name.read_text()}/{folder.name}")
         if self._failed:
             raise self._failed[0]
 
-    @contextlib.contextmanager
-    def _apart(self, incident: object) -> Iterator[None]:
+    def _try(self, work: Callable[[Any, str], None], incident: PurePath, about: str) -> None:
         """An incident that is damaged, or just being written, keeps no other from coming or going."""
         try:
-            yield
+            work(incident, about)
         except (RecordError, FileNotFoundError, ValueError, LookupError, TypeError) as error:
-            self._failed.append(RecordError(f"'{incident}': {error}"))
+            self._failed.append(RecordError(f"'{incident.name}': {error}"))
 
     def _changed(self) -> Iterator[tuple[PurePosixPath, str]]:
         """``<host>/<incident>/manifest.json`` of what others sent since, and its mark; by one listing, the newest first."""
