@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowrex_ops.archive.trend_chart import plot_trend
+from flowrex_ops.archive.trend import plot_trend
 from flowrex_ops.chart_style import new_figure
 from flowrex_ops.http.charts import plot_error_history, plot_error_share, plot_route_replicas
 from flowrex_ops.memory.charts import plot_memory_trend, plot_redis_prefixes

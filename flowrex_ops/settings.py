@@ -447,7 +447,7 @@ class Settings(BaseSettings):
     """All settings. Every secret is a ``SecretStr``: printing a Settings object shows none.
 
     ``outputs`` is always a local folder. Where a URL was given for it, that stands in ``outputs_url``, and ``outputs`` is the
-    working copy (see ``archive/remote.py``).
+    working copy (see ``archive/store.py``).
     """
 
     model_config = SettingsConfigDict(

@@ -45,12 +45,12 @@ def main() -> int:
         largest, lines = folders.most_common(1)[0]
         print(
             f"{room}: {total} lines of code of {budget}, {len(files)} files; the largest folder is {largest} with {lines}"
-        )  # noqa: T201
+        )
         over += [room] if total > budget or len(files) > _FILES.get(room, len(files)) or lines > _FOLDER else []
     if over:
         print(
             f"too large: {', '.join(over)}; take something out, or say in tools/size.py why it must be", file=sys.stderr
-        )  # noqa: T201
+        )
     return bool(over)
 
 

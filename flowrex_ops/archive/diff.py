@@ -1,144 +1,76 @@
-"""One runbook, two times: what changed in findings, verdicts, numbers and configuration. Pure: two records' metadata in, tables out."""
+"""One runbook, two times: what changed in findings, verdicts, numbers and configuration. Pure: two records' metadata in, rows out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
-from flowrex_ops.archive.traits import dicts, mask
+from flowrex_ops.archive.index import dicts
 from flowrex_ops.errors import ParameterError
 
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
-_FACTS = ("platform", "stack", "host", "operator", "status")
-FINDING_COLUMNS = ["cause", "change", "before", "after"]
-VERDICT_COLUMNS = ["cause", "before", "after", "reason_before", "reason_after"]
-NUMBER_COLUMNS = ["cause", "name", "before", "after", "change"]
-CONFIGURATION_COLUMNS = ["name", "before", "after"]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What changed from ``before`` to ``after`` (ids); a table without rows means that nothing did.
-
-    ``findings``: columns ``FINDING_COLUMNS``, ``change`` is appeared, gone or changed. ``verdicts``: another answer, or another
-    reason. ``numbers``: evidence whose value differs, ``change`` by how much where only numbers do. ``configuration``: parameters,
-    versions, where the platform's parts were found, who ran it against what.
-    """
-
-    before: str
-    after: str
-    runbook: str
-    findings: pd.DataFrame
-    verdicts: pd.DataFrame
-    numbers: pd.DataFrame
-    configuration: pd.DataFrame
-
-    def to_dict(self) -> dict[str, Any]:
-        """As ``records diff --json`` prints it."""
-        tables = {name: getattr(self, name).to_dict("records") for name in TABLES}
-        return {"before": self.before, "after": self.after, "runbook": self.runbook, **tables}
-
-
 TABLES = ("findings", "verdicts", "numbers", "configuration")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_FACTS = ("platform", "stack", "host", "operator", "status")
+Facts = dict[str, dict[tuple[str, ...], str]]
 
 
-def compare_records(before: Mapping[str, Any], after: Mapping[str, Any]) -> Difference:
-    """*before* and *after* are ``metadata.flowrex_ops.record``. ParameterError where they are of two runbooks."""
+def compare_records(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"before", "after", "runbook"}`` of two ``metadata.flowrex_ops.record``, and for each of ``TABLES`` the rows that differ.
+
+    Each row has ``before`` and ``after``, and ``cause`` or ``name`` or both; of findings and numbers also ``change``, of verdicts
+    the reasons. ParameterError where the two are of two runbooks.
+    """
     if before.get("runbook") != after.get("runbook"):
         raise ParameterError(
             f"'{before.get('id')}' is of {before.get('runbook')} and '{after.get('id')}' of {after.get('runbook')}; "
             "give two records of the same runbook, see 'flowrex-ops records search --runbook'"
         )
-    return Difference(
-        str(before.get("id")),
-        str(after.get("id")),
-        str(after.get("runbook")),
-        pd.DataFrame(_findings(before, after), columns=FINDING_COLUMNS),
-        pd.DataFrame(_verdicts(before, after), columns=VERDICT_COLUMNS),
-        pd.DataFrame(_numbers(before, after), columns=NUMBER_COLUMNS),
-        pd.DataFrame(_configuration(before, after), columns=CONFIGURATION_COLUMNS),
-    )
-
-
-def change_of(before: str, after: str) -> str:
-    """By how much each number changed (``+7, -2.5``) where the text around them is the same; else nothing."""
-    old, new = _NUMBER.findall(before), _NUMBER.findall(after)
-    if len(old) != len(new) or _NUMBER.sub("#", before) != _NUMBER.sub("#", after):
-        return ""
-    changes = [round(float(b) - float(a), 6) for a, b in zip(old, new, strict=True)]
-    return ", ".join(f"{change:+g}" for change in changes if change)
-
-
-def _findings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    old, new = _by_cause(before, "findings"), _by_cause(after, "findings")
-    for cause in dict.fromkeys([*new, *old]):
-        texts = [_finding(found.get(cause)) for found in (old, new)]
-        if texts[0] != texts[1]:
-            change = "appeared" if cause not in old else "gone" if cause not in new else "changed"
-            yield cause, change, texts[0], texts[1]
-
-
-def _finding(finding: Mapping[str, Any] | None) -> str:
-    return f"{finding.get('severity') or ''} {finding.get('title')}".strip() if finding else ""
-
-
-def _verdicts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
-    old, new = _by_cause(before, "verdicts"), _by_cause(after, "verdicts")
-    for cause in dict.fromkeys([*new, *old]):
-        was, is_ = old.get(cause, {}), new.get(cause, {})
-        answers = str(was.get("verdict") or "not judged"), str(is_.get("verdict") or "not judged")
-        reasons = str(was.get("reason") or ""), str(is_.get("reason") or "")
-        if answers[0] != answers[1] or reasons[0] != reasons[1]:
-            yield cause, *answers, *reasons
-
-
-def _numbers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
-    """Evidence by cause and name; what is called otherwise only by a number (a PID) is held against its like."""
-    old, new = _evidence(before), _evidence(after)
-    for key, value in new.items():
-        like = key if key in old else next((k for k in old if k not in new and _alike(k, key)), None)
-        was = old.pop(like) if like else ""
-        if was != value:
-            yield key[0], key[1], was, value, change_of(was, value)
-    for (cause, name, _), was in old.items():
-        yield cause, name, was, "", ""
-
-
-def _evidence(record: Mapping[str, Any]) -> dict[tuple[str, str, int], str]:
-    """Cause, name, and which of that name it is, to the value."""
-    found: dict[tuple[str, str, int], str] = {}
-    for verdict in dicts(record.get("verdicts")):
-        for evidence in dicts(verdict.get("evidence")):
-            cause, name, number = str(verdict.get("cause")), str(evidence.get("name")), 0
-            while (cause, name, number) in found:
-                number += 1
-            found[cause, name, number] = str(evidence.get("value"))
+    old, new = _facts(before), _facts(after)
+    found: dict[str, Any] = {"before": before.get("id"), "after": after.get("id"), "runbook": after.get("runbook")}
+    for table in TABLES:
+        keys = dict.fromkeys([*new[table], *old[table]])
+        pairs = ((key, old[table].get(key, ""), new[table].get(key, "")) for key in keys)
+        found[table] = [_row(table, *pair) for pair in pairs if pair[1] != pair[2]]
     return found
 
 
-def _alike(one: tuple[str, str, int], other: tuple[str, str, int]) -> bool:
-    return one[0] == other[0] and mask(one[1]) == mask(other[1])
-
-
-def _configuration(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    old, new = _settings(before), _settings(after)
-    for name in dict.fromkeys([*old, *new]):
-        if old.get(name, "") != new.get(name, ""):
-            yield name, old.get(name, ""), new.get(name, "")
-
-
-def _settings(record: Mapping[str, Any]) -> dict[str, str]:
-    found = {name: str(record.get(name) or "") for name in _FACTS}
+def _facts(record: Mapping[str, Any]) -> Facts:
+    verdicts = dicts(record, "verdicts")
+    numbers: dict[tuple[str, ...], str] = {}
+    for verdict in verdicts:
+        for one in dicts(verdict, "evidence"):
+            key = (str(verdict.get("cause")), str(one.get("name")))
+            numbers[key] = f"{numbers[key]}; {one.get('value')}" if key in numbers else str(one.get("value"))
+    configuration: dict[tuple[str, ...], str] = {(name,): str(record.get(name) or "") for name in _FACTS}
     for group in ("parameters", "versions", "configuration"):
-        members = record.get(group)
-        if isinstance(members, Mapping):
-            found |= {f"{group}: {name}": str(value) for name, value in members.items()}
-    return found
+        configuration |= {(f"{group}: {name}",): str(value) for name, value in (record.get(group) or {}).items()}
+    return {
+        "findings": {
+            (str(one.get("cause")),): f"{one.get('severity') or ''} {one.get('title')}".strip()
+            for one in dicts(record, "findings")
+        },
+        "verdicts": {(str(one.get("cause")),): f"{one.get('verdict')}: {one.get('reason')}" for one in verdicts},
+        "numbers": numbers,
+        "configuration": configuration,
+    }
 
 
-def _by_cause(record: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
-    return {str(item.get("cause")): item for item in dicts(record.get(name))}
+def _row(table: str, key: tuple[str, ...], before: str, after: str) -> dict[str, str]:
+    row = dict(zip(("name",) if table == "configuration" else ("cause", "name"), key, strict=False))
+    if table == "verdicts":
+        (before, _, reason_before), (after, _, reason_after) = before.partition(": "), after.partition(": ")
+        row |= {"reason_before": reason_before, "reason_after": reason_after}
+        before, after = before or "not judged", after or "not judged"
+    if table == "findings":
+        row["change"] = "changed" if before and after else "appeared" if after else "gone"
+    if table == "numbers":
+        row["change"] = _difference(before, after)
+    return {**row, "before": before, "after": after}
+
+
+def _difference(before: str, after: str) -> str:
+    """By how much the first number changed (``+13``); nothing where there is none, or it did not."""
+    old, new = _NUMBER.search(before), _NUMBER.search(after)
+    change = float(new.group()) - float(old.group()) if old and new else 0.0
+    return f"{round(change, 6):+g}" if change else ""

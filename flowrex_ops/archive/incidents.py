@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -25,6 +27,14 @@ _UNTOLD = frozenset({"runbooks"})
 """What has lines of its own on the timeline."""
 
 
+def current_user() -> str:
+    """Who does something, where nobody is named: the account that this runs as, or its number where it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 def open_incident(outputs: Path, incident_id: str | None, *, title: str = "") -> Path:
     """The folder of *incident_id*, or of a new incident where that is ``None``; absolute.
 
@@ -39,6 +49,7 @@ def open_incident(outputs: Path, incident_id: str | None, *, title: str = "") ->
     folder = outputs.absolute() / incident_id
     if not folder.is_dir():
         raise RecordError(f"incident '{incident_id}' is not in '{outputs}'; leave it out to open a new one")
+    timeline.require_own(folder)
     return folder
 
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.index import ask, is_record_name
+from flowrex_ops.archive.index import ask, find_notebooks, read_metadata
 from flowrex_ops.archive.manifest import LOCK_SUFFIX, lock_of
-from flowrex_ops.archive.metadata import read_metadata
 from flowrex_ops.errors import RecordError
 from flowrex_ops.files import is_locked, locked, record_error
 
@@ -97,8 +96,7 @@ def list_records(outputs: Path) -> list[Record]:
 
 def find_by_trigger(incident: Path, trigger: str) -> list[Record]:
     """The records in the folder *incident* that *trigger* asked for, oldest first."""
-    paths = sorted(path for path in (incident / "records").glob("*.ipynb") if is_record_name(path.name))
-    found = ((f"{incident.name}/{path.stem}", read_metadata(path)) for path in paths)
+    found = ((f"{incident.name}/{path.stem}", read_metadata(path)) for path in find_notebooks(incident))
     return [_record(incident.parent, name, about) for name, about in found if about and about.get("trigger") == trigger]
 
 

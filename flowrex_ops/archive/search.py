@@ -1,4 +1,4 @@
-"""Full text search over the archive: diagnoses, findings, error signatures, mitigations; by cause, service, severity, time.
+"""What the archive is asked by text and by likeness: full text search, and earlier incidents that were like one.
 
 A word finds words that begin with it; words in double quotes stand together. Whatever else a text has in it (``*``, ``NEAR``,
 brackets, a lone quote) means nothing. A slug such as ``db.lock-contention`` is its words, one after the other.
@@ -8,72 +8,78 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 import sqlite3
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flowrex_ops.archive.index import ask
+from flowrex_ops.archive.index import ask, features
 from flowrex_ops.causes import find_causes
-from flowrex_ops.errors import ParameterError
+from flowrex_ops.errors import FlowrexOpsError, ParameterError
 
-MOST = 1000
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from flowrex_ops.investigation import Investigation
+
+SHOWN, IN_BANNER = 5, 3
+BANNER_SECONDS = 1.0
+"""So long a run may wait for the index to take in what is new."""
 _PARTS = re.compile(r'"([^"]*)"|(\S+)')
-_SNIPPET = "snippet(words, -1, '', '', ' … ', 16)"
-_TRAIT = "EXISTS (SELECT 1 FROM traits t WHERE t.record = r.number AND t.kind {})"
-_SELECT = (
-    "SELECT r.number, r.id, r.incident, r.runbook, r.status, r.severity, r.diagnosis, r.started, r.seconds, r.title, {excerpt} AS excerpt "
-    "FROM records r {join} WHERE {where} ORDER BY {order} LIMIT ?"
-)
+_HIT = ("runbook", "status", "severity", "diagnosis", "title", "started", "seconds")
+OF_CAUSE = "EXISTS (SELECT 1 FROM features f WHERE f.record = r.number AND f.kind = 'cause' AND f.value || '.' GLOB ?)"
+"""Condition over ``records r``: it confirmed the cause, or one of the family, of the pattern ``<name>.*``."""
+_FILTERS = {
+    "cause": OF_CAUSE,
+    "severity": "r.severity = ?",
+    "runbook": "r.runbook = ?",
+    "since": "r.started >= ?",
+    "until": "r.started < ?",
+}
+_SIMILAR = """
+SELECT r.incident, r.id AS record, max(r.started) AS started, r.metadata, count(DISTINCT f.kind || f.value) AS shared,
+    json_group_array(DISTINCT f.value) FILTER (WHERE f.kind = 'cause') AS causes,
+    json_group_array(DISTINCT f.value) FILTER (WHERE f.kind = 'signature') AS signatures,
+    (SELECT json_group_array(DISTINCT acted.value) FROM features acted JOIN records o ON o.number = acted.record
+     WHERE o.incident = r.incident AND acted.kind = 'resolved') AS resolved_by
+FROM json_each(?) wanted
+JOIN features f ON f.kind = json_extract(wanted.value, '$[0]') AND f.value = json_extract(wanted.value, '$[1]')
+JOIN records r ON r.number = f.record
+WHERE r.incident <> ? AND r.started < ? GROUP BY r.incident ORDER BY shared DESC, started DESC LIMIT ?
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What to look for; empty means any. ``cause`` may be a family (``db``), ``severity`` is exactly that one, times are UTC."""
+def search(outputs: Path, text: str = "", *, limit: int = 20, **filters: str | datetime | None) -> list[dict[str, Any]]:
+    """The records that fit all that is given: the best match first where there is a text, else the newest.
 
-    text: str = ""
-    cause: str = ""
-    service: str = ""
-    severity: str = ""
-    runbook: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    limit: int = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A record that was found: ``causes`` it confirmed, mitigations that acted (``resolved_by``), where the text stands."""
-
-    id: str
-    incident: str
-    runbook: str
-    status: str
-    severity: str | None
-    diagnosis: str | None
-    title: str
-    started: str
-    seconds: float | None
-    causes: tuple[str, ...]
-    resolved_by: tuple[str, ...]
-    excerpt: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As ``records search --json`` prints it."""
-        return asdict(self)
-
-
-def search(outputs: Path, query: Query) -> list[Hit]:
-    """The records that fit *query*: the best match first where there is a text, else the newest.
-
-    ParameterError for a text without any word, an unknown cause or runbook, a severity that is none, a limit under 1.
+    *filters*: ``cause`` (or a family such as ``db``), ``service`` (a word in what was found), ``severity``, ``runbook``, ``since``,
+    ``until``. ParameterError for a text without any word, and for a cause or a runbook that is none.
     """
-    match = _match(query.text)
-    _check(query)
-    return ask(outputs, lambda index: _search(index, query, match))
+    match = match_words(text)
+    if text.strip() and not match:
+        raise ParameterError(f"'{text}' has no word to look for; give one, such as 'migration'")
+    given = {name: moment(value) if isinstance(value, datetime) else value for name, value in filters.items() if value}
+    service = given.pop("service", None)
+    conditions = [_FILTERS[name] for name in given]
+    values = [f"{value}.*" if name == "cause" else value for name, value in given.items()]
+    named = match_words(f'"{service}"') if service else ""
+    if words := " AND ".join(filter(None, [match and f"({match})", named and f"services : {named}"])):
+        conditions, values = [*conditions, "words MATCH ?"], [*values, words]
+    excerpt, order = ("snippet(words, 0, '', '', ' … ', 16)", "bm25(words), ") if match else ("''", "")
+    sql = (
+        f"SELECT r.*, {excerpt} AS excerpt FROM records r JOIN words ON words.rowid = r.number "  # noqa: S608  # our own words
+        f"WHERE {' AND '.join(conditions) or '1'} ORDER BY {order}r.started DESC, r.id DESC LIMIT ?"
+    )
+
+    def read(index: sqlite3.Connection) -> list[dict[str, Any]]:
+        for name in given.keys() & {"cause", "runbook"}:
+            is_cause(index, str(given[name]))
+        return [_hit(row) for row in index.execute(sql, (*values, limit))]
+
+    return ask(outputs, read)
 
 
 def match_words(text: str) -> str:
@@ -86,103 +92,75 @@ def match_words(text: str) -> str:
     return " ".join(parts)
 
 
-def _match(text: str) -> str:
-    match = match_words(text)
-    if text.strip() and not match:
-        raise ParameterError(f"'{text}' has no word to look for; give one, such as 'migration'")
-    return match
+def is_cause(index: sqlite3.Connection, name: str) -> bool:
+    """Whether *name* is a cause or a family of causes, or else a runbook with records. ParameterError where it is neither."""
+    causes = {*find_causes(), *(row[0] for row in index.execute("SELECT value FROM features WHERE kind = 'cause'"))}
+    runbooks = {row[0] for row in index.execute("SELECT runbook FROM records")}
+    if any(f"{cause}.".startswith(f"{name}.") for cause in causes):
+        return True
+    if name in runbooks:
+        return False
+    near = difflib.get_close_matches(name, sorted(causes | runbooks), n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'?" if near else "see 'flowrex-ops runbooks' and docs/causes.md"
+    raise ParameterError(f"'{name}' is neither a cause nor a runbook with records; {hint}")
 
 
-def _check(query: Query) -> None:
-    if query.severity and query.severity not in ("P0", "P1", "P2", "P3"):
-        raise ParameterError(f"--severity: '{query.severity}' is not a severity; give P0, P1, P2 or P3")
-    if not 1 <= query.limit <= MOST:
-        raise ParameterError(f"--limit: '{query.limit}' is not possible; give a number from 1 to {MOST}")
-    if query.since and query.until and query.since >= query.until:
-        raise ParameterError(f"--since: '{query.since:%Y-%m-%d %H:%M}' is not before --until; exchange them")
-
-
-def _search(index: sqlite3.Connection, query: Query, match: str) -> list[Hit]:
-    conditions, values = _conditions(index, query)
-    join, excerpt, order = "", "''", "r.started DESC, r.id DESC"
-    if match:
-        join, excerpt, order = "JOIN words ON words.rowid = r.number", _SNIPPET, "bm25(words), r.started DESC"
-        conditions, values = ["words MATCH ?", *conditions], [match, *values]
-    where = " AND ".join(conditions) or "1"
-    sql = _SELECT.format(excerpt=excerpt, join=join, where=where, order=order)
-    rows = index.execute(sql, [*values, query.limit]).fetchall()
-    traits = _traits(index, [row["number"] for row in rows])
-    return [_hit(row, traits.get(row["number"], [])) for row in rows]
-
-
-def _conditions(index: sqlite3.Connection, query: Query) -> tuple[list[str], list[Any]]:
-    """Conditions over ``records r`` and their values."""
-    found: list[tuple[str, list[Any]]] = []
-    if query.cause:
-        found.append((_TRAIT.format("= 'cause' AND (t.value = ? OR t.value GLOB ?)"), _cause(index, query.cause)))
-    if query.service:
-        of_incident = "EXISTS (SELECT 1 FROM incidents i WHERE i.id = r.incident AND lower(i.service) = ?)"
-        name = query.service.lower()
-        of_record = _TRAIT.format("= 'service' AND lower(t.value) = ?")
-        found.append((f"({of_record} OR {of_incident})", [name, name]))
-    found += [("r.severity = ?", [query.severity])] if query.severity else []
-    found += [("r.runbook = ?", [_runbook(index, query.runbook)])] if query.runbook else []
-    found += [("r.started >= ?", [_moment(query.since)])] if query.since else []
-    found += [("r.started < ?", [_moment(query.until)])] if query.until else []
-    return [condition for condition, _ in found], [value for _, values in found for value in values]
-
-
-def _cause(index: sqlite3.Connection, cause: str) -> list[str]:
-    """A slug, and the pattern of a family; of causes that are neither in the catalogue nor in the archive there are none."""
-    known = {*find_causes(), *_values(index, "SELECT DISTINCT value FROM traits WHERE kind = 'cause'")}
-    family = cause.rstrip(".*")
-    if cause not in known and not any(slug.startswith(f"{family}.") for slug in known):
-        raise ParameterError(f"--cause: '{cause}' is not a cause; {_near(cause, known)}")
-    return [cause, f"{family.replace('[', '').replace('*', '').replace('?', '')}.*"]
-
-
-def _runbook(index: sqlite3.Connection, runbook: str) -> str:
-    known = _values(index, "SELECT DISTINCT runbook FROM records")
-    if runbook not in known and known:
-        raise ParameterError(f"--runbook: no record is of '{runbook}'; {_near(runbook, known)}")
-    return runbook
-
-
-def _values(index: sqlite3.Connection, sql: str) -> set[str]:
-    return {str(row[0]) for row in index.execute(sql)}
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.4)
-    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(known))}"
-
-
-def _moment(moment: datetime) -> str:
+def moment(at: datetime) -> str:
     """As records write their times, which then compare as texts."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def _traits(index: sqlite3.Connection, numbers: list[int]) -> dict[int, list[tuple[str, str]]]:
-    found: dict[int, list[tuple[str, str]]] = {}
-    sql = "SELECT record, kind, value FROM traits WHERE record IN (SELECT value FROM json_each(?)) ORDER BY rowid"
-    for number, kind, value in index.execute(sql, (json.dumps(numbers),)):
-        found.setdefault(number, []).append((kind, value))
-    return found
+def find_similar(
+    outputs: Path, record: Mapping[str, Any], *, limit: int = SHOWN, limit_seconds: float = math.inf
+) -> list[dict[str, Any]]:
+    """Incidents before *record* (its metadata) with causes or error signatures of it; those with the most first, then the newest.
+
+    Also those in which a runbook found something that *record* names as the next. ``causes`` and ``signatures`` are those in
+    common, ``likeness`` is what share of *record*'s own they are.
+    """
+    wanted = [feature for feature in features(record) if feature[0] in ("cause", "signature")]
+    wanted += [("runbook", str(name)) for name in record.get("next_runbooks") or ()]
+    values = (json.dumps(wanted), str(record.get("incident")), str(record.get("started") or "9"), limit)
+    rows = ask(outputs, lambda index: index.execute(_SIMILAR, values).fetchall(), limit_seconds=limit_seconds)
+    return [_earlier(row, len(wanted)) for row in rows]
 
 
-def _hit(row: sqlite3.Row, traits: list[tuple[str, str]]) -> Hit:
-    excerpt = " ".join(str(row["excerpt"]).split())
-    return Hit(
-        id=row["id"],
-        incident=row["incident"],
-        runbook=row["runbook"] or "",
-        status=row["status"],
-        severity=row["severity"],
-        diagnosis=row["diagnosis"],
-        title=row["title"] or "",
-        started=row["started"] or "",
-        seconds=row["seconds"],
-        causes=tuple(value for kind, value in traits if kind == "cause"),
-        resolved_by=tuple(value for kind, value in traits if kind == "resolved"),
-        excerpt=excerpt,
-    )
+def seen_before(outputs: Path, record: Mapping[str, Any], *, limit: int = IN_BANNER) -> list[dict[str, Any]]:
+    """What a finished record says of earlier incidents; nothing where that cannot be told, since no run fails for it."""
+    try:
+        return find_similar(outputs, record, limit=limit, limit_seconds=BANNER_SECONDS)
+    except (OSError, ValueError, sqlite3.Error, FlowrexOpsError):
+        return []
+
+
+def earlier_incidents(investigation: Investigation) -> pd.DataFrame:
+    """For triage: incidents that were like what *investigation* has found so far."""
+    import pandas as pd
+
+    about = {**investigation.outcome, "incident": investigation.ledger.incident}
+    found = seen_before(investigation.settings.outputs, about, limit=SHOWN)
+    rows = [{**one, "in_common": in_common(one), "resolved_by": ", ".join(one["resolved_by"])} for one in found]
+    frame = pd.DataFrame(rows, columns=["incident", "started", "severity", "diagnosis", "in_common", "resolved_by"])
+    return frame.assign(started=frame["started"].str[:16].str.replace("T", " "))
+
+
+def in_common(earlier: Mapping[str, Any]) -> str:
+    """What two incidents share, in one line: causes, the first signature, or that the same runbook found something."""
+    return ", ".join([*earlier["causes"], *earlier["signatures"][:1]]) or "the runbook that is next"
+
+
+def _hit(row: sqlite3.Row) -> dict[str, Any]:
+    about = json.loads(row["metadata"])
+    found = features(about)
+    told: dict[str, Any] = {name: about.get(name) for name in _HIT}
+    told["causes"] = [value for kind, value in found if kind == "cause"]
+    told["resolved_by"] = [value for kind, value in found if kind == "resolved"]
+    return {"id": row["id"], "incident": row["incident"], **told, "excerpt": " ".join(row["excerpt"].split())}
+
+
+def _earlier(row: sqlite3.Row, wanted: int) -> dict[str, Any]:
+    about = json.loads(row["metadata"])
+    told: dict[str, Any] = {name: row[name] for name in ("incident", "record")}
+    told |= {name: about.get(name) for name in ("started", "title", "severity", "diagnosis")}
+    told |= {name: json.loads(row[name]) for name in ("causes", "signatures", "resolved_by")}
+    return {**told, "likeness": round(row["shared"] / wanted, 3)}

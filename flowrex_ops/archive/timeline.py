@@ -19,6 +19,8 @@ from flowrex_ops.errors import RecordError
 from flowrex_ops.files import locked, record_error
 
 FILE = "timeline.jsonl"
+STORE_STATE = ".store"
+"""Folder in ``outputs`` with what is known of a store (``store.py``)."""
 _FIRST = "0" * 64
 
 
@@ -36,6 +38,7 @@ def append(folder: Path, event: Mapping[str, Any]) -> dict[str, Any]:
 def writing(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], dict[str, Any]]]:
     """Hold the incident's lock and yield what ``append`` does: nobody else changes anything of it meanwhile."""
     path = folder / FILE
+    require_own(folder)
     with locked(path) as descriptor:
 
         def write(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,6 +50,22 @@ def writing(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], dict[str, An
             return line
 
         yield write
+
+
+def is_fetched(folder: Path) -> bool:
+    """Whether another machine writes this incident, and it is a copy from the store."""
+    return any((folder.parent / STORE_STATE).glob(f"{folder.name}@*"))
+
+
+def require_own(folder: Path) -> None:
+    """RecordError where the incident is another machine's: each has one writer."""
+    if is_fetched(folder):
+        hosts = ", ".join(
+            path.name.partition("@")[2] for path in (folder.parent / STORE_STATE).glob(f"{folder.name}@*")
+        )
+        raise RecordError(
+            f"'{folder.name}' was fetched from the store, and is only read here; go on with it on '{hosts}', or open a new one"
+        )
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import difflib
+import io
+import json
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from flowrex_ops.archive.index import ask
-from flowrex_ops.causes import find_causes
+from flowrex_ops.archive.search import OF_CAUSE, is_cause, moment
+from flowrex_ops.chart_style import BLUE, INK, PAPER, new_figure
 from flowrex_ops.errors import ParameterError
+from flowrex_ops.files import write_atomic
 
-INCIDENT_COLUMNS = ["incident", "started", "minutes", "resolved", "severity", "resolved_by"]
-PERIOD_COLUMNS = ["begins", "times", "median_minutes", "longest_minutes"]
-_LONGEST_IN_DAYS, _LONGEST_IN_WEEKS = 62, 540
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DAYS = {"day": 0.8, "week": 5.6, "month": 24.0}
+"""How wide a period's bar is."""
 _SQL = """
-SELECT r.incident, min(r.started) AS first, max(r.ended) AS last, i.started AS began, i.resolved, min(r.severity) AS severity,
-    (SELECT group_concat(DISTINCT t.value) FROM traits t JOIN records o ON o.number = t.record
-     WHERE o.incident = r.incident AND t.kind = 'resolved') AS resolved_by
-FROM records r LEFT JOIN incidents i ON i.id = r.incident
-WHERE {condition} AND r.started >= ? GROUP BY r.incident ORDER BY first
+SELECT r.incident, i.started AS began, min(r.started) AS started, i.resolved, max(r.ended) AS ended, min(nullif(r.severity, '')) AS severity,
+    (SELECT group_concat(DISTINCT f.value) FROM features f JOIN records o ON o.number = f.record
+     WHERE o.incident = r.incident AND f.kind = 'resolved') AS resolved_by
+FROM records r JOIN incidents i ON i.id = r.incident
+WHERE {condition} AND r.started >= ? AND r.started < ? GROUP BY r.incident ORDER BY started
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A cause or a runbook over time.
+    """A cause or a runbook over time, ``period`` is day, week or month.
 
-    ``incidents``: columns ``INCIDENT_COLUMNS``, oldest first; ``minutes`` from the incident's start to its end, or while it
-    is not resolved to the end of its last record. ``periods``: columns ``PERIOD_COLUMNS``, also those in which there was none;
-    ``begins`` is a UTC midnight, ``period`` is day, week or month.
+    ``incidents``: ``incident``, ``started``, ``minutes`` (to its end, or while it is not resolved to the end of its last record),
+    ``resolved``, ``severity``, ``resolved_by``; the oldest first. ``periods``: ``begins`` (a UTC midnight), ``times``,
+    ``median_minutes``, ``longest_minutes``; also those in which there was none.
     """
 
     what: str
@@ -45,92 +49,68 @@ class Trend:
 
     def to_dict(self) -> dict[str, Any]:
         """As ``records trend --json`` prints it: times in ISO 8601, nothing known is null."""
-        tables = {name: _plain(getattr(self, name)) for name in ("incidents", "periods")}
+        frames = {"incidents": self.incidents, "periods": self.periods}
+        tables = {
+            name: json.loads(frame.to_json(orient="records", date_format="iso")) for name, frame in frames.items()
+        }
         return {"what": self.what, "kind": "cause" if self.is_cause else "runbook", "period": self.period, **tables}
 
 
 def get_trend(outputs: Path, what: str, *, since: datetime | None = None, until: datetime | None = None) -> Trend:
     """The trend of a cause or a runbook from *since* (the first one, where left out) to *until* (now). ParameterError for what is neither."""
-    rows, is_cause = ask(outputs, lambda index: _read(index, what, since))
-    incidents = pd.DataFrame([_incident(row) for row in rows], columns=INCIDENT_COLUMNS)
-    end = until or datetime.now(UTC)
-    incidents = incidents[incidents["started"].lt(end)] if len(incidents) else incidents
-    begin = since or (incidents["started"].min() if len(incidents) else end)
-    days = (end - begin).days
-    period, rule = (
-        ("day", "D")
-        if days <= _LONGEST_IN_DAYS
-        else ("week", "W-MON")
-        if days <= _LONGEST_IN_WEEKS
-        else ("month", "MS")
+    until = until or datetime.now(UTC)
+
+    def read(index: sqlite3.Connection) -> tuple[bool, pd.DataFrame]:
+        cause = is_cause(index, what)
+        sql = _SQL.format(condition=OF_CAUSE if cause else "r.runbook = ?")
+        values = (f"{what}.*" if cause else what, moment(since) if since else "", moment(until))
+        return cause, pd.read_sql_query(sql, index, params=values)
+
+    cause, found = ask(outputs, read)
+    for name in ("began", "started", "resolved", "ended"):
+        found[name] = pd.to_datetime(found[name], utc=True, format="ISO8601", errors="coerce")
+    started = found[["began", "started"]].min(axis=1)
+    ended = found["resolved"].fillna(found["ended"]).fillna(started)
+    found["minutes"] = ((ended - started).dt.total_seconds().clip(lower=0) / 60).round(2)
+    incidents = found.assign(started=started, resolved=found["resolved"].notna())[started.notna()]
+    incidents = incidents[["incident", "started", "minutes", "resolved", "severity", "resolved_by"]]
+    incidents = incidents.fillna({"severity": "", "resolved_by": ""})
+    begin = pd.Timestamp(since or (started.min() if len(found) else until))
+    days = (until - begin).days
+    period, rule = ("day", "D") if days <= 62 else ("week", "W") if days <= 540 else ("month", "M")  # noqa: PLR2004  # what can be read
+    return Trend(what, cause, period, incidents, _by_period(incidents, begin, pd.Timestamp(until), rule))
+
+
+def plot_trend(periods: pd.DataFrame, *, what: str, period: str) -> Figure:
+    """A bar a day (week, month) with the number of incidents, and above it how long half of them lasted at most."""
+    from matplotlib.dates import ConciseDateFormatter
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = new_figure(3.4)
+    bars = axes.bar(periods["begins"], periods["times"], width=_DAYS[period], align="edge", color=BLUE, edgecolor=PAPER)
+    axes.bar_label(
+        bars, ["" if pd.isna(minutes) else f"{minutes:.3g}" for minutes in periods["median_minutes"]], color=INK
     )
-    return Trend(what, is_cause, period, incidents, _periods(incidents, begin, end, rule))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]  # of matplotlib
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(f"incidents a {period}", color=INK)
+    axes.set_xlabel("began (UTC); above the bars: median length in minutes", color=INK)
+    axes.set_title(f"{what}: {int(periods['times'].sum())} incidents")
+    return figure
 
 
-def _read(index: sqlite3.Connection, what: str, since: datetime | None) -> tuple[list[sqlite3.Row], bool]:
-    causes = {
-        *find_causes(),
-        *(row[0] for row in index.execute("SELECT DISTINCT value FROM traits WHERE kind = 'cause'")),
-    }
-    runbooks = {row[0] for row in index.execute("SELECT DISTINCT runbook FROM records")}
-    if what not in causes | runbooks:
-        near = difflib.get_close_matches(what, sorted(causes | runbooks), n=1, cutoff=0.4)
-        hint = (
-            f"did you mean '{near[0]}'?"
-            if near
-            else "'flowrex-ops runbooks' lists the runbooks, docs/causes.md the causes"
-        )
-        raise ParameterError(f"'{what}' is neither a cause nor a runbook with records; {hint}")
-    is_cause = what in causes
-    condition = "EXISTS (SELECT 1 FROM traits t WHERE t.record = r.number AND t.kind = 'cause' AND t.value = ?)"
-    sql = _SQL.format(condition=condition if is_cause else "r.runbook = ?")
-    begin = since.astimezone(UTC).isoformat(timespec="milliseconds") if since else ""
-    return index.execute(sql, (what, begin)).fetchall(), is_cause
+def draw_trend(found: Trend, file: Path) -> None:
+    """Write the chart of *found* to *file*. ParameterError where that is no PNG, RecordError where it cannot be written."""
+    if file.suffix.lower() != ".png":
+        raise ParameterError(f"--to: '{file}' is not a PNG file; give a name that ends with .png")
+    picture = io.BytesIO()
+    plot_trend(found.periods, what=found.what, period=found.period).savefig(picture, format="png")
+    write_atomic(file, picture.getvalue())
 
 
-def _incident(row: sqlite3.Row) -> tuple[Any, ...]:
-    """A record that was brought in later began before its incident did."""
-    begins = [moment for moment in (_moment(row["began"]), _moment(row["first"])) if moment]
-    start = min(begins)
-    resolved = _moment(row["resolved"])
-    end = resolved or _moment(row["last"]) or start
-    minutes = max(0.0, (end - start).total_seconds() / 60)
-    return (
-        row["incident"],
-        start,
-        round(minutes, 2),
-        resolved is not None,
-        row["severity"] or "",
-        row["resolved_by"] or "",
-    )
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return moment.astimezone(UTC) if moment and moment.tzinfo else moment.replace(tzinfo=UTC) if moment else None
-
-
-def _periods(incidents: pd.DataFrame, begin: datetime, end: datetime, rule: str) -> pd.DataFrame:
-    first = pd.Timestamp(begin).tz_convert("UTC").normalize()
-    if rule == "W-MON":
-        first -= pd.Timedelta(days=first.weekday())
-    if rule == "MS":
-        first = first.replace(day=1)
-    starts = pd.date_range(first, pd.Timestamp(end), freq=rule, tz="UTC")
-    rows = [_period(incidents, at, after) for at, after in zip(starts, [*starts[1:], pd.Timestamp(end)], strict=True)]
-    return pd.DataFrame(rows, columns=PERIOD_COLUMNS)
-
-
-def _period(incidents: pd.DataFrame, at: pd.Timestamp, after: pd.Timestamp) -> Sequence[Any]:
-    if incidents.empty:
-        return at, 0, None, None
-    minutes = incidents.loc[incidents["started"].ge(at) & incidents["started"].lt(after), "minutes"]
-    return at, len(minutes), minutes.median() if len(minutes) else None, minutes.max() if len(minutes) else None
-
-
-def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [{str(k): v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()} for row in rows]
+def _by_period(incidents: pd.DataFrame, begin: pd.Timestamp, end: pd.Timestamp, rule: str) -> pd.DataFrame:
+    begins = incidents["started"].dt.tz_localize(None).dt.to_period(rule)
+    found = incidents.groupby(begins)["minutes"].agg(times="size", median_minutes="median", longest_minutes="max")
+    every = pd.period_range(*(at.tz_convert(None).to_period(rule) for at in (begin, end)), name="begins")
+    found = found.reindex(every).fillna({"times": 0}).astype({"times": int})
+    return found.set_axis(found.index.to_timestamp().tz_localize("UTC")).rename_axis("begins").reset_index()

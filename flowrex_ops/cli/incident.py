@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, load_settings
 from flowrex_ops.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def open_(
     loaded = load_settings(settings)
     facts = incident_facts(title=title, severity=severity, service=service, impact=impact, started=started, role=role)
     folder = open_new(loaded.outputs, facts, by=by or _login(), redactor=_redactor(loaded))
-    send_changes(folder, loaded)
+    send_changes(loaded)
     _print(load(loaded.outputs, folder.name), loaded, as_json)
 
 
@@ -106,7 +106,7 @@ def update(
     who = by or _login()
     note_told(folder, told or (), by=who)
     change(folder, facts, by=who, redactor=_redactor(loaded), note=note)
-    send_changes(folder, loaded)
+    send_changes(loaded)
     _print(load(loaded.outputs, folder.name), loaded, as_json)
 
 
@@ -150,7 +150,7 @@ def resolve(
     every_seconds = parse_duration(every, name="--every").total_seconds()
     items = closing.work(watch_every_seconds=every_seconds if watch else None, ask=_ask())
     closed = closing.close(items, anyway=anyway)
-    send_changes(folder, loaded)
+    send_changes(loaded)
     if as_json:
         echo_json({"incident": folder.name, "resolved": closed, "checklist": [item.to_dict() for item in items]})
     else:
@@ -288,21 +288,11 @@ def _ask() -> Any:
     return lambda question: typer.confirm(question, default=False, err=True)
 
 
-def load_settings(settings: str) -> Settings:
-    """The settings that a command works by; what the store has of incidents, where there is one, is here afterwards."""
-    from flowrex_ops.archive.remote import pull
-    from flowrex_ops.settings import load
+def send_changes(settings: Settings) -> None:
+    """Send what a command changed to the store, where there is one; trouble is one line, and loses nothing."""
+    from flowrex_ops.archive.store import push
 
-    loaded = load(settings or None)
-    pull(loaded)
-    return loaded
-
-
-def send_changes(folder: Path, settings: Settings) -> None:
-    """Send what a command changed in an incident to the store, where there is one; trouble is one line, and loses nothing."""
-    from flowrex_ops.archive.remote import push
-
-    push(folder, settings)
+    push(settings)
 
 
 def _redactor(settings: Settings) -> Any:
@@ -312,6 +302,6 @@ def _redactor(settings: Settings) -> Any:
 
 
 def _login() -> str:
-    from flowrex_ops.archive.people import login_name
+    from flowrex_ops.archive.incidents import current_user
 
-    return login_name()
+    return current_user()

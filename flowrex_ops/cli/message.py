@@ -15,10 +15,9 @@ from flowrex_ops.cli.incident import (
     ResolutionOption,
     ServiceOption,
     incident_facts,
-    load_settings,
     send_changes,
 )
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, load_settings
 from flowrex_ops.errors import FlowrexOpsError, ParameterError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def message(
     Example: flowrex-ops message initial latest --impact "no orders are filled" --send --to incident
     """
     from flowrex_ops.archive import timeline
-    from flowrex_ops.archive.people import login_name
+    from flowrex_ops.archive.incidents import current_user
     from flowrex_ops.incident import lifecycle, messages, outbox
     from flowrex_ops.incident.notify import choose
     from flowrex_ops.redaction.redactor import Redactor
@@ -66,7 +65,7 @@ def message(
     folder, found = lifecycle.load(loaded.outputs, incident)
     if send and not force:
         messages.require_true(kind, found)
-    who, redactor = by or login_name(), Redactor(loaded.secret_values())
+    who, redactor = by or current_user(), Redactor(loaded.secret_values())
     facts = incident_facts(
         service=service,
         impact=impact,
@@ -90,7 +89,7 @@ def message(
         kept = outbox.deliver(
             folder, kept, receivers, incident=found, by=who, settings=loaded.notify, redactor=redactor
         )
-    send_changes(folder, loaded)
+    send_changes(loaded)
     _show(kept, folder, sent=send, as_json=as_json)
     missed = [one.receiver for one in kept.deliveries if not one.delivered]
     if missed:

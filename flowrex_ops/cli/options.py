@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from flowrex_ops.settings import Settings
 
 
 def _name_project(name: str) -> str:
@@ -42,9 +46,27 @@ def echo_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, default=str))
 
 
+def echo(value: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """*value* for programs, or *lines* for people."""
+    if as_json:
+        echo_json(value)
+    else:
+        typer.echo("\n".join(lines))
+
+
 def progress(text: str) -> None:
     """A line about what goes on, on a terminal only; standard output stays for results."""
     import sys
 
     if sys.stderr.isatty():
         typer.echo(f"  {text}", err=True)
+
+
+def load_settings(settings: str) -> Settings:
+    """The settings that a command works by; what the store has of incidents, where there is one, is here afterwards."""
+    from flowrex_ops.archive.store import pull
+    from flowrex_ops.settings import load
+
+    loaded = load(settings or None)
+    pull(loaded)
+    return loaded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from flowrex_ops.cli.incident import ByOption, IdArgument, load_settings
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.incident import ByOption, IdArgument
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, load_settings
 
 
 def post_mortem(
@@ -17,10 +17,10 @@ def post_mortem(
 
     Example: flowrex-ops post-mortem latest
     """
-    from flowrex_ops.archive.people import login_name
+    from flowrex_ops.archive.incidents import current_user
     from flowrex_ops.incident.review_files import write_post_mortem
 
-    written = write_post_mortem(incident, load_settings(settings), settings, operator=by or login_name())
+    written = write_post_mortem(incident, load_settings(settings), settings, operator=by or current_user())
     facts = written.to_dict()
     if as_json:
         echo_json(facts)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowrex_ops.cli import archive
-from flowrex_ops.cli.archive import WantedArgument, open_archive
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
+from flowrex_ops.cli.archive import WantedArgument
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo, load_settings
 
 if TYPE_CHECKING:
     from flowrex_ops.archive.records import Record
@@ -24,17 +24,13 @@ def list_(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     """
     from flowrex_ops.archive.records import list_records
 
-    records = list_records(open_archive(settings).outputs)
-    if as_json:
-        echo_json([_facts(record) for record in records])
-        return
-    for record in records:
-        facts = _facts(record)
-        typer.echo(
-            f"{facts['started'] or '':<26} {facts['id']:<48} {facts['status']:<12} {facts['severity'] or '  '} {facts['diagnosis'] or '-'}"
-        )
-    if not records:
-        typer.echo("no records yet; make one with 'flowrex-ops run RUNBOOK'")
+    records = list_records(load_settings(settings).outputs)
+    found = [_facts(record) for record in records]
+    lines = [
+        f"{one['started'] or '':<26} {one['id']:<48} {one['status']:<12} {one['severity'] or '  '} {one['diagnosis'] or '-'}"
+        for one in found
+    ]
+    echo(found, lines or ["no records yet; make one with 'flowrex-ops run RUNBOOK'"], as_json=as_json)
 
 
 @app.command()
@@ -45,17 +41,12 @@ def show(record: WantedArgument = "latest", settings: SettingsOption = "", as_js
     """
     from flowrex_ops.archive.records import load_record
 
-    found = load_record(open_archive(settings).outputs, record)
+    found = load_record(load_settings(settings).outputs, record)
     facts = _facts(found)
-    if as_json:
-        echo_json({**facts, "record": found.metadata})
-        return
-    for name, value in facts.items():
-        typer.echo(f"{name:<10} {value if value is not None else '-'}")
-    for verdict in found.metadata.get("verdicts", []):
-        typer.echo(f"  {verdict['verdict']:<12} {verdict['cause']}: {verdict['reason']}")
-    for mitigation in found.metadata.get("mitigations", []):
-        typer.echo(f"  {mitigation['slug']}: {mitigation['state']}: {mitigation['reason']}")
+    lines = [f"{name:<10} {value if value is not None else '-'}" for name, value in facts.items()]
+    lines += [f"  {one['verdict']:<12} {one['cause']}: {one['reason']}" for one in found.metadata.get("verdicts", [])]
+    lines += [f"  {one['slug']}: {one['state']}: {one['reason']}" for one in found.metadata.get("mitigations", [])]
+    echo({**facts, "record": found.metadata}, lines, as_json=as_json)
 
 
 @app.command()
@@ -73,14 +64,12 @@ def verify(
     from flowrex_ops.archive.manifest import verify as verify_folder
     from flowrex_ops.archive.records import find_incidents
 
-    folders = find_incidents(open_archive(settings).outputs, record)
+    folders = find_incidents(load_settings(settings).outputs, record)
     problems = [(folder.name, problem) for folder in folders for problem in verify_folder(folder)]
-    if as_json:
-        told = [{"incident": name, "kind": one.kind, "path": one.path, "text": one.text} for name, one in problems]
-        echo_json({"incidents": len(folders), "problems": told})
-    else:
-        lines = [f"{name}: {problem}" for name, problem in problems]
-        typer.echo("\n".join(lines) or f"{len(folders)} incidents verified, nothing was changed")
+    told = [{"incident": name, "kind": one.kind, "path": one.path, "text": one.text} for name, one in problems]
+    lines = [f"{name}: {problem}" for name, problem in problems]
+    lines = lines or [f"{len(folders)} incidents verified, nothing was changed"]
+    echo({"incidents": len(folders), "problems": told}, lines, as_json=as_json)
     if problems:
         raise typer.Exit(1)
 
@@ -96,16 +85,13 @@ def reindex(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     from flowrex_ops.archive.index import FILE, rebuild
     from flowrex_ops.record.abandoned import finish_all_abandoned
 
-    loaded = open_archive(settings)
+    loaded = load_settings(settings)
     outputs = loaded.outputs
     finished = finish_all_abandoned(loaded)
     counts = rebuild(outputs)
-    if as_json:
-        echo_json({"index": str(outputs / FILE), **counts, "finished": finished})
-        return
-    for name in finished:
-        typer.echo(f"{name}: its runner had been killed; finished as interrupted")
-    typer.echo(f"{counts['records']} records of {counts['incidents']} incidents in '{outputs / FILE}'")
+    lines = [f"{name}: its runner had been killed; finished as interrupted" for name in finished]
+    lines += [f"{counts['records']} records of {counts['incidents']} incidents in '{outputs / FILE}'"]
+    echo({"index": str(outputs / FILE), **counts, "finished": finished}, lines, as_json=as_json)
 
 
 for command in (archive.search, archive.similar, archive.diff, archive.trend, archive.export, archive.import_):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import change_incident, new_incident, open_incident, read_incident
+from flowrex_ops.archive.incidents import change_incident, new_incident, read_incident
 from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.incident.escalation import KIND as ESCALATION
@@ -107,7 +107,7 @@ def load(outputs: Path, wanted: str) -> tuple[Path, Incident]:
     if len(found) > 1:
         names = ", ".join(folder.name for folder in found[:3])
         raise ParameterError(f"'{wanted}' fits {len(found)} incidents ({names} …); give more of it")
-    folder = open_incident(outputs, found[0].name)
+    folder = found[0].absolute()
     return folder, Incident.from_dict(read_incident(folder))
 
 

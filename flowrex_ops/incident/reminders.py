@@ -40,6 +40,8 @@ def remind(settings: Settings, *, now: datetime | None = None) -> list[str]:
 
 
 def _remind_of(folder: Path, settings: Settings, now: datetime) -> list[str]:
+    if timeline.is_fetched(folder):
+        return []  # its own machine does
     try:
         incident = Incident.from_dict(read_incident(folder))
     except RecordError:

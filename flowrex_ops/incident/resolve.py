@@ -38,6 +38,7 @@ class Closing:
         minutes: float,
         tell: Callable[[str], None],
     ) -> None:
+        timeline.require_own(folder)
         self._folder = folder
         self._settings = settings
         self._settings_file = settings_file

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import write_manifest
-from flowrex_ops.archive.remote import push
+from flowrex_ops.archive.store import push
 from flowrex_ops.files import READ_ONLY, write_atomic
 from flowrex_ops.incident.lifecycle import load as load_incident
 from flowrex_ops.incident.post_mortem import FILE, read_actions, to_write, write_document
@@ -51,6 +52,7 @@ def write_post_mortem(wanted: str, settings: Settings, settings_file: str, *, op
     from flowrex_ops.record.runbook import run_runbook
 
     folder, _ = load_incident(settings.outputs, wanted)
+    timeline.require_own(folder)
     redactor = Redactor(settings.secret_values())
     review = Review(folder, platform=settings.platform, operator=operator, notebook=Notebook())
     actions = read_actions(review.document)
@@ -61,5 +63,5 @@ def write_post_mortem(wanted: str, settings: Settings, settings_file: str, *, op
     for made in (result.record, result.html):
         write_atomic(folder / f"{RUNBOOK}{made.suffix}", made.read_bytes(), mode=READ_ONLY)
     write_manifest(folder)
-    push(folder, settings)
+    push(settings)
     return PostMortem(folder, actions, tuple(to_write(text)))

@@ -16,7 +16,7 @@ from typing import Any
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import LOCK_SUFFIX
 from flowrex_ops.archive.records import Slot, find_incidents
-from flowrex_ops.archive.remote import push
+from flowrex_ops.archive.store import push
 from flowrex_ops.errors import FlowrexOpsError
 from flowrex_ops.files import locked, take_lock
 from flowrex_ops.record.banner import TAG
@@ -58,7 +58,7 @@ def finish_all_abandoned(settings: Settings) -> list[str]:
     redactor = Redactor(settings.secret_values())
     finished = [name for folder in find_incidents(settings.outputs) for name in finish_abandoned(folder, redactor)]
     if finished:
-        push(settings.outputs / finished[-1].partition("/")[0], settings)
+        push(settings)
     return finished
 
 

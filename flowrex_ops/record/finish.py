@@ -1,26 +1,21 @@
-"""The end of a record, whether it was run here or brought in: page, incident, timeline, manifest, index; then it is immutable."""
+"""The end of a record, whether it was run here or brought in: page, incident, timeline, manifest; then it is immutable."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.incidents import update_incident
-from flowrex_ops.archive.index import ask
 from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.archive.records import Slot
-from flowrex_ops.archive.similar import seen_before
+from flowrex_ops.archive.search import seen_before
 from flowrex_ops.files import READ_ONLY, write_atomic
 from flowrex_ops.record.events import OnEvent, RunFinished
 from flowrex_ops.record.recorder import Recorder
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.redaction.redactor import Redactor
 
-INDEX_SECONDS = 1.0
 _ENDED = "run-finished"
 
 
@@ -43,7 +38,6 @@ def seal(slot: Slot, notebook: dict[str, Any], redactor: Redactor) -> dict[str, 
     update_incident(slot.incident, runbook=record["runbook"], title=record["title"], severity=record["severity"])
     _note_end(slot, redactor, record)
     write_manifest(slot.incident, finished=slot.notebook)
-    _index(slot.incident.parent)
     return record
 
 
@@ -59,9 +53,3 @@ def _note_end(slot: Slot, redactor: Redactor, record: dict[str, Any]) -> None:
     said = f"{slot.name} {record['status']}: {found}" + (f" ({record['reason']})" if record["reason"] else "")
     digest = hashlib.sha256(slot.notebook.read_bytes()).hexdigest()
     note(slot, redactor, _ENDED, said, status=record["status"], diagnosis=record["diagnosis"], sha256=digest)
-
-
-def _index(outputs: Path) -> None:
-    """The index is derived: what it lacks now, the next question adds."""
-    with contextlib.suppress(OSError, ValueError, sqlite3.Error):
-        ask(outputs, lambda _index: None, limit_seconds=INDEX_SECONDS)

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.archive.evidence import VARIABLE
-from flowrex_ops.archive.incidents import open_incident
-from flowrex_ops.archive.people import login_name
+from flowrex_ops.archive.incidents import current_user, open_incident
 from flowrex_ops.archive.records import allocate
-from flowrex_ops.archive.remote import push
+from flowrex_ops.archive.store import push
 from flowrex_ops.errors import NotebookError, RecordError
 from flowrex_ops.record.abandoned import finish_abandoned
 from flowrex_ops.record.events import OnEvent, ignore
@@ -69,7 +68,7 @@ def run_notebook(
     written before is then intact and says that the run did not finish.
     """
     notebook = read_notebook(notebook_path)
-    facts = _facts(runbook, title, parameters, settings, trigger)
+    facts = run_facts(runbook, title, parameters, settings, trigger)
     incident = open_incident(folder, incident_id, title=title)
     finish_abandoned(incident, redactor)
     slot = allocate(incident, runbook)
@@ -84,7 +83,7 @@ def run_notebook(
             result = finish_record(recorder, redactor, on_event)
     finally:
         os.close(slot.lock)
-    push(slot.incident, settings)
+    push(settings)
     return result
 
 
@@ -161,12 +160,15 @@ def _run_with_papermill(
         )
 
 
-def _facts(runbook: str, title: str, parameters: Mapping[str, Any], settings: Settings, trigger: str) -> RunFacts:
+def run_facts(
+    runbook: str, title: str, parameters: Mapping[str, Any], settings: Settings, trigger: str = ""
+) -> RunFacts:
+    """Who runs what, where, with what."""
     return RunFacts(
         runbook=runbook,
         title=title,
         parameters=parameters,
-        operator=str(parameters.get("operator") or "") or login_name(),
+        operator=str(parameters.get("operator") or "") or current_user(),
         platform=settings.platform,
         host=socket.gethostname(),
         versions={"flowrex_ops": version("flowrex-ops"), "python": platform.python_version()},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowrex_ops.archive.remote import pull
+from flowrex_ops.archive.store import pull
 from flowrex_ops.catalog import Runbook, get_runbook, source
 from flowrex_ops.parameters import validate
 from flowrex_ops.record.events import OnEvent, ignore

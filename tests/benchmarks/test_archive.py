@@ -16,8 +16,7 @@ from generated import BEGIN, DAYS, make_archive
 from flowrex_ops.archive.index import rebuild
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.archive.records import find_incidents, list_records, load_record
-from flowrex_ops.archive.search import Query, search
-from flowrex_ops.archive.similar import find_similar, seen_before
+from flowrex_ops.archive.search import find_similar, search, seen_before
 from flowrex_ops.archive.trend import get_trend
 from flowrex_ops.record.export import pack
 
@@ -43,16 +42,16 @@ def test_reindex(benchmark: Any, month: Path) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        Query(text="migration blocker"),
-        Query(text="KeyError", cause="http"),
-        Query(service="redis", since=BEGIN + timedelta(days=7), severity="P1"),
-        Query(limit=1000),
+        dict(text="migration blocker"),
+        dict(text="KeyError", cause="http"),
+        dict(service="redis", since=BEGIN + timedelta(days=7), severity="P1"),
+        dict(limit=1000),
     ],
     ids=["text", "text and cause", "facts", "everything"],
 )
-def test_search(benchmark: Any, month: Path, query: Query) -> None:
+def test_search(benchmark: Any, month: Path, query: dict[str, Any]) -> None:
     """With the comparison of the index with the folders that comes before each question."""
-    benchmark.pedantic(search, args=(month, query), rounds=10, iterations=1)
+    benchmark.pedantic(search, args=(month,), kwargs=query, rounds=10, iterations=1)
 
 
 def test_list(benchmark: Any, month: Path) -> None:
@@ -67,7 +66,7 @@ def test_show(benchmark: Any, month: Path) -> None:
 
 def test_similar(benchmark: Any, month: Path) -> None:
     """To the latest."""
-    record = load_record(month, "latest")
+    record = load_record(month, "latest").metadata
     benchmark.pedantic(find_similar, args=(month, record), rounds=5, iterations=1)
 
 

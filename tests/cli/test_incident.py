@@ -89,15 +89,15 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(tmp_path: Path, words: tu
     assert list(tmp_path.glob("outputs/INC-*")) == []
 
 
-def test_two_machines_share_an_incident_through_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one opens the other sees, changes, and the first one reads: each with a working copy of its own."""
+def test_two_machines_read_each_others_incidents_from_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one opens the other sees, and may not change: each has a working copy of its own."""
     monkeypatch.setenv("FLOWREX_OPS_OUTPUTS", f"file://{tmp_path}/store")
     for machine in ("a", "b"):
         (tmp_path / machine).mkdir()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a"))
     assert flowrex_elsewhere(tmp_path, "incident", "open", "Orders time out").returncode == 0
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "b"))
-    changed = flowrex_elsewhere(tmp_path, "incident", "update", "latest", "--role", "commander=bob", "--by", "bob")
-    assert changed.returncode == 0, changed.stderr
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a"))
-    assert "commander bob" in flowrex_elsewhere(tmp_path, "incident", "show", "latest").stdout
+    assert "Orders time out" in flowrex_elsewhere(tmp_path, "incident", "show", "latest").stdout
+    refused = flowrex_elsewhere(tmp_path, "incident", "update", "latest", "--role", "commander=bob", "--by", "bob")
+    assert refused.returncode == 1
+    assert "is only read here; go on with it on" in refused.stderr

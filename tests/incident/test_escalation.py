@@ -104,6 +104,11 @@ class TestReminders:
         note_told(folder, ["team lead"], by="ada")
         assert remind(settings, now=datetime.now(UTC) + timedelta(minutes=16)) == []
 
+    def test_another_machines_incident_is_its_own_affair(self, settings: Settings, folder: Path) -> None:
+        (settings.outputs / timeline.STORE_STATE).mkdir()
+        (settings.outputs / timeline.STORE_STATE / f"{folder.name}@bob").touch()
+        assert remind(settings, now=datetime.now(UTC) + timedelta(minutes=16)) == []
+
     def test_a_damaged_incident_stops_no_other(self, settings: Settings, folder: Path) -> None:
         other = open_new(settings.outputs, {"title": "y"}, by="ada", redactor=Redactor())
         (other / "incident.json").write_text("{")

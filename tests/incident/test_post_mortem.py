@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import verify
-from flowrex_ops.errors import ParameterError
+from flowrex_ops.errors import ParameterError, RecordError
 from flowrex_ops.incident.charts import plot_course
 from flowrex_ops.incident.events import merge_events, read_deploys
 from flowrex_ops.incident.facts import Incident, Status
@@ -178,3 +179,12 @@ def test_the_whole_of_it(folder: Path) -> None:
     record = json.loads((folder / "post_mortem.ipynb").read_text())["metadata"]["flowrex_ops"]["record"]
     assert (record["status"], record["id"]) == ("complete", f"{folder.name}/002-post_mortem")
     assert "Traceback" not in (folder / "post_mortem.html").read_text()
+
+
+def test_another_machines_incident_is_left_as_it_is(folder: Path) -> None:
+    state = folder.parent / timeline.STORE_STATE
+    state.mkdir()
+    (state / f"{folder.name}@bob").touch()
+    with pytest.raises(RecordError, match="go on with it on 'bob'"):
+        write_post_mortem(folder.name, Settings(outputs=folder.parent), "", operator="ada")
+    assert not (folder / "post_mortem.md").exists()

@@ -19,7 +19,7 @@ from record_bench import RUNNER, Bench, confirmed, is_alive, read, shows, states
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import lock_of, verify
 from flowrex_ops.archive.records import allocate, list_records, load_record
-from flowrex_ops.archive.remote import pull
+from flowrex_ops.archive.store import pull
 from flowrex_ops.record.abandoned import REASON, finish_abandoned, finish_all_abandoned
 from flowrex_ops.record.client import RecordClient
 from flowrex_ops.record.result import RunResult
