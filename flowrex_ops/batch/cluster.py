@@ -19,7 +19,7 @@ from typing import Any
 from flowrex_ops.batch.folder import NOT_STARTED, Batch, Outcome
 from flowrex_ops.batch.task import Order, run_order
 from flowrex_ops.errors import FlowrexOpsError
-from flowrex_ops.record.children import Child
+from flowrex_ops.record.runner_process import RunnerProcess
 
 _CONNECT_SECONDS = 10.0
 _LOOK_SECONDS = 2.0
@@ -54,7 +54,7 @@ def run_on_worker(order: Order, stop: Path) -> Outcome:
     """``run_order``, interrupted once the file *stop* is there: a thread of a worker cannot be cancelled from afar."""
     ended = threading.Event()
 
-    def on_child(child: Child | None) -> None:
+    def on_child(child: RunnerProcess | None) -> None:
         if child is None:
             ended.set()
         else:
@@ -63,7 +63,7 @@ def run_on_worker(order: Order, stop: Path) -> Outcome:
     return run_order(order, on_child=on_child)
 
 
-def _stop_at(child: Child, stop: Path, ended: threading.Event) -> None:
+def _stop_at(child: RunnerProcess, stop: Path, ended: threading.Event) -> None:
     while not ended.wait(_LOOK_SECONDS):
         if stop.exists():
             child.stop()

@@ -16,8 +16,8 @@ from flowrex_ops.batch.plan import Task
 from flowrex_ops.batch.report import write_report
 from flowrex_ops.batch.task import Order, run_order
 from flowrex_ops.errors import FlowrexOpsError
-from flowrex_ops.record.children import Child
 from flowrex_ops.record.interrupts import Interrupted, interruptible
+from flowrex_ops.record.runner_process import RunnerProcess
 
 Execute = Callable[[Sequence[Order]], Generator[Outcome, None, None]]
 OnOutcome = Callable[[Outcome], None]
@@ -79,13 +79,13 @@ def _order(batch: Batch, task: Task) -> Order:
 
 def _run_here(orders: Sequence[Order], jobs: int, lock: int) -> Generator[Outcome, None, None]:
     """Each in a process of its own, from as many threads; closed early, it interrupts what runs and begins no more."""
-    children: set[Child] = set()
+    children: set[RunnerProcess] = set()
     stopping = threading.Event()
 
     def run(order: Order) -> Outcome | None:
-        mine: list[Child] = []
+        mine: list[RunnerProcess] = []
 
-        def on_child(child: Child | None) -> None:
+        def on_child(child: RunnerProcess | None) -> None:
             if child is None:
                 children.difference_update(mine)
                 return

@@ -10,8 +10,8 @@ from pathlib import Path
 from flowrex_ops.archive.records import Record, find_by_trigger
 from flowrex_ops.batch.folder import NOT_STARTED, Outcome
 from flowrex_ops.batch.plan import Task
-from flowrex_ops.record.children import Answer, Child, Request
 from flowrex_ops.record.result import severity_found
+from flowrex_ops.record.runner_process import Answer, Request, RunnerProcess
 
 _TOLERANCE_SECONDS = 120.0
 
@@ -27,7 +27,10 @@ class Order:
 
 
 def run_order(
-    order: Order, *, keep_open: Sequence[int] = (), on_child: Callable[[Child | None], None] = lambda _child: None
+    order: Order,
+    *,
+    keep_open: Sequence[int] = (),
+    on_child: Callable[[RunnerProcess | None], None] = lambda _child: None,
 ) -> Outcome:
     """Make the run unless it was made before, and tell how it ended. Blocking. *on_child* gets the process, then ``None``."""
     earlier = _earlier(order)
@@ -36,7 +39,9 @@ def run_order(
     parameters = {**order.task.parameters, "incident_id": order.incident}
     parameters |= {"settings": order.task.settings} if order.task.settings else {}
     try:
-        child = Child(Request(order.task.runbook, parameters, order.trigger), cwd=Path(order.cwd), keep_open=keep_open)
+        child = RunnerProcess(
+            Request(order.task.runbook, parameters, order.trigger), cwd=Path(order.cwd), keep_open=keep_open
+        )
     except OSError as error:
         reason = f"'{order.cwd}' cannot be entered: {(error.strerror or str(error)).lower()}"
         return Outcome(order.task.number, NOT_STARTED, reason=reason)

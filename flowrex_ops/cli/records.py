@@ -94,11 +94,11 @@ def reindex(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     Example: flowrex-ops records reindex
     """
     from flowrex_ops.archive.index import FILE, rebuild
-    from flowrex_ops.record.abandoned import finish_all_abandoned
+    from flowrex_ops.record.orphaned import recover_all_orphaned
 
     loaded = open_archive(settings)
     outputs = loaded.outputs
-    finished = finish_all_abandoned(loaded)
+    finished = recover_all_orphaned(loaded)
     counts = rebuild(outputs)
     if as_json:
         echo_json({"index": str(outputs / FILE), **counts, "finished": finished})

@@ -16,8 +16,8 @@ from flowrex_ops.archive.incidents import ensure_incident
 from flowrex_ops.archive.records import find_by_trigger
 from flowrex_ops.catalog import Runbook
 from flowrex_ops.errors import FlowrexOpsError
-from flowrex_ops.record.abandoned import finish_abandoned
-from flowrex_ops.record.children import Answer, Child, Request
+from flowrex_ops.record.orphaned import recover_orphaned
+from flowrex_ops.record.runner_process import Answer, Request, RunnerProcess
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.serve import notes
 from flowrex_ops.serve.metrics import Metrics
@@ -52,7 +52,7 @@ class Workers:
 
     work: Work
     jobs: int
-    _children: dict[int, Child] = field(default_factory=dict)
+    _children: dict[int, RunnerProcess] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _noting: threading.Lock = field(default_factory=threading.Lock)
     _stopping: bool = False
@@ -137,7 +137,7 @@ class Workers:
         if runbook is None:
             return Answer(error=f"there is no runbook '{job.runbook}' any more", usage=True)
         request = Request(str(runbook.path), given, job.trigger)
-        child = Child(request, keep_open=(self.work.lock,))
+        child = RunnerProcess(request, keep_open=(self.work.lock,))
         self._children[job.id] = child
         try:
             if self._stopping:
@@ -150,7 +150,7 @@ class Workers:
 def recover(work: Work) -> None:
     """Jobs that were begun and never ended: by now nobody works on them, and their records tell what became of them."""
     for job in work.queue.begun():
-        finish_abandoned(work.outputs / job.incident, work.redactor)
+        recover_orphaned(work.outputs / job.incident, work.redactor)
         settle(work, job, Answer(error="the server was killed"), stopping=True)
 
 

@@ -13,7 +13,7 @@ from flowrex_ops.archive import timeline
 
 CUT_OFF = """
 import os, signal
-from flowrex_ops.record import children
+from flowrex_ops.record import runner_process
 from flowrex_ops.serve import queue
 
 def cut_off(owner, name, *, before):
@@ -34,7 +34,7 @@ MOMENTS: dict[str, tuple[str, str, bool]] = {
     "before it is kept": ("queue.Queue", "accept", True),
     "kept, before the 200": ("queue.Queue", "accept", False),
     "after the 200, before the claim": ("queue.Queue", "claim", True),
-    "claimed, before the record exists": ("children.Child", "wait", True),
+    "claimed, before the record exists": ("runner_process.RunnerProcess", "wait", True),
     "the record is finished, its row does not say so": ("queue.Queue", "end", True),
 }
 SAMPLE = (
