@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.batch.folder import Batch, Outcome
-from flowrex_ops.batch.plan import Task
+from flowrex_ops.batch.folder import Batch
 from flowrex_ops.files import write_atomic
+from flowrex_ops.jobs.table import Job, Outcome
 from flowrex_ops.model import Severity, worst
 
 _COLUMNS = ("run", "runbook", "platform", "parameters", "status", "diagnosis", "severity", "seconds", "record")
@@ -30,7 +30,7 @@ def to_json(batch: Batch, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "counts": dict(Counter(outcome.status for outcome in outcomes)),
         "severity": severity.value if severity else None,
         "incidents": dict(batch.incidents),
-        "runs": [{**_about(task), **asdict(outcome)} for task, outcome in zip(batch.tasks, outcomes, strict=True)],
+        "runs": [{**_about(job), **asdict(outcome)} for job, outcome in zip(batch.jobs, outcomes, strict=True)],
     }
 
 
@@ -42,7 +42,7 @@ def worst_severity(outcomes: Sequence[Outcome]) -> Severity | None:
 def write_report(batch: Batch, outcomes: Sequence[Outcome]) -> None:
     """Write ``report.json``, ``report.md`` and ``report.html`` into the batch's folder; RecordError where that cannot be."""
     facts = to_json(batch, outcomes)
-    rows = [_row(batch.path, task, outcome) for task, outcome in zip(batch.tasks, outcomes, strict=True)]
+    rows = [_row(batch.path, job, outcome) for job, outcome in zip(batch.jobs, outcomes, strict=True)]
     write_atomic(batch.path / "report.json", json.dumps(facts, indent=1, default=str) + "\n")
     write_atomic(batch.path / "report.md", _markdown(batch, facts, rows))
     write_atomic(batch.path / "report.html", _html(batch, facts, rows))
@@ -53,17 +53,17 @@ def summary(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing to run"
 
 
-def _about(task: Task) -> dict[str, Any]:
-    return {"runbook": task.slug, "platform": task.platform, "parameters": dict(task.parameters)}
+def _about(job: Job) -> dict[str, Any]:
+    return {"runbook": job.slug, "platform": job.platform, "parameters": dict(job.parameters), "number": job.id}
 
 
-def _row(folder: Path, task: Task, outcome: Outcome) -> dict[str, str]:
-    parameters = ", ".join(f"{name}={value}" for name, value in task.parameters.items())
+def _row(folder: Path, job: Job, outcome: Outcome) -> dict[str, str]:
+    parameters = ", ".join(f"{name}={value}" for name, value in job.parameters.items())
     link = os.path.relpath(outcome.html or outcome.record, folder) if outcome.record else ""
     status = outcome.status + (f": {outcome.reason}" if outcome.reason else "")
     status += f" (interrupted before: {', '.join(outcome.earlier)})" if outcome.earlier else ""
     seconds = f"{outcome.seconds:.1f}" if outcome.seconds is not None else ""
-    cells = (str(task.number), task.slug, task.platform, parameters, status, outcome.diagnosis or "-")
+    cells = (str(job.id), job.slug, job.platform, parameters, status, outcome.diagnosis or "-")
     return dict(zip(_COLUMNS, (*cells, outcome.severity or "-", seconds, link), strict=True))
 
 

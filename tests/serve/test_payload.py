@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from serve_bench import a_payload, an_alert
 
 from flowrex_ops.redaction.redactor import Redactor
-from flowrex_ops.serve.payload import PayloadError, read_payload, redacted
+from flowrex_ops.webhook.payload import PayloadError, read_payload, redacted
 
 
 def without(value: dict[str, Any], name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the queue makes of alerts that come in odd ways: other words for severity, flapping, by two routes, from Grafana."""
+"""What alerts lead to that come in odd ways: other words for severity, flapping, by two routes, from Grafana."""
 
 from __future__ import annotations
 
@@ -11,40 +11,33 @@ from typing import Any
 import pytest
 from serve_bench import a_payload, an_alert
 
-from flowrex_ops.serve.decisions import Decision
-from flowrex_ops.serve.payload import read_payload
-from flowrex_ops.serve.queue import Queue
+from flowrex_ops.archive.incidents import INCIDENT_FILE, ensure_incident
+from flowrex_ops.jobs.table import Job, JobTable, Outcome
+from flowrex_ops.settings import ServeSettings
+from flowrex_ops.webhook.deduplication import Decision
+from flowrex_ops.webhook.intake import SCHEMA, Intake
+from flowrex_ops.webhook.payload import read_payload
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 Send = Callable[..., Decision]
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Queue]:
-    made = Queue(tmp_path / "serve.sqlite")
-    yield made
-    made.close()
+def intake(tmp_path: Path) -> Iterator[Intake]:
+    table = JobTable(tmp_path / "jobs.sqlite", SCHEMA)
+    yield Intake(table, ServeSettings(), {}, Job("", "", str(tmp_path), 60.0))
+    table.close()
 
 
 @pytest.fixture
-def send(queue: Queue) -> Send:
+def send(intake: Intake) -> Send:
     """Send *alerts* so many minutes after noon; whatever was queued before has begun by then."""
-    numbers = iter(range(1000))
 
-    def send(*alerts: dict[str, Any], minutes: float = 0, group: str = "{}:{}", over: bool = False) -> Decision:
+    def send(*alerts: dict[str, Any], minutes: float = 0, group: str = "{}:{}") -> Decision:
         now = NOON + timedelta(minutes=minutes)
-        while job := queue.claim(now):
-            queue.end(job, now, record="", status="completed", reason="")
-        return queue.accept(
-            read_payload(json.dumps(a_payload(*alerts, group=group)).encode()),
-            now=now,
-            runbook_for=lambda _: "pool",
-            incident_id=lambda: f"INC-{next(numbers)}",
-            repeat=timedelta(hours=1),
-            most=100,
-            rejoin=timedelta(minutes=15),
-            is_over=lambda _: over,
-        )
+        while job := intake.table.claim(now):
+            intake.table.finish(job, Outcome("complete"))
+        return intake.accept(read_payload(json.dumps(a_payload(*alerts, group=group)).encode()), now)
 
     return send
 
@@ -62,23 +55,14 @@ def test_severity_by_other_words(word: str, rank: str) -> None:
     assert read_payload(json.dumps(a_payload(alert)).encode()).alerts[0].rank == rank
 
 
-def test_the_worst_is_claimed_first(queue: Queue, send: Send) -> None:
+def test_the_worst_is_claimed_first(intake: Intake) -> None:
     """``critical`` before ``P3``, whoever came first."""
-    send(an_alert() | {"labels": {"alertname": "Minor", "severity": "P3"}}, group="a")
-    payload = a_payload(
-        an_alert(fingerprint="f2") | {"labels": {"alertname": "Big", "severity": "critical"}}, group="b"
-    )
-    queue.accept(
-        read_payload(json.dumps(payload).encode()),
-        now=NOON,
-        runbook_for=lambda _: "triage",
-        incident_id=lambda: "INC-big",
-        repeat=timedelta(hours=1),
-        most=100,
-    )
-    first = queue.claim(NOON)
+    for name, severity in (("Minor", "P3"), ("Big", "critical")):
+        alert = an_alert(fingerprint=name) | {"labels": {"alertname": name, "severity": severity}}
+        intake.accept(read_payload(json.dumps(a_payload(alert, group=name)).encode()), NOON)
+    first = intake.table.claim(NOON)
     assert first is not None
-    assert first.title.startswith("Big")
+    assert (first.title[:3], first.trigger) == ("Big", "alert 2")
 
 
 def test_flapping_is_one_incident_looked_into_once_and_verified_once(send: Send) -> None:
@@ -99,10 +83,11 @@ def test_after_a_long_quiet_it_is_another_incident(send: Send) -> None:
     assert (later.new_incident, len(later.runs)) == (True, 1)
 
 
-def test_after_people_resolved_it_it_is_another_incident(send: Send) -> None:
-    send(an_alert(), minutes=0)
+def test_after_people_resolved_it_it_is_another_incident(send: Send, tmp_path: Path) -> None:
+    incident = send(an_alert(), minutes=0).group.incident
     send(an_alert(status="resolved"), minutes=2)
-    later = send(moved(an_alert(), 5), minutes=5, over=True)
+    (ensure_incident(tmp_path, incident, title="") / INCIDENT_FILE).write_text('{"resolved": "2026-01-02T12:03:00Z"}')
+    later = send(moved(an_alert(), 5), minutes=5)
     assert (later.new_incident, len(later.runs)) == (True, 1)
 
 
@@ -111,7 +96,7 @@ def test_one_alert_by_two_routes_is_one_incident_and_one_run(send: Send) -> None
     first, second = send(an_alert(), group="by team"), send(an_alert(), group="by service", minutes=1)
     assert (first.new_incident, second.new_incident) == (True, False)
     assert (len(first.runs), second.runs) == (1, ())
-    assert second.group.incident == "INC-0"
+    assert second.group.incident == first.group.incident
 
 
 def test_the_same_alert_of_a_later_time_is_no_twin(send: Send) -> None:
