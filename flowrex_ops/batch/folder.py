@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from flowrex_ops.archive.incidents import reserve_incident_id
 from flowrex_ops.batch.plan import Plan, digest
@@ -55,8 +54,11 @@ def create(outputs: Path, plan: Plan, jobs: Sequence[Job]) -> Batch:
     """A new batch folder under *outputs*, its plan on disk. RecordError where it cannot be written."""
     platforms = {job.platform: Path(job.outputs) for job in jobs}
     incidents = {platform: reserve_incident_id(folder) for platform, folder in platforms.items()}
+    stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
+    path = outputs.absolute() / FOLDER / f"{plan.name}-{stamp}"
     try:
-        path = _exclusive(outputs.absolute() / FOLDER, plan.name)
+        path.mkdir(parents=True)
+        sync_folder(path.parent)
     except OSError as error:
         raise record_error(error, outputs) from error
     placed = [
@@ -71,7 +73,7 @@ def create(outputs: Path, plan: Plan, jobs: Sequence[Job]) -> Batch:
     batch = Batch(path, plan.name, plan.jobs, tuple(placed), incidents, digest(jobs))
     with batch.table() as table, table.transaction() as db:
         insert(db, placed, datetime.now(UTC))
-    about: dict[str, Any] = {"version": _VERSION, **asdict(batch)}
+    about = {"version": _VERSION, **asdict(batch)}
     write_atomic(path / _PLAN, json.dumps(about, indent=1, default=str) + "\n")  # last: a folder without it is no batch
     return batch
 
@@ -102,17 +104,3 @@ def _read(path: Path) -> Batch:
         return Batch(**{**about, "path": path, "jobs": tuple(Job(**job) for job in about["jobs"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(f"'{path / _PLAN}' cannot be read: {error}; start the batch anew") from None
-
-
-def _exclusive(folder: Path, name: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    stamp, number = f"{datetime.now(UTC):%Y%m%d-%H%M%S}", 1
-    while True:
-        path = folder / (f"{name}-{stamp}" + (f"-{number}" if number > 1 else ""))
-        try:
-            path.mkdir()
-        except FileExistsError:
-            number += 1
-            continue
-        sync_folder(folder)
-        return path

@@ -149,12 +149,6 @@ def _on(platform: str, file: str) -> Job:
         settings = load(file or None)
     except FlowrexOpsError as error:
         raise PlanError(f"platforms.{platform}: {error}") from None
-    return Job(
-        runbook="",
-        slug="",
-        outputs=str(settings.outputs.absolute()),
-        run_seconds=settings.limits.run_seconds,
-        settings=file and str(Path(file).resolve()),
-        platform=platform,
-        kind="batch",
-    )
+    absolute = file and str(Path(file).resolve())
+    outputs, seconds = str(settings.outputs.absolute()), settings.limits.run_seconds
+    return Job(outputs, seconds, settings=absolute, platform=platform, kind="batch")

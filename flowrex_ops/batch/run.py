@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from flowrex_ops.batch.folder import Batch
 from flowrex_ops.batch.report import write_report
 from flowrex_ops.errors import FlowrexOpsError
-from flowrex_ops.jobs.run import LocalRunner, open_folder
-from flowrex_ops.jobs.table import JobTable, Outcome
-from flowrex_ops.jobs.workers import Runner, Workers, alone, recover
+from flowrex_ops.jobs.run import open_folder, run_job
+from flowrex_ops.jobs.table import Outcome
+from flowrex_ops.jobs.workers import Make, Workers, alone, recover
 from flowrex_ops.record.interrupts import Interrupted, interruptible
 
 _MOST_ON_CLUSTER = 256
@@ -30,35 +33,38 @@ def run_batch(
     Returns the outcomes of all jobs in their order. BatchInterruptedError after SIGINT, SIGTERM or SIGHUP: the records of running
     runs then say so, and what is finished stays finished. RecordError where the state cannot be written.
     """
-    busy = f"batch '{batch.id}' still goes on; wait for its end, then go on with --resume {batch.id}"
-    with alone(batch.path / ".lock", busy=busy) as lock, batch.table() as table:
-        recover(table, table.finish)
-        table.requeue()
-        if dask:
-            from flowrex_ops.batch.cluster import ClusterRunner
-
-            with ClusterRunner(dask, batch.path) as runner:
-                _run(batch, table, runner, threads or _MOST_ON_CLUSTER, on_outcome)
-        else:
-            _run(batch, table, LocalRunner(lock), threads or os.cpu_count() or 1, on_outcome)
-        known = table.outcomes()
-    outcomes = [known[job.id] for job in batch.jobs]
-    write_report(batch, outcomes)
-    return outcomes
-
-
-def _run(batch: Batch, table: JobTable, runner: Runner, threads: int, on_outcome: Callable[[Outcome], None]) -> None:
     failed: list[Exception] = []
 
     def fail(error: Exception) -> None:
         failed.append(error)
         workers.stopping = True
-        runner.stop()
+        workers.interrupted.set()
 
-    threads = min(threads, table.length())
-    workers = Workers(table, runner, threads, on_finish=lambda _job, outcome: on_outcome(outcome), on_error=fail)
-    for job in {job.incident: job for job in batch.jobs}.values():
-        open_folder(job)
+    busy = f"batch '{batch.id}' still goes on; wait for its end, then go on with --resume {batch.id}"
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(alone(batch.path / ".lock", busy=busy))
+        table = stack.enter_context(batch.table())
+        recover(table, table.finish)
+        table.requeue()
+        make: Make = functools.partial(run_job, cwd=Path.cwd(), keep_open=(lock,))
+        if dask:
+            from flowrex_ops.batch.cluster import Cluster
+
+            make = stack.enter_context(Cluster(dask, batch.path)).make
+        most = threads or (_MOST_ON_CLUSTER if dask else os.cpu_count() or 1)
+        workers = Workers(table, make, min(most, table.length()), lambda _job, outcome: on_outcome(outcome), fail)
+        for job in {job.incident: job for job in batch.jobs}.values():
+            open_folder(job)
+        _await(batch, workers)
+        known = table.outcomes()
+    if failed:
+        raise failed[0]
+    outcomes = [known[job.id] for job in batch.jobs]
+    write_report(batch, outcomes)
+    return outcomes
+
+
+def _await(batch: Batch, workers: Workers) -> None:
     with interruptible() as guard:
         try:
             guard.arm()
@@ -66,9 +72,7 @@ def _run(batch: Batch, table: JobTable, runner: Runner, threads: int, on_outcome
             workers.join()
         except Interrupted as error:
             workers.stop()
-            done = len(batch.jobs) - batch.unfinished()
+            done = f"{len(batch.jobs) - batch.unfinished()} of {len(batch.jobs)} runs are finished"
             raise BatchInterruptedError(
-                f"{error}; {done} of {len(batch.jobs)} runs are finished; go on with 'flowrex-ops batch --resume {batch.id}'"
+                f"{error}; {done}; go on with 'flowrex-ops batch --resume {batch.id}'"
             ) from None
-    if failed:
-        raise failed[0]

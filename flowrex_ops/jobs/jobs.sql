@@ -25,6 +25,4 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, priority, id);
 CREATE INDEX IF NOT EXISTS jobs_by_incident ON jobs (incident, slug);
 
-CREATE TABLE IF NOT EXISTS health (one INTEGER PRIMARY KEY CHECK (one = 1), at TEXT NOT NULL);
-
 PRAGMA user_version = 2;

@@ -16,40 +16,12 @@ from flowrex_ops.record.runner_process import Request, RunnerProcess
 
 _TOLERANCE_SECONDS = 120.0
 """Beyond the run's own limit, for what it does before and after."""
+_LOOK_SECONDS = 0.2
 _opening = threading.Lock()
 
 
-class LocalRunner:
-    """Makes jobs in processes of this machine that hold the open *lock* for as long as they live."""
-
-    def __init__(self, lock: int) -> None:
-        self._lock, self._stopping = lock, False
-        self._processes: dict[int, RunnerProcess] = {}
-
-    def __call__(self, job: Job) -> Outcome:
-        """Blocking; see ``run_job``."""
-
-        def started(process: RunnerProcess) -> None:
-            self._processes[job.id] = process
-            if self._stopping:
-                process.stop()
-
-        try:
-            return run_job(job, cwd=Path.cwd(), keep_open=(self._lock,), on_process=started)
-        finally:
-            self._processes.pop(job.id, None)
-
-    def stop(self) -> None:
-        """Interrupt what runs; the records say so."""
-        self._stopping = True
-        for process in list(self._processes.values()):
-            process.stop()
-
-
-def run_job(
-    job: Job, *, cwd: Path, keep_open: Sequence[int] = (), on_process: Callable[[RunnerProcess], None]
-) -> Outcome:
-    """Make the run unless it was made before, and tell how it ended. Blocking.
+def run_job(job: Job, stopped: Callable[[], bool], *, cwd: Path, keep_open: Sequence[int] = ()) -> Outcome:
+    """Make the run unless it was made before, and tell how it ended. Blocking; interrupted once it is *stopped*.
 
     UsageError or RecordError where no record was begun: asking again is idle, or may help.
     """
@@ -62,12 +34,21 @@ def run_job(
         process = RunnerProcess(Request(job.runbook, given, job.trigger), cwd=cwd, keep_open=keep_open)
     except OSError as error:
         raise RecordError(f"'{cwd}' cannot be entered: {(error.strerror or str(error)).lower()}") from None
-    on_process(process)
+    ended = threading.Event()
+    threading.Thread(target=_watch, args=(process, ended, stopped), daemon=True).start()
     answer = process.wait(seconds=job.run_seconds + _TOLERANCE_SECONDS)
+    ended.set()
     records = find_by_trigger(job.folder, job.trigger)
     if len(records) > len(earlier):
         return outcome_of(records, reason=answer.error)
     raise (UsageError if answer.usage else RecordError)(answer.error)
+
+
+def _watch(process: RunnerProcess, ended: threading.Event, stopped: Callable[[], bool]) -> None:
+    while not ended.wait(_LOOK_SECONDS):
+        if stopped():
+            return process.stop()
+    return None
 
 
 def open_folder(job: Job) -> Path:

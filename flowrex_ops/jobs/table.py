@@ -31,10 +31,10 @@ class Job:
     ``runbook`` is the notebook's path, ``settings`` a path or empty; in ``trigger`` the table puts the id for ``{id}``.
     """
 
-    runbook: str
-    slug: str
     outputs: str
     run_seconds: float
+    runbook: str = ""
+    slug: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     settings: str = ""
     incident: str = ""
@@ -152,12 +152,13 @@ class JobTable:
 
     def length(self) -> int:
         """How many jobs wait."""
-        return int(self._select("SELECT count(*) FROM jobs WHERE state = 'queued'")[0][0])
+        with self.transaction() as db:
+            return length(db)
 
     def check(self) -> None:
         """Write something: RecordError where that fails."""
         with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO health VALUES (1, ?)", (iso(datetime.now(UTC)),))
+            db.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _prepare(self, others: Sequence[Path]) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -178,14 +179,16 @@ class JobTable:
 def insert(db: sqlite3.Connection, jobs: Sequence[Job], now: datetime) -> None:
     """Queue *jobs* within a transaction."""
     for job in jobs:
-        facts = {**asdict(job), "parameters": json.dumps(dict(job.parameters)), "at": iso(now)}
-        row = db.execute(
-            "INSERT INTO jobs (runbook, slug, parameters, settings, outputs, incident, title, platform, kind, trigger,"
-            " priority, run_seconds, queued_at, not_before) VALUES (:runbook, :slug, :parameters, :settings, :outputs,"
-            " :incident, :title, :platform, :kind, :trigger, :priority, :run_seconds, :at, :at)",
-            facts,
-        ).lastrowid
+        facts = {**asdict(job), "parameters": json.dumps(job.parameters), "queued_at": iso(now), "not_before": iso(now)}
+        del facts["id"]
+        query = f"INSERT INTO jobs ({', '.join(facts)}) VALUES ({', '.join(f':{name}' for name in facts)})"  # noqa: S608  (our own names)
+        row = db.execute(query, facts).lastrowid
         db.execute("UPDATE jobs SET trigger = replace(trigger, '{id}', id) WHERE id = ?", (row,))
+
+
+def length(db: sqlite3.Connection) -> int:
+    """How many jobs wait, within a transaction."""
+    return int(db.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()[0])
 
 
 def iso(moment: datetime) -> str:

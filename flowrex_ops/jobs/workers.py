@@ -8,10 +8,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
 
 from flowrex_ops.archive.records import find_by_trigger
 from flowrex_ops.errors import FlowrexOpsError, RecordError, UsageError
@@ -23,58 +23,53 @@ _PAUSE = timedelta(seconds=5)
 _IDLE_SECONDS = 1.0
 _LOCK_SECONDS = 25.0
 """How long runs of whoever was killed may take to finish their records."""
-
-
-class Runner(Protocol):
-    """What makes jobs: processes here, or workers elsewhere. ``stop`` interrupts them from any thread."""
-
-    def __call__(self, job: Job) -> Outcome: ...
-    def stop(self) -> None: ...
+Make = Callable[[Job, Callable[[], bool]], Outcome]
+"""Makes a job, until the function that it is given says that it must stop."""
 
 
 @dataclass
 class Workers:
-    """As many *threads*. *on_finish* hears of each job before it is noted as finished, *on_error* of what is tried again.
+    """As many *threads* that *make* jobs. *on_finish* hears of each before it is noted, *on_error* of what is tried again.
 
     A job that leaves no record is tried *attempts* times. *keep_on*: they wait for more when nothing is left.
+    Once ``stopping``, nothing more is begun, and what waits stays.
     """
 
     table: JobTable
-    runner: Runner
+    make: Make
     threads: int
     on_finish: Callable[[Job, Outcome], None]
     on_error: Callable[[Exception], None]
     attempts: int = 1
     keep_on: bool = False
-    running: int = 0
     stopping: bool = False
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _started: list[threading.Thread] = field(default_factory=list)
+    interrupted: threading.Event = field(default_factory=threading.Event)
+    wake: threading.Event = field(default_factory=threading.Event)
+    _running: set[int] = field(default_factory=set)
+    _started: list[Future[None]] = field(default_factory=list)
+
+    @property
+    def running(self) -> int:
+        """How many runs go on."""
+        return len(self._running)
 
     def start(self) -> None:
         """Begin."""
-        self._started = [threading.Thread(target=self._work, name=f"worker-{n}") for n in range(self.threads)]
-        for thread in self._started:
-            thread.start()
-
-    def wake(self) -> None:
-        """Something was queued, or the end has come."""
-        with self._changed:
-            self._changed.notify_all()
+        pool = ThreadPoolExecutor(max(1, self.threads), thread_name_prefix="worker")
+        self._started = [pool.submit(self._work) for _ in range(self.threads)]
 
     def join(self) -> None:
-        """Until all have ended."""
-        for thread in self._started:
-            thread.join()
+        """Until all have ended; a signal may interrupt this, which Thread.join does not survive."""
+        wait(self._started)
 
     def stop(self, *, grace_seconds: float = 0, force: Callable[[], bool] = lambda: False) -> None:
-        """Begin nothing more; let runs go on for *grace_seconds* (or until *force*), then interrupt them. What waits stays."""
+        """Begin nothing more; let runs go on for *grace_seconds* (or until *force*), then interrupt them."""
         self.stopping = True
-        self.wake()
+        self.wake.set()
         deadline = time.monotonic() + grace_seconds
         while self.running and time.monotonic() < deadline and not force():
             time.sleep(0.05)
-        self.runner.stop()
+        self.interrupted.set()
         self.join()
 
     def finalize(self, job: Job, outcome: Outcome) -> None:
@@ -105,25 +100,20 @@ class Workers:
             else:
                 if not self.keep_on:
                     return
-            with self._changed:
-                if not self.stopping:
-                    self._changed.wait(_IDLE_SECONDS)
+            self.wake.wait(_IDLE_SECONDS)
+            self.wake.clear()
 
     def _run(self, job: Job) -> None:
-        with self._changed:
-            self.running += 1
-        try:
-            outcome = self._outcome(job)
-            if outcome is not None:
-                self.finalize(job, outcome)
-        finally:
-            with self._changed:
-                self.running -= 1
+        self._running.add(job.id)
+        outcome = self._outcome(job)
+        if outcome is not None:
+            self.finalize(job, outcome)
+        self._running.discard(job.id)
 
     def _outcome(self, job: Job) -> Outcome | None:
         """``None`` where it left no record and waits again."""
         try:
-            return self.runner(job)
+            return self.make(job, self.interrupted.is_set)
         except (FlowrexOpsError, OSError) as error:
             last = isinstance(error, UsageError) or job.attempts >= self.attempts
             if last and not self.stopping:
@@ -154,8 +144,9 @@ def alone(path: Path, *, busy: str, on_wait: Callable[[], None] = lambda: None) 
         raise record_error(error, path) from error
     try:
         deadline = time.monotonic() + _LOCK_SECONDS
-        while not _taken(descriptor):
+        if not _taken(descriptor):
             on_wait()
+        while not _taken(descriptor):
             if time.monotonic() > deadline:
                 raise RecordError(busy)
             time.sleep(0.1)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from prometheus_client import generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -19,23 +20,15 @@ from flowrex_ops.errors import RecordError
 from flowrex_ops.jobs.run import open_folder
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import ServeSettings
-from flowrex_ops.webhook.intake import Intake, QueueFullError
+from flowrex_ops.webhook.intake import LATER, Intake
 from flowrex_ops.webhook.metrics import Metrics
-from flowrex_ops.webhook.payload import PayloadError, read_payload, redacted
+from flowrex_ops.webhook.payload import RefusedError, read_payload, redacted
 from flowrex_ops.webhook.timeline_sync import sync_alerts
 
 LOG = logging.getLogger("flowrex_ops.webhook")
 PATH = "/alertmanager"
-_LATER = {"Retry-After": "30"}
+PATHS = f"POST {PATH}, GET /health/ready and GET /metrics"
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-class RefusedError(Exception):
-    """An HTTP answer other than 200: *status*, a *reason* for the metrics, and a text that names what would be right."""
-
-    def __init__(self, status: int, reason: str, text: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(text)
-        self.status, self.reason, self.headers = status, reason, headers
 
 
 @dataclass
@@ -57,27 +50,18 @@ class AlertWebhook:
                 Route("/health/ready", self._ready, methods=["GET"]),
                 Route("/metrics", self._metrics, methods=["GET"]),
             ],
-            exception_handlers={RefusedError: self._refused, HTTPException: _no_route, ClientDisconnect: _nobody},  # type: ignore[dict-item]  # each gets its own
+            exception_handlers=dict.fromkeys((HTTPException, RecordError, ClientDisconnect), self._refused),
         )
 
     def accept(self, raw: bytes) -> Mapping[str, object]:
-        """Keep what a request brought; it is on disk when this returns. RefusedError says why nothing was kept."""
-        try:
-            payload = redacted(read_payload(raw), self.redactor)
-            for alert in payload.alerts:
-                self.metrics.received.labels(alert.status).inc()
-            decision = self.intake.accept(payload, datetime.now(UTC))
-            if decision.group.incident:
-                sync_alerts(open_folder(self.intake.job(payload, decision)), payload, decision, self.redactor)
-        except PayloadError as error:
-            raise RefusedError(400, "malformed", str(error)) from None
-        except QueueFullError as error:
-            raise RefusedError(429, "queue full", str(error), _LATER) from None
-        except RecordError as error:
-            LOG.error("%s", error)  # noqa: TRY400  (its text says all)
-            raise RefusedError(503, "storage", "the alert could not be kept; send it again later", _LATER) from None
-        finally:
-            self.wake()
+        """Keep what a request brought; it is on disk when this returns. RefusedError or RecordError: send it again."""
+        payload = redacted(read_payload(raw), self.redactor)
+        for alert in payload.alerts:
+            self.metrics.received.labels(alert.status).inc()
+        decision = self.intake.accept(payload, datetime.now(UTC))
+        if decision.group.incident:
+            sync_alerts(open_folder(self.intake.job(payload, decision)), payload, decision, self.redactor)
+        self.wake()
         for transition in decision.transitions:
             self.metrics.accepted.labels(transition.value).inc()
         runs = [{"runbook": runbook, "why": kind.value} for runbook, kind in decision.runs]
@@ -86,7 +70,7 @@ class AlertWebhook:
     async def _receive(self, request: Request) -> Response:
         self._require_token(request)
         if self.stopping:
-            raise RefusedError(503, "stopping", "the server stops; send the alert again later", _LATER)
+            raise RefusedError(503, "stopping", "the server stops; send the alert again later", LATER)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise RefusedError(415, "not JSON", f"content-type: '{kind[:60]}' is not 'application/json'")
@@ -113,18 +97,12 @@ class AlertWebhook:
         """Whether an alert would be kept now: the database is written for it."""
         if self.stopping:
             raise RefusedError(503, "stopping", "the server stops")
-        try:
-            await asyncio.to_thread(self.intake.table.check)
-        except RecordError:
-            raise RefusedError(503, "storage", "the queue cannot be written; the server's log says why") from None
+        await asyncio.to_thread(self.intake.table.check)
         return JSONResponse({"status": "ready"})
 
     async def _metrics(self, request: Request) -> Response:
         self._require_token(request)
-        try:
-            text = await asyncio.to_thread(self.metrics.render)
-        except RecordError:
-            raise RefusedError(503, "storage", "the queue cannot be read; the server's log says why") from None
+        text = await asyncio.to_thread(generate_latest, self.metrics.registry)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _require_token(self, request: Request) -> None:
@@ -137,19 +115,14 @@ class AlertWebhook:
             text = "authorization: send 'Bearer' and the token of serve.token"
             raise RefusedError(401, "no token", text, {"WWW-Authenticate": "Bearer"})
 
-    async def _refused(self, request: Request, error: RefusedError) -> Response:
-        if request.method == "POST":
+    async def _refused(self, request: Request, error: Exception) -> Response:
+        if isinstance(error, RecordError):
+            LOG.error("%s", error)
+            text = "the alert could not be kept, the server's log says why; send it again later"
+            error = RefusedError(503, "storage", text, LATER)
+        if not isinstance(error, HTTPException):
+            return Response(status_code=400)  # it has hung up: nobody is there to read it
+        if isinstance(error, RefusedError) and request.method == "POST":
             self.metrics.refused.labels(error.reason).inc()
-        return JSONResponse({"error": str(error)}, error.status, error.headers)
-
-
-async def _no_route(request: Request, error: HTTPException) -> Response:
-    said = {
-        404: f"there are POST {PATH}, GET /health/ready and GET /metrics",
-        405: f"{request.method} is not for this path",
-    }
-    return JSONResponse({"error": said.get(error.status_code, "this cannot be done")}, error.status_code, error.headers)
-
-
-async def _nobody(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=400)  # nobody is there to read it
+        said = f"there are {PATHS}" if error.status_code in (404, 405) else error.detail
+        return JSONResponse({"error": said}, error.status_code, error.headers)

@@ -10,20 +10,17 @@ from pathlib import Path
 
 from flowrex_ops.archive.incidents import read_incident, reserve_incident_id
 from flowrex_ops.catalog import Runbook
-from flowrex_ops.errors import FlowrexOpsError, RecordError
-from flowrex_ops.jobs.table import Job, JobTable, insert, iso
+from flowrex_ops.errors import RecordError
+from flowrex_ops.jobs.table import Job, JobTable, insert, iso, length
 from flowrex_ops.settings import ServeSettings
 from flowrex_ops.webhook.deduplication import AlertState, Decision, Group, Kind, deduplicate
-from flowrex_ops.webhook.payload import Alert, Payload
+from flowrex_ops.webhook.payload import Alert, Payload, RefusedError
 
 FALLBACK = "triage"
+LATER = {"Retry-After": "30"}
 SCHEMA = Path(__file__).with_name("alerts.sql")
 """Of its tables beside the jobs."""
 _KEPT = timedelta(days=90)
-
-
-class QueueFullError(FlowrexOpsError):
-    """As many runs wait as may."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Intake:
     template: Job
 
     def accept(self, payload: Payload, now: datetime) -> Decision:
-        """Keep *payload*; it is on disk when this returns. QueueFullError where its runs have no room."""
+        """Keep *payload*; it is on disk when this returns. RefusedError where its runs have no room."""
         with self.table.transaction() as db:
             group = _read_group(db, payload)
             decision = deduplicate(
@@ -51,9 +48,8 @@ class Intake:
                 incident = reserve_incident_id(Path(self.template.outputs))
                 decision = replace(decision, group=replace(decision.group, incident=incident))
             most = self.settings.queue_size
-            waiting = db.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()[0]
-            if decision.runs and waiting + len(decision.runs) > most:
-                raise QueueFullError(f"{most} runs wait already; send this alert again later")
+            if decision.runs and length(db) + len(decision.runs) > most:
+                raise RefusedError(429, "queue full", f"{most} runs wait already; send this alert again later", LATER)
             _write_group(db, payload, decision.group, now)
             insert(db, list(self._jobs(payload, decision)), now)
             return decision

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import ipaddress
 import queue
 import signal
 import socket
@@ -18,7 +17,7 @@ import uvicorn
 from flowrex_ops.catalog import NOTEBOOKS, Runbook, find_runbooks
 from flowrex_ops.errors import FlowrexOpsError, NotebookError, SettingsError
 from flowrex_ops.incident.reminders import remind
-from flowrex_ops.jobs.run import LocalRunner
+from flowrex_ops.jobs.run import run_job
 from flowrex_ops.jobs.table import Job, JobTable, Outcome
 from flowrex_ops.jobs.workers import Workers, alone, recover
 from flowrex_ops.record.orphaned import recover_orphaned
@@ -34,6 +33,7 @@ _REMINDERS_SECONDS = 30.0
 _CONNECTIONS = 256
 _CLOSE_SECONDS = 5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 Say = Callable[[str], None]
 
 
@@ -48,25 +48,25 @@ def serve(settings: Settings, *, settings_file: Path | None = None, notebooks: P
     runbooks = _runbooks(notebooks, say)
     path = (chosen.state or settings.outputs / "jobs.sqlite").absolute()
     busy = f"'{path}' is used by another server; stop that one, or set serve.state"
+    waits = "waiting for an earlier server's runs to finish their records"
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(chosen))
-        lock = stack.enter_context(alone(Path(f"{path}.lock"), busy=busy, on_wait=_once(say)))
+        lock = stack.enter_context(alone(Path(f"{path}.lock"), busy=busy, on_wait=functools.partial(say, waits)))
         table = stack.enter_context(contextlib.closing(JobTable(path, SCHEMA)))
         redactor = Redactor(settings.secret_values())
-        template = Job(
-            "", "", str(settings.outputs.absolute()), settings.limits.run_seconds, settings=str(settings_file or "")
-        )
+        outputs, seconds = str(settings.outputs.absolute()), settings.limits.run_seconds
+        template = Job(outputs, seconds, settings=str(settings_file or ""))
         metrics = Metrics(waiting=table.length, running=lambda: workers.running)
         workers = Workers(
             table,
-            LocalRunner(lock),
+            functools.partial(run_job, cwd=Path.cwd(), keep_open=(lock,)),
             chosen.jobs,
             on_finish=functools.partial(_finished, metrics),
             on_error=functools.partial(_failed, metrics),
             attempts=_ATTEMPTS,
             keep_on=True,
         )
-        webhook = AlertWebhook(Intake(table, chosen, runbooks, template), chosen, redactor, metrics, workers.wake)
+        webhook = AlertWebhook(Intake(table, chosen, runbooks, template), chosen, redactor, metrics, workers.wake.set)
         for job in table.jobs("running"):
             recover_orphaned(job.folder, redactor)
         recover(table, workers.finalize)
@@ -79,7 +79,7 @@ def serve(settings: Settings, *, settings_file: Path | None = None, notebooks: P
 
 def require_token_for(settings: ServeSettings) -> None:
     """SettingsError where anybody on the network could send alerts."""
-    if settings.token is None and not _is_loopback(settings.host):
+    if settings.token is None and settings.host not in _LOOPBACK:
         raise SettingsError(
             f"serve.host: '{settings.host}' can be reached by others, and there is no serve.token; set one, or listen on 127.0.0.1"
         )
@@ -117,11 +117,9 @@ def _serve(settings: Settings, webhook: AlertWebhook, workers: Workers, listener
     server = uvicorn.Server(
         uvicorn.Config(
             webhook.app(),
-            http="h11",
             log_config=None,
             log_level="warning",
             access_log=False,
-            server_header=False,
             lifespan="off",
             limit_concurrency=_CONNECTIONS,
             timeout_graceful_shutdown=_CLOSE_SECONDS,
@@ -172,15 +170,3 @@ def _finished(metrics: Metrics, job: Job, outcome: Outcome) -> None:
 def _failed(metrics: Metrics, error: Exception) -> None:
     metrics.errors.inc()
     LOG.error("%s", error)
-
-
-def _once(say: Say) -> Callable[[], None]:
-    """A line when it is first called."""
-    return functools.cache(lambda: say("waiting for an earlier server's runs to finish their records"))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

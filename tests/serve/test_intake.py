@@ -25,7 +25,7 @@ Send = Callable[..., Decision]
 @pytest.fixture
 def intake(tmp_path: Path) -> Iterator[Intake]:
     table = JobTable(tmp_path / "jobs.sqlite", SCHEMA)
-    yield Intake(table, ServeSettings(), {}, Job("", "", str(tmp_path), 60.0))
+    yield Intake(table, ServeSettings(), {}, Job(str(tmp_path), 60.0))
     table.close()
 
 
