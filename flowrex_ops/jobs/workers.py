@@ -60,7 +60,8 @@ class Workers:
 
     def join(self) -> None:
         """Until all have ended; a signal may interrupt this, which Thread.join does not survive."""
-        wait(self._started)
+        for ended in wait(self._started).done:
+            ended.result()  # raises what nobody expected
 
     def stop(self, *, grace_seconds: float = 0, force: Callable[[], bool] = lambda: False) -> None:
         """Begin nothing more; let runs go on for *grace_seconds* (or until *force*), then interrupt them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -28,7 +28,6 @@ from flowrex_ops.webhook.timeline_sync import sync_alerts
 LOG = logging.getLogger("flowrex_ops.webhook")
 PATH = "/alertmanager"
 PATHS = f"POST {PATH}, GET /health/ready and GET /metrics"
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass

@@ -132,7 +132,7 @@ def _serve(settings: Settings, webhook: AlertWebhook, workers: Workers, listener
         finally:
             stops.put(0)  # without HTTP there is nothing to wait for
 
-    http = threading.Thread(target=run, name="http")
+    http = threading.Thread(target=run, name="http", daemon=True)
     http.start()
     threading.Thread(target=_keep_house, args=(settings, webhook), daemon=True).start()
     host, port = listener.getsockname()[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,19 @@ from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.webhook.deduplication import Decision, Kind, Transition
 from flowrex_ops.webhook.payload import Alert, Payload
 
+_syncing = threading.Lock()
+
 
 def sync_alerts(folder: Path, payload: Payload, decision: Decision, redactor: Redactor) -> None:
     """Tell of each episode's begin and end, once, however often it is sent. RecordError where that cannot be written."""
-    told = {(line.get("fingerprint"), line.get("starts_at"), line.get("state")) for line in timeline.read(folder)}
-    for alert, transition in zip(payload.alerts, decision.transitions, strict=True):
-        known = decision.group.alerts[alert.fingerprint]
-        over = not known.firing if alert.status == "firing" else alert.starts_at < known.starts_at
-        state = "told late" if over and transition is Transition.STALE else alert.status
-        about = _about(alert)
-        mark = (alert.fingerprint, about["starts_at"], state)
-        if mark not in told:
-            note_alert(folder, about, state=state, redactor=redactor)
-            told.add(mark)
+    with _syncing:
+        told = {(line.get("fingerprint"), line.get("starts_at"), line.get("state")) for line in timeline.read(folder)}
+        for alert, transition in zip(payload.alerts, decision.transitions, strict=True):
+            state, about = _state(alert, transition, decision), _about(alert)
+            mark = (alert.fingerprint, about["starts_at"], state)
+            if mark not in told:
+                note_alert(folder, about, state=state, redactor=redactor)
+                told.add(mark)
 
 
 def sync_outcome(job: Job, outcome: Outcome) -> None:
@@ -38,6 +39,13 @@ def sync_outcome(job: Job, outcome: Outcome) -> None:
         said = f"still finds {outcome.diagnosis}" if outcome.diagnosis else nothing
         text = f"after resolved alerts {job.slug} {said}"
         _append_once(job.folder, {"kind": "verification", "text": text, "record": outcome.record_id})
+
+
+def _state(alert: Alert, transition: Transition, decision: Decision) -> str:
+    """``firing`` or ``resolved``, also where it is sent again; ``told late`` for what is over, or of an older episode."""
+    known = decision.group.alerts[alert.fingerprint]
+    over = not known.firing if alert.status == "firing" else alert.starts_at < known.starts_at
+    return "told late" if over and transition is Transition.STALE else alert.status
 
 
 def _append_once(folder: Path, event: Mapping[str, Any]) -> None:
