@@ -18,7 +18,7 @@ from flowrex_ops.jobs.table import INTERRUPTED, NOT_STARTED, Job, JobTable, inse
 FOLDER = "batches"
 LATEST = "latest"
 _PLAN = "plan.json"
-_VERSION = 2
+_TABLE = "jobs.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Batch:
 
     @property
     def id(self) -> str:
-        """``nightly-20260102-030405``, what people call it."""
+        """``nightly-20260102-030405-678``, what people call it."""
         return self.path.name
 
     @contextlib.contextmanager
     def table(self) -> Iterator[JobTable]:
         """Its jobs, open. RecordError where they cannot be read."""
-        with contextlib.closing(JobTable(self.path / "jobs.sqlite")) as table:
+        with contextlib.closing(JobTable(self.path / _TABLE)) as table:
             yield table
 
     def unfinished(self) -> int:
@@ -73,15 +73,19 @@ def create(outputs: Path, plan: Plan, jobs: Sequence[Job]) -> Batch:
     batch = Batch(path, plan.name, plan.jobs, tuple(placed), incidents, digest(jobs))
     with batch.table() as table, table.transaction() as db:
         insert(db, placed, datetime.now(UTC))
-    about = {"version": _VERSION, **asdict(batch)}
-    write_atomic(path / _PLAN, json.dumps(about, indent=1, default=str) + "\n")  # last: a folder without it is no batch
+    write_atomic(
+        path / _PLAN, json.dumps(asdict(batch), indent=1, default=str) + "\n"
+    )  # last: a folder without it is no batch
     return batch
 
 
 def resume(outputs: Path, wanted: str, *, expected: Sequence[Job] | None = None) -> Batch:
     """The batch called *wanted*, or the ``latest`` that is not finished. UsageError where there is none, or *expected* is another plan."""
     folder = outputs.absolute() / FOLDER
-    found = sorted((file.parent for file in folder.glob(f"*/{_PLAN}")), key=lambda p: p.stat().st_mtime, reverse=True)
+    plans = [
+        file for file in folder.glob(f"*/{_PLAN}") if (file.parent / _TABLE).is_file()
+    ]  # else of an earlier version
+    found = [file.parent for file in sorted(plans, key=lambda file: file.stat().st_mtime, reverse=True)]
     if wanted == LATEST:
         batch = next((one for one in map(_read, found) if one.unfinished()), None)
         if batch is None:
@@ -99,8 +103,6 @@ def resume(outputs: Path, wanted: str, *, expected: Sequence[Job] | None = None)
 def _read(path: Path) -> Batch:
     try:
         about = json.loads((path / _PLAN).read_text(encoding="utf-8"))
-        if about.pop("version") != _VERSION:
-            raise ValueError("another version wrote it")
         return Batch(**{**about, "path": path, "jobs": tuple(Job(**job) for job in about["jobs"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(f"'{path / _PLAN}' cannot be read: {error}; start the batch anew") from None

@@ -24,5 +24,3 @@ CREATE TABLE IF NOT EXISTS jobs (
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, priority, id);
 CREATE INDEX IF NOT EXISTS jobs_by_incident ON jobs (incident, slug);
-
-PRAGMA user_version = 2;

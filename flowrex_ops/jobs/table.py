@@ -168,8 +168,8 @@ class JobTable:
             raise RecordError(
                 f"'{self.path}' was written by another version of this tool; move it away, then start again"
             )
-        for schema in (*others, _SCHEMA):
-            self._db.executescript(schema.read_text(encoding="utf-8"))
+        schemas = "".join(schema.read_text(encoding="utf-8") for schema in (_SCHEMA, *others))
+        self._db.executescript(f"BEGIN; {schemas} PRAGMA user_version = {_VERSION}; COMMIT;")  # all of it or nothing
 
     def _select(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._lock, _clear_errors(self.path):

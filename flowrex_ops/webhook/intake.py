@@ -71,7 +71,7 @@ class Intake:
             runbook = self.runbooks.get(slug)
             yield replace(
                 self.job(payload, decision),
-                runbook=str(runbook.path) if runbook else slug,  # one that is gone by now is told by its run
+                runbook=str(runbook.path) if runbook else f"{slug}.ipynb",  # which was removed: its run says so
                 slug=slug,
                 kind=kind.value,
                 trigger="alert {id}" if kind is Kind.ALERT else f"alert {{id}}, {kind}",
