@@ -36,7 +36,7 @@ class Cluster:
 
     def __init__(self, address: str, shared: Path) -> None:
         self._stop = shared / f".stop-{secrets.token_hex(4)}"
-        self._address, self._seen = address, time.monotonic()
+        self._seen = time.monotonic()
         self._client = _connect(address)
 
     def __enter__(self) -> Self:
@@ -59,7 +59,7 @@ class Cluster:
                 self._stop.touch()
                 self._client.cancel([future], force=True)
                 raise ClusterError("the batch was stopped")
-            self._require_alive()
+            self._require_workers()
         if future.status == "finished":
             outcome: Outcome = future.result(timeout=_CONNECT_SECONDS)
             return outcome
@@ -69,14 +69,11 @@ class Cluster:
         reason = f"{type(error).__name__}: {error}" if error else future.status
         raise ClusterError(f"the cluster gave it up: {reason}")
 
-    def _require_alive(self) -> None:
-        where = f"--dask: the scheduler at '{self._address}'"
-        if self._client.status != "running":
-            raise ClusterError(f"{where} is gone; start it, then go on with --resume latest")
+    def _require_workers(self) -> None:
         if self._client.scheduler_info(n_workers=1)["workers"]:
             self._seen = time.monotonic()
         elif time.monotonic() - self._seen > _LONELY_SECONDS:
-            raise ClusterError(f"{where} has had no worker for {_LONELY_SECONDS:g} s; go on with --resume latest")
+            raise ClusterError(f"the cluster has had no worker for {_LONELY_SECONDS:g} s; go on with --resume latest")
 
 
 def run_on_worker(job: Job, cwd: Path, stop: Path, expected: str) -> Outcome:

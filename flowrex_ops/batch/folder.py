@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,11 +37,9 @@ class Batch:
         """``nightly-20260102-030405-678``, what people call it."""
         return self.path.name
 
-    @contextlib.contextmanager
-    def table(self) -> Iterator[JobTable]:
-        """Its jobs, open. RecordError where they cannot be read."""
-        with contextlib.closing(JobTable(self.path / _TABLE)) as table:
-            yield table
+    def table(self) -> contextlib.closing[JobTable]:
+        """Its jobs, open within a block. RecordError where they cannot be read."""
+        return contextlib.closing(JobTable(self.path / _TABLE))
 
     def unfinished(self) -> int:
         """How many runs going on makes: those that were interrupted, or never began, are made (again)."""

@@ -44,10 +44,6 @@ _FORBIDDEN = {
     "incident_id": "the records of a batch lie together in one folder for each platform; leave it out",
     "settings": "name the file under 'platforms', and the platform in the run",
 }
-_WORDS = {
-    "extra_forbidden": "is not a key; there are name, jobs, platforms, and [[runs]] with runbook, platforms, parameters, matrix",
-    "missing": "is missing; add it",
-}
 
 
 class PlanError(UsageError):
@@ -89,8 +85,7 @@ def read_plan(path: Path) -> Plan:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        words = _WORDS.get(first["type"], f"is wrong: {first['msg'].lower()}; correct it")
-        raise PlanError(f"plan '{path}': '{key}' {words}") from None
+        raise PlanError(f"plan '{path}': '{key}': {first['msg'].lower()}; docs/scheduling.md has all keys") from None
     except (OSError, ValueError, RecursionError) as error:
         raise PlanError(f"plan '{path}' is not TOML: {' '.join(str(error).split()).lower()}; correct it") from None
 

@@ -11,14 +11,17 @@ from flowrex_ops.batch.plan import PlanError, expand, plan_runbooks, read_plan
 
 TRIAGE = "[[runs]]\nrunbook = 'triage'\n"
 BAD: dict[str, tuple[str, str]] = {
-    "empty": ("", "'runs' is missing; add it"),
+    "empty": ("", "'runs': field required"),
     "not TOML": ("runs = [", "is not TOML"),
-    "runs of another kind": ("runs = 'triage'", "'runs' is wrong"),
-    "unknown key": (f"{TRIAGE}paramters = {{}}", "'runs.0.paramters' is not a key"),
+    "runs of another kind": ("runs = 'triage'", "'runs': input should be a valid tuple"),
+    "unknown key": (f"{TRIAGE}paramters = {{}}", "'runs.0.paramters': extra inputs are not permitted"),
     "a key twice": (f"{TRIAGE}runbook = 'pool'", "is not TOML"),
-    "no job": (f"jobs = 0\n{TRIAGE}", "'jobs' is wrong: input should be greater than or equal to 1"),
-    "a name that is a path": (f"name = '../x'\n{TRIAGE}", "'name' is wrong"),
-    "a matrix without values": (f"{TRIAGE}matrix.since = []", "'runs.0.matrix.since' is wrong"),
+    "no job": (f"jobs = 0\n{TRIAGE}", "'jobs': input should be greater than or equal to 1"),
+    "a name that is a path": (f"name = '../x'\n{TRIAGE}", "'name': string should match pattern"),
+    "a matrix without values": (
+        f"{TRIAGE}matrix.since = []",
+        "'runs.0.matrix.since': tuple should have at least 1 item",
+    ),
     "unknown runbook": ("runs = [{runbook = 'triag'}]", "run 1 (triag): 'triag' is not a runbook; did you mean"),
     "missing notebook": ("runs = [{runbook = 'gone.ipynb'}]", "does not exist"),
     "unknown platform": (
