@@ -63,7 +63,7 @@ class Outcome:
     severity: str | None = None
     seconds: float | None = None
     reason: str = ""
-    earlier: tuple[str, ...] = ()
+    earlier: Sequence[str] = ()
 
     @property
     def record_id(self) -> str:
@@ -147,8 +147,7 @@ class JobTable:
     def outcomes(self) -> dict[int, Outcome]:
         """The last word on each job that was run, by its id."""
         rows = self._select("SELECT id, result FROM jobs WHERE result IS NOT NULL")
-        found = {row["id"]: json.loads(row["result"]) for row in rows}
-        return {number: Outcome(**{**value, "earlier": tuple(value["earlier"])}) for number, value in found.items()}
+        return {row["id"]: Outcome(**json.loads(row["result"])) for row in rows}
 
     def length(self) -> int:
         """How many jobs wait."""

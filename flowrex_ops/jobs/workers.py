@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 import time
@@ -15,12 +14,13 @@ from pathlib import Path
 
 from flowrex_ops.archive.records import find_by_trigger
 from flowrex_ops.errors import FlowrexOpsError, RecordError, UsageError
-from flowrex_ops.files import record_error
+from flowrex_ops.files import record_error, take_lock
 from flowrex_ops.jobs.run import outcome_of
 from flowrex_ops.jobs.table import NOT_STARTED, Job, JobTable, Outcome
 
 _PAUSE = timedelta(seconds=5)
 _IDLE_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 _LOCK_SECONDS = 25.0
 """How long runs of whoever was killed may take to finish their records."""
 Make = Callable[[Job, Callable[[], bool]], Outcome]
@@ -32,7 +32,7 @@ class Workers:
     """As many *threads* that *make* jobs. *on_finish* hears of each before it is noted, *on_error* of what is tried again.
 
     A job that leaves no record is tried *attempts* times. *keep_on*: they wait for more when nothing is left.
-    Once ``stopping``, nothing more is begun, and what waits stays.
+    ``running`` are the jobs' ids; once ``stopping``, nothing more is begun, and what waits stays.
     """
 
     table: JobTable
@@ -45,13 +45,8 @@ class Workers:
     stopping: bool = False
     interrupted: threading.Event = field(default_factory=threading.Event)
     wake: threading.Event = field(default_factory=threading.Event)
-    _running: set[int] = field(default_factory=set)
+    running: set[int] = field(default_factory=set)
     _started: list[Future[None]] = field(default_factory=list)
-
-    @property
-    def running(self) -> int:
-        """How many runs go on."""
-        return len(self._running)
 
     def start(self) -> None:
         """Begin."""
@@ -105,11 +100,11 @@ class Workers:
             self.wake.clear()
 
     def _run(self, job: Job) -> None:
-        self._running.add(job.id)
+        self.running.add(job.id)
         outcome = self._outcome(job)
         if outcome is not None:
             self.finalize(job, outcome)
-        self._running.discard(job.id)
+        self.running.discard(job.id)
 
     def _outcome(self, job: Job) -> Outcome | None:
         """``None`` where it left no record and waits again."""
@@ -140,25 +135,19 @@ def alone(path: Path, *, busy: str, on_wait: Callable[[], None] = lambda: None) 
     """Hold the lock *path*, shared with the runs: it is free once an earlier owner and all its runs are gone. Else RecordError *busy*."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        path.touch()
     except OSError as error:
         raise record_error(error, path) from error
-    try:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        if not _taken(descriptor):
+    deadline, descriptor = time.monotonic() + _LOCK_SECONDS, -1
+    while descriptor < 0:
+        try:
+            descriptor = take_lock(path)
+        except BlockingIOError:
             on_wait()
-        while not _taken(descriptor):
             if time.monotonic() > deadline:
-                raise RecordError(busy)
-            time.sleep(0.1)
+                raise RecordError(busy) from None
+            time.sleep(_LOOK_SECONDS)
+    try:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

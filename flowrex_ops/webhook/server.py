@@ -51,12 +51,12 @@ def serve(settings: Settings, *, settings_file: Path | None = None, notebooks: P
     waits = "waiting for an earlier server's runs to finish their records"
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(chosen))
-        lock = stack.enter_context(alone(Path(f"{path}.lock"), busy=busy, on_wait=functools.partial(say, waits)))
+        lock = stack.enter_context(alone(Path(f"{path}.lock"), busy=busy, on_wait=functools.cache(lambda: say(waits))))
         table = stack.enter_context(contextlib.closing(JobTable(path, SCHEMA)))
         redactor = Redactor(settings.secret_values())
         outputs, seconds = str(settings.outputs.absolute()), settings.limits.run_seconds
         template = Job(outputs, seconds, settings=str(settings_file or ""))
-        metrics = Metrics(waiting=table.length, running=lambda: workers.running)
+        metrics = Metrics(waiting=table.length, running=lambda: len(workers.running))
         workers = Workers(
             table,
             functools.partial(run_job, cwd=Path.cwd(), keep_open=(lock,)),
@@ -139,7 +139,7 @@ def _serve(settings: Settings, webhook: AlertWebhook, workers: Workers, listener
     say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}{PATH}")
     stops.get()
     webhook.stopping = True
-    say(f"stopping; {workers.running} runs go on, {workers.table.length()} wait and stay in the queue")
+    say(f"stopping; {len(workers.running)} runs go on, {workers.table.length()} wait and stay in the queue")
     workers.stop(grace_seconds=settings.serve.grace_seconds, force=lambda: not stops.empty())
     server.should_exit = True
     http.join()

@@ -97,16 +97,3 @@ def test_a_batch_that_is_stopped_interrupts_its_runs_on_the_workers(yard: Yard, 
     _, err = process.communicate(timeout=60)
     assert (process.returncode, "0 of 2 runs are finished" in err, len(err.strip().splitlines())) == (1, True, 1), err
     until(lambda: [record.status for record in yard.records()] == ["interrupted"])
-
-
-@pytest.mark.thorough
-def test_a_cluster_without_workers_is_one_line(yard: Yard, tmp_path: Path) -> None:
-    yard.plan(PLAN)
-    empty = Cluster(tmp_path, workers=0)
-    try:
-        code, _, err = yard.run("--plan", "plan.toml", "--dask", empty.address)
-    finally:
-        empty.processes[0].send_signal(signal.SIGTERM)
-        empty.stop()
-    assert (code, len(err.strip().splitlines())) == (1, 1), err
-    assert "has no workers; start some with 'dask worker" in err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,12 +13,16 @@ from typing import Any
 import pytest
 from serve_bench import a_payload, an_alert
 
+from flowrex_ops.archive import timeline
 from flowrex_ops.archive.incidents import INCIDENT_FILE, ensure_incident
+from flowrex_ops.errors import RecordError
 from flowrex_ops.jobs.table import Job, JobTable, Outcome
+from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import ServeSettings
 from flowrex_ops.webhook.deduplication import Decision
 from flowrex_ops.webhook.intake import SCHEMA, Intake
 from flowrex_ops.webhook.payload import read_payload
+from flowrex_ops.webhook.timeline_sync import sync_alerts
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 Send = Callable[..., Decision]
@@ -102,6 +108,26 @@ def test_one_alert_by_two_routes_is_one_incident_and_one_run(send: Send) -> None
 def test_the_same_alert_of_a_later_time_is_no_twin(send: Send) -> None:
     send(an_alert(), group="by team")
     assert send(moved(an_alert(), 5), group="by service", minutes=5).new_incident
+
+
+def test_each_begin_and_end_is_told_once_however_often_it_is_sent(intake: Intake, tmp_path: Path) -> None:
+    """A firing alert that comes after its end was told is no firing alert any more."""
+    folder = None
+    for sent in (an_alert(), an_alert(), an_alert(status="resolved"), an_alert(status="resolved"), an_alert()):
+        payload = read_payload(json.dumps(a_payload(sent)).encode())
+        decision = intake.accept(payload, NOON)
+        folder = ensure_incident(tmp_path, decision.group.incident, title="")
+        sync_alerts(folder, payload, decision, Redactor([]))
+    assert folder is not None
+    told = [line["state"] for line in timeline.read(folder) if line["kind"] == "alert"]
+    assert told == ["firing", "resolved", "told late"]
+
+
+def test_a_table_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "serve.sqlite")) as earlier:
+        earlier.execute("CREATE TABLE jobs (id INTEGER)")
+    with pytest.raises(RecordError, match=r"was written by another version of this tool; move it away"):
+        JobTable(tmp_path / "serve.sqlite")
 
 
 def test_grafana_calls_its_version_one() -> None:
