@@ -45,7 +45,7 @@ class Cluster:
     def __exit__(self, *_error: object) -> None:
         self._client.close(timeout=_CONNECT_SECONDS)
 
-    def make(self, job: Job, stopped: Callable[[], bool]) -> Outcome:
+    def execute(self, job: Job, stopped: Callable[[], bool]) -> Outcome:
         """Blocking. ClusterError where the cluster is gone, or gave the job up.
 
         A worker's thread cannot be cancelled from afar, so that a file tells it to stop; nobody waits for it then.

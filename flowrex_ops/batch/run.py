@@ -13,7 +13,7 @@ from flowrex_ops.batch.report import write_report
 from flowrex_ops.errors import FlowrexOpsError
 from flowrex_ops.jobs.run import open_folder, run_job
 from flowrex_ops.jobs.table import Outcome
-from flowrex_ops.jobs.workers import Make, Workers, alone, recover
+from flowrex_ops.jobs.workers import Execute, Workers, exclusive, recover
 from flowrex_ops.record.interrupts import Interrupted, interruptible
 
 _MOST_ON_CLUSTER = 256
@@ -42,17 +42,17 @@ def run_batch(
 
     busy = f"batch '{batch.id}' still goes on; wait for its end, then go on with --resume {batch.id}"
     with contextlib.ExitStack() as stack:
-        lock = stack.enter_context(alone(batch.path / ".lock", busy=busy))
+        lock = stack.enter_context(exclusive(batch.path / ".lock", busy=busy))
         table = stack.enter_context(batch.table())
         recover(table, table.finish)
         table.requeue()
-        make: Make = functools.partial(run_job, cwd=Path.cwd(), keep_open=(lock,))
+        execute: Execute = functools.partial(run_job, cwd=Path.cwd(), keep_open=(lock,))
         if dask:
             from flowrex_ops.batch.cluster import Cluster
 
-            make = stack.enter_context(Cluster(dask, batch.path)).make
+            execute = stack.enter_context(Cluster(dask, batch.path)).execute
         most = threads or (_MOST_ON_CLUSTER if dask else os.cpu_count() or 1)
-        workers = Workers(table, make, min(most, table.length()), lambda _job, outcome: on_outcome(outcome), fail)
+        workers = Workers(table, execute, min(most, table.length()), lambda _job, outcome: on_outcome(outcome), fail)
         for job in {job.incident: job for job in batch.jobs}.values():
             open_folder(job)
         _await(batch, workers)

@@ -142,11 +142,13 @@ class JobTable:
 
     def jobs(self, state: str = "%") -> list[Job]:
         """All jobs, or those in one *state*, in the order in which they were added."""
-        return [_job(row) for row in self._select("SELECT * FROM jobs WHERE state LIKE ? ORDER BY id", state)]
+        with self.transaction() as db:
+            return [_job(row) for row in db.execute("SELECT * FROM jobs WHERE state LIKE ? ORDER BY id", (state,))]
 
     def outcomes(self) -> dict[int, Outcome]:
         """The last word on each job that was run, by its id."""
-        rows = self._select("SELECT id, result FROM jobs WHERE result IS NOT NULL")
+        with self.transaction() as db:
+            rows = db.execute("SELECT id, result FROM jobs WHERE result IS NOT NULL").fetchall()
         return {row["id"]: Outcome(**json.loads(row["result"])) for row in rows}
 
     def length(self) -> int:
@@ -169,10 +171,6 @@ class JobTable:
             )
         schemas = "".join(schema.read_text(encoding="utf-8") for schema in (_SCHEMA, *others))
         self._db.executescript(f"BEGIN; {schemas} PRAGMA user_version = {_VERSION}; COMMIT;")  # all of it or nothing
-
-    def _select(self, query: str, *values: object) -> list[sqlite3.Row]:
-        with self._lock, _clear_errors(self.path):
-            return self._db.execute(query, values).fetchall()
 
 
 def insert(db: sqlite3.Connection, jobs: Sequence[Job], now: datetime) -> None:

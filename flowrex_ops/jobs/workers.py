@@ -23,20 +23,20 @@ _IDLE_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _LOCK_SECONDS = 25.0
 """How long runs of whoever was killed may take to finish their records."""
-Make = Callable[[Job, Callable[[], bool]], Outcome]
-"""Makes a job, until the function that it is given says that it must stop."""
+Execute = Callable[[Job, Callable[[], bool]], Outcome]
+"""Runs a job, until the function that it is given says that it must stop."""
 
 
 @dataclass
 class Workers:
-    """As many *threads* that *make* jobs. *on_finish* hears of each before it is noted, *on_error* of what is tried again.
+    """As many *threads* that *execute* jobs. *on_finish* hears of each before it is noted, *on_error* of what is tried again.
 
     A job that leaves no record is tried *attempts* times. *keep_on*: they wait for more when nothing is left.
     ``running`` are the jobs' ids; once ``stopping``, nothing more is begun, and what waits stays.
     """
 
     table: JobTable
-    make: Make
+    execute: Execute
     threads: int
     on_finish: Callable[[Job, Outcome], None]
     on_error: Callable[[Exception], None]
@@ -109,7 +109,7 @@ class Workers:
     def _outcome(self, job: Job) -> Outcome | None:
         """``None`` where it left no record and waits again."""
         try:
-            return self.make(job, self.interrupted.is_set)
+            return self.execute(job, self.interrupted.is_set)
         except (FlowrexOpsError, OSError) as error:
             last = isinstance(error, UsageError) or job.attempts >= self.attempts
             if last and not self.stopping:
@@ -131,7 +131,7 @@ def recover(table: JobTable, finalize: Callable[[Job, Outcome], None]) -> None:
 
 
 @contextlib.contextmanager
-def alone(path: Path, *, busy: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[int]:
+def exclusive(path: Path, *, busy: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[int]:
     """Hold the lock *path*, shared with the runs: it is free once an earlier owner and all its runs are gone. Else RecordError *busy*."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """What an alert leads to, given what is known of its group: pure, so that every order of arrival can be tried.
 
-An alert's *episode* begins with its ``startsAt`` and ends with its ``resolved``. Each episode is charged to one run; one run
+An alert's *episode* begins with its ``startsAt`` and ends with its ``resolved``. Each episode is attributed to one run; one run
 answers for all alerts of its runbook that came before it began.
 """
 

@@ -19,7 +19,7 @@ from flowrex_ops.errors import FlowrexOpsError, NotebookError, SettingsError
 from flowrex_ops.incident.reminders import remind
 from flowrex_ops.jobs.run import run_job
 from flowrex_ops.jobs.table import Job, JobTable, Outcome
-from flowrex_ops.jobs.workers import Workers, alone, recover
+from flowrex_ops.jobs.workers import Workers, exclusive, recover
 from flowrex_ops.record.orphaned import recover_orphaned
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import ServeSettings, Settings
@@ -48,10 +48,10 @@ def serve(settings: Settings, *, settings_file: Path | None = None, notebooks: P
     runbooks = _runbooks(notebooks, say)
     path = (chosen.state or settings.outputs / "jobs.sqlite").absolute()
     busy = f"'{path}' is used by another server; stop that one, or set serve.state"
-    waits = "waiting for an earlier server's runs to finish their records"
+    on_wait = functools.cache(lambda: say("waiting for an earlier server's runs to finish their records"))
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(chosen))
-        lock = stack.enter_context(alone(Path(f"{path}.lock"), busy=busy, on_wait=functools.cache(lambda: say(waits))))
+        lock = stack.enter_context(exclusive(Path(f"{path}.lock"), busy=busy, on_wait=on_wait))
         table = stack.enter_context(contextlib.closing(JobTable(path, SCHEMA)))
         redactor = Redactor(settings.secret_values())
         outputs, seconds = str(settings.outputs.absolute()), settings.limits.run_seconds
