@@ -407,18 +407,16 @@ class RollbackSettings(_Section):
 
 
 class ServeSettings(_Section):
-    """The webhook for Alertmanager. Without ``token`` it listens on loopback alone; with a certificate and its key over TLS alone.
+    """The webhook for Alertmanager, in plain HTTP: TLS is its proxy's. Without ``token`` it listens on loopback alone.
 
     ``jobs`` runs go on at once, ``queue_size`` wait; beyond, senders are told to come again. ``repeat_seconds`` is how long an alert
     that keeps firing waits for another run, ``rejoin_seconds`` how long a pause may be that does not end its incident,
-    ``grace_seconds`` how long runs may go on after SIGTERM. ``state`` is the queue's database; without it ``serve.sqlite`` beside the records.
+    ``grace_seconds`` how long runs may go on after SIGTERM. ``state`` is the table of jobs; without it ``jobs.sqlite`` beside the records.
     """
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=9099, ge=0, le=65535)
     token: SecretStr | None = None
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
     jobs: int = Field(default=2, ge=1, le=64)
     queue_size: int = Field(default=100, ge=1)
     max_request_bytes: int = Field(default=1024 * 1024, ge=1024)
@@ -429,9 +427,7 @@ class ServeSettings(_Section):
     state: Path | None = None
 
     @model_validator(mode="after")
-    def _whole_pair(self) -> ServeSettings:
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key are needed together")
+    def _long_token(self) -> ServeSettings:
         if self.token is not None and len(self.token.get_secret_value()) < SHORTEST_TOKEN:
             raise ValueError(f"token is shorter than {SHORTEST_TOKEN} characters")
         return self

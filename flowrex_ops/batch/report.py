@@ -5,15 +5,16 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.batch.folder import Batch, Outcome
-from flowrex_ops.batch.plan import Task
+from flowrex_ops.batch.folder import Batch
 from flowrex_ops.files import write_atomic
+from flowrex_ops.jobs.table import Job, Outcome
 from flowrex_ops.model import Severity, worst
 
 _COLUMNS = ("run", "runbook", "platform", "parameters", "status", "diagnosis", "severity", "seconds", "record")
@@ -30,7 +31,7 @@ def to_json(batch: Batch, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "counts": dict(Counter(outcome.status for outcome in outcomes)),
         "severity": severity.value if severity else None,
         "incidents": dict(batch.incidents),
-        "runs": [{**_about(task), **asdict(outcome)} for task, outcome in zip(batch.tasks, outcomes, strict=True)],
+        "runs": [_about(job) | asdict(outcome) for job, outcome in zip(batch.jobs, outcomes, strict=True)],
     }
 
 
@@ -42,10 +43,11 @@ def worst_severity(outcomes: Sequence[Outcome]) -> Severity | None:
 def write_report(batch: Batch, outcomes: Sequence[Outcome]) -> None:
     """Write ``report.json``, ``report.md`` and ``report.html`` into the batch's folder; RecordError where that cannot be."""
     facts = to_json(batch, outcomes)
-    rows = [_row(batch.path, task, outcome) for task, outcome in zip(batch.tasks, outcomes, strict=True)]
+    rows = [_row(batch.path, job, outcome) for job, outcome in zip(batch.jobs, outcomes, strict=True)]
     write_atomic(batch.path / "report.json", json.dumps(facts, indent=1, default=str) + "\n")
-    write_atomic(batch.path / "report.md", _markdown(batch, facts, rows))
-    write_atomic(batch.path / "report.html", _html(batch, facts, rows))
+    markdown = _markdown(batch, facts, rows)
+    write_atomic(batch.path / "report.md", markdown)
+    write_atomic(batch.path / "report.html", _html(batch, markdown))
 
 
 def summary(counts: Mapping[str, int]) -> str:
@@ -53,48 +55,35 @@ def summary(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing to run"
 
 
-def _about(task: Task) -> dict[str, Any]:
-    return {"runbook": task.slug, "platform": task.platform, "parameters": dict(task.parameters)}
+def _about(job: Job) -> dict[str, Any]:
+    return {"runbook": job.slug, "platform": job.platform, "parameters": dict(job.parameters), "number": job.id}
 
 
-def _row(folder: Path, task: Task, outcome: Outcome) -> dict[str, str]:
-    parameters = ", ".join(f"{name}={value}" for name, value in task.parameters.items())
-    link = os.path.relpath(outcome.html or outcome.record, folder) if outcome.record else ""
+def _row(folder: Path, job: Job, outcome: Outcome) -> list[str]:
+    parameters = ", ".join(f"{name}={value}" for name, value in job.parameters.items())
     status = outcome.status + (f": {outcome.reason}" if outcome.reason else "")
     status += f" (interrupted before: {', '.join(outcome.earlier)})" if outcome.earlier else ""
     seconds = f"{outcome.seconds:.1f}" if outcome.seconds is not None else ""
-    cells = (str(task.number), task.slug, task.platform, parameters, status, outcome.diagnosis or "-")
-    return dict(zip(_COLUMNS, (*cells, outcome.severity or "-", seconds, link), strict=True))
+    cells = (str(job.id), job.slug, job.platform, parameters, status, outcome.diagnosis or "-", outcome.severity or "-")
+    link = os.path.relpath(outcome.html or outcome.record, folder) if outcome.record else ""
+    return [*map(_escape, cells), seconds, f"[{Path(link).stem}]({link})" if link else "-"]
 
 
-def _markdown(batch: Batch, facts: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> str:
-    lines = [
-        f"# Batch {batch.id}",
-        "",
-        f"{summary(facts['counts'])}; worst severity {facts['severity'] or 'none'}.",
-        "",
-    ]
-    lines += [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
-    for row in rows:
-        cells = [row[name].replace("|", "\\|").replace("\n", " ") for name in _COLUMNS[:-1]]
-        cells.append(f"[{Path(row['record']).stem}]({row['record']})" if row["record"] else "-")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def _escape(text: str) -> str:
+    """So that Markdown and HTML take it as it is."""
+    return re.sub(r"([\\`*_\[\]|$])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
-def _html(batch: Batch, facts: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
-    body = "".join(f"<tr>{''.join(_cell(name, row[name]) for name in _COLUMNS)}</tr>\n" for row in rows)
-    title = html.escape(f"Batch {batch.id}")
-    said = html.escape(f"{summary(facts['counts'])}; worst severity {facts['severity'] or 'none'}.")
+def _markdown(batch: Batch, facts: Mapping[str, Any], rows: Sequence[Sequence[str]]) -> str:
+    said = f"{summary(facts['counts'])}; worst severity {facts['severity'] or 'none'}."
+    table = [" | ".join(cells) for cells in (_COLUMNS, ["---"] * len(_COLUMNS), *rows)]
+    return "\n".join([f"# Batch {batch.id}", "", said, "", *(f"| {line} |" for line in table), ""])
+
+
+def _html(batch: Batch, markdown: str) -> str:
+    from nbconvert.filters.markdown import markdown2html
+
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>\n'
-        f"<body><h1>{title}</h1><p>{said}</p>\n<table><tr>{head}</tr>\n{body}</table></body></html>\n"
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Batch {batch.id}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>{markdown2html(markdown)}</body></html>\n"
     )
-
-
-def _cell(name: str, value: str) -> str:
-    text = html.escape(value)
-    if name == "record" and value:
-        return f'<td><a href="{text}">{html.escape(Path(value).stem)}</a></td>'
-    return f"<td>{text}</td>"

@@ -16,7 +16,8 @@ from flowrex_ops.durations import format_seconds
 from flowrex_ops.errors import UsageError
 
 if TYPE_CHECKING:
-    from flowrex_ops.batch.folder import Batch, Outcome
+    from flowrex_ops.batch.folder import Batch
+    from flowrex_ops.jobs.table import Outcome
 
 
 def batch(
@@ -24,7 +25,7 @@ def batch(
         list[str] | None, typer.Argument(metavar="[RUNBOOK]...", help="Runbooks, each run once; else --plan.")
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="Runbooks, parameters and platforms, as YAML.")
+        Path | None, typer.Option("--plan", metavar="FILE", help="Runbooks, parameters and platforms, as TOML.")
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", metavar="N", min=1, max=256, help="Runs at once; as many as processors.")
@@ -42,9 +43,9 @@ def batch(
     """Run many runbooks, with many parameters, on many platforms (settings files); nothing is changed by them.
 
     Everything is validated before anything starts. What is finished is kept as it comes in outputs/batches: after an interruption
-    --resume runs only the rest. Exit 1 when a run could not do its work. The plan's members: docs/scheduling.md.
+    --resume runs only the rest. Exit 1 when a run could not do its work. The plan's keys: docs/scheduling.md.
 
-    Example: flowrex-ops batch --plan nightly.yaml --jobs 4
+    Example: flowrex-ops batch --plan nightly.toml --jobs 4
 
     Example: flowrex-ops batch triage certificate_expiry --fail-on P1
 
@@ -53,6 +54,7 @@ def batch(
     from flowrex_ops.batch.report import summary, to_json, worst_severity
     from flowrex_ops.batch.run import run_batch
     from flowrex_ops.extras import require
+    from flowrex_ops.jobs.table import WORKED
     from flowrex_ops.record.warm import warm_parent
 
     if dask:
@@ -60,8 +62,8 @@ def batch(
     limit = severity_of(fail_on)
     chosen = _choose(runbook or [], plan, resume, settings)
     runs_here = contextlib.nullcontext() if dask else warm_parent()
-    with runs_here, _Progress(len(chosen.tasks), len(chosen.unfinished()), quiet=as_json) as progress:
-        outcomes = run_batch(chosen, jobs=jobs or chosen.jobs, dask=dask, on_outcome=progress)
+    with runs_here, _Progress(len(chosen.jobs), chosen.unfinished(), quiet=as_json) as progress:
+        outcomes = run_batch(chosen, threads=jobs or chosen.threads, dask=dask, on_outcome=progress)
     facts = to_json(chosen, outcomes)
     if as_json:
         echo_json(facts)
@@ -71,7 +73,7 @@ def batch(
     worst = worst_severity(outcomes)
     if limit and worst and worst.at_least(limit):
         raise typer.Exit(EXIT_FOUND)
-    if not all(outcome.worked for outcome in outcomes):
+    if not all(outcome.status in WORKED for outcome in outcomes):
         raise typer.Exit(1)
 
 
@@ -83,22 +85,22 @@ def _choose(runbooks: list[str], plan: Path | None, resume: str, settings: str) 
     if bool(runbooks) + bool(plan) > 1 or not (runbooks or plan or resume):
         raise UsageError("give runbooks, or --plan with a file, or --resume with a batch; see --help")
     outputs = load(settings or None).outputs
-    tasks = None
+    expected = None
     if runbooks or plan:
         wanted = read_plan(plan) if plan else plan_runbooks(runbooks)
-        tasks = expand(wanted, folder=plan.parent if plan else Path(), settings=settings)
+        expected = expand(wanted, folder=plan.parent if plan else Path(), settings=settings)
         if not resume:
-            return folder.create(outputs, wanted, tasks)
-    return folder.resume(outputs, resume, expected=tasks)
+            return folder.create(outputs, wanted, expected)
+    return folder.resume(outputs, resume, expected=expected)
 
 
 def _tell(batch: Batch, outcomes: list[Outcome]) -> None:
-    for task, outcome in zip(batch.tasks, outcomes, strict=True):
-        parameters = " ".join(f"{name}={value}" for name, value in task.parameters.items())
+    for job, outcome in zip(batch.jobs, outcomes, strict=True):
+        parameters = " ".join(f"{name}={value}" for name, value in job.parameters.items())
         found = f"{outcome.severity or '  '} {outcome.diagnosis or '-'}"
         reason = f"  {outcome.reason}" if outcome.reason else ""
         typer.echo(
-            f"  {outcome.status:<12} {task.platform:<12} {task.slug:<24} {found:<32} {parameters}{reason}".rstrip()
+            f"  {outcome.status:<12} {job.platform:<12} {job.slug:<24} {found:<32} {parameters}{reason}".rstrip()
         )
 
 

@@ -83,11 +83,11 @@ def reindex(settings: SettingsOption = "", as_json: JsonOption = False) -> None:
     Example: flowrex-ops records reindex
     """
     from flowrex_ops.archive.index import FILE, rebuild
-    from flowrex_ops.record.abandoned import finish_all_abandoned
+    from flowrex_ops.record.orphaned import recover_all_orphaned
 
     loaded = load_settings(settings)
     outputs = loaded.outputs
-    finished = finish_all_abandoned(loaded)
+    finished = recover_all_orphaned(loaded)
     counts = rebuild(outputs)
     lines = [f"{name}: its runner had been killed; finished as interrupted" for name in finished]
     lines += [f"{counts['records']} records of {counts['incidents']} incidents in '{outputs / FILE}'"]

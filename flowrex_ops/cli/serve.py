@@ -36,13 +36,13 @@ def serve(
 
     require("serve", "serve", "starlette", "uvicorn")
     from flowrex_ops.record.warm import warm_parent
-    from flowrex_ops.serve.server import serve as serve_alerts
     from flowrex_ops.settings import find_file, load
+    from flowrex_ops.webhook.server import serve as serve_alerts
 
     if notebooks is not None and not notebooks.is_dir():
         raise NotebookError(f"--notebooks: '{notebooks}' is not a folder; give the folder of the runbooks")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    logging.getLogger("flowrex_ops.serve").setLevel(logging.INFO)
+    logging.getLogger("flowrex_ops.webhook").setLevel(logging.INFO)
     loaded = load(settings or None)
     if loaded.notify.urls:
         require("serve with receivers (notify.urls)", "notify", "apprise")

@@ -23,10 +23,10 @@ from flowrex_ops.archive.incidents import current_user, open_incident
 from flowrex_ops.archive.records import allocate
 from flowrex_ops.archive.store import push
 from flowrex_ops.errors import NotebookError, RecordError
-from flowrex_ops.record.abandoned import finish_abandoned
 from flowrex_ops.record.events import OnEvent, ignore
 from flowrex_ops.record.finish import finish_record, note
 from flowrex_ops.record.interrupts import Guard, interruptible
+from flowrex_ops.record.orphaned import recover_orphaned
 from flowrex_ops.record.recorder import Recorder, RunFacts
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.redaction.redactor import Redactor
@@ -70,7 +70,7 @@ def run_notebook(
     notebook = read_notebook(notebook_path)
     facts = run_facts(runbook, title, parameters, settings, trigger)
     incident = open_incident(folder, incident_id, title=title)
-    finish_abandoned(incident, redactor)
+    recover_orphaned(incident, redactor)
     slot = allocate(incident, runbook)
     limits = (cell_seconds or settings.limits.cell_seconds, run_seconds or settings.limits.run_seconds)
     try:

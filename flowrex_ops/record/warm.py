@@ -198,7 +198,7 @@ def _become(request: dict[str, Any]) -> None:
     np.random.seed()  # noqa: NPY002  # its state was copied; Python's own generator seeds itself anew in a fork
     gc.unfreeze()
     if request["role"] == "run":
-        from flowrex_ops.record.child import main as run
+        from flowrex_ops.record.subprocess_runner import main as run
 
         sys.exit(run())
     from ipykernel.kernelapp import launch_new_instance

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from serve_bench import COMMAND, write_runbook
 
 from flowrex_ops.archive.records import Record, list_records
+from flowrex_ops.jobs.table import JobTable
 
 BUSY = "import pathlib, time\nwhile pathlib.Path(f'hold-{since}').exists(): time.sleep(0.02)"
 """A cell that lasts while there is a file named after the run's parameter ``since``."""
@@ -33,7 +34,7 @@ class Yard:
         return cls(folder)
 
     def plan(self, text: str) -> Path:
-        path = self.folder / "plan.yaml"
+        path = self.folder / "plan.toml"
         path.write_text(text, encoding="utf-8")
         return path
 
@@ -65,10 +66,14 @@ class Yard:
         """Records whose last cell runs."""
         return [record for record in self.records() if record.status == "running" and _last_runs(record)]
 
-    def lines(self) -> list[dict[str, Any]]:
-        """What the batches' states tell."""
-        states = list((self.folder / "outputs" / "batches").glob("*/state.jsonl"))
-        return [json.loads(line) for state in states for line in state.read_text(encoding="utf-8").splitlines()]
+    def finished(self) -> int:
+        """How many jobs the batches' tables have as finished."""
+        return sum(_finished(path) for path in (self.folder / "outputs" / "batches").glob("*/jobs.sqlite"))
+
+
+def _finished(path: Path) -> int:
+    with contextlib.closing(JobTable(path)) as table:
+        return len(table.jobs("finished"))
 
 
 def _last_runs(record: Record) -> bool:

@@ -13,23 +13,27 @@ from serve_bench import until
 
 from flowrex_ops.cli.batch import Estimate
 
-PLAN = """
-name: nightly
-jobs: 2
-platforms: {production: flowrex-ops.toml, staging: staging.toml}
-runs:
-  - runbook: pool.ipynb
-    platforms: [production]
-    matrix: {since: [1m, 2m]}
-  - runbook: bad.ipynb
-    platforms: [staging]
+POOL = """
+name = "nightly"
+jobs = 2
+platforms = {production = "flowrex-ops.toml", staging = "staging.toml"}
+
+[[runs]]
+runbook = "pool.ipynb"
+platforms = ["production"]
+matrix = {since = ["1m", "2m"]}
+"""
+PLAN = f"""{POOL}
+[[runs]]
+runbook = "bad.ipynb"
+platforms = ["staging"]
 """
 
 
 def test_one_report_over_all_runs(yard: Yard) -> None:
     """A run that fails costs no other; the exit code says that one did."""
     yard.plan(PLAN)
-    code, out, err = yard.run("--plan", "plan.yaml", "--json")
+    code, out, err = yard.run("--plan", "plan.toml", "--json")
     facts = json.loads(out)
     assert (code, err) == (1, "")
     assert facts["counts"] == {"complete": 2, "failed": 1}
@@ -53,11 +57,13 @@ def test_one_report_over_all_runs(yard: Yard) -> None:
 )
 def test_what_is_finished_is_not_run_again(yard: Yard, number: signal.Signals) -> None:
     """One run is finished and one goes on when the batch is stopped; --resume makes the rest, and its report tells all."""
-    yard.plan(PLAN.replace("  - runbook: bad.ipynb\n    platforms: [staging]\n", ""))
+    yard.plan(POOL)
     yard.hold("2m")
-    process = yard.start("--plan", "plan.yaml")
+    process = yard.start("--plan", "plan.toml")
     until(
-        lambda: [record for record in yard.records() if record.status == "complete"] and yard.waiting() and yard.lines()
+        lambda: (
+            [record for record in yard.records() if record.status == "complete"] and yard.waiting() and yard.finished()
+        )
     )
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -68,7 +74,7 @@ def test_what_is_finished_is_not_run_again(yard: Yard, number: signal.Signals) -
         assert len(err.strip().splitlines()) == 1, err
     until(lambda: sorted(record.status for record in yard.records()) == ["complete", "interrupted"])
 
-    code, out, err = yard.run("--resume", "latest", "--plan", "plan.yaml", "--json")
+    code, out, err = yard.run("--resume", "latest", "--plan", "plan.toml", "--json")
     assert code == 0, err
     runs = json.loads(out)["runs"]
     assert [run["status"] for run in runs] == ["complete", "complete"]
@@ -78,8 +84,8 @@ def test_what_is_finished_is_not_run_again(yard: Yard, number: signal.Signals) -
 
 BAD: dict[str, tuple[list[str], str]] = {
     "nothing asked for": ([], "give runbooks, or --plan with a file, or --resume"),
-    "both": (["triage", "--plan", "plan.yaml"], "give runbooks, or --plan with a file, or --resume"),
-    "missing plan": (["--plan", "gone.yaml"], "plan 'gone.yaml' does not exist"),
+    "both": (["triage", "--plan", "plan.toml"], "give runbooks, or --plan with a file, or --resume"),
+    "missing plan": (["--plan", "gone.toml"], "plan 'gone.toml' does not exist"),
     "unknown runbook": (["triag"], "did you mean 'triage'?"),
     "no batch to resume": (["--resume", "latest"], "leave --resume out to start one"),
     "unknown batch": (["--resume", "../outputs"], "'../outputs' is not a batch"),
@@ -98,7 +104,7 @@ def test_bad_input_is_one_line_and_exit_2(yard: Yard, example: str) -> None:
 @pytest.mark.thorough
 def test_a_cluster_that_is_not_there_is_one_line(yard: Yard) -> None:
     yard.plan(PLAN)
-    code, _, err = yard.run("--plan", "plan.yaml", "--dask", "tcp://127.0.0.1:1")
+    code, _, err = yard.run("--plan", "plan.toml", "--dask", "tcp://127.0.0.1:1")
     assert (code, len(err.strip().splitlines())) == (1, 1), err
     assert "no scheduler answers at 'tcp://127.0.0.1:1'" in err
     assert yard.records() == []

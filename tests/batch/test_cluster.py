@@ -16,10 +16,10 @@ from serve_bench import until
 from flowrex_sandbox.ports import pick_free_ports
 
 PLAN = """
-name: spread
-runs:
-  - runbook: pool.ipynb
-    matrix: {since: [1m, 2m]}
+name = "spread"
+[[runs]]
+runbook = "pool.ipynb"
+matrix = {since = ["1m", "2m"]}
 """
 
 
@@ -69,7 +69,7 @@ def test_a_worker_that_is_killed_costs_no_run(yard: Yard, cluster: Cluster) -> N
     yard.plan(PLAN)
     for since in ("1m", "2m"):
         yard.hold(since)
-    process = yard.start("--plan", "plan.yaml", "--dask", cluster.address, "--json")
+    process = yard.start("--plan", "plan.toml", "--dask", cluster.address, "--json")
     until(lambda: len(yard.waiting()) == 2 or process.poll() is not None, seconds=120)
     assert process.poll() is None, process.communicate()
     cluster.processes[1].kill()
@@ -91,22 +91,9 @@ def test_a_batch_that_is_stopped_interrupts_its_runs_on_the_workers(yard: Yard, 
     yard.plan(PLAN)
     yard.hold("1m")
     yard.hold("2m")
-    process = yard.start("--plan", "plan.yaml", "--dask", cluster.address, "--jobs", "1")
+    process = yard.start("--plan", "plan.toml", "--dask", cluster.address, "--jobs", "1")
     until(lambda: yard.waiting() or process.poll() is not None, seconds=120)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, "0 of 2 runs are finished" in err, len(err.strip().splitlines())) == (1, True, 1), err
     until(lambda: [record.status for record in yard.records()] == ["interrupted"])
-
-
-@pytest.mark.thorough
-def test_a_cluster_without_workers_is_one_line(yard: Yard, tmp_path: Path) -> None:
-    yard.plan(PLAN)
-    empty = Cluster(tmp_path, workers=0)
-    try:
-        code, _, err = yard.run("--plan", "plan.yaml", "--dask", empty.address)
-    finally:
-        empty.processes[0].send_signal(signal.SIGTERM)
-        empty.stop()
-    assert (code, len(err.strip().splitlines())) == (1, 1), err
-    assert "has no workers; start some with 'dask worker" in err

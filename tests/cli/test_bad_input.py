@@ -50,8 +50,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "malformed settings": (["run", "database_connections", "--settings", "bad.toml"], "is not valid TOML"),
     "unknown setting": (["doctor", "--settings", "odd.toml"], "'postgres.url' is not a setting"),
     "serve for everybody": (["serve", "--host", "0.0.0.0"], "there is no serve.token; set one"),  # noqa: S104  (the point)
-    "serve without its certificate": (["serve", "--settings", "tls.toml"], "cannot be used: no such file"),
-    "serve with half a pair": (["serve", "--settings", "half.toml"], "tls_certificate and tls_key are needed together"),
+    "serve with a certificate": (["serve", "--settings", "tls.toml"], "'serve.tls_certificate' is not a setting"),
     "serve with a short token": (["serve", "--settings", "short.toml"], "shorter than 16 characters"),
     "serve without runbooks": (["serve", "--notebooks", "gone"], "'gone' is not a folder"),
     "serve at no address": (
@@ -72,8 +71,7 @@ def folder(tmp_path: Path) -> Path:
         json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
     )
     (tmp_path / "bad.toml").write_text("platform = ")
-    (tmp_path / "tls.toml").write_text("[serve]\ntls_certificate = 'no.pem'\ntls_key = 'no.key'")
-    (tmp_path / "half.toml").write_text("[serve]\ntls_certificate = 'no.pem'")
+    (tmp_path / "tls.toml").write_text("[serve]\ntls_certificate = 'no.pem'")
     (tmp_path / "short.toml").write_text("[serve]\ntoken = 'sesame'")
     (tmp_path / "token.toml").write_text("[serve]\ntoken = 'open-sesame-open-sesame'")
     (tmp_path / "odd.toml").write_text("[postgres]\nurl = 'x'")

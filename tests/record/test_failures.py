@@ -20,8 +20,8 @@ from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import lock_of, verify
 from flowrex_ops.archive.records import allocate, list_records, load_record
 from flowrex_ops.archive.store import pull
-from flowrex_ops.record.abandoned import REASON, finish_abandoned, finish_all_abandoned
 from flowrex_ops.record.client import RecordClient
+from flowrex_ops.record.orphaned import REASON, recover_all_orphaned, recover_orphaned
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
@@ -161,7 +161,7 @@ class TestRunner:
     def test_a_killed_runners_record_is_finished_by_the_next_run(self, bench: Bench) -> None:
         runner = bench.runner("'before'", shows(confirmed()), WAIT, "4")
         runner.wait_for("CellStarted", number=4)
-        assert finish_abandoned(load_record(bench.outputs, "latest").incident, Redactor([])) == [], (
+        assert recover_orphaned(load_record(bench.outputs, "latest").incident, Redactor([])) == [], (
             "somebody works on it"
         )
         runner.stop(signal.SIGKILL)
@@ -197,7 +197,7 @@ class TestRunner:
         record.html.unlink()
         (record.incident / "manifest.json").unlink()
         lock_of(record.path).touch()
-        assert finish_abandoned(record.incident, Redactor([])) == [record.id]
+        assert recover_orphaned(record.incident, Redactor([])) == [record.id]
         assert record.path.read_bytes() == written
         assert verify(record.incident) == []
         assert len([line for line in timeline.read(record.incident) if line["kind"] == "run-finished"]) == 1
@@ -205,7 +205,7 @@ class TestRunner:
     def test_a_runner_killed_before_it_wrote_leaves_nothing(self, bench: Bench) -> None:
         incident = load_record(bench.outputs, bench.run("1").id).incident
         os.close(allocate(incident, "triage").lock)
-        assert finish_abandoned(incident, Redactor([])) == []
+        assert recover_orphaned(incident, Redactor([])) == []
         assert not list((incident / "records").glob(".*.lock"))
         assert allocate(incident, "triage").name == "002-triage"
 
@@ -326,8 +326,8 @@ def test_a_killed_runs_record_reaches_the_store(bench: Bench, tmp_path: Path) ->
     runner.end()
     store = Settings(outputs=f"file://{tmp_path}/store")
     here, there = (store.model_copy(update={"outputs": folder}) for folder in (bench.outputs, tmp_path / "other"))
-    (name,) = finish_all_abandoned(here)
-    assert finish_all_abandoned(here) == [], "once"
+    (name,) = recover_all_orphaned(here)
+    assert recover_all_orphaned(here) == [], "once"
     assert pull(there)
     assert load_record(there.outputs, name).metadata["status"] == "interrupted"
     assert verify(there.outputs / name.partition("/")[0]) == []

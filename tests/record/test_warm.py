@@ -15,9 +15,9 @@ import psutil
 import pytest
 from record_bench import Bench
 
-from flowrex_ops.record.children import Child, Request
 from flowrex_ops.record.forked import VARIABLE, ForkedProcess
 from flowrex_ops.record.process import KernelProcess
+from flowrex_ops.record.runner_process import Request, RunnerProcess
 from flowrex_ops.record.warm import warm_parent
 from flowrex_sandbox.waiting import await_condition
 
@@ -147,7 +147,7 @@ def test_an_owner_that_is_over_first(monkeypatch: pytest.MonkeyPatch, capfd: pyt
 def test_a_run_is_forked_too(parent: psutil.Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As ``serve`` and ``batch`` start it: with a word of what was wrong, and its exit code."""
     monkeypatch.chdir(tmp_path)
-    child = Child(Request("no-such-runbook", {}, "a test"))
+    child = RunnerProcess(Request("no-such-runbook", {}, "a test"))
     assert child.pid in [process.pid for process in parent.children()]
 
     answer = child.wait(seconds=60)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serve_bench import an_alert
 
-from flowrex_ops.serve.decisions import Decision, Group, Kind, Meaning, decide
-from flowrex_ops.serve.payload import Alert
+from flowrex_ops.webhook.deduplication import Decision, Group, Kind, Transition, deduplicate
+from flowrex_ops.webhook.payload import Alert
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 REPEAT = timedelta(hours=1)
@@ -20,7 +20,7 @@ def told(group: Group, *alerts: dict[str, object], minutes: float = 0) -> Decisi
     """The decision on one payload that comes *minutes* after noon; whatever was queued before has begun."""
     read = [Alert.model_validate(alert) for alert in alerts]
     begun = Group(group.incident or "INC", group.alerts, group.last_run)
-    return decide(
+    return deduplicate(
         begun,
         read,
         runbook_for=lambda a: RUNBOOKS.get(a.name, "triage"),
@@ -47,7 +47,7 @@ class TestFiring:
 
     def test_a_repeat_within_the_interval_runs_nothing(self) -> None:
         decision = told(told(Group(), an_alert()).group, an_alert(), minutes=59)
-        assert (decision.new_incident, decision.runs, decision.meanings) == (False, (), (Meaning.REPEATED,))
+        assert (decision.new_incident, decision.runs, decision.transitions) == (False, (), (Transition.REPEATED,))
 
     def test_a_repeat_after_the_interval_runs_again_in_the_same_incident(self) -> None:
         decision = told(told(Group(), an_alert()).group, an_alert(), minutes=60)
@@ -59,7 +59,7 @@ class TestFiring:
 
     def test_a_run_that_has_not_begun_sees_the_other_alert_too(self) -> None:
         waiting = told(Group(), an_alert()).group
-        decision = decide(
+        decision = deduplicate(
             waiting,
             [Alert.model_validate(an_alert(fingerprint="f2"))],
             runbook_for=lambda _: "pool",
@@ -74,7 +74,7 @@ class TestResolved:
 
     def test_resolved_runs_a_verification(self) -> None:
         decision = told(told(Group(), an_alert()).group, an_alert(status="resolved"), minutes=1)
-        assert (decision.runs, decision.meanings) == ((("pool", Kind.VERIFICATION),), (Meaning.RESOLVED,))
+        assert (decision.runs, decision.transitions) == ((("pool", Kind.VERIFICATION),), (Transition.RESOLVED,))
 
     def test_not_while_another_alert_of_its_runbook_fires(self) -> None:
         both = told(Group(), an_alert(), an_alert(fingerprint="f2")).group
@@ -85,7 +85,7 @@ class TestResolved:
     def test_resolved_again_is_nothing_new(self) -> None:
         ended = told(told(Group(), an_alert()).group, an_alert(status="resolved"), minutes=1).group
         decision = told(ended, an_alert(status="resolved"), minutes=2)
-        assert (decision.runs, decision.meanings) == ((), (Meaning.STALE,))
+        assert (decision.runs, decision.transitions) == ((), (Transition.STALE,))
 
     def test_resolved_before_its_firing_leaves_nothing_open(self) -> None:
         """It came out of order: the alert is over, so there is nothing to look into."""
@@ -95,7 +95,7 @@ class TestResolved:
 
     def test_the_end_of_an_older_episode_ends_nothing(self) -> None:
         decision = told(told(Group(), an_alert(start=5)).group, an_alert(status="resolved", start=1), minutes=1)
-        assert (decision.group.firing, decision.meanings) == (True, (Meaning.STALE,))
+        assert (decision.group.firing, decision.transitions) == (True, (Transition.STALE,))
 
     def test_firing_anew_is_a_new_incident(self) -> None:
         ended = told(told(Group(), an_alert()).group, an_alert(status="resolved"), minutes=1).group
@@ -107,7 +107,7 @@ class TestResolved:
         ended = told(told(Group(), an_alert()).group, an_alert(status="resolved"), minutes=1).group
         assert ended.waiting == {"pool"}
         fired = [Alert.model_validate(an_alert(start=9))]
-        decision = decide(ended, fired, runbook_for=lambda _: "pool", now=NOW, repeat=REPEAT)
+        decision = deduplicate(ended, fired, runbook_for=lambda _: "pool", now=NOW, repeat=REPEAT)
         assert decision.runs == (("pool", Kind.ALERT),)
 
 
@@ -128,10 +128,10 @@ def test_in_whatever_order_alerts_come(payloads: list[list[dict[str, object]]]) 
     for minutes, alerts in enumerate(payloads):
         decision = told(group, *alerts, minutes=minutes)
         runs = dict(decision.runs)
-        for meaning, alert in zip(decision.meanings, alerts, strict=True):
+        for transition, alert in zip(decision.transitions, alerts, strict=True):
             runbook = RUNBOOKS.get(str(alert["labels"]["alertname"]), "triage")  # type: ignore[index]
             known = decision.group.alerts[str(alert["fingerprint"])].runbook
-            assert meaning is not Meaning.NEW or known in runs, runbook
+            assert transition is not Transition.NEW or known in runs, runbook
         again = told(decision.group, *alerts, minutes=minutes)
         assert (again.new_incident, again.group.firing) == (False, decision.group.firing)
         assert Kind.REPEAT not in dict(again.runs).values()

@@ -33,7 +33,7 @@ _CANNOT = (FlowrexOpsError, OSError, ValueError, LookupError, TypeError, Attribu
 """What a record raises that cannot be written, or is not in the form in which it was written."""
 
 
-def finish_abandoned(incident: Path, redactor: Redactor) -> list[str]:
+def recover_orphaned(incident: Path, redactor: Redactor) -> list[str]:
     """Finish each record in the folder *incident* that nobody works on any more; their ids.
 
     What cannot be finished (a damaged file, a full disk) stays as it is, and is tried again the next time.
@@ -53,10 +53,10 @@ def finish_abandoned(incident: Path, redactor: Redactor) -> list[str]:
     return finished
 
 
-def finish_all_abandoned(settings: Settings) -> list[str]:
+def recover_all_orphaned(settings: Settings) -> list[str]:
     """The same for the whole archive, a store included; the ids."""
     redactor = Redactor(settings.secret_values())
-    finished = [name for folder in find_incidents(settings.outputs) for name in finish_abandoned(folder, redactor)]
+    finished = [name for folder in find_incidents(settings.outputs) for name in recover_orphaned(folder, redactor)]
     if finished:
         push(settings)
     return finished

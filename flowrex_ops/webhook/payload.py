@@ -12,16 +12,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+from starlette.exceptions import HTTPException
 
-from flowrex_ops.errors import UsageError
 from flowrex_ops.model import Severity
 
-VERSIONS = {"4", "1"}
 _SUMMARY_CHARACTERS = 500
 
 
-class PayloadError(UsageError):
-    """A request is not what Alertmanager sends; the text names the member and what it should be."""
+class RefusedError(HTTPException):
+    """An HTTP answer other than 200: *status*, a *reason* for the metrics, and a text that names what would be right."""
+
+    def __init__(self, status: int, reason: str, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, text, headers)
+        self.reason = reason
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -77,7 +80,7 @@ class Alert(_Part):
 class Payload(_Part):
     """One notification: a group and its alerts."""
 
-    version: str
+    version: Literal["4", "1"]
     group_key: str = Field(min_length=1, max_length=10_000)
     status: Literal["firing", "resolved"]
     alerts: tuple[Alert, ...] = Field(min_length=1)
@@ -85,28 +88,18 @@ class Payload(_Part):
 
 
 def read_payload(raw: bytes) -> Payload:
-    """*raw* as a payload. PayloadError in one line names the first member that is missing or wrong."""
+    """*raw* as a payload. RefusedError in one line names the first member that is missing or wrong."""
     try:
-        payload = Payload.model_validate_json(raw)
+        return Payload.model_validate_json(raw)
     except ValidationError as error:
-        raise PayloadError(_explain(error)) from None
-    if payload.version not in VERSIONS:
-        raise PayloadError(
-            f"version: '{payload.version[:20]}' is neither '4' (Alertmanager) nor '1' (Grafana); send one of these webhooks"
-        )
-    return payload
+        first = error.errors(include_url=False, include_input=False)[0]
+    member = ".".join(str(part) for part in first["loc"]) or "the body"
+    said = first["msg"].lower()
+    if first["type"] == "json_invalid":
+        member, said = "the body is not JSON", said.removeprefix("invalid json: ")
+    raise RefusedError(400, "malformed", f"{member}: {said}; send Alertmanager's webhook of version 4")
 
 
 def redacted(payload: Payload, redactor: Any) -> Payload:
     """*payload* without secrets, in labels and annotations too: from here on it goes to disk."""
     return Payload.model_validate(redactor.json(payload.model_dump(mode="json", by_alias=True)))
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    member = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "json_invalid":
-        return f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}; send Alertmanager's webhook"
-    if not member:
-        return "the body is not a JSON object; send Alertmanager's webhook of version 4"
-    return f"{member}: {first['msg'].lower()}; send Alertmanager's webhook of version 4"

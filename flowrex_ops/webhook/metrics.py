@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 900)
 
@@ -24,7 +24,3 @@ class Metrics:
         self.errors = Counter("background_errors", "What failed outside requests and runs, and is tried again.", **made)  # type: ignore[arg-type]  # as above
         Gauge("queue_length", "Runs that wait.", **made).set_function(waiting)  # type: ignore[arg-type]  # as above
         Gauge("runs_running", "Runs that go on.", **made).set_function(running)  # type: ignore[arg-type]  # as above
-
-    def render(self) -> bytes:
-        """Prometheus' text format."""
-        return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""One run in a process of its own: ``python -m flowrex_ops.record.child``, asked by one line of JSON on standard input.
+"""One run in a process of its own: ``python -m flowrex_ops.record.subprocess_runner``, asked by one line of JSON on standard input.
 
 The request is ``{"runbook", "parameters", "trigger"}``. Each line of the answer is ``{"event": "started", "record"}``,
 ``{"event": "finished", "result"}`` or ``{"event": "error", "text", "usage"}``. Standard input stays open for as long as

@@ -47,7 +47,7 @@ class Answer:
     reason: str = ""
 
 
-class Child:
+class RunnerProcess:
     """A run in a process of its own. ``stop`` may be called from any thread."""
 
     def __init__(self, request: Request, *, cwd: Path | None = None, keep_open: Sequence[int] = ()) -> None:
@@ -121,7 +121,7 @@ def _start(
     stdin, stdout, stderr = streams
     forked = fork("run", (), cwd=str(cwd), env=os.environ, descriptors=(*streams, *keep_open))
     return forked or subprocess.Popen(
-        [sys.executable, "-m", "flowrex_ops.record.child"],
+        [sys.executable, "-m", "flowrex_ops.record.subprocess_runner"],
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

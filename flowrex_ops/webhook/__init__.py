@@ -1,0 +1,1 @@
+"""Alerts start runbooks: Alertmanager's webhook, which keeps each alert on disk and queues a job for it."""
