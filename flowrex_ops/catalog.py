@@ -15,6 +15,7 @@ from typing import Any
 
 from flowrex_ops.errors import NotebookError, UnknownRunbookError
 
+# From a wheel, JupyterLab opens copies: whoever edits an installed runbook changes what every alert runs.
 PACKAGED = Path(__file__).resolve().parent / "notebooks"
 """Where a wheel has the runbooks; a checkout has none there."""
 NOTEBOOKS = PACKAGED if PACKAGED.is_dir() else PACKAGED.parent.parent / "notebooks"
@@ -144,6 +145,7 @@ def is_live(cell: Mapping[str, Any]) -> bool:
     return "live" in cell["metadata"].get("tags", ())
 
 
+# A cell that mitigates has the run's time limit, told from its own text: a tag was forgotten six times.
 def changes_platform(cell: Mapping[str, Any]) -> bool:
     """Whether this is a code cell that may change something: a change must not be cut off half-way."""
     return cell.get("cell_type") == "code" and ".mitigate(" in source(cell)
@@ -166,6 +168,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
+# Our own parser of the parameters cell instead of papermill's inspection: it knows types, comments and plain values,
+# and costs no import of half a second.
 def _parameters(text: str, path: Path) -> Iterator[Parameter]:
     try:
         tree = ast.parse(text)

@@ -2,6 +2,9 @@
 
 Grafana's HTTP API, ``POST /api/annotations`` (https://grafana.com/docs/grafana/latest/developers/http_api/annotations/): a
 region from ``time`` to ``timeEnd`` (milliseconds since 1970), text and tags; without ``dashboardUID`` it is the organization's.
+
+Sent after the result is on disk, by whatever writes the timeline, so that a failure and Ctrl-C are told too; what
+goes wrong is one line and fails no mitigation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The one guard: nothing is changed unless it is planned, approved, still true, and then verified by reading again."""
+"""The one guard: nothing is changed unless it is planned, approved, still true, and then verified by reading again.
+
+Live approval asks only when ``operator`` is set: *Run All* by accident shows plans.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""How a source is asked: with a deadline, without raising, and not again at once after it hung."""
+"""How a source is asked: with a deadline, without raising, and not again at once after it hung.
+
+A thread for each reading, with a deadline: client libraries' timeouts do not cover a server that accepts and then is
+silent. A source that hung is not asked again for 10 s, so a dead PostgreSQL costs one limit, not ten.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -36,8 +39,24 @@ def test_no_drill_without_a_runbook() -> None:
 
 def test_every_page_that_the_readme_links_is_there() -> None:
     """No dangling link from the first page that a new user reads."""
-    import re
-
     text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
     assert [target for target in targets if not (DOCS.parent / target).exists()] == []
+
+
+def test_picture_of_the_house_is_that_of_the_import_rules() -> None:
+    """Each room of docs/architecture.md is there, and above what it may import."""
+    picture = (DOCS / "architecture.md").read_text(encoding="utf-8").split("```")[1].split("flowrex_ops/\n")[1]
+    shown = [re.findall(r"(?:^|(?<=\s))([a-z_]+)(?:/|\.py)(?=\s|$)", line) for line in picture.splitlines()]
+    contract = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    floors = [re.findall(r"flowrex_ops\.(\w+)", layer) for layer in contract["layers"]]
+    floor_of = {room: number for number, rooms in enumerate(floors) for room in rooms}
+    rooms = [room for line in shown for room in line]
+    assert [room for room in rooms if room not in floor_of] == []
+    lines = [[floor_of[room] for room in line] for line in shown if line]
+    assert all(max(above) <= max(below) for above, below in pairwise(lines))
+    assert {floor.name for floor in (DOCS.parent / "flowrex_ops").iterdir() if (floor / "__init__.py").exists()} <= set(
+        rooms
+    )

@@ -1,4 +1,7 @@
-"""Incident folders: made without collisions, and what ``incident.json`` says of them."""
+"""Incident folders: made without collisions, and what ``incident.json`` says of them.
+
+An id can be on disk before its folder is, so that a crash leaves no incident that nobody asked for.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,9 @@
 Every question compares the index with the folders first (name, size and time of each file) and takes in the incidents that
 changed, so that it cannot be stale; a missing or damaged index, or one of another version, is made anew. Where it cannot be
 written (a read-only archive, a full disk), the question is answered from memory.
+
+Each question compares it with the folders first: a thousand stats are quick, and an index that may be stale is one
+nobody believes. What cannot be written is answered from memory.
 """
 
 from __future__ import annotations

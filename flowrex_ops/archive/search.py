@@ -2,6 +2,9 @@
 
 A word finds words that begin with it; words in double quotes stand together. Whatever else a text has in it (``*``, ``NEAR``,
 brackets, a lone quote) means nothing. A slug such as ``db.lock-contention`` is its words, one after the other.
+
+What was ruled out is not searched: each record names every cause it ruled out, and each would be found by all of
+them. A word finds what begins with it, without stemming: what is found can be foretold.
 """
 
 from __future__ import annotations

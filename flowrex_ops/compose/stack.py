@@ -193,6 +193,8 @@ class ComposeStack:
             self._remove_others(before)
             raise
 
+    # The new replica is made by compose beside the old one, so that nothing is lost where it cannot be made, and
+    # started once the old one has stopped, so that PostgreSQL bears no pool more.
     def replace(self, replica: Replica, version: str, *, timeout_seconds: float) -> Replica:
         """Have compose make one more container, start it where the old one stopped, and only then remove that.
 
@@ -351,6 +353,8 @@ class ComposeStack:
         return StackUnavailableError(f"docker engine at '{self._host}' {why}")
 
 
+# A restart counts only when a process ended by itself since it was last started by hand: that is what Docker's own
+# count means.
 def _replica(attributes: Mapping[str, Any]) -> Replica:
     labels = attributes["Config"].get("Labels") or {}
     state = attributes["State"]

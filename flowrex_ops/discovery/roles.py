@@ -2,6 +2,9 @@
 
 Each part's signs are those of the images and programs that people run; a service has to show enough of them, and more
 than any other. What a setting names is never searched for.
+
+By signs with points, and a tie is named, not guessed: a wrong database is worse than none. A port that nothing tells
+is marked as a guess, so that a refused connection there is unknown.
 """
 
 from __future__ import annotations

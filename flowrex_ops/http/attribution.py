@@ -1,4 +1,9 @@
-"""Which cause each recent failed request is attributed to, and whether what fails of it still does."""
+"""Which cause each recent failed request is attributed to, and whether what fails of it still does.
+
+One error is one trouble, however many requests it costs: what the proxy made by itself is judged request by request,
+the rest by signature, and the first rule that fits takes the group (a flood, the release, one replica, a dependency,
+one route, new). So a flood does not accuse PostgreSQL, and a bug beside it stays a bug.
+"""
 
 from __future__ import annotations
 
@@ -189,6 +194,8 @@ class _Judge:
             return "http.single-route"
         return "http.new-exception" if is_new(self._errors, group, self._limits) else ""
 
+    # A dependency's errors are a release's only beside an older release without them: where the new one serves alone,
+    # a Redis that is down and a release that has its address wrong look the same.
     def _began_with_deploy(self, group: pd.DataFrame, *, canary_only: bool) -> bool:
         """Only the new release fails so, since it came; where it alone serves, nothing failed on these routes before.
 

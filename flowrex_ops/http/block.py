@@ -1,4 +1,8 @@
-"""Shut a client out at the proxy until a moment: 429 with ``Retry-After`` (RFC 6585, section 4; RFC 9110, 10.2.3)."""
+"""Shut a client out at the proxy until a moment: 429 with ``Retry-After`` (RFC 6585, section 4; RFC 9110, 10.2.3).
+
+429 and a pattern over ``$msec``, not ``deny``: NGINX compares texts, so "before this second" is a regular expression
+of the numbers below it, and the block ends without anybody's doing.
+"""
 
 from __future__ import annotations
 

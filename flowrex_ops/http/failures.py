@@ -1,4 +1,8 @@
-"""Failed requests (5xx) as the proxy's log and the backend's tell of them together, each counted once."""
+"""Failed requests (5xx) as the proxy's log and the backend's tell of them together, each counted once.
+
+The backend's own log decides what the backend failed; the proxy's adds what is missing there, by status and route, or
+by status alone where paths are rewritten. A 502 that nobody can place is unexplained, not the proxy's.
+"""
 
 from __future__ import annotations
 

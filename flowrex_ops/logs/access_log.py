@@ -1,4 +1,9 @@
-"""NGINX's access log, added up while it streams by: what users got, on which route, and who made that answer."""
+"""NGINX's access log, added up while it streams by: what users got, on which route, and who made that answer.
+
+NGINX says who answered: where ``header_time`` is ``-`` no replica did. The release comes from a response header of
+the backend that NGINX logs and hides: containers that a deployment replaces take their logs with them, the proxy
+keeps its own. A log without these fields is read too.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,9 @@
 By the request's id; else by the path that the error's line names; else by nearness. Some servers log a request before its
 traceback (uvicorn), some after (gunicorn); one and the same does not change its ways, so the order that fits better is taken
 for all of them: to pair every request with the error of the one before it would be wrong from the first to the last.
+
+One replica's lines are in order, also where several replicas' are interleaved; whether errors come before or after
+their requests is learned per replica, from what fits more often and nearer.
 """
 
 from __future__ import annotations

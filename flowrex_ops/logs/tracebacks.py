@@ -1,4 +1,8 @@
-"""One entry of a log, understood: which exception, raised where, and whether it speaks of something that we depend on."""
+"""One entry of a log, understood: which exception, raised where, and whether it speaks of something that we depend on.
+
+A signature is the exception and the function of our own code that it came out of, without line numbers, which every
+release moves.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,10 @@
 
 A replica that grows is a leak and not also a limit that is too small. A Redis that is full rejects, evicts or neither;
 only one that is not full yet is filling up. Pressure on the machine is attributed to a replica at its limit where there is one.
+
+One trouble gives one finding: a replica that grows is a leak also when it is near its limit; a full Redis is
+attributed to what it does then, rejecting before evicting, either before growth. Pressure on the host belongs to a
+replica at its limit where there is one, since its reclaim is what makes tasks wait.
 """
 
 from __future__ import annotations
@@ -221,6 +225,7 @@ def _moving(row: pd.Series[Any]) -> str:
     return "and whether it grows was not seen" if few else "and not growing"
 
 
+# It ranks behind the leak that led to it, and both are named: the leak is nearer to the root.
 @check("memory.oom-killed")
 def check_oom_killed(services: Frame, kills: Frame, *, recent_minutes: float = 30.0) -> Verdict:
     """The kernel killed no replica, and no process inside one, for its memory within *recent_minutes*.

@@ -1,6 +1,9 @@
 """What Redis does with its memory: it rejects, evicts, fills up, or holds what it cannot use. At most one of the first three.
 
 Full and rejecting comes before evicting (``volatile-*`` may do both), and either before filling up.
+
+Fragmentation is the allocator's where that is jemalloc, else resident by used; it must cost bytes too, for an almost
+empty Redis has a large ratio.
 """
 
 from __future__ import annotations

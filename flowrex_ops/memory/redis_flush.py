@@ -1,4 +1,8 @@
-"""One database of Redis emptied: only by its name, and only the one that fills Redis or was named."""
+"""One database of Redis emptied: only by its name, and only the one that fills Redis or was named.
+
+It takes the database that holds more than half of the keys' memory; where none does somebody has to name one. A
+quarter of what was deleted must be free again, or other keys fill Redis.
+"""
 
 from __future__ import annotations
 

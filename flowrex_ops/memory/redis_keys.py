@@ -2,6 +2,9 @@
 
 ``SCAN`` and ``UNLINK``, never ``KEYS`` and ``DEL``: both of these stop everybody else for as long as they run
 (https://redis.io/docs/latest/commands/unlink/).
+
+What is approved is the pattern, the server and the prefixes that it hits, not the number of keys: a cache goes on
+changing while somebody reads the plan.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Memory of every replica: what the stack says of it now, what Prometheus remembers, and what the kernel has killed."""
+"""Memory of every replica: what the stack says of it now, what Prometheus remembers, and what the kernel has killed.
+
+Page cache does not fill a replica: ``docker stats`` leaves inactive cache out and counts active cache, and the kernel
+gives back both. An OOM kill counts while the container is down or was restarted by Docker lately; exit code 137 alone
+is ``docker kill`` as well.
+"""
 
 from __future__ import annotations
 

@@ -50,6 +50,9 @@ class Trend:
     """Whether it goes up at the end: the last quarter lies above the one before."""
 
 
+# Growth in each quarter of the window, and the median slope over all pairs of points (Theil and Sen): a step, a hill
+# and an outlier do not do that. What lies before a fall to under 60 % belongs to a process that is gone. A leak is
+# ruled out only where half of the window was seen.
 def get_trend(points: pd.DataFrame) -> Trend:
     """The trend of one series (at, value), by the median slope of all pairs (Theil and Sen): outliers do not bend it."""
     known = points.dropna().sort_values(["at", "value"])

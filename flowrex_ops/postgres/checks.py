@@ -143,6 +143,7 @@ def check_long_running_query(
     return confirmed(cause, reason, _session_evidence(long, "query_age_seconds"), severity=_grade(pools), title=reason)
 
 
+# pg_blocking_pids() names a prepared transaction as pid 0: there is no session to end, so it is no lock contention.
 @check("db.orphaned-prepared-transaction")
 def check_orphaned_prepared_transaction(prepared: Frame, *, orphan_after_seconds: float = 60.0) -> Verdict:
     """No prepared transaction is older than *orphan_after_seconds*, and none makes a session wait."""

@@ -1,4 +1,8 @@
-"""Cancel or end PostgreSQL sessions of the application, and no others."""
+"""Cancel or end PostgreSQL sessions of the application, and no others.
+
+Superusers are never touched, also when the application runs as one (the ``postgres`` image makes POSTGRES_USER a
+superuser): the mitigation then has nothing to act on, and says so.
+"""
 
 from __future__ import annotations
 

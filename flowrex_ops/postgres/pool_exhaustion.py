@@ -1,4 +1,8 @@
-"""The backend's pools have nothing to give: full of work, of connections that leak, of what is stuck, or nobody knows why."""
+"""The backend's pools have nothing to give: full of work, of connections that leak, of what is stuck, or nobody knows why.
+
+A pool full of sessions that PostgreSQL sees idle is ``db.pool-saturated``, titled as a leak: evidence and next steps
+differ, for ``restart-backend`` helps a leak and refuses for a pool that is merely busy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The replicas' connection pools beside PostgreSQL's sessions: connections that were lost, or that nobody uses."""
+"""The replicas' connection pools beside PostgreSQL's sessions: connections that were lost, or that nobody uses.
+
+Behind a pooler few sessions serve many slots; then only pools without any work are called leaking.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,10 @@ A session that waits for a lock is a victim, whatever its age. A session that ot
 when it sits idle in a transaction. Only what is left is judged as idle or as long-running: one trouble, one finding.
 Backups, replication, maintenance, administrators and this tool are never counted against the application. Whose a session is
 tell its role, application and address, not its rights: the official ``postgres`` image makes the application's role a superuser.
+
+Each session is attributed to one cause. One that waits is a victim, one that others wait for is a root blocker (also
+when it is idle in a transaction), only the rest is judged by its age: one trouble gives one finding. Whose a session
+is tell role, application and address, never rights: the official image makes the application's role a superuser.
 """
 
 from __future__ import annotations

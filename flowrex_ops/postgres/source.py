@@ -127,6 +127,8 @@ def _in_force(connection: psycopg.Connection[dict[str, Any]]) -> bool:
     return bool(connection.execute("SHOW lock_timeout").fetchall()[0]["lock_timeout"] != "0")
 
 
+# With no slot left only a superuser can still ask who holds them: `reserve_dsn` is tried after SQLSTATE 53300 alone,
+# and is as read-only as the other.
 class PostgresSource(Source):
     """One read-only connection, opened at the first question and again after it was lost.
 

@@ -1,4 +1,8 @@
-"""The replicas of one service as mitigations handle them: whether one is ready, and how it is drained before it stops."""
+"""The replicas of one service as mitigations handle them: whether one is ready, and how it is drained before it stops.
+
+Drained is what the replica itself says (no request in progress, three times in a row); one that does not tell gets
+the whole bound. WebSockets do not end by themselves: they get a second, then 1012 from the replica.
+"""
 
 from __future__ import annotations
 

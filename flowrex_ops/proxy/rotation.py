@@ -1,4 +1,8 @@
-"""Which replicas NGINX sends users to: a list of its own while one is out, the configured ones otherwise."""
+"""Which replicas NGINX sends users to: a list of its own while one is out, the configured ones otherwise.
+
+By a list of NGINX's own making, never by editing the platform's configuration. A probe location with a token of the
+list tells which list is in use, so that a reload counts only when the new workers answer.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 It speaks papermill's engine protocol without inheriting from one of its engines: papermill loads this module in the
 middle of its own import, so a base class could not be imported here whichever of the two came first.
+
+Papermill gets no output path: it writes parameters in clear before it runs, and marks cells that never ran as
+completed. Here each cell's result is written as it ends, to a temporary file, with fsync and rename.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 It goes through the same recorder: redacted before the first byte is written, findings and mitigations taken from its outputs,
 cells that never ran marked so. It ended when its file was last saved, and began as long before as its closing outcome says.
+
+Known by its cells and outputs: saving it again changes nothing, running it again does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """Starts runs in processes of their own and waits for them: what ``serve``, ``batch`` and Dask's workers have in common.
 
 A child ends with whoever started it: it is interrupted, and its record says so, when its standard input closes.
+
+It ends with whoever started it, by its standard input: no signal of the kernel's, no polling, the same on a cluster's
+worker.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A name is found by its last word, in one pass over the text in lower case; only there is looked at what stands before
 and after. So whatever prefix a name has costs nothing, and a megabyte of anything takes a fraction of a second.
+
+A secret's name is found by its last word: a prefix in a regular expression is either bounded or quadratic.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 P0: users get nothing. P1: a part is out, or most of something fails. P2: less than that. Nothing that could not be seen
 makes it worse.
+
+Severity follows impact, whatever the cause: a pool with less than half of its connections left, or one that cannot be
+read, is P1. A silent front door with busy replicas behind it is P1, as those replicas' own runbook says; an outage
+has one severity, from the share that fails since it began.
 """
 
 from __future__ import annotations

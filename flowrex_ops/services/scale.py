@@ -1,4 +1,7 @@
-"""More replicas of the backend, or fewer, within what PostgreSQL's connection limit can bear."""
+"""More replicas of the backend, or fewer, within what PostgreSQL's connection limit can bear.
+
+No cause has it as its cure: it buys time against leaks, limits and floods.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
 """What users feel once a mitigation has acted: replicas that are ready, pools with room, requests that are served.
 
 That a session is gone is no cure by itself: an application may keep its slot in the pool for whoever took it out.
+
+Verified is what users feel: a session that is gone is no cure where the pool keeps its slot. Replicas ready, no pool
+full, under 5 % of the last seconds' requests failing; what cannot be seen does not count as healthy.
 """
 
 from __future__ import annotations

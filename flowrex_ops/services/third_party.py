@@ -1,4 +1,8 @@
-"""What is outside of the platform and says how it fares: Sentry's new issues, and the status pages of those we depend on."""
+"""What is outside of the platform and says how it fares: Sentry's new issues, and the status pages of those we depend on.
+
+Status pages are asked in Statuspage's format and nothing else: one that publishes none is an unknown with its
+address, not a page that is healthy.
+"""
 
 from __future__ import annotations
 

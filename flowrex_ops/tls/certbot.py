@@ -1,4 +1,7 @@
-"""certbot run where it lives, and what it says put into one line; it renews one certificate, with the names that it has."""
+"""certbot run where it lives, and what it says put into one line; it renews one certificate, with the names that it has.
+
+It keeps accounts, keys and lineages there; the library speaks no ACME of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Why clients refuse a certificate, or soon will: eight causes told apart, each by one check.
 
 Dates are compared with *now*, which the caller takes from the reading. Dates, names and trust are three questions, so one
-certificate can have up to three findings; within each it is attributed to the root alone.
+certificate can have up to three findings; within each it is attributed to the root alone. OpenSSL stops at its first objection, so where that is a date the chain is verified once more with dates left aside
+(X509_V_FLAG_NO_CHECK_TIME): an expired certificate then neither hides an unknown authority nor looks like one.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def check_unreachable(certificates: Frame) -> Verdict:
     return ruled_out(cause, f"all {len(endpoints)} endpoints serve a certificate")
 
 
+# What a reload cures is attributed to this alone, also an expired certificate: the smallest cure decides. It needs
+# the file; without it this stays inconclusive.
 @check("tls.not-reloaded")
 def check_not_reloaded(certificates: Frame, *, now: datetime) -> Verdict:
     """What each endpoint serves is what lies on disk, or what lies there is no newer valid certificate."""
@@ -120,6 +123,8 @@ def check_not_yet_valid(certificates: Frame, *, now: datetime) -> Verdict:
     return _judge("tls.not-yet-valid", certificates, find, _dates_are_told, fine, cured)
 
 
+# 21 days, not 30: certbot renews when thirty of ninety days are left, so a warning at 30 would come before every
+# renewal, and at 21 a week of them has failed.
 @check("tls.expiring")
 def check_expiring(certificates: Frame, *, now: datetime, warn_days: float = 21.0) -> Verdict:
     """Every certificate that is valid now has more than *warn_days* left, or a third of its life where that is less.
@@ -166,6 +171,9 @@ def check_hostname_mismatch(certificates: Frame, *, now: datetime) -> Verdict:
     return _judge("tls.hostname-mismatch", certificates, find, unknown, fine, cured)
 
 
+# A leaf without its signer is an incomplete chain, one with its signer and no anchor is untrusted. From outside, an
+# unknown authority that signs without an intermediate looks like the former. What could be fetched (AIA, OCSP, CRL)
+# is shown and not fetched: a runbook must not wait for a third party.
 @check("tls.incomplete-chain")
 def check_incomplete_chain(certificates: Frame) -> Verdict:
     """Every endpoint sends its certificate together with the one that signed it, or that one is an anchor."""

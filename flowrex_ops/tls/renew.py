@@ -47,6 +47,7 @@ class _Served(Mitigation):
     def wrong(self, before: Served, now: Served) -> str:
         """What is wrong with what an endpoint serves *now*; empty where it is as it should be."""
 
+    # What is served decides, not what certbot says: it ends with 0 also where nothing was due.
     def verify(self, plan: Plan) -> str:  # noqa: ARG002  # all that was planned
         if not wait_until(lambda: not self._all_wrong(), seconds=_CONFIRM_SECONDS):
             raise VerificationError("; ".join(self._all_wrong()) or "it served the old certificate until just now")
@@ -90,6 +91,9 @@ class _Served(Mitigation):
         self._proxy.reload(all_serve)
 
 
+# Never forced: a certificate that is not near its end is ill for another reason (its name, its chain, a clock), which
+# another one from the same request would share, and five of them are all that Let's Encrypt gives in a week. NGINX is
+# tested before certbot runs, and again before the reload.
 class RenewCertificate(_Served):
     """certbot renews what has expired or soon will (http-01), then NGINX serves it."""
 

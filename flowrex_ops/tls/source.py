@@ -185,6 +185,8 @@ def _handshake(endpoint: TlsEndpoint, context: ssl.SSLContext, deadline: float) 
         raise SourceUnavailableError(_why(where, error), code=_code(error)) from None
 
 
+# A server that refuses us after it has shown its certificate has been looked at: our verification was over before its
+# alert.
 def _after_its_certificate(connection: ssl.SSLSocket, error: ssl.SSLError) -> str:
     """The alert with which a server ended a handshake in which it had shown its certificate; *error* is raised otherwise."""
     reason = error.reason or ""
@@ -225,6 +227,8 @@ def _served_chain(connection: ssl.SSLSocket, endpoint: TlsEndpoint) -> tuple[Cer
         raise SourceUnavailableError(text, code=UNKNOWN) from None
 
 
+# Before Python 3.13, where it became SSLSocket.get_unverified_chain(), the chain as served is on `_sslobj`:
+# unannounced but there since 3.10. Without either, the server's own certificate alone is read.
 def _sent_chain(connection: ssl.SSLSocket) -> list[bytes]:
     """In DER, also of a handshake that was broken off.
 

@@ -45,6 +45,9 @@ _CONNECTING = re.compile(
 )
 
 
+# The playbook's adapter check runs where it belongs, inside the replica. A broker that takes no connection is
+# unreachable, one that takes it and does not answer is slow: only in the second case may an order have arrived. The
+# check from here is optional: without `broker.url` nothing becomes inconclusive.
 class BrokerSource(Source):
     """Whether the broker answers and takes the credentials; every row says from which place it was asked."""
 

@@ -1,4 +1,8 @@
-"""Why trades fail: causes told apart, each by one check. Each failed trade is attributed to one of them."""
+"""Why trades fail: causes told apart, each by one check. Each failed trade is attributed to one of them.
+
+Only failures younger than the runbook's ``recent_minutes`` confirm; what is older is in the chart. A broker that is
+slow but in time makes no trade fail and is no cause; a few risk blocks are daily work.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,8 @@ Frame = Reading[pd.DataFrame]
 TABLE = "postgres: trades"
 
 
+# A trade that cannot be written leaves no row: it needs the log or the counter beside the table, and the table alone
+# rules nothing out.
 @check("trades.database")
 def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: float = 0.02) -> Verdict:
     """Trades are written to the database: a trade that cannot be leaves no row, only a log line and a count."""

@@ -1,4 +1,8 @@
-"""Trades counted: which kind of trouble each one that was not filled is attributed to, and how many of those there are lately."""
+"""Trades counted: which kind of trouble each one that was not filled is attributed to, and how many of those there are lately.
+
+Attributed by the error that was stored with the trade; what the broker says when asked now comes beside it. A message
+that is not understood makes the hypotheses inconclusive. 429 counts as rejected; 5xx and nonsense as unreachable.
+"""
 
 from __future__ import annotations
 

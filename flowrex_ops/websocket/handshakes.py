@@ -1,4 +1,8 @@
-"""Whether WebSockets get in at all: through the proxy, and past its and the backend's limits."""
+"""Whether WebSockets get in at all: through the proxy, and past its and the backend's limits.
+
+The handshake outranks the configuration: ``nginx -T`` shows what lies on disk, which holds after a reload only. One
+that succeeds rules the proxy out, one that fails is explained by what its location lacks.
+"""
 
 from __future__ import annotations
 

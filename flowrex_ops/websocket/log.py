@@ -1,4 +1,7 @@
-"""What the logs say of WebSockets that ended: the backend's, the ends in the proxy's access log, and NGINX's errors about them."""
+"""What the logs say of WebSockets that ended: the backend's, the ends in the proxy's access log, and NGINX's errors about them.
+
+It has the time limit of logs, which it is.
+"""
 
 from __future__ import annotations
 

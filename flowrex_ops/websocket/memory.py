@@ -1,4 +1,8 @@
-"""Whether the backend keeps memory of WebSockets for good."""
+"""Whether the backend keeps memory of WebSockets for good.
+
+A leak that is watched for seconds must be steep (4 MB), and confirms nothing while new connections can hold the
+memory.
+"""
 
 from __future__ import annotations
 

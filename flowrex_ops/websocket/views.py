@@ -59,6 +59,11 @@ _BY_CODE = {1012: "restart", 1013: "limit"}
 """Codes that say themselves what happened, whoever sent them."""
 
 
+# The first that fits: its close code where that is clear (1013 limit, 1012 restart); a closing by the client, who
+# left; 1001 or 1006 within seconds of its replica's stop or start; a silence as long as a read timeout of a location
+# that carries WebSockets; 1011. What is left of 1006 is unexplained, and enough of it makes restart and timeout
+# inconclusive. 1005 is ambiguous (`close()` without a code, and what newer uvicorn says of a connection that just
+# ended): it is the client's, unless its silence or its moment says otherwise.
 def attributed(log: ConnectionLog, locations: Reading[pd.DataFrame], replicas: Reading[pd.DataFrame]) -> pd.DataFrame:
     """The closings, each with the ``kind`` it is attributed to, and ``quiet_seconds`` (silence before the end, or its age).
 
@@ -104,6 +109,7 @@ def _untold_kind(row: Any, quiet: float, timeouts: Sequence[float], _: Sequence[
     return "timeout" if any(fits(quiet, timeout) for timeout in timeouts) else "untold"
 
 
+# Silence, not age, is compared with `proxy_read_timeout` where the log tells it.
 def fits(seconds: float, timeout: float) -> bool:
     """Whether so long a silence is that timeout, give or take what timers and clocks do."""
     return abs(seconds - timeout) <= max(0.5, 0.05 * timeout)

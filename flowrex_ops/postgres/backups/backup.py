@@ -1,4 +1,8 @@
-"""Backups taken, checked, and tried out by a restore into a scratch database."""
+"""Backups taken, checked, and tried out by a restore into a scratch database.
+
+A backup is read to its end before it gets its name: ``pg_restore --list`` reads the table of contents alone, and is
+content with a file that was cut off in the middle.
+"""
 
 from __future__ import annotations
 

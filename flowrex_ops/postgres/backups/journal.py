@@ -4,6 +4,9 @@ With names and comments the server tells what was done, also when the run that d
 
 ``<live>_restore_<time>`` is being loaded, ``<live>_verify_<time>`` is a test restore, ``<live>_before_<time>`` holds the
 data from before a swap. A database with a journal as its comment belongs to a run that is not over yet.
+
+It is where the data is, so that a run from another machine finds it, it is transactional with the renames, and no
+file of ours can disagree with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""A backup becomes the platform's data; what that was is kept."""
+"""A backup becomes the platform's data; what that was is kept.
+
+The application stops before the backup is loaded, not only for the swap: for trades that are accepted and then vanish
+users have less understanding than for a page that says so.
+"""
 
 from __future__ import annotations
 

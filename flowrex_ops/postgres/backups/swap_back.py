@@ -1,4 +1,7 @@
-"""The database that a restore has kept becomes the platform's again; a restore that is under way is given up."""
+"""The database that a restore has kept becomes the platform's again; a restore that is under way is given up.
+
+A database that was kept is never dropped by this tool: it is the only copy of what was written since the backup.
+"""
 
 from __future__ import annotations
 

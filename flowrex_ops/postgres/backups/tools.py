@@ -2,6 +2,9 @@
 
 An older ``pg_dump`` refuses a newer server, and what a newer ``pg_restore`` sends an older server does not know (such as
 ``transaction_timeout`` before 17). So the major versions must be equal.
+
+Of the server's own major version: an older ``pg_dump`` refuses by itself, and what a newer ``pg_restore`` sends an
+older server does not know.
 """
 
 from __future__ import annotations
