@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowrex_ops.causes import Cause, mitigation, runbook
+from flowrex_ops.causes import Cause, command, mitigation, runbook
 from flowrex_ops.model import NextStep, Severity
 
 RUNBOOK = "database_connections"
@@ -95,6 +95,24 @@ CAUSES = (
                 "command",
                 "flowrex-ops run service_restart --approve rolling-restart --operator NAME",
                 "one replica at a time gets a new pool; keep its log and a stack dump (py-spy dump) of one first",
+            ),
+        ),
+    ),
+    Cause(
+        "db.replication-lag",
+        "A standby is far behind, or holds commits up",
+        "Reads from it are old and a failover would lose what it lacks; with synchronous replication each commit waits for it.",
+        Severity.P2,
+        80,
+        (
+            command(
+                "SELECT * FROM pg_stat_replication",
+                "see which standby it is; then look at its log, its disk and its network",
+            ),
+            NextStep(
+                "person",
+                "the database's administrator",
+                "decide: wait, build the standby anew, or let commits go on without it (synchronous_standby_names)",
             ),
         ),
     ),

@@ -10,6 +10,7 @@ from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, r
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.postgres import sessions as s
 from flowrex_ops.postgres.pool_exhaustion import check_pool_saturated, check_unexplained_pool_exhaustion, left_out
+from flowrex_ops.postgres.replication import check_replication_lag
 from flowrex_ops.postgres.slots import is_refused, is_unreachable, share_taken
 from flowrex_ops.postgres.source import ConnectionLimits
 from flowrex_ops.reading import TOO_MANY_CONNECTIONS
@@ -24,6 +25,7 @@ __all__ = [
     "check_max_connections",
     "check_orphaned_prepared_transaction",
     "check_pool_saturated",
+    "check_replication_lag",
     "check_unexplained_pool_exhaustion",
     "check_unreachable",
 ]

@@ -234,13 +234,14 @@ def _no_full_pool(cause: str, summary: pd.DataFrame) -> Verdict:
 def _stuck(
     sessions: pd.DataFrame, idle_after: float, long_after: float, blocked_after: float, *, of: s.Selection
 ) -> pd.DataFrame:
-    """Sessions that another cause accounts for: waiting, blocking, idle in transaction, long-running."""
+    """Sessions that another cause accounts for: waiting (for a lock or a standby), blocking, idle in transaction, long-running."""
     mine = of(sessions)
     waiting = s.waiting_sessions(sessions)
     stuck = set(waiting[waiting["query_age_seconds"].ge(blocked_after)]["pid"])
     stuck |= set(s.root_pids(sessions)) if stuck else set()
     stuck |= set(s.idle_in_transaction(sessions, after_seconds=idle_after, of=of)["pid"])
     stuck |= set(s.long_running(sessions, after_seconds=long_after, of=of)["pid"])
+    stuck |= set(s.awaiting_standby(sessions, of=of)["pid"])
     return mine[mine["pid"].isin(stuck)]
 
 

@@ -142,7 +142,14 @@ def idle_in_transaction(
 def long_running(sessions: pd.DataFrame, *, after_seconds: float, of: Selection = application_sessions) -> pd.DataFrame:
     """Application sessions (or those *of* others) whose statement has run for at least *after_seconds*, and that neither wait nor block."""
     mine = _neither_waiting_nor_root(sessions, of)
-    return mine[mine["state"].eq("active") & mine["query_age_seconds"].ge(after_seconds)]
+    running = mine["state"].eq("active") & mine["query_age_seconds"].ge(after_seconds)
+    return mine[running & ~mine["pid"].isin(awaiting_standby(sessions, of=of)["pid"])]
+
+
+def awaiting_standby(sessions: pd.DataFrame, *, of: Selection = application_sessions) -> pd.DataFrame:
+    """Application sessions (or those *of* others) whose commit waits for a synchronous standby: long, but no long query."""
+    mine = of(sessions)
+    return mine[mine["wait_event"].eq("SyncRep")]
 
 
 def with_replica(sessions: pd.DataFrame, addresses: Mapping[str, str]) -> pd.DataFrame:

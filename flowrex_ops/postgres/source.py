@@ -43,6 +43,8 @@ SESSION_COLUMNS = [
 ]
 
 
+REPLICATION_COLUMNS = ["kind", "name", "state", "sync_state", "behind_bytes", "lag_seconds"]
+
 TRADE_COLUMNS = [
     "status",
     "reason",
@@ -179,6 +181,14 @@ class PostgresSource(Source):
         """Prepared transactions, oldest first: gid, role, database, prepared, age_seconds, locks, waiting."""
         columns = ["gid", "role", "database", "prepared", "age_seconds", "locks", "waiting"]
         return self._frame("prepared_transactions", columns)
+
+    @reads("replication")
+    def get_replication(self) -> pd.DataFrame:
+        """Whoever follows this server's WAL, the furthest behind first; columns ``REPLICATION_COLUMNS``.
+
+        ``kind`` is ``standby``, ``slot`` (nobody connected to it), ``commit`` (it waits for a standby) or ``this server`` (it is one).
+        """
+        return self._frame("replication", REPLICATION_COLUMNS)
 
     @reads("trades by outcome")
     def get_trades(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:

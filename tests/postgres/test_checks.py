@@ -20,6 +20,7 @@ from database_examples import (
     session,
     sessions,
     silent,
+    standbys,
     waiting,
 )
 
@@ -57,7 +58,51 @@ def unexplained(
     return checks.check_unexplained_pool_exhaustion(gauges, seen, slots or limits(10), log or silent("backend log"))
 
 
+STREAMING = ("standby", "reports", "streaming", "async")
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
+    "a standby that has not applied 300 MB": (
+        lambda: checks.check_replication_lag(standbys((*STREAMING, 300 * 1024 * 1024.0, 4.0))),
+        CONFIRMED,
+        "standby reports is 300.0 MB behind",
+    ),
+    "a standby that is two minutes behind": (
+        lambda: checks.check_replication_lag(standbys((*STREAMING, 2048.0, 120.0))),
+        CONFIRMED,
+        "standby reports is 0.0 MB behind",
+    ),
+    "a slot that nobody reads from": (
+        lambda: checks.check_replication_lag(standbys(("slot", "old", "nobody connected", None, 9e9, None))),
+        CONFIRMED,
+        "slot old is 8,583.1 MB behind",
+    ),
+    "commits that wait for a standby": (
+        lambda: checks.check_replication_lag(standbys(("commit", "backend-1", "waits for a standby", None, None, 7.0))),
+        CONFIRMED,
+        "1 commit waits for a standby, for up to 7 s",
+    ),
+    "a standby that keeps up": (
+        lambda: checks.check_replication_lag(standbys((*STREAMING, 2048.0, None))),
+        RULED_OUT,
+        "none of 1 standbys and slots",
+    ),
+    "no standby at all": (lambda: checks.check_replication_lag(standbys()), RULED_OUT, "no standby follows"),
+    "a standby whose state may not be seen": (
+        lambda: checks.check_replication_lag(standbys(("standby", "reports", None, None, None, None))),
+        INCONCLUSIVE,
+        "GRANT pg_monitor",
+    ),
+    "a commit that waits for a standby is no long query": (
+        lambda: checks.check_long_running_query(sessions(running(1, 90, wait_event="SyncRep"))),
+        RULED_OUT,
+        "no application query",
+    ),
+    "a pool full of commits that wait for a standby": (
+        lambda: checks.check_pool_saturated(
+            pools(5), sessions(*(running(n, 9, wait_event="SyncRep") for n in range(5)))
+        ),
+        RULED_OUT,
+        "5 sessions are stuck",
+    ),
     "it answers": (lambda: checks.check_unreachable(sessions(), limits(5)), RULED_OUT, "answered"),
     "it hangs": (lambda: checks.check_unreachable(silent(), silent()), CONFIRMED, "did not answer in 5 s"),
     "it is starting up": (

@@ -16,6 +16,7 @@ from flowrex_ops.postgres.sessions import root_pids
 from flowrex_ops.postgres.source import PostgresSource, connect
 from flowrex_ops.reading import UNREACHABLE_CODES
 from flowrex_ops.waiting import wait_until
+from flowrex_sandbox.faults.replication import StandbyBehind
 from flowrex_sandbox.sandbox import Sandbox
 
 
@@ -244,3 +245,21 @@ def test_a_database_in_sql_ascii_is_read(supervisor_sandbox: Sandbox) -> None:
         supervisor_sandbox.execute("DROP DATABASE plain WITH (FORCE)")
     assert limits.available
     assert sessions.loc[sessions["database"].eq("plain"), "query"].str.contains("rich").any()
+
+
+def test_a_standby_that_applies_nothing(source: PostgresSource, supervisor_sandbox: Sandbox) -> None:
+    """A real one: what it has not applied is counted in bytes, for its lag in seconds stands still; gone, nothing is left of it."""
+    fault = StandbyBehind()
+    try:
+        fault.inject(supervisor_sandbox, {})
+        row = source.get_replication().require().iloc[0]
+        assert (row["kind"], row["name"], row["state"], row["sync_state"]) == (
+            "standby",
+            "reports",
+            "streaming",
+            "async",
+        )
+        assert row["behind_bytes"] > 3 * 1024 * 1024
+    finally:
+        fault.stop(supervisor_sandbox)
+    assert wait_until(lambda: source.get_replication().require().empty, seconds=10)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from flowrex_ops.metrics.backend import POOL_COLUMNS
 from flowrex_ops.model import Reading
-from flowrex_ops.postgres.source import SESSION_COLUMNS, ConnectionLimits
+from flowrex_ops.postgres.source import REPLICATION_COLUMNS, SESSION_COLUMNS, ConnectionLimits
 
 NOW = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 
@@ -54,6 +54,11 @@ def waiting(pid: int, seconds: float, *blockers: int, **facts: Any) -> dict[str,
 
 def sessions(*rows: dict[str, Any]) -> Reading[pd.DataFrame]:
     return Reading("postgres", "sessions", pd.DataFrame(list(rows), columns=SESSION_COLUMNS))
+
+
+def standbys(*rows: tuple[str, str, str | None, str | None, float | None, float | None]) -> Reading[pd.DataFrame]:
+    """Whoever follows the server: kind, name, state, whether commits wait for it, bytes and seconds behind."""
+    return Reading("postgres", "replication", pd.DataFrame(list(rows), columns=REPLICATION_COLUMNS))
 
 
 def locks(*rows: tuple[int, str, str, str, int]) -> Reading[pd.DataFrame]:
