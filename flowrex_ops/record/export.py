@@ -29,7 +29,7 @@ from flowrex_ops.archive.manifest import verify
 from flowrex_ops.archive.records import find_incidents
 from flowrex_ops.errors import RecordError
 from flowrex_ops.files import locked, write_atomic
-from flowrex_ops.record.banner import headline
+from flowrex_ops.record.words import headline
 
 _TEMPLATE = Path(__file__).parent / "templates" / "export.html.j2"
 

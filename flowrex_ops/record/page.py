@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.catalog import is_live
-from flowrex_ops.record.banner import (
+from flowrex_ops.model import MitigationState
+from flowrex_ops.record.words import (
     counts,
     diagnosis_title,
+    do_next,
     headline,
-    next_commands,
     ordered,
     seen_before,
     trust,
+    what_was_done,
     why_so_severe,
 )
 
@@ -49,9 +51,10 @@ def render_page(notebook: dict[str, Any]) -> str:
         css=_css(),
         headline=headline(record),
         title=diagnosis_title(record) if record["diagnosis"] else headline(record),
-        next_commands=next_commands(record),
+        done=what_was_done(record["mitigations"]) if record["diagnosis"] else "",
+        do_next=do_next(record),
         why_so_severe=why_so_severe(record),
-        tone="bad" if record["diagnosis"] or record.get("severity") else _TONES.get(record["status"], "bad"),
+        tone=_tone(record),
         notices=trust(record),
         seen_before=seen_before(record),
         finding=next((f for f in record["findings"] if f.get("cause") == record["diagnosis"]), None),
@@ -59,6 +62,16 @@ def render_page(notebook: dict[str, Any]) -> str:
         counts=counts(record["verdicts"]),
         started=str(record["started"])[:19].replace("T", " "),
     )
+
+
+def _tone(record: dict[str, Any]) -> str:
+    """Red for what is wrong; once something was done about it, green where its effect was seen, and amber where it was not."""
+    states = {one.get("state") for one in record["mitigations"]}
+    if what_was_done(record["mitigations"]) and MitigationState.FAILED not in states:
+        return "unsure" if MitigationState.APPLIED_UNVERIFIED in states else "good"
+    if record["diagnosis"] or record.get("severity"):
+        return "bad"
+    return _TONES.get(record["status"], "bad")
 
 
 def warm_up() -> None:
