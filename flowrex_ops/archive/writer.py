@@ -52,7 +52,8 @@ class Ledger:
         if self._folder is None:
             self._folder = open_incident(self._outputs, None, title=self._record)
         text = facts.get("reason") or facts.get("action") or kind
-        timeline.append(self._folder, self._redactor.json({"kind": kind, "text": text, **facts}))
+        about = {"record": f"{self._folder.name}/{self._record}"} if self._sealed_by_runner else {}
+        timeline.append(self._folder, self._redactor.json({"kind": kind, "text": text, **about, **facts}))
         self._seal(self._folder)
 
     def write_evidence(self, what: str, frame: pd.DataFrame) -> str:

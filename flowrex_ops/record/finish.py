@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from flowrex_ops.archive import timeline
@@ -11,6 +12,7 @@ from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.archive.records import Slot
 from flowrex_ops.archive.search import seen_before
 from flowrex_ops.files import READ_ONLY, write_atomic
+from flowrex_ops.model import MitigationState
 from flowrex_ops.record.events import OnEvent, RunFinished
 from flowrex_ops.record.recorder import Recorder
 from flowrex_ops.record.result import RunResult
@@ -22,11 +24,32 @@ _ENDED = "run-finished"
 def finish_record(recorder: Recorder, redactor: Redactor, on_event: OnEvent) -> RunResult:
     """Close *recorder*'s record; the open lock of its slot still has to be given back. RecordError where it cannot be written."""
     slot = recorder.slot
+    for payload in _cut_off(slot, {one["slug"] for one in recorder.findings.mitigations}):
+        recorder.take(payload)
     recorder.seen_before = seen_before(slot.incident.parent, recorder.metadata())
     notebook = recorder.finish()
     record = seal(slot, notebook, redactor)
     on_event(RunFinished(record["status"], record["reason"]))
     return RunResult.from_metadata(record, slot.notebook, slot.html)
+
+
+def _cut_off(slot: Slot, told: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Mitigations that began in this record and of which no output tells: the timeline has their intent, on disk before the deed."""
+    mine = [line for line in timeline.read(slot.incident) if line.get("record") == slot.id and "slug" in line]
+    for slug in dict.fromkeys(str(line["slug"]) for line in mine if line["slug"] not in told):
+        lines = [line for line in mine if line["slug"] == slug]
+        after = next((str(line["text"]) for line in reversed(lines) if line["kind"] == "mitigation-step"), "its intent")
+        reason = f"the run ended while this was under way, after: {after}; the timeline has every step"
+        result: dict[str, Any] = next((one for one in reversed(lines) if one["kind"] == "mitigation-result"), {})
+        yield {
+            "kind": "mitigation",
+            "slug": slug,
+            "state": result.get("state") or MitigationState.FAILED.value,
+            "reason": result.get("reason") or reason,
+            "plan_hash": lines[0].get("plan_hash"),
+            "action": lines[0].get("action"),
+            "targets": list(lines[0].get("targets") or ()),
+        }
 
 
 def seal(slot: Slot, notebook: dict[str, Any], redactor: Redactor) -> dict[str, Any]:

@@ -331,3 +331,26 @@ def test_a_killed_runs_record_reaches_the_store(bench: Bench, tmp_path: Path) ->
     assert pull(there)
     assert load_record(there.outputs, name).metadata["status"] == "interrupted"
     assert verify(there.outputs / name.partition("/")[0]) == []
+
+
+HALF_WAY = """
+import os
+from pathlib import Path
+from flowrex_ops.archive.writer import Ledger
+from flowrex_ops.redaction.redactor import Redactor
+ledger = Ledger.find(Path("outputs"), "", "database_connections", Redactor())
+facts = {"slug": "restart-backend", "plan_hash": "abc", "operator": "ada"}
+ledger.note("mitigation-intent", {**facts, "action": "restart each replica", "targets": ["backend-1", "backend-2"]})
+ledger.note("mitigation-step", {**facts, "action": "backend-1: drain, stop and start"})
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_mitigation_that_was_cut_off_stands_in_the_record(bench: Bench) -> None:
+    """No output tells of it, but the timeline, which had its intent on disk first: the record says how far it came."""
+    result = bench.run(HALF_WAY)
+    (mitigation,) = result.mitigations
+    assert (mitigation["slug"], mitigation["state"]) == ("restart-backend", "failed")
+    assert mitigation["targets"] == ["backend-1", "backend-2"]
+    assert "after: backend-1: drain, stop and start" in mitigation["reason"]
+    assert "restart-backend failed" in result.html.read_text()
