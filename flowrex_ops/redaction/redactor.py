@@ -1,7 +1,7 @@
 """Takes secrets out of text and JSON before anything reaches disk, a wire or a screen.
 
 Three kinds of rule: literal values that the settings name (in every spelling in which they may turn up), shapes that
-give a secret away (``shapes.py``), and names under which one stands (``secret_names.py``). What is left says what stood there: ``[redacted:password]``.
+give a secret away (``secret_patterns.py``, ``secret_phrases.py``), and names under which one stands (``secret_names.py``). What is left says what stood there: ``[redacted:password]``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import quote, quote_plus
 
 from flowrex_ops.redaction.secret_names import is_secret_name, redact_named
 from flowrex_ops.redaction.secret_patterns import MARKER, marker, redact_shapes
+from flowrex_ops.redaction.secret_phrases import PHRASES
 
 SHORTEST_SECRET = 4
 """Characters; a shorter literal would redact half the record."""
@@ -106,7 +107,7 @@ class Redactor:
             text = self._literal.sub(_keep_marker, text)
         if self._cut_off and any(prefix in text for prefix in self._prefixes):
             text = self._cut_off.sub(_keep_marker, text)
-        return redact_named(redact_shapes(text))
+        return redact_named(redact_shapes(redact_shapes(text), PHRASES))
 
 
 def _keep_marker(match: re.Match[str]) -> str:

@@ -13,9 +13,11 @@ import string
 
 from flowrex_ops.redaction.secret_patterns import MARKER, marker
 
+_MORE = r"(?:[_-](?:hash|digest|base|value|plain|old|new|encrypted|confirm(?:ation)?)|[0-9])?"
+"""What may follow the word in a name, as in ``password_hash``, ``SECRET_KEY_BASE``, ``password2``."""
 _LAST_WORD = re.compile(
-    r"(?:a(?:pi|ccess|uth)|private|secret|signing|encryption)[_-]?key"
-    r"|passw(?:or)?d|passphrase|secret|token"
+    rf"(?:a(?:pi|ccess|uth|ccount)|private|secret|signing|encryption)[_-]?key{_MORE}"
+    rf"|passw(?:or)?ds?{_MORE}|passphrase|passcode|secrets?{_MORE}|token|credentials"
     r"|pass|pwd|cookie|authorization"  # no group: the search then skips by the first letter
 )
 _SHORT = ("pass", "pwd")
@@ -34,12 +36,37 @@ _QUOTED = rf"(?P<q>{_QUOTE})(?P<secret>(?:(?!(?P=q)|[\r\n]).)+)(?P=q)"
 _MARKED = r"\[redacted:[a-z-]+\]"
 
 _AS_MEMBER = re.compile(rf"{_MEMBER}(?:{_QUOTED}|(?P<number>-?\d[\d.]{{3,}})|\[(?!redacted:)(?P<list>[^\[\]{{}}]+)\])")
+_TYPED = r"(?::[ ]?[\w.]{1,40}(?:\[[\w., |]{1,40}\])?)?"
 _ASSIGNED = re.compile(
-    rf"{_ANSI}\s*={_ANSI}\s*{_ANSI}{_QUOTED}"
+    rf"{_TYPED}{_ANSI}\s*=>?{_ANSI}\s*{_ANSI}{_QUOTED}"
     rf"|{_ANSI}={_ANSI}{_NOT_NOTHING}"
     rf"(?P<bare>(?:{_MARKED}|[^\s'\"<>,;&)\]}}\\\x1b=])(?:{_MARKED}|[^\s'\"<>,;&)\]}}\\\x1b])*)"
 )
 _AFTER_COLON = re.compile(r":\s+(?P<secret>[^\s'\"<>,]+)")
+_MIXED = r"(?=[^\s'\"<>,;)]*[0-9])(?=[^\s'\"<>,;)]*[A-Za-z])[^\s'\"<>,;)]{6,}"
+"""What is no ordinary word: letters and digits."""
+_ELSEWHERE = re.compile(
+    r"(?:"
+    rf"[ ]?=[ ](?P<ini>{_MIXED})(?=[ \t]*(?:[\r\n]|\Z))"  # aws_secret_access_key = x
+    rf"|[ ]?:[ ](?:[\"'](?=[^\"'\n]+[\"']))?(?P<said>{_MIXED})"  # wrong password: x
+    r"|[\"']?\]?\s*=>\s*[\"']?(?P<arrow>[^\s'\",>]+)"  # PHP, Ruby
+    r"|:[ ](?:!!str[ ]|[|>][+-]?[ ]*\n[ ]*)(?P<yaml>[^\s]+)"
+    rf"|[ ](?:is|was)[ ](?P<told>{_MIXED})"
+    rf"|[ \t]+[\"'|]?(?P<after>{_MIXED})"  # with password x; NAME<tab>x
+    r"|[ ]+(?P<q2>['\"])(?P<quoted>[^\s'\"]+)(?P=q2)"  # PASSWORD 'x'
+    r"|:[ ]\[(?!redacted:)(?P<listed>[^\[\]{}\n]+)\]"
+    r"|>(?P<xml>[^<>\s]+)</"
+    r"|(?:\\?[\"'])?[\s,]+(?:\\?[\"'])?value(?:\\?[\"'])?\s*[:=]\s*(?:\\?[\"'])?(?P<value>[^\s\"',}\\]+)"  # name: X, value: x
+    r"|%22(?:%20|\+)?%3A(?:%20|\+)?%22(?P<encoded>[^%&\s]+)|%3D(?P<query>[^%&\s'\"]+)"
+    r")"
+)
+_CONTEXTS = frozenset(" \t\n:=]\"'>%,\\")
+_TOLD = ("after", "told", "quoted")
+_WORDS_THAT_TELL = ("passw", "passp", "passc")
+_OPTION = re.compile(
+    r"[ ]+(?:\"(?P<double>[^\"\n]+)\"|'(?P<single>[^'\n]+)'|(?P<secret>(?!-)(?=[^\s]*[a-z0-9])[^\s'\"]+))"
+)
+_HEADER = re.compile(r":[ ]?(?P<secret>[^\s'\",]+)")
 _REST_OF_LINE = re.compile(
     rf":[ \t]+{_NOT_NOTHING}(?P<secret>\"[^\"\r\n]+\"|'[^'\r\n]+'|[^\s'\"{{\[|>*&$][^\s]*)(?=[ \t]*(?:[\r\n]|\Z))"
 )
@@ -71,10 +98,10 @@ def _secret_after(text: str, word: re.Match[str]) -> tuple[int, int] | None:
         return None
     match = _AS_MEMBER.match(text, end)
     if match is None and word[0] not in _MEMBERS_ONLY and (word[0] != "pass" or _has_prefix(text, start)):
-        match = _ASSIGNED.match(text, end) or _after_colon(text, start, end)
+        match = _ASSIGNED.match(text, end) or _after_colon(text, start, end) or _in_context(text, start, end)
     if match is None:
         return None
-    group = next(name for name, value in match.groupdict().items() if value and name != "q")
+    group = next(name for name, value in match.groupdict().items() if value and name not in ("q", "q2"))
     return None if MARKER.fullmatch(match[group]) else match.span(group)
 
 
@@ -87,6 +114,32 @@ def _after_colon(text: str, start: int, end: int) -> re.Match[str] | None:
     at_line_start = (newline or start <= _LONGEST_PREFIX) and _LINE_HEAD.fullmatch(head)
     found = _REST_OF_LINE.match(text, end) if at_line_start else None
     return found or (_AFTER_COLON.match(text, end) if text[start:end].isupper() else None)
+
+
+def _in_context(text: str, start: int, end: int) -> re.Match[str] | None:
+    """An option of a command line, a header, or a sentence that tells one; a token or a secret is spoken of without telling it."""
+    following = text[end : end + 1]
+    if following not in _CONTEXTS:
+        return None
+    if following in " :":
+        before = text[start - 1 : start]
+        name = text[_name_start(text, start) : start] if before == "-" or before.isalnum() or before == "_" else ""
+        if following == " " and name.startswith("-"):
+            return _OPTION.match(text, end)
+        if following == ":" and name[:2] in ("x-", "X-") and (match := _HEADER.match(text, end)):
+            return match
+    match = _ELSEWHERE.match(text, end)
+    if match is None or (match.lastgroup in _TOLD and text[start : start + 5].lower() not in _WORDS_THAT_TELL):
+        return None
+    return match
+
+
+def _name_start(text: str, start: int) -> int:
+    """Where the name begins that goes on at *start*, as far back as names are long."""
+    first = max(0, start - _LONGEST_PREFIX)
+    while start > first and (text[start - 1].isalnum() or text[start - 1] in "_-."):
+        start -= 1
+    return start
 
 
 def _begins_there(text: str, start: int) -> bool:
