@@ -43,16 +43,18 @@ _ASSIGNED = re.compile(
     rf"(?P<bare>(?:{_MARKED}|[^\s'\"<>,;&)\]}}\\\x1b=])(?:{_MARKED}|[^\s'\"<>,;&)\]}}\\\x1b])*)"
 )
 _AFTER_COLON = re.compile(r":\s+(?P<secret>[^\s'\"<>,]+)")
-_MIXED = r"(?=[^\s'\"<>,;)]*[0-9])(?=[^\s'\"<>,;)]*[A-Za-z])[^\s'\"<>,;)]{6,}"
-"""What is no ordinary word: letters and digits."""
+_VALUE = r"[^\s'\"<>,;)]"
+_MIXED = rf"(?={_VALUE}{{0,200}}[0-9!@#$%^&*+=]){_VALUE}{{6,}}"
+"""What is no ordinary word: something other than letters is in it."""
+_HYPHENED = rf"(?={_VALUE}{{0,200}}[0-9!@#$%^&*+=_-]){_VALUE}{{6,}}"
 _ELSEWHERE = re.compile(
     r"(?:"
-    rf"[ ]?=[ ](?P<ini>{_MIXED})(?=[ \t]*(?:[\r\n]|\Z))"  # aws_secret_access_key = x
-    rf"|[ ]?:[ ](?:[\"'](?=[^\"'\n]+[\"']))?(?P<said>{_MIXED})"  # wrong password: x
+    rf"[ ]?=[ ](?P<ini>{_HYPHENED})(?=[ \t]*(?:[\r\n]|\Z))"  # aws_secret_access_key = x
+    rf"|[ ]?:[ ](?:[\"'](?=[^\"'\n]+[\"']))?(?P<said>{_HYPHENED})"  # wrong password: x
     r"|[\"']?\]?\s*=>\s*[\"']?(?P<arrow>[^\s'\",>]+)"  # PHP, Ruby
     r"|:[ ](?:!!str[ ]|[|>][+-]?[ ]*\n[ ]*)(?P<yaml>[^\s]+)"
-    rf"|[ ](?:is|was)[ ](?P<told>{_MIXED})"
-    rf"|[ \t]+[\"'|]?(?P<after>{_MIXED})"  # with password x; NAME<tab>x
+    rf"|[ ](?:is|was)[ ](?P<told>{_HYPHENED})"
+    rf"|[ \t]+[\"'|]?(?P<after>{_MIXED})|\t+(?P<table>{_HYPHENED})"  # with password x; NAME<tab>x
     r"|[ ]+(?P<q2>['\"])(?P<quoted>[^\s'\"]+)(?P=q2)"  # PASSWORD 'x'
     r"|:[ ]\[(?!redacted:)(?P<listed>[^\[\]{}\n]+)\]"
     r"|>(?P<xml>[^<>\s]+)</"
@@ -61,7 +63,7 @@ _ELSEWHERE = re.compile(
     r")"
 )
 _CONTEXTS = frozenset(" \t\n:=]\"'>%,\\")
-_TOLD = ("after", "told", "quoted")
+_TOLD = ("after", "table", "told", "quoted")
 _WORDS_THAT_TELL = ("passw", "passp", "passc")
 _OPTION = re.compile(
     r"[ ]+(?:\"(?P<double>[^\"\n]+)\"|'(?P<single>[^'\n]+)'|(?P<secret>(?!-)(?=[^\s]*[a-z0-9])[^\s'\"]+))"

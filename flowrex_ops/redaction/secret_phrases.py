@@ -39,9 +39,15 @@ PHRASES: tuple[Shape, ...] = (
         "insert",
         r"(?i)\binsert\s+into\s+[^()]{1,80}\([^()]{0,200}(?:passw|secret|token|api_key)[^()]{0,200}\)\s*values\s*\((?P<secret>[^()]+)\)",
     ),
+    shape("password", "set login", rf"(?i)\b(?:set|login[ ][^\s]{{1,80}})[ ]password[ ](?:=[ ])?{_WORD}"),
     shape("password", "crypt( encrypt(", r"(?i)\b(?:crypt|pgp_sym_(?:en|de)crypt|encrypt)\(\s*'(?P<secret>[^'\n]+)'"),
     # Redis: AUTH [user] password, HELLO 3 AUTH user password, ACL SETUSER … >password, and MONITOR's quotes
-    shape("password", "auth", rf"(?<![\w-])AUTH[ ]+(?:[\w.-]{{1,60}}[ ]+(?=[^\s]))?(?P<secret>{_MIXED})"),
+    shape("password", "auth", rf"(?<![\w-])AUTH[ ]+(?:[\w.-]{{1,60}}[ ]+)?(?P<secret>{_MIXED})"),
+    shape(
+        "password",
+        "auth",
+        r"(?m)(?<![\w-])AUTH[ ]+(?:[\w.-]{1,60}[ ]+)?(?P<secret>(?!(?i:failed|required|error|login|plain|command|success|denied|called|missing|invalid)\b)[^\s'\"]{6,})[ ]*$",
+    ),
     shape("password", "auth", r"(?i)\"auth\"[ ](?:\"[^\"\n]{1,80}\"[ ])?\"(?P<secret>[^\"\n]+)\""),
     shape("password", "requirepass masterauth", rf"\b(?:requirepass|masterauth)[ \t]+(?P<secret>{_MIXED})"),
     shape(
@@ -54,6 +60,11 @@ PHRASES: tuple[Shape, ...] = (
         "authorization",
         "authorization",
         rf"(?i)\bauthorization:[ ](?P<secret>(?!bearer\b|basic\b|digest\b|token\b){_MIXED})",
+    ),
+    shape(
+        "authorization",
+        "authorization",
+        r"(?im)^[\w .:|\[\]-]{0,80}\bauthorization:[ ](?!bearer|basic|digest|token|required|missing|failed|denied|invalid)(?P<secret>[^\s'\"]{8,})[ ]*$",
     ),
     shape("token", "://", r"https?://(?P<secret>[^\s:/@'\"<>?#]{8,})@[\w.-]+(?::\d+)?/\d+\b"),
     shape(

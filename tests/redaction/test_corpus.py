@@ -256,6 +256,15 @@ BY_SHAPE = (
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.parametrize("secret", ["Tr0ub4dor&3", "sesame-eight", "48291734"])
+def test_nor_does_one_of_another_kind(secret: str) -> None:
+    """Letters and a hyphen, digits alone: where a name, an option or a statement says what it is."""
+    ordinary = ("code", "otp", "PIN", "password |", "with password")  # where only what is no word can be told from one
+    texts = [text for text in PLANTED if secret != "sesame-eight" or not any(word in text for word in ordinary)]
+    left = [text for text in texts if secret in Redactor().text(text.format(s=secret))]
+    assert left == []
+
+
 @pytest.mark.parametrize("text", PLANTED)
 def test_no_planted_secret_survives(text: str) -> None:
     """Wherever it stands: alone, in a longer line, as a member of JSON."""
