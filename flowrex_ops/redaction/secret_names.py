@@ -44,9 +44,10 @@ _ASSIGNED = re.compile(
 )
 _AFTER_COLON = re.compile(r":\s+(?P<secret>[^\s'\"<>,]+)")
 _VALUE = r"[^\s'\"<>,;)]"
-_MIXED = rf"(?={_VALUE}{{0,200}}[0-9!@#$%^&*+=]){_VALUE}{{6,}}"
+_NO_REFERENCE = r"(?!\$[{(A-Z_]|\[redacted:)"
+_MIXED = rf"{_NO_REFERENCE}(?={_VALUE}{{0,200}}[0-9!@#$%^&*+=]){_VALUE}{{6,}}"
 """What is no ordinary word: something other than letters is in it."""
-_HYPHENED = rf"(?={_VALUE}{{0,200}}[0-9!@#$%^&*+=_-]){_VALUE}{{6,}}"
+_HYPHENED = rf"{_NO_REFERENCE}(?={_VALUE}{{0,200}}[0-9!@#$%^&*+=_-]){_VALUE}{{6,}}"
 _ELSEWHERE = re.compile(
     r"(?:"
     rf"[ ]?=[ ](?P<ini>{_HYPHENED})(?=[ \t]*(?:[\r\n]|\Z))"  # aws_secret_access_key = x
