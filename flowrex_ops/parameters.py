@@ -137,14 +137,14 @@ _WANTED = {
 def _require_possible(parameter: Parameter, value: Any) -> None:
     """What a type cannot say. The name tells the unit: ``_seconds`` and ``_days`` are spans, ``_ratio`` a share, unless its default is more."""
     name = parameter.name
-    if name.endswith("_seconds") and value <= 0:
-        raise ParameterError(f"{name}: {value:g} is not a span of time; give more than 0 seconds")
+    if name.endswith(("_seconds", "_minutes")) and value <= 0:
+        raise ParameterError(f"{name}: {value:g} is not a span of time; give more than 0 {name.rpartition('_')[2]}")
     if name.endswith("_days") and value < 0:
         raise ParameterError(f"{name}: {value:g} is not a number of days; give 0 or more")
-    if name.endswith("_minutes") and value <= 0:
-        raise ParameterError(f"{name}: {value:g} is not a span of time; give more than 0 minutes")
     if name.endswith("_ratio") and parameter.default <= 1 and not 0 < value <= 1:
         raise ParameterError(f"{name}: {value:g} is not a share; give more than 0 and at most 1")
+    if name == "operator" and value and not any(character.isalnum() for character in value):
+        raise ParameterError(f"operator: {value!r} names nobody; give a name")
     if name == "since":
         parse_duration(value)
     if name == "incident_id" and value and not INCIDENT_ID.fullmatch(value):

@@ -50,6 +50,7 @@ RUNBOOKS: dict[str, tuple[Any, list[Any]]] = {
 
 ANSWERED = {
     "prepared transactions: every row",  # nothing was prepared
+    "replication: every row",  # nobody follows this server
     "service.unhealthy: readiness: status (no value)",  # the containers' own health checks tell
 }
 """What may be missing, since that is an answer or another reading tells."""

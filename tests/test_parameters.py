@@ -41,6 +41,8 @@ REFUSED = {
     "no span": ({"since": "yesterday"}, "since: 'yesterday' is not a span of time"),
     "no incident": ({"incident_id": "../../etc"}, "is not an incident"),
     "no mitigation": ({"approve": "drop-database"}, "approve: 'drop-database' is not a mitigation"),
+    "blanks approve": ({"approve": "restart-backend", "operator": "  "}, "operator: '  ' names nobody"),
+    "an invisible character approves": ({"approve": "restart-backend", "operator": "\u200b"}, "names nobody"),
     "nobody approves": ({"approve": "restart-backend"}, "add --operator NAME"),
     "broken list": ({"approve": "[restart"}, "is not a list"),
     "no file": ({"settings": "/no/such/file.toml"}, "does not exist"),

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.errors import RecordError
 from flowrex_ops.files import write_atomic
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 VARIABLE = "FLOWREX_OPS_RECORD"
 """Environment variable of a kernel: JSON ``{"incident": <absolute folder>, "record": "001-database_connections"}``."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?%?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 
 
@@ -49,5 +51,11 @@ def write_evidence(folder: Path, name: str, frame: pd.DataFrame, redactor: Redac
         raise RecordError(f"evidence cannot be called '{name}'; use lower case letters, digits, '-' and '_'")
     target = folder / "evidence" / f"{name}.csv"
     target.parent.mkdir(exist_ok=True)
-    write_atomic(target, redactor.text(frame.to_csv(index=False)))
+    write_atomic(target, redactor.text(frame.map(_inert).to_csv(index=False)))
     return target
+
+
+def _inert(value: Any) -> Any:
+    """*value* as no spreadsheet takes it for a formula (OWASP: CSV Injection); a negative number is one."""
+    starts = isinstance(value, str) and value[:1] in _FORMULA
+    return f"'{value}" if starts and not _NUMBER.fullmatch(value) else value

@@ -12,7 +12,9 @@ is tell role, application and address, never rights: the official image makes th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -89,17 +91,23 @@ def waiting_sessions(sessions: pd.DataFrame) -> pd.DataFrame:
     return sessions[sessions["blocked_by"].map(_as_pids).astype(bool)]
 
 
-def path_to_root(pid: int, blocked_by: Mapping[int, tuple[int, ...]]) -> list[int]:
-    """The chain that *pid* waits in, from *pid* to its root; *pid* alone when it waits for nobody.
+def places(blocked_by: Mapping[int, tuple[int, ...]]) -> dict[int, tuple[int, int]]:
+    """The root of each pid of a blocking tree, and how many stand between: ``{pid: (root, depth)}``, roots with depth 0.
 
-    Follows the first blocker that is not yet on the path, so that a deadlock (a cycle) ends too.
+    Follows the first blocker that is not yet on the way, so that a deadlock (a cycle) ends too. Each pid is walked over once: a queue
+    of thousands behind one lock is one chain.
     """
-    path = [pid]
-    while True:
-        following = next((b for b in blocked_by.get(path[-1], ()) if b not in path), None)
-        if following is None:
-            return path
-        path.append(following)
+    found: dict[int, tuple[int, int]] = {}
+    for start in sorted(blocked_by):
+        way: dict[int, None] = {}
+        at: int | None = start
+        while at is not None and at not in found:
+            way[at] = None
+            at = next((pid for pid in blocked_by.get(at, ()) if pid not in way), None)
+        root, depth = (next(reversed(way), start), -1) if at is None else found[at]
+        for step, pid in enumerate(reversed(way), start=1):
+            found[pid] = (root, depth + step)
+    return found
 
 
 def blocking_tree(sessions: pd.DataFrame) -> pd.DataFrame:
@@ -108,10 +116,9 @@ def blocking_tree(sessions: pd.DataFrame) -> pd.DataFrame:
     ``depth`` 0 is a root. A root that is a prepared transaction has pid 0 and no session.
     """
     blocked_by = blockers(sessions)
-    roots = {pid: path_to_root(pid, blocked_by)[-1] for pid in blocked_by}
-    by_pid = sessions.drop_duplicates("pid").set_index("pid")
-    pids = sorted(set(roots.values()) | set(blocked_by))
-    rows = [_tree_row(pid, blocked_by, roots, by_pid) for pid in pids]
+    known = sessions.drop_duplicates("pid").set_index("pid")[["application", "state", "query_age_seconds", "query"]]
+    by_pid = known.to_dict("index")
+    rows = [_tree_row(pid, place, blocked_by, by_pid) for pid, place in sorted(places(blocked_by).items())]
     columns = ["root", "depth", "pid", "blocker", "application", "state", "wait_seconds", "query"]
     return pd.DataFrame(rows, columns=columns).sort_values(["root", "depth", "pid"], ignore_index=True)
 
@@ -124,10 +131,9 @@ def blockers(sessions: pd.DataFrame) -> dict[int, tuple[int, ...]]:
 
 def root_pids(sessions: pd.DataFrame) -> list[int]:
     """The roots of all blocking trees, the one that holds up most first; 0 is a prepared transaction."""
-    blocked_by = blockers(sessions)
-    roots = pd.Series([path_to_root(pid, blocked_by)[-1] for pid in sorted(blocked_by)], dtype="int64")
-    counts = roots.value_counts()
-    return [int(pid) for pid in sorted(counts.index, key=lambda pid: (-int(counts[pid]), int(pid)))]
+    waiting = blockers(sessions)
+    counts = Counter(root for pid, (root, _) in places(waiting).items() if pid in waiting)
+    return sorted(counts, key=lambda pid: (-counts[pid], pid))
 
 
 def idle_in_transaction(
@@ -208,18 +214,18 @@ def _as_pids(value: object) -> tuple[int, ...]:
 
 
 def _tree_row(
-    pid: int, blocked_by: Mapping[int, tuple[int, ...]], roots: Mapping[int, int], by_pid: pd.DataFrame
+    pid: int, place: tuple[int, int], blocked_by: Mapping[int, tuple[int, ...]], by_pid: Mapping[Any, Mapping[Any, Any]]
 ) -> dict[str, object]:
-    known = pid in by_pid.index
+    session = by_pid.get(pid, {})
     prepared = pid == PREPARED_TRANSACTION_PID
     direct = blocked_by.get(pid, ())
     return {
-        "root": roots.get(pid, pid),
-        "depth": len(path_to_root(pid, blocked_by)) - 1,
+        "root": place[0],
+        "depth": place[1],
         "pid": pid,
         "blocker": direct[0] if direct else None,
-        "application": "prepared transaction" if prepared else (by_pid["application"][pid] if known else ""),
-        "state": "prepared" if prepared else (by_pid["state"][pid] if known else "gone"),
-        "wait_seconds": by_pid["query_age_seconds"][pid] if known and direct else None,
-        "query": by_pid["query"][pid] if known else "",
+        "application": "prepared transaction" if prepared else session.get("application", ""),
+        "state": "prepared" if prepared else session.get("state", "gone"),
+        "wait_seconds": session.get("query_age_seconds") if direct else None,
+        "query": session.get("query", ""),
     }

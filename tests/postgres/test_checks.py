@@ -28,6 +28,7 @@ from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
 from flowrex_ops.postgres import checks
 from flowrex_ops.postgres.pools import leaking_replicas
+from flowrex_ops.postgres.sessions import blocking_tree, root_pids
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 ADMINISTRATOR = {"application_role": False, "role": "postgres", "application": "psql", "client": "local"}
@@ -473,3 +474,12 @@ class TestFinding:
         verdict = checks.check_max_connections(limits(36), held)
         assert verdict.evidence[1].name == "held by reporting"
         assert verdict.evidence[1].value.startswith("30 idle from 10.0.0.1")
+
+
+def test_a_queue_of_thousands_behind_one_lock_is_one_tree() -> None:
+    """Each session waits for the one before it; the tree is read in one walk over them."""
+    queue = sessions(running(1, 90), *(waiting(pid, 50, pid - 1) for pid in range(2, 5001)))
+    tree = blocking_tree(queue.require())
+    assert root_pids(queue.require()) == [1]
+    assert tree["depth"].tolist() == list(range(5000))
+    assert set(tree["root"]) == {1}

@@ -111,15 +111,17 @@ class TestRecord:
         assert record.cells[-1].outputs[0].text == "001-database_connections\n"
 
     def test_evidence_written_by_the_kernel_is_redacted_and_sealed(self, bench: Bench) -> None:
+        """What a spreadsheet would take for a formula is text in it."""
         result = bench.run(
             "import pandas as pd\n"
             "from flowrex_ops.archive.evidence import kernel_record, write_evidence\n"
             "from flowrex_ops.redaction.redactor import Redactor\n"
-            "frame = pd.DataFrame({'dsn': ['postgresql://app:' + 'sesame' + '@db/x']})\n"
+            "dsn = 'postgresql://app:' + 'sesame' + '@db/x'\n"
+            "frame = pd.DataFrame({'dsn': [dsn, '=HYPERLINK(A1)', '-1.5', '@SUM']})\n"
             "write_evidence(kernel_record().incident, '001-sessions', frame, Redactor()).name"
         )
         written = result.record.parent.parent / "evidence" / "001-sessions.csv"
-        assert written.read_text() == "dsn\npostgresql://app:[redacted:password]@db/x\n"
+        assert written.read_text() == "dsn\npostgresql://app:[redacted:password]@db/x\n'=HYPERLINK(A1)\n-1.5\n'@SUM\n"
         assert verify(written.parent.parent) == []
 
 
