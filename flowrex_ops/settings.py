@@ -88,6 +88,21 @@ class PostgresSettings(_Section):
     reserve_dsn: SecretStr | None = None
     application_role: str = ""
 
+    @field_validator("dsn", "admin_dsn", "reserve_dsn")
+    @classmethod
+    def _is_a_dsn(cls, value: SecretStr | None) -> SecretStr | None:
+        """What libpq would not take is told before anything starts, and without the password in it."""
+        if value is not None:
+            from psycopg import ProgrammingError, conninfo
+
+            try:
+                port = conninfo.conninfo_to_dict(value.get_secret_value()).get("port", "")
+            except ProgrammingError:
+                port = None
+            if port is None or not all(part.isdigit() or not part for part in str(port).split(",")):
+                raise ValueError("it is no address of PostgreSQL; write postgresql://user:password@host:5432/database")
+        return value
+
 
 class RedisSettings(_Section):
     """``url`` as redis-py takes it: ``redis://:password@host:port/0``."""
@@ -580,7 +595,8 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     where = f"settings file '{file}'" if file else "settings from the environment"
     if first["type"] == "extra_forbidden":
         return f"{where}: '{key}' is not a setting; 'flowrex-ops doctor --help' names the settings there are"
-    return f"{where}: '{key}' is wrong: {first['msg'].lower()}; correct it or leave it out"
+    said = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}: '{key}' is wrong: {said[:1].lower()}{said[1:]}; correct it or leave it out"
 
 
 def _secret_parts(value: str) -> set[str]:

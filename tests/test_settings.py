@@ -123,3 +123,14 @@ class TestWrongOnes:
         monkeypatch.setenv("FLOWREX_OPS_SECRETS_DIR", "/no/such/folder")
         with pytest.raises(SettingsError, match="secrets folder"):
             load()
+
+
+@pytest.mark.parametrize(
+    "dsn", ["foo=bar baz", "postgresql://u:hush@h:notaport/x", "postgres//x", "postgresql+asyncpg://u:hush@h/x"]
+)
+def test_a_mistyped_dsn_is_told_before_anything_starts(dsn: str, tmp_path: Path) -> None:
+    """One line that names the setting and says what it takes, without the password."""
+    (tmp_path / "flowrex-ops.toml").write_text(f'[postgres]\ndsn = "{dsn}"', encoding="utf-8")
+    with pytest.raises(SettingsError, match="is wrong: it is no address of PostgreSQL; write postgresql:") as told:
+        load(str(tmp_path / "flowrex-ops.toml"))
+    assert "hush" not in str(told.value)
