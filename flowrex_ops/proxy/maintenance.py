@@ -154,6 +154,8 @@ class MaintenanceOn(_Maintenance):
             text = resources.files("flowrex_ops.proxy").joinpath("maintenance.html").read_text(encoding="utf-8")
             return Template(text).substitute(message=html.escape(self._message), seconds=self._retry_after_seconds)
         path = Path(self._page)
+        if path.resolve().suffix.lower() not in (".html", ".htm"):  # what everybody will read is no other file of this machine
+            raise MitigationRefusedError(f"page '{path}' is no HTML file; name one that ends in .html")
         try:
             if path.stat().st_size > MOST_PAGE_BYTES:
                 raise MitigationRefusedError(

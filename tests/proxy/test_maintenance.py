@@ -90,6 +90,13 @@ class TestOn:
         page.write_text("", encoding="utf-8")
         assert ask(platform).text == "<h1>Gleich zurück</h1>"
 
+    def test_no_other_file_of_this_machine_becomes_the_page(self, platform: Sandbox, tmp_path: Path) -> None:
+        """Neither by its own name nor behind one that looks like a page's."""
+        (tmp_path / "page.html").symlink_to("/etc/hostname")
+        for page in ("/etc/hostname", str(tmp_path / "page.html")):
+            outcome = switch_on(platform, page=page)
+            assert (outcome.state, "is no HTML file" in outcome.reason) == (MitigationState.REFUSED, True)
+
     def test_page_that_cannot_be_read_changes_nothing(self, platform: Sandbox) -> None:
         """The parameter is named."""
         outcome = switch_on(platform, page="/nowhere.html")
