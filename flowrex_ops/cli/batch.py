@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
-from flowrex_ops.cli.run import EXIT_FOUND, FailOnOption, severity_of
+from flowrex_ops.cli.options import EXIT_FOUND, FailOnOption, JsonOption, SettingsOption, echo_json
 from flowrex_ops.durations import format_seconds
 from flowrex_ops.errors import UsageError
 
@@ -37,7 +36,7 @@ def batch(
         str, typer.Option("--resume", metavar="BATCH", help="Go on with an interrupted batch; latest: the newest.")
     ] = "",
     settings: SettingsOption = "",
-    fail_on: FailOnOption = "",
+    fail_on: FailOnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run many runbooks, with many parameters, on many platforms (settings files); nothing is changed by them.
@@ -59,7 +58,6 @@ def batch(
 
     if dask:
         require("batch --dask", "dask", "distributed")
-    limit = severity_of(fail_on)
     chosen = _choose(runbook or [], plan, resume, settings)
     runs_here = contextlib.nullcontext() if dask else warm_parent()
     with runs_here, _Progress(len(chosen.jobs), chosen.unfinished(), quiet=as_json) as progress:
@@ -71,7 +69,7 @@ def batch(
         _tell(chosen, outcomes)
         typer.echo(f"{summary(facts['counts'])}\nReport     {facts['report']}")
     worst = worst_severity(outcomes)
-    if limit and worst and worst.at_least(limit):
+    if fail_on and worst and worst.at_least(fail_on):
         raise typer.Exit(EXIT_FOUND)
     if not all(outcome.status in WORKED for outcome in outcomes):
         raise typer.Exit(1)

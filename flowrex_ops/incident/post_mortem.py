@@ -14,7 +14,7 @@ import pandas as pd
 
 from flowrex_ops.durations import format_seconds
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.incident.facts import Incident
+from flowrex_ops.incident.incident import Incident
 
 FILE = "post_mortem.md"
 TO_WRITE = "✍"

@@ -1,11 +1,11 @@
-"""What the post-mortem's notebook holds: one incident, read from its folder; nothing of the platform is asked."""
+"""An incident's post-mortem: what its notebook holds, and the files that are written. Nothing of the platform is asked."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,39 @@ import pandas as pd
 
 from flowrex_ops import render as presentation
 from flowrex_ops.archive import timeline
+from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.archive.store import push
+from flowrex_ops.files import READ_ONLY, write_atomic
 from flowrex_ops.incident.charts import plot_course
-from flowrex_ops.incident.events import merge_events, read_deploys
-from flowrex_ops.incident.lifecycle import load as load_incident
-from flowrex_ops.incident.milestones import get_durations, get_milestones
-from flowrex_ops.incident.post_mortem import FILE, Material, read_actions, to_write
+from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, read_deploys
+from flowrex_ops.incident.incident import load as load_incident
+from flowrex_ops.incident.post_mortem import FILE, Material, read_actions, to_write, write_document
 from flowrex_ops.notebook import Notebook
-from flowrex_ops.settings import load
+from flowrex_ops.redaction.redactor import Redactor
+from flowrex_ops.settings import Settings, load
 
+RUNBOOK = "post_mortem"
 _FOUND = ["record", "runbook", "status", "severity", "diagnosis", "title"]
+
+
+@dataclass(frozen=True, slots=True)
+class PostMortem:
+    """Where it lies, its action items (``ACTION_COLUMNS``), and which parts people still have to write."""
+
+    folder: Path
+    actions: pd.DataFrame
+    to_write: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{incident, document, notebook, html, actions[], to_write[]}``."""
+        return {
+            "incident": self.folder.name,
+            "document": str(self.folder / FILE),
+            "notebook": str(self.folder / f"{RUNBOOK}.ipynb"),
+            "html": str(self.folder / f"{RUNBOOK}.html"),
+            "actions": self.actions.to_dict("records"),
+            "to_write": list(self.to_write),
+        }
 
 
 class Review:
@@ -74,7 +98,7 @@ class Review:
 
     def show_facts(self) -> None:
         """What the incident's file says."""
-        known = asdict(self.incident)
+        known = self.incident.model_dump(mode="json")
         known["roles"] = [f"{role}: {person}" for role, person in self.incident.roles.items()]
         known["runbooks"] = list(self.incident.runbooks)
         facts = {name.replace("_", " "): presentation.format_cell(value) for name, value in known.items() if value}
@@ -99,7 +123,7 @@ class Review:
         """Leave the machine-readable outcome in the record."""
         outcome: dict[str, Any] = {
             "kind": "outcome",
-            "runbook": "post_mortem",
+            "runbook": RUNBOOK,
             "platform": self._platform,
             "operator": self._operator,
             "severity": None,
@@ -127,7 +151,7 @@ class Review:
     def _evidence(self) -> Iterator[tuple[str, str]]:
         for name, record in self._records():
             page = self.folder / "records" / f"{name}.html"
-            if record.get("runbook") != "post_mortem":
+            if record.get("runbook") != RUNBOOK:
                 yield (
                     f"records/{name}{'.html' if page.exists() else '.ipynb'}",
                     f"{record.get('title')}: {record.get('diagnosis') or record.get('status')}",
@@ -139,7 +163,7 @@ class Review:
 
 def _found(record: tuple[str, dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
     name, about = record
-    if about.get("runbook") == "post_mortem":
+    if about.get("runbook") == RUNBOOK:
         return
     facts = (name, about.get("runbook"), about.get("status"))
     findings = about.get("findings") or []
@@ -147,3 +171,26 @@ def _found(record: tuple[str, dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
         yield (*facts, None, None, "nothing confirmed")
     for one in findings:
         yield (*facts, one.get("severity"), one.get("cause"), one.get("title"))
+
+
+def write_post_mortem(wanted: str, settings: Settings, settings_file: str, *, operator: str) -> PostMortem:
+    """Write or renew the post-mortem of the incident called *wanted*; what people wrote stays.
+
+    A document whose action items cannot be read is refused (ParameterError) before anything is written.
+    """
+    from flowrex_ops.record.runbook import run_runbook
+
+    folder, _ = load_incident(settings.outputs, wanted)
+    timeline.require_own(folder)
+    redactor = Redactor(settings.secret_values())
+    review = Review(folder, platform=settings.platform, operator=operator, notebook=Notebook())
+    actions = read_actions(review.document)
+    text = redactor.text(write_document(review.material, review.document))
+    write_atomic(folder / FILE, text)
+    given = {"incident_id": folder.name, "operator": operator, "settings": settings_file}
+    result = run_runbook(RUNBOOK, {name: value for name, value in given.items() if value})
+    for made in (result.record, result.html):
+        write_atomic(folder / f"{RUNBOOK}{made.suffix}", made.read_bytes(), mode=READ_ONLY)
+    write_manifest(folder)
+    push(settings)
+    return PostMortem(folder, actions, tuple(to_write(text)))

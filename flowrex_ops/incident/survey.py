@@ -11,7 +11,7 @@ import pandas as pd
 
 from flowrex_ops.catalog import runbooks_by_alert
 from flowrex_ops.incident.severity import assess_severity
-from flowrex_ops.incident.symptoms import Survey, find_symptoms, rank_runbooks
+from flowrex_ops.incident.symptoms import DEFAULT_THRESHOLDS, Survey, find_symptoms, rank_runbooks
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Reading
 from flowrex_ops.postgres.source import ConnectionLimits
@@ -52,7 +52,7 @@ def take_survey(investigation: Investigation, *, recent_minutes: float, only: Co
     return Survey(limits=limits, trades=trades, **answers)
 
 
-def symptoms_of(survey: Survey, thresholds: Thresholds) -> pd.DataFrame:
+def symptoms_of(survey: Survey, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> pd.DataFrame:
     """What users would notice (``symptoms.find_symptoms``); an alert is one of the runbook that answers it."""
     return find_symptoms(survey, alerts=runbooks_by_alert(), thresholds=thresholds)
 
@@ -64,7 +64,7 @@ def assess_impact(investigation: Investigation, *, recent_minutes: float = 5.0) 
     none, and users suffer, it says which runbook explains that.
     """
     survey = take_survey(investigation, recent_minutes=recent_minutes, only=FELT)
-    symptoms = find_symptoms(survey, alerts=runbooks_by_alert())
+    symptoms = symptoms_of(survey)
     symptoms = symptoms[symptoms["says"].ne(_NOT_ASKED)]
     assessment = assess_severity(symptoms, list(investigation.verdicts.values()))
     investigation.assess(assessment.severity, str(assessment), assessment.reason)

@@ -14,20 +14,17 @@ from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError, RecordError
 from flowrex_ops.incident.charts import plot_course
-from flowrex_ops.incident.events import merge_events, read_deploys
-from flowrex_ops.incident.facts import Incident, Status
-from flowrex_ops.incident.lifecycle import change, close, note_alert, open_new
-from flowrex_ops.incident.milestones import get_durations, get_milestones
+from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, read_deploys
+from flowrex_ops.incident.incident import Incident, Status, change, close, note_alert, open_new
 from flowrex_ops.incident.post_mortem import Material, read_actions, to_write, write_document
-from flowrex_ops.incident.review_files import write_post_mortem
+from flowrex_ops.incident.review import write_post_mortem
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 STARTED = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 INCIDENT = Incident(
-    "INC-20260131-0420-abcd",
-    Status.RESOLVED,
-    None,
+    id="INC-20260131-0420-abcd",
+    status=Status.RESOLVED,
     started=STARTED,
     opened=STARTED + timedelta(minutes=8),
     title="Orders time out",
@@ -48,7 +45,8 @@ LINES = [
     line(20, "mitigation-intent", "terminate", slug="terminate-root-blocker", operator="ada"),
     line(20.1, "mitigation-step", "signal"),
     line(20.5, "mitigation-result", "verified", slug="terminate-root-blocker", state="verified", operator="ada"),
-    line(30, "watch", "well", state="well"),
+    line(30, "watch", "well", state="well"),  # as it was said before
+    line(30, "watch", "healthy", state="healthy"),
     line(31, "message", "message 001-update written", by="ada"),
 ]
 
@@ -72,7 +70,7 @@ def test_what_left_no_trace_is_said() -> None:
 
 
 def test_events_are_merged_in_order() -> None:
-    """Deploys among them; steps and looks that were well are left out."""
+    """Deploys among them; steps and looks that were healthy are left out."""
     deploys = pd.DataFrame({"at": [STARTED + timedelta(minutes=1)], "event": ["2.0 started (backend-1)"]})
     events = merge_events(LINES, deploys)
     expected = ["deploy", "alert", "people", "people", "people", "finding", "mitigation", "mitigation", "message"]
@@ -94,11 +92,9 @@ class TestDocument:
     """Generated blocks are renewed where they stand; everything else is people's."""
 
     def material(self, **facts: Any) -> Material:
-        from dataclasses import replace
-
         events = merge_events(LINES, read_deploys(Path("nowhere")))
         durations = get_durations(get_milestones(INCIDENT, LINES))
-        return Material(replace(INCIDENT, **facts), events, durations, {"records/001.html": "Triage"})
+        return Material(INCIDENT.model_copy(update=facts), events, durations, {"records/001.html": "Triage"})
 
     def test_what_people_wrote_stays(self) -> None:
         first = write_document(self.material())
