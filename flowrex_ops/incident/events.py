@@ -1,4 +1,4 @@
-"""What happened, in one table, and when it began, was noticed, understood, mitigated and over. Pure, but for reading deploys."""
+"""What happened, in one table and one picture, and when it began, was noticed, understood, mitigated and over. Pure, but for reading deploys."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from flowrex_ops.chart_style import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, format_times, new_figure
 from flowrex_ops.durations import format_seconds
 from flowrex_ops.incident.incident import Incident, Status
 from flowrex_ops.model import MitigationState
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Line = Mapping[str, Any]
 
@@ -20,7 +24,14 @@ HEALTHY, UNHEALTHY, UNKNOWN = "healthy", "unhealthy", "unknown"
 _FORMERLY = {"well": HEALTHY, "not well": UNHEALTHY}
 """As timelines said it that were written before."""
 EVENT_COLUMNS = ["at", "what", "event", "who"]
-KINDS = ("alert", "finding", "mitigation", "message", "deploy", "people")
+_LOOKS = {
+    "alert": (VERMILLION, "X"),
+    "finding": (BLUE, "o"),
+    "mitigation": (GREEN, "s"),
+    "message": (ORANGE, "^"),
+    "deploy": (INK, "D"),
+    "people": (GREY, "P"),
+}
 DURATION_COLUMNS = ["time_to", "took", "seconds", "until"]
 _WHAT = {
     "alert": "alert",
@@ -61,7 +72,7 @@ def health_of(line: Line) -> str:
 
 
 def merge_events(lines: Sequence[Line], deploys: pd.DataFrame) -> pd.DataFrame:
-    """Every event that a post-mortem tells, the earliest first; columns ``EVENT_COLUMNS``, ``what`` is one of ``KINDS``.
+    """Every event that a post-mortem tells, the earliest first; columns ``EVENT_COLUMNS``, ``what`` is a key of ``_LOOKS``.
 
     *lines* is the timeline, *deploys* as ``read_deploys`` gives them. Steps and looks of a watch are left out, relapses are not.
     """
@@ -135,6 +146,41 @@ def get_durations(milestones: Milestones) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=DURATION_COLUMNS).astype({"seconds": float})
 
 
+def plot_course(events: pd.DataFrame, milestones: pd.DataFrame) -> Figure:
+    """Each kind of event on a line of its own over time (UTC), the milestones as dashed lines with their names.
+
+    *events* has the columns of ``EVENT_COLUMNS``; *milestones* has ``milestone`` and ``at``.
+    """
+    kinds = [kind for kind in _LOOKS if events["what"].eq(kind).any()]
+    figure, axes = new_figure(1.6 + 0.38 * max(1, len(kinds)))
+    for place, kind in enumerate(reversed(kinds)):
+        colour, mark = _LOOKS[kind]
+        at = events.loc[events["what"].eq(kind), "at"]
+        axes.scatter(
+            at, [place] * len(at), color=colour, marker=mark, s=70, zorder=3, edgecolors="white", linewidths=0.6
+        )
+    axes.set_yticks(range(len(kinds)), kinds[::-1])
+    axes.set_ylim(-0.6, len(kinds) - 0.4)
+    axes.grid(axis="y", color="#e3e3dd", zorder=0)
+    for place, row in enumerate(milestones.itertuples()):
+        axes.axvline(row.at, color=INK, linestyle="--", linewidth=1, zorder=1)
+        axes.annotate(
+            str(row.milestone),
+            (row.at, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 3 + 11 * (place % 3)),
+            textcoords="offset points",
+            fontsize=9,
+            color=INK,
+        )
+    moments = pd.concat([events["at"], pd.to_datetime(milestones["at"], utc=True)])
+    if len(moments):
+        format_times(axes, moments)
+    axes.set_xlabel("time of day, UTC")
+    axes.set_title(_title(milestones), pad=40)
+    return figure
+
+
 def _is_told(line: Line) -> bool:
     kind = line.get("kind")
     if kind == "watch":
@@ -167,3 +213,11 @@ def _is_a_person(line: Line) -> bool:
 
 def _becomes(line: Line, status: Status) -> bool:
     return ((line.get("changes") or {}).get("status") or {}).get("is") == status
+
+
+def _title(milestones: pd.DataFrame) -> str:
+    at = dict(zip(milestones["milestone"], milestones["at"], strict=True))
+    if "resolved" not in at or "started" not in at:
+        return "Not resolved yet"
+    minutes = (at["resolved"] - at["started"]).total_seconds() / 60
+    return f"Over after {minutes:.0f} minutes"

@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from flowrex_ops.files import write_atomic
 from flowrex_ops.incident.incident import Incident
 from flowrex_ops.incident.severity import KIND as ESCALATION
 from flowrex_ops.incident.severity import ROLES, key
+from flowrex_ops.incident.templates import fill_in
 from flowrex_ops.model import MitigationState
 from flowrex_ops.reading import call_within
 from flowrex_ops.redaction.redactor import Redactor
@@ -36,8 +37,6 @@ from flowrex_ops.settings import NotifySettings
 FOLDER = "messages"
 RESOLVED = "resolved"
 KINDS = ("initial", "update", RESOLVED)
-NO_FINDING = "No cause was confirmed; the search goes on."
-_IMPACT = "[what users cannot do, and how many]"
 _PLACEHOLDER = re.compile(r"\[[^\]\n]+\]")
 _MARKER = re.compile(r"\[redacted:[a-z-]+\]")
 
@@ -45,27 +44,15 @@ _MARKER = re.compile(r"\[redacted:[a-z-]+\]")
 def initial(outcome: Mapping[str, Any]) -> str:
     """The first message about an incident, from ``Investigation.outcome``."""
     findings = outcome.get("findings") or []
-    facts = {
-        "Severity": outcome.get("severity") or "[P0 to P3]",
-        "Service": f"{outcome.get('platform', '[service]')} ({outcome.get('runbook', '').replace('_', ' ')})",
-        "Impact": _IMPACT,
-        "Started": f"[HH:MM UTC; noticed {datetime.now(UTC):%H:%M} UTC]",
-        "Found": findings[0]["title"] if findings else NO_FINDING,
-    }
-    return _fill("🚨 INCIDENT DETECTED", facts, "The investigation goes on; the next message follows.")
+    found = findings[0]["title"] if findings else "No cause was confirmed; the search goes on."
+    service = f"{outcome['platform']} ({outcome['runbook'].replace('_', ' ')})"
+    return fill_in("initial.txt.j2", severity=outcome.get("severity"), service=service, found=found).strip()
 
 
 def update(outcome: Mapping[str, Any]) -> str:
     """A status update after a change, from ``Investigation.outcome``: what was done, and what showed the effect."""
-    done = [one for one in outcome.get("mitigations") or [] if one["state"] != MitigationState.PLANNED.value]
-    facts = {
-        "Status": "Mitigating" if done else "[Investigating, Identified, Mitigating or Resolved]",
-        "Service": outcome.get("platform", "[service]"),
-        "Impact": _IMPACT,
-        "Done": "\nDone: ".join(f"{one['slug']} ({one['state']}): {one['reason']}" for one in done)
-        or "nothing was changed",
-    }
-    return _fill("📋 INCIDENT UPDATE", facts, "Next update in [X] minutes.")
+    done = [one for one in outcome.get("mitigations") or [] if one["state"] != MitigationState.PLANNED]
+    return fill_in("update.txt.j2", status="Mitigating" if done else "", done=done).strip()
 
 
 def compose(kind: str, incident: Incident, *, force: bool = False) -> str:
@@ -73,31 +60,9 @@ def compose(kind: str, incident: Incident, *, force: bool = False) -> str:
 
     That an open incident is resolved is said only by *force*: its draft begins with a placeholder that says how it is.
     """
-    coming = f"Next update at {incident.next_update:%H:%M} UTC." if incident.next_update else ""
-    if kind == "initial":
-        facts = {
-            "Severity": incident.severity or "[P0 to P3]",
-            "Service": incident.service or "[service]",
-            "Impact": incident.impact or _IMPACT,
-            "Started": f"{incident.started:%H:%M} UTC",
-        }
-        return _fill("🚨 INCIDENT DETECTED", facts, f"We are looking into it. {coming}".strip())
-    if kind == "update":
-        facts = {
-            "Status": incident.status,
-            "Impact": incident.impact or _IMPACT,
-            "Root Cause": incident.root_cause or "not known yet",
-            "ETA": incident.eta or "not known yet",
-        }
-        return _fill("📋 INCIDENT UPDATE", facts, coming or "[when the next update comes]")
-    facts = {
-        "Duration": format_seconds(incident.duration_seconds),
-        "Impact": incident.impact or _IMPACT,
-        "Root Cause": incident.root_cause or "[why it happened]",
-        "Resolution": incident.resolution or "[what was done]",
-    }
-    text = _fill("✅ INCIDENT RESOLVED", facts, "A post-mortem follows.")
-    return text if incident.over or force else f"[not yet so: {incident.id} is '{incident.status}']\n\n{text}"
+    duration = format_seconds(incident.duration_seconds)
+    facts = {**dict(incident), "resolved": incident.over, "duration": duration, "force": force}
+    return fill_in(f"{kind}.txt.j2", **facts).strip()
 
 
 def require_resolved(kind: str, incident: Incident) -> None:
@@ -188,12 +153,8 @@ def send(
 ) -> Message:
     """Send a kept message, note each delivery on the timeline, and count roles that were notified. Failed ones are in the result."""
     title = f"{incident.id} {incident.title}".strip()
-    sent = Message(
-        message.name,
-        message.text,
-        message.path,
-        tuple(deliver(receivers, title=title, body=message.text, settings=settings, redactor=redactor)),
-    )
+    deliveries = deliver(receivers, title=title, body=message.text, settings=settings, redactor=redactor)
+    sent = replace(message, deliveries=tuple(deliveries))
     for one in sent.deliveries:
         facts = {"message": message.name, "receiver": one.receiver, "delivered": one.delivered, "by": by}
         text = f"message {message.name} {one}"
@@ -217,10 +178,6 @@ def deliver(
 
     with ThreadPoolExecutor(max(1, len(receivers))) as pool:
         return list(pool.map(to, receivers.items()))
-
-
-def _fill(title: str, facts: Mapping[str, object], end: str) -> str:
-    return "\n".join([title, "", *(f"{name}: {value}" for name, value in facts.items()), "", end])
 
 
 def _describe(message: Message, by: str) -> None:

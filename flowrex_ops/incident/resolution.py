@@ -79,28 +79,24 @@ def watched(lines: Sequence[Mapping[str, Any]]) -> timedelta:
     return last - first if first and last else timedelta(0)
 
 
+@dataclass(slots=True)
 class Resolution:
-    """The checklist of the incident in *folder*, as it is worked through by *by*."""
+    """The checklist of the incident in *folder*, as *by* works through it; *minutes* is how long it must have been healthy."""
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: Settings,
-        settings_file: str,
-        *,
-        by: str,
-        minutes: float,
-        tell: Callable[[str], None],
-    ) -> None:
-        timeline.require_own(folder)
-        self._folder, self._settings, self._settings_file = folder, settings, settings_file
-        self._by, self._minutes, self._tell = by, minutes, tell
-        self._redactor = Redactor(settings.secret_values())
+    folder: Path
+    settings: Settings
+    settings_file: str
+    by: str
+    minutes: float
+    tell: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        timeline.require_own(self.folder)
 
     @property
     def items(self) -> list[Item]:
         """The checklist as it stands now."""
-        return answer(timeline.read(self._folder), minutes=self._minutes)
+        return answer(timeline.read(self.folder), minutes=self.minutes)
 
     def confirm(self, names: Sequence[str]) -> None:
         """Somebody says that these are done. ParameterError for what is no item that people confirm."""
@@ -109,7 +105,7 @@ class Resolution:
             text = f"--confirm: '{unknown[0]}' is not an item that people confirm; give {', '.join(ASKED)}"
             raise ParameterError(text)
         for name in names:
-            self._note(kind=CONFIRMED, text=f"{ASKED[name]} (confirmed by {self._by})", item=name, by=self._by)
+            self._note(kind=CONFIRMED, text=f"{ASKED[name]} (confirmed by {self.by})", item=name, by=self.by)
 
     def work(self, *, watch_every_seconds: float | None = None, ask: Callable[[str], bool] | None = None) -> list[Item]:
         """Do what is open and can be done: watch (where it may), run triage, ask (where there is somebody).
@@ -132,7 +128,9 @@ class Resolution:
         if open_ones and not force:
             return False
         text = f"with {open_ones} open: {force}" if open_ones else "every item of the checklist is done"
-        incidents.close(self._folder, by=self._by, text=f"resolved: {text}", redactor=self._redactor)
+        incidents.close(
+            self.folder, by=self.by, text=f"resolved: {text}", redactor=Redactor(self.settings.secret_values())
+        )
         return True
 
     def watch(self, *, every_seconds: float, look: Callable[[Settings], tuple[str, str]] | None = None) -> bool:
@@ -141,17 +139,17 @@ class Resolution:
         What is unknown is no regression, and begins the time anew; after three times as many looks as it takes it gives up.
         Ctrl-C keeps what was seen: the next watch goes on from there.
         """
-        seconds = self._minutes * 60
+        seconds = self.minutes * 60
         for _ in range(math.ceil(3 * seconds / every_seconds) + 1):
             began = time.monotonic()
-            state, says = (look or take_look)(self._settings)
+            state, says = (look or take_look)(self.settings)
             # On a busy machine a look takes longer than the interval; that is no time in which nobody looked.
             interval = round(every_seconds + time.monotonic() - began, 3)
-            self._note(kind=WATCH, text=f"{state}: {says}", state=state, interval_seconds=interval)
-            self._tell(self._redactor.text(f"  {state}: {says}"))
+            noted = self._note(kind=WATCH, text=f"{state}: {says}", state=state, interval_seconds=interval)
+            self.tell(f"  {noted['text']}")
             if state == UNHEALTHY:
                 return False
-            if watched(timeline.read(self._folder)).total_seconds() >= seconds:
+            if watched(timeline.read(self.folder)).total_seconds() >= seconds:
                 return True
             time.sleep(every_seconds)
         return False
@@ -163,22 +161,23 @@ class Resolution:
         """
         from flowrex_ops.record.runbook import run_runbook
 
-        self._tell("  running triage")
+        self.tell("  running triage")
         given = {
-            "incident_id": self._folder.name,
-            "operator": self._by,
-            "recent_minutes": min(_LOOK_BACK_MINUTES, max(1.0, self._minutes)),
-            "reading_seconds": self._settings.limits.reading_seconds,
-            **({"settings": self._settings_file} if self._settings_file else {}),
+            "incident_id": self.folder.name,
+            "operator": self.by,
+            "recent_minutes": min(_LOOK_BACK_MINUTES, max(1.0, self.minutes)),
+            "reading_seconds": self.settings.limits.reading_seconds,
+            **({"settings": self.settings_file} if self.settings_file else {}),
         }
         result = run_runbook("triage", given, trigger="resolve")
         state, text = _judge(result)
-        self._note(kind="health-run", text=text, state=state, record=result.id, by=self._by)
+        self._note(kind="health-run", text=text, state=state, record=result.id, by=self.by)
         return state
 
-    def _note(self, **event: Any) -> None:
-        timeline.append(self._folder, self._redactor.json(event))
-        write_manifest(self._folder)
+    def _note(self, **event: Any) -> dict[str, Any]:
+        line = timeline.append(self.folder, Redactor(self.settings.secret_values()).json(event))
+        write_manifest(self.folder)
+        return line
 
 
 def take_look(settings: Settings) -> tuple[str, str]:

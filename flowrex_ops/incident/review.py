@@ -17,8 +17,7 @@ from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.archive.store import push
 from flowrex_ops.files import READ_ONLY, write_atomic
-from flowrex_ops.incident.charts import plot_course
-from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, read_deploys
+from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_deploys
 from flowrex_ops.incident.incident import load as load_incident
 from flowrex_ops.incident.post_mortem import FILE, Material, read_actions, to_write, write_document
 from flowrex_ops.notebook import Notebook
@@ -106,7 +105,10 @@ class Review:
 
     def show_course(self) -> None:
         """The whole course in one picture."""
-        self._notebook.show_figure(plot_course(self.events, self._milestones()))
+        milestones = pd.DataFrame(
+            asdict(get_milestones(self.incident, self.lines)).items(), columns=["milestone", "at"]
+        )
+        self._notebook.show_figure(plot_course(self.events, milestones.dropna()))
 
     def show(self, frame: pd.DataFrame) -> None:
         """A table, whole."""
@@ -136,10 +138,6 @@ class Review:
         }
         facts = {"events": str(len(self.events)), "records": str(self.findings["record"].nunique())}
         self._notebook.show(presentation.facts_html(facts), str(facts), outcome)
-
-    def _milestones(self) -> pd.DataFrame:
-        at = {name: moment for name, moment in asdict(get_milestones(self.incident, self.lines)).items() if moment}
-        return pd.DataFrame({"milestone": list(at), "at": pd.to_datetime(list(at.values()), utc=True)})
 
     def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for path in sorted((self.folder / "records").glob("*.ipynb")):

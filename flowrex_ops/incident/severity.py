@@ -80,9 +80,7 @@ def escalate(
     severity: Severity | None, *, noticed: datetime, contacts: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
     """Who is to be notified by when: who, contact, by (UTC or a word). Without a severity nobody is."""
-    known = {key(name): value for name, value in (contacts or {}).items()}
-    rules = zip(ROLES, MATRIX[severity], strict=True) if severity else ()
-    rows = [(role, known.get(key(role), ""), _by(rule, noticed)) for role, rule in rules]
+    rows = [(role, contact, _word(by, noticed)) for role, contact, by in _due(severity, noticed, contacts or {})]
     return pd.DataFrame(rows, columns=["who", "contact", "by"])
 
 
@@ -104,13 +102,11 @@ def get_deadlines(
     notified = {key(str(line.get("role"))) for line in lines if line.get("kind") == KIND}
     if incident.roles.get(COMMANDER):
         notified.add(key(ROLES[0]))
-    known = {key(name): value for name, value in contacts.items()}
-    found = []
-    for role, rule in zip(ROLES, MATRIX[incident.severity], strict=True):
-        if rule is not None:
-            by = _moment(rule, began)
-            state = NOTIFIED if key(role) in notified else OVERDUE if now >= by else DUE
-            found.append(Deadline(role, known.get(key(role), ""), by, state))
+    found = [
+        Deadline(role, contact, by, NOTIFIED if key(role) in notified else OVERDUE if now >= by else DUE)
+        for role, contact, by in _due(incident.severity, began, contacts)
+        if by is not None
+    ]
     return sorted(found, key=lambda deadline: deadline.by)
 
 
@@ -152,6 +148,15 @@ def _as_severe(level: object, incident: Incident) -> bool:
     return level in {one.value for one in Severity} and str(level) <= str(incident.severity)
 
 
+def _due(
+    severity: Severity | None, began: datetime, contacts: Mapping[str, str]
+) -> Iterator[tuple[str, str, datetime | None]]:
+    """Each role, its contact, and the moment by which it is to be notified, if it is."""
+    known = {key(name): contact for name, contact in contacts.items()}
+    for role, rule in zip(ROLES, MATRIX[severity], strict=True) if severity else ():
+        yield role, known.get(key(role), ""), None if rule is None else _moment(rule, began)
+
+
 def _moment(rule: timedelta, began: datetime) -> datetime:
     if rule != _NEXT_MORNING:
         return began + rule
@@ -161,8 +166,8 @@ def _moment(rule: timedelta, began: datetime) -> datetime:
     return datetime.combine(day.date(), _MORNING, tzinfo=began.tzinfo)
 
 
-def _by(rule: timedelta | None, noticed: datetime) -> str:
-    if rule is None:
-        return "not notified"
-    by = _moment(rule, noticed).astimezone(UTC)
-    return "immediately" if not rule else f"{by:%H:%M} UTC" if by - noticed < _DAY else f"{by:%a %H:%M} UTC"
+def _word(by: datetime | None, noticed: datetime) -> str:
+    if by is None or by == noticed:
+        return "immediately" if by else "not notified"
+    day = "%a " if by - noticed >= _DAY else ""
+    return f"{by.astimezone(UTC):{day}%H:%M} UTC"

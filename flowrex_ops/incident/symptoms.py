@@ -89,12 +89,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """What users would notice: the runbook that explains it, the part of a survey that tells of it, and how that is judged."""
+    """What users would notice: the runbook that explains it, the part of a survey that tells of it, and how its value is judged."""
 
     name: str
     runbook: str
     part: str
-    judge: Callable[[Survey, Thresholds], Seen]
+    judge: Callable[[Any, Survey, Thresholds], Seen]
 
 
 def look(survey: Survey, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> dict[str, Seen]:
@@ -110,11 +110,9 @@ def find_symptoms(
     *alerts* maps an alert's name to the runbook that answers it; an alert that no runbook answers points at none.
     """
     judged = look(survey, thresholds)
-    rows = [(one.name, *_cells(judged[one.name], one.runbook)) for one in SYMPTOMS]
-    frame = pd.DataFrame([*rows, *_alerts(survey.alerts, alerts)], columns=SYMPTOM_COLUMNS)
-    order = frame["seen"].map({YES: 0, UNKNOWN: 1, NO: 2})
-    frame = frame.assign(order=order).sort_values(["order", "severity"], kind="stable", ignore_index=True)
-    return frame[SYMPTOM_COLUMNS]
+    rows = [(one.name, *_cells(judged[one.name], one.runbook)) for one in SYMPTOMS] + _alerts(survey.alerts, alerts)
+    rows.sort(key=lambda row: ((YES, UNKNOWN, NO).index(row[1]), row[2]))
+    return pd.DataFrame(rows, columns=SYMPTOM_COLUMNS)
 
 
 def rank_runbooks(symptoms: pd.DataFrame) -> pd.DataFrame:
@@ -124,19 +122,12 @@ def rank_runbooks(symptoms: pd.DataFrame) -> pd.DataFrame:
     """
     seen = symptoms[symptoms["seen"].eq(YES) & ~symptoms["runbook"].isin(["", "triage"])]
     rows = [
-        (
-            runbook,
-            part["severity"].min(),
-            "; ".join(f"{row.symptom}: {row.says}" for row in part.itertuples()),
-            _depth(str(runbook)),
-        )
-        for runbook, part in seen.groupby("runbook", sort=True)
+        (str(runbook), part["severity"].min(), "; ".join(f"{row.symptom}: {row.says}" for row in part.itertuples()))
+        for runbook, part in seen.groupby("runbook")
     ]
-    frame = pd.DataFrame(rows, columns=[*RUNBOOK_COLUMNS, "depth"])
-    urgency = frame["severity"].replace(Severity.P0.value, Severity.P1.value)
-    return frame.assign(urgency=urgency).sort_values(["urgency", "depth", "runbook"], ignore_index=True)[
-        RUNBOOK_COLUMNS
-    ]
+    depth = {runbook: place for place, runbook in enumerate(ROOT_FIRST)}
+    rows.sort(key=lambda row: (max(row[1], Severity.P1.value), depth.get(row[0], len(depth)), row[0]))
+    return pd.DataFrame(rows, columns=RUNBOOK_COLUMNS)
 
 
 def calling_alerts(alerts: pd.DataFrame) -> pd.DataFrame:
@@ -145,18 +136,14 @@ def calling_alerts(alerts: pd.DataFrame) -> pd.DataFrame:
     return alerts[alerts["state"].eq("firing") & ~quiet]
 
 
-def _depth(runbook: str) -> int:
-    return ROOT_FIRST.index(runbook) if runbook in ROOT_FIRST else len(ROOT_FIRST)
-
-
 def _look(symptom: Symptom, survey: Survey, thresholds: Thresholds) -> Seen:
     reading: Reading[Any] = getattr(survey, symptom.part)
     if reading.available:
-        return symptom.judge(survey, thresholds)
+        return symptom.judge(reading.value, survey, thresholds)
     # A refused password or a full server is an answer of PostgreSQL too; one that comes too late is unknown.
     if symptom.name == DATABASE and reading.code in UNREACHABLE_CODES - {"timeout"}:
         return Seen(there=True, says=str(reading.error), severity=find_causes()["db.unreachable"].severity)
-    return Seen(there=None, says=str(reading.error))
+    return _unknown(str(reading.error))
 
 
 def _cells(seen: Seen, runbook: str) -> tuple[str, str, str, str]:
@@ -164,13 +151,21 @@ def _cells(seen: Seen, runbook: str) -> tuple[str, str, str, str]:
     return state, seen.severity.value if seen.there else "", runbook, seen.says
 
 
-def _door(survey: Survey, _thresholds: Thresholds) -> Seen:
+def _absent(says: str) -> Seen:
+    return Seen(there=False, says=says)
+
+
+def _unknown(says: str) -> Seen:
+    return Seen(there=None, says=says)
+
+
+def _door(_value: object, survey: Survey, _thresholds: Thresholds) -> Seen:
     ready, says = judge_door(survey.front_door.require())
     severity = impact.of_door(survey.front_door, survey.health) if ready is False else Severity.P2
     return Seen(None if ready is None else not ready, says, severity)
 
 
-def _replicas(survey: Survey, _thresholds: Thresholds) -> Seen:
+def _replicas(_value: object, survey: Survey, _thresholds: Thresholds) -> Seen:
     judged = judge_replicas(survey.services, survey.health)
     unready = int(judged["ready"].map(lambda ready: ready is False).sum())
     untold = judged[judged["ready"].isna()]
@@ -178,15 +173,14 @@ def _replicas(survey: Survey, _thresholds: Thresholds) -> Seen:
         says = f"{unready} of {len(judged)} replicas are not ready"
         return Seen(there=True, says=says, severity=impact.of_replicas(judged))
     if len(untold) or judged.empty:
-        return Seen(there=None, says=str(untold["says"].iloc[0]) if len(untold) else "no running replica was asked")
-    return Seen(there=False, says=f"{len(judged)} of {len(judged)} backend replicas are ready")
+        return _unknown(str(untold["says"].iloc[0]) if len(untold) else "no running replica was asked")
+    return _absent(f"{len(judged)} of {len(judged)} backend replicas are ready")
 
 
-def _errors(survey: Survey, thresholds: Thresholds) -> Seen:
+def _errors(log: LogSummary, _survey: Survey, thresholds: Thresholds) -> Seen:
     """How many of the requests in the backend's log were answered with 5xx; of none that says nothing."""
-    log = survey.log.require()
     if not log.requests:
-        return Seen(there=None, says=NO_REQUEST)
+        return _unknown(NO_REQUEST)
     failed, requests, begin = log.server_errors, log.requests, log.failing_since(thresholds.error_share)
     if begin is not None:
         failed, requests = log.count_since(begin)
@@ -196,65 +190,53 @@ def _errors(survey: Survey, thresholds: Thresholds) -> Seen:
     return Seen(share > thresholds.error_share, says, impact.of_failures(failed, requests))
 
 
-def _issues(survey: Survey, _thresholds: Thresholds) -> Seen:
-    issues = survey.issues.require()
+def _issues(issues: pd.DataFrame, _survey: Survey, _thresholds: Thresholds) -> Seen:
     new = issues[issues["new"].astype(bool)]
     first = f": {new['title'].iloc[0]}" if len(new) else ""
     return Seen(len(new) > 0, f"{len(new)} new{first}")
 
 
-def _pools(survey: Survey, _thresholds: Thresholds) -> Seen:
-    pools = survey.pools.require()
+def _pools(pools: pd.DataFrame, _survey: Survey, _thresholds: Thresholds) -> Seen:
     answered = pools[pools["error"].isna()]
     told = answered[answered["maximum"].notna() & answered["in_use"].notna()]
     full = told[told["in_use"].ge(told["maximum"])]
     sizeless = answered["replica"].nunique() - told["replica"].nunique()
     if full.empty and (sizeless or told.empty):
         says = f"{sizeless} replicas do not tell their pool's size; set backend.pool_size"
-        return Seen(there=None, says=says if sizeless else "no replica tells its pool")
+        return _unknown(says if sizeless else "no replica tells its pool")
     says = f"{full['replica'].nunique()} of {told['replica'].nunique()} pools are full"
     return Seen(len(full) > 0, says, Severity.P1)
 
 
-def _pool_errors(survey: Survey, _thresholds: Thresholds) -> Seen:
-    log = survey.log.require()
+def _pool_errors(log: LogSummary, _survey: Survey, _thresholds: Thresholds) -> Seen:
     if not log.lines:
-        return Seen(there=None, says="the log has no line of that time")
+        return _unknown("the log has no line of that time")
     return Seen(log.pool_errors > 0, f"{log.pool_errors} lines", Severity.P1)
 
 
-def _slow(survey: Survey, _thresholds: Thresholds) -> Seen:
-    log = survey.log.require()
+def _slow(log: LogSummary, _survey: Survey, _thresholds: Thresholds) -> Seen:
     if not log.requests:
-        return Seen(there=None, says=NO_REQUEST)
+        return _unknown(NO_REQUEST)
     return Seen(log.slow_requests > 0, f"{log.slow_requests} of {log.requests} requests")
 
 
-def _database(survey: Survey, _thresholds: Thresholds) -> Seen:
-    limits = survey.limits.require()
-    return Seen(there=False, says=f"PostgreSQL {limits.server_version}, {limits.used} connections")
-
-
-def _slots(survey: Survey, thresholds: Thresholds) -> Seen:
-    limits = survey.limits.require()
+def _slots(limits: ConnectionLimits, _survey: Survey, thresholds: Thresholds) -> Seen:
     says = f"{limits.used} of {limits.for_applications} slots are taken"
     return Seen(limits.used >= thresholds.slots_share * limits.for_applications, says, Severity.P1)
 
 
-def _trades(survey: Survey, thresholds: Thresholds) -> Seen:
-    trades = survey.trades.require()
+def _trades(trades: pd.DataFrame, _survey: Survey, thresholds: Thresholds) -> Seen:
     recent = int(trades["all_recent"].max()) if len(trades) else 0
     if not recent:
-        return Seen(there=None, says="there was no trade lately")
+        return _unknown("there was no trade lately")
     failed = int(trades.loc[trades["status"].eq("failed"), "recent"].sum())
     share = failed / recent
     says = f"{failed} of {recent} trades ({share:.0%})"
     return Seen(share >= thresholds.trade_share, says, impact.of_trades(failed, recent))
 
 
-def _memory(survey: Survey, thresholds: Thresholds) -> Seen:
+def _memory(usage: pd.DataFrame, _survey: Survey, thresholds: Thresholds) -> Seen:
     """Whether a replica nears its memory limit; one without a limit cannot."""
-    usage = survey.usage.require()
     limited = usage[usage["memory_share"].notna()]
     if limited.empty:
         return Seen(there=False if len(usage) else None, says="no replica has a memory limit of its own")
@@ -264,22 +246,18 @@ def _memory(survey: Survey, thresholds: Thresholds) -> Seen:
     return Seen(share >= thresholds.memory_share, says, impact.of_memory(share))
 
 
-def _oom(survey: Survey, _thresholds: Thresholds) -> Seen:
+def _oom(_value: object, survey: Survey, _thresholds: Thresholds) -> Seen:
     """As ``memory.oom-killed`` counts it: lately, or still gone."""
     killed, severity = killed_replicas(survey.services)
     says = f"killed: {', '.join(killed['name'])}" if len(killed) else "no replica was killed lately"
     return Seen(len(killed) > 0, says, severity)
 
 
-def _redis(survey: Survey, _thresholds: Thresholds) -> Seen:
-    return Seen(there=False, says=f"Redis {survey.redis.require()}")
-
-
-def _certificates(survey: Survey, thresholds: Thresholds) -> Seen:
+def _certificates(certificates: pd.DataFrame, _survey: Survey, thresholds: Thresholds) -> Seen:
     """Whatever ``certificate_expiry`` would look into; it says what it is."""
-    served, days = each_endpoint(survey.certificates.require()), thresholds.warn_days
+    served, days = each_endpoint(certificates), thresholds.warn_days
     if not served:
-        return Seen(there=None, says="no endpoint is known; set tls.endpoints")
+        return _unknown("no endpoint is known; set tls.endpoints")
     dated = [(one, one.asked_at) for one in served if one.asked_at]
     for what, found, severity in (
         ("give no certificate", [one for one in served if one.error and one.code in NO_CERTIFICATE], Severity.P1),
@@ -290,9 +268,9 @@ def _certificates(survey: Survey, thresholds: Thresholds) -> Seen:
             return Seen(there=True, says=f"{len(found)} of {len(served)} {what}: {found[0].name}", severity=severity)
     unknown = [one for one in served if not one.chain]
     if unknown:
-        return Seen(there=None, says=f"{len(unknown)} of {len(served)} could not be looked at: {unknown[0].error}")
+        return _unknown(f"{len(unknown)} of {len(served)} could not be looked at: {unknown[0].error}")
     left = min(((link.not_after - at).days for one, at in dated for link in one.chain), default=0)
-    return Seen(there=False, says=f"the first of {len(served)} ends in {left} days")
+    return _absent(f"the first of {len(served)} ends in {left} days")
 
 
 def _alerts(reading: Frame, runbooks: Mapping[str, str]) -> list[tuple[Any, ...]]:
@@ -314,11 +292,16 @@ SYMPTOMS = (
     Symptom("connection pools are full", "database_connections", "pools", _pools),
     Symptom("the log speaks of the connection pool", "database_connections", "log", _pool_errors),
     Symptom("requests take longer than 5 s", "database_connections", "log", _slow),
-    Symptom(DATABASE, "database_connections", "limits", _database),
+    Symptom(
+        DATABASE,
+        "database_connections",
+        "limits",
+        lambda v, _s, _t: _absent(f"PostgreSQL {v.server_version}, {v.used} connections"),
+    ),
     Symptom("PostgreSQL's connection slots run out", "database_connections", "limits", _slots),
     Symptom("trades fail", "trade_failures", "trades", _trades),
     Symptom(MEMORY, "memory_usage", "usage", _memory),
     Symptom("the out-of-memory killer struck", "memory_usage", "services", _oom),
-    Symptom(REDIS, "memory_usage", "redis", _redis),
+    Symptom(REDIS, "memory_usage", "redis", lambda v, _s, _t: _absent(f"Redis {v}")),
     Symptom(CERTIFICATES, "certificate_expiry", "certificates", _certificates),
 )

@@ -13,8 +13,7 @@ import pytest
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError, RecordError
-from flowrex_ops.incident.charts import plot_course
-from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, read_deploys
+from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_deploys
 from flowrex_ops.incident.incident import Incident, Status, change, close, note_alert, open_new
 from flowrex_ops.incident.post_mortem import Material, read_actions, to_write, write_document
 from flowrex_ops.incident.review import write_post_mortem
