@@ -77,53 +77,46 @@ def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
     from flowrex_ops.tls.source import TlsSource
     from flowrex_ops.trades.broker import open_broker
 
-    limits = settings.limits
+    limits, origins, service = settings.limits, endpoints.origins, settings.backend.service
     bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
     postgres = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
     backend = BackendSource(
         lambda: endpoints.backends,
-        missing=endpoints.origins.get("backend", ""),
+        missing=origins.get("backend", ""),
         health_path=settings.backend.health_path,
         guessed="backend" in endpoints.guessed,
         **bounds,
     )
     redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
-    tls = TlsSource(endpoints.tls, ca_file=settings.tls.ca_file, missing=endpoints.origins.get("tls", ""), **bounds)
-    prometheus = PrometheusSource(endpoints.prometheus_url, missing=endpoints.origins.get("prometheus", ""), **bounds)
-    service = settings.backend.service
+    tls = TlsSource(endpoints.tls, ca_file=settings.tls.ca_file, missing=origins.get("tls", ""), **bounds)
+    prometheus = PrometheusSource(endpoints.prometheus_url, missing=origins.get("prometheus", ""), **bounds)
     logs = LogSource(endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=100_000)
-    questions: list[Callable[[], Row]] = [
-        lambda: _row("postgres", endpoints.origins.get("postgres", ""), postgres.get_connection_limits(), _postgres),
-        lambda: _row("redis", endpoints.origins.get("redis", ""), redis.get_version(), lambda v: f"Redis {v}"),
-        lambda: _row("backend", endpoints.origins.get("backend", ""), backend.get_readiness(), _backend),
-        lambda: _row("prometheus", endpoints.origins.get("prometheus", ""), prometheus.get_targets(), _prometheus),
-        lambda: _tls_row(endpoints.origins.get("tls", ""), tls.get_certificates()),
-        lambda: _row("logs", f"stack: service '{service}'", logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
+    questions: list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]] = [
+        ("postgres", origins.get("postgres", ""), postgres.get_connection_limits, _postgres),
+        ("redis", origins.get("redis", ""), redis.get_version, lambda version: f"Redis {version}"),
+        ("backend", origins.get("backend", ""), backend.get_readiness, _backend),
+        ("prometheus", origins.get("prometheus", ""), prometheus.get_targets, _prometheus),
+        ("tls", origins.get("tls", ""), tls.get_certificates, _tls),
+        ("logs", f"stack: service '{service}'", lambda: logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
     ]
     if settings.broker.url:
         broker = open_broker(settings, endpoints.stack)
-        questions.append(lambda: _row("broker", "settings: broker.url", broker.check_from_here(times=1), _broker))
-    stack_state = "unreachable" if endpoints.stack_error else "answers"
-    rows = [
-        Row(
-            "stack",
-            f"settings: stack.kind={settings.stack.kind}",
-            stack_state,
-            endpoints.stack_error or endpoints.stack_line,
-        )
-    ]
+        questions.append(("broker", "settings: broker.url", lambda: broker.check_from_here(times=1), _broker))
+    state = "unreachable" if endpoints.stack_error else "answers"
+    stack = Row(
+        "stack", f"settings: stack.kind={settings.stack.kind}", state, endpoints.stack_error or endpoints.stack_line
+    )
     with ThreadPoolExecutor(len(questions)) as pool:
-        rows += pool.map(lambda question: question(), questions)
+        rows = [stack, *pool.map(lambda question: _row(*question), questions)]
     postgres.close()
     return rows
 
 
-def _row(source: str, origin: str, reading: Any, tell: Callable[[Any], str]) -> Row:
-    if reading.available and not _silent(reading.value):
-        return Row(source, origin, "answers", tell(reading.require()))
-    if reading.available:
-        return Row(source, origin, "unreachable", tell(reading.require()))
-    return Row(source, origin, "unreachable", str(reading.error))
+def _row(source: str, origin: str, ask: Callable[[], Any], tell: Callable[[Any], str]) -> Row:
+    reading = ask()
+    if not reading.available:
+        return Row(source, origin, "unreachable", str(reading.error))
+    return Row(source, origin, "unreachable" if _silent(reading.value) else "answers", tell(reading.require()))
 
 
 def _silent(value: Any) -> bool:
@@ -150,15 +143,10 @@ def _prometheus(targets: Any) -> str:
     return f"{targets['health'].eq('up').sum()} of {len(targets)} targets up"
 
 
-def _tls_row(origin: str, reading: Any) -> Row:
-    """Each endpoint has its own error; when none answers, theirs is what to show."""
-    if reading.available and reading.require()["error"].notna().all():
-        return Row("tls", origin, "unreachable", str(reading.require()["error"].iloc[0]))
-    return _row("tls", origin, reading, _tls)
-
-
 def _tls(endpoints: Any) -> str:
     answering = endpoints[endpoints["error"].isna()]
+    if answering.empty:
+        return str(endpoints["error"].iloc[0])
     first = min(chain[0].not_after for chain in answering["chain"])
     return f"{len(answering)} of {len(endpoints)} endpoints serve a certificate, the first ends {first:%Y-%m-%d}"
 

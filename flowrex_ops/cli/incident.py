@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,7 +123,9 @@ def resolve(
     folder, _ = load(session.settings.outputs, incident)
     if facts:
         change(folder, facts, by=session.author, redactor=session.redactor)
-    work = Resolution(folder, session.settings, settings, by=session.author, minutes=minutes, tell=_tell)
+    work = Resolution(
+        folder, session.settings, settings, by=session.author, minutes=minutes, tell=partial(typer.echo, err=True)
+    )
     work.confirm(confirm or ())
     items = work.work(watch_every_seconds=seconds if watch else None, ask=_ask())
     closed = work.close(items, force=force)
@@ -198,29 +201,21 @@ def _print(folder: Path, settings: Settings, as_json: bool) -> None:
 
     found = read_incident(folder)
     deadlines = get_deadlines(found, timeline.read(folder), contacts=settings.contacts, now=datetime.now(UTC))
-    if as_json:
-        due = [{"role": d.role, "contact": d.contact, "by": d.by.isoformat(), "state": d.state} for d in deadlines]
-        options.echo_json({**found.model_dump(mode="json"), "folder": str(folder), "escalation": due})
-        return
     roles = ", ".join(f"{role} {name}" for role, name in found.roles.items()) or "no commander yet"
     facts = {name: value for name, value in found if value and name != "runbooks"} | {"roles": roles}
-    for name, value in facts.items():
-        typer.echo(f"{name.replace('_', ' '):<12} {_time(value) if isinstance(value, datetime) else value}")
-    for one in deadlines:
-        typer.echo(f"  {_due(one)}")
+    lines = [f"{name.replace('_', ' '):<12} {_text(value)}" for name, value in facts.items()]
+    due = [{"role": d.role, "contact": d.contact, "by": d.by.isoformat(), "state": d.state} for d in deadlines]
+    told = {**found.model_dump(mode="json"), "folder": str(folder), "escalation": due}
+    options.echo(told, [*lines, *(f"  {_due(one)}" for one in deadlines)], as_json=as_json)
 
 
 def _due(one: Deadline) -> str:
-    by = {"notified": "", "due": f" by {_time(one.by)}", "overdue": f" since {_time(one.by)}"}
+    by = {"notified": "", "due": f" by {_text(one.by)}", "overdue": f" since {_text(one.by)}"}
     return f"{one.role}{f' ({one.contact})' if one.contact else ''}: {one.state}{by[one.state]}"
 
 
-def _time(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _tell(line: str) -> None:
-    typer.echo(line, err=True)
+def _text(value: object) -> str:
+    return f"{value:%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else str(value)
 
 
 def _ask() -> Any:

@@ -87,14 +87,12 @@ def post_mortem(
     from flowrex_ops.incident.review import write_post_mortem
 
     session = options.Session.open(settings, author)
-    written = write_post_mortem(incident, session.settings, settings, operator=session.author)
-    facts = written.to_dict()
+    facts = write_post_mortem(incident, session.settings, settings, operator=session.author)
     lines = [f"{name:<9} {facts[name]}" for name in ("document", "notebook", "html")]
-    lines += [
-        f"  {row.status:<8} {row.action} ({row.owner or 'nobody'}, {row.due or 'no date'})"
-        for row in written.actions.itertuples()
-    ]
-    options.echo(facts, [*lines, f"still to write: {', '.join(written.to_write) or 'nothing'}"], as_json=as_json)
+    for one in facts["actions"]:
+        lines += [f"  {one['status']:<8} {one['action']} ({one['owner'] or 'nobody'}, {one['due'] or 'no date'})"]
+    lines += [f"still to write: {', '.join(facts['to_write']) or 'nothing'}"]
+    options.echo(facts, lines, as_json=as_json)
 
 
 def _edited(text: str) -> str:

@@ -16,14 +16,7 @@ if TYPE_CHECKING:
     from flowrex_ops.settings import Settings
 
 EXIT_FOUND = 3
-FORMER_NAMES = {
-    "again": "force",
-    "anyway": "force",
-    "by": "author",
-    "every": "interval",
-    "to": "output",
-    "told": "notified",
-}
+FORMER_NAMES = dict(by="author", told="notified", every="interval", anyway="force", again="force", to="output")
 """Options that were renamed: the old name still works, and no help shows it. They go with the next version."""
 
 

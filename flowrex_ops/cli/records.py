@@ -254,19 +254,9 @@ def import_(
 
 
 def _facts(record: Record) -> dict[str, Any]:
-    about = record.metadata
-    return {
-        "id": record.id,
-        "runbook": about.get("runbook"),
-        "status": record.status,
-        "severity": about.get("severity"),
-        "diagnosis": about.get("diagnosis"),
-        "started": about.get("started"),
-        "seconds": about.get("seconds"),
-        "operator": about.get("operator"),
-        "notebook": str(record.path),
-        "html": str(record.html) if record.html else None,
-    }
+    names = ("runbook", "status", "severity", "diagnosis", "started", "seconds", "operator")
+    told = {name: record.metadata.get(name) for name in names} | {"status": record.status}
+    return {"id": record.id, **told, "notebook": str(record.path), "html": str(record.html) if record.html else None}
 
 
 def _moment(text: str, name: str) -> datetime | None:

@@ -45,10 +45,7 @@ def run(
         named["incident_id"] = options.incident_id(incident, settings)
         given |= {name: value for name, value in named.items() if value}
         result = run_runbook(runbook, given, on_event=report)
-    if as_json:
-        options.echo_json(result.to_json())
-    else:
-        typer.echo(summary(result, verdicts_shown=is_terminal()))
+    options.echo(result.to_json(), [summary(result, verdicts_shown=is_terminal())], as_json=as_json)
     if fail_on and result.severity_found and result.severity_found.at_least(fail_on):
         raise typer.Exit(options.EXIT_FOUND)
     if result.status.value in ("failed", "interrupted"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,22 +41,17 @@ _WHAT = {
         ("incident", "incident-changed", "note", "escalation", "reminder", "checklist", "health-run", "watch"), "people"
     ),
 }
+_SPANS = (
+    ("detect", "started", "detected"),
+    ("acknowledge", "detected", "acknowledged"),
+    ("diagnose", "detected", "diagnosed"),
+    ("mitigate", "detected", "mitigated"),
+    ("resolve", "started", "resolved"),
+)
 _BY_TOOL = frozenset({"", "flowrex-ops"})
 _DEPLOYS = "*-recent-starts.csv"
 _WAVE = timedelta(minutes=10)
 """Replicas of one version that start within this are one deploy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Milestones:
-    """The moments (UTC) of an incident; ``None`` for what has not happened, or left no trace."""
-
-    started: datetime
-    detected: datetime
-    acknowledged: datetime | None = None
-    diagnosed: datetime | None = None
-    mitigated: datetime | None = None
-    resolved: datetime | None = None
 
 
 def at(line: Line) -> datetime:
@@ -104,8 +98,8 @@ def read_deploys(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["at", "event"])
 
 
-def get_milestones(incident: Incident, lines: Sequence[Line]) -> Milestones:
-    """From the facts and the timeline.
+def get_milestones(incident: Incident, lines: Sequence[Line]) -> dict[str, datetime | None]:
+    """The moments (UTC) of an incident; ``None`` for what has not happened, or left no trace.
 
     Detected: the first alert, or when it was opened. Acknowledged: the first word of a person after that. Diagnosed: the first run with a
     diagnosis, or somebody's *Identified*. Mitigated: the last verified mitigation before the end, or somebody's *Mitigating*.
@@ -119,30 +113,26 @@ def get_milestones(incident: Incident, lines: Sequence[Line]) -> Milestones:
 
     detected = min([incident.opened, *moments(lambda one: one.get("kind") == "alert")])
     verified = moments(lambda one: one.get("state") == MitigationState.VERIFIED and "slug" in one)
-    return Milestones(
-        started=min(incident.started, detected),
-        detected=detected,
-        acknowledged=first(_is_a_person),
-        diagnosed=first(lambda one: one.get("diagnosis") or _becomes(one, Status.IDENTIFIED)),
-        mitigated=max(verified, default=None) or first(lambda one: _becomes(one, Status.MITIGATING)),
-        resolved=incident.resolved,
-    )
+    return {
+        "started": min(incident.started, detected),
+        "detected": detected,
+        "acknowledged": first(_is_a_person),
+        "diagnosed": first(lambda one: one.get("diagnosis") or _becomes(one, Status.IDENTIFIED)),
+        "mitigated": max(verified, default=None) or first(lambda one: _becomes(one, Status.MITIGATING)),
+        "resolved": incident.resolved,
+    }
 
 
-def get_durations(milestones: Milestones) -> pd.DataFrame:
+def get_durations(milestones: Mapping[str, datetime | None]) -> pd.DataFrame:
     """Time to detect, acknowledge, diagnose, mitigate and resolve; columns ``DURATION_COLUMNS``.
 
     To detect and to resolve count from the start, the others from the detection; ``seconds`` is missing for what has not happened.
     """
-    m = milestones
-    spans = [
-        ("detect", m.started, m.detected),
-        ("acknowledge", m.detected, m.acknowledged),
-        ("diagnose", m.detected, m.diagnosed),
-        ("mitigate", m.detected, m.mitigated),
-        ("resolve", m.started, m.resolved),
-    ]
-    rows = [(name, *_span(begin, end), end) for name, begin, end in spans]
+    rows = []
+    for name, since, until in _SPANS:
+        begin, end = milestones[since], milestones[until]
+        seconds = max(0.0, (end - begin).total_seconds()) if begin and end else None
+        rows.append((name, "not yet, or no trace of it" if seconds is None else format_seconds(seconds), seconds, end))
     return pd.DataFrame(rows, columns=DURATION_COLUMNS).astype({"seconds": float})
 
 
@@ -195,13 +185,6 @@ def _read_starts(folder: Path) -> Iterator[pd.DataFrame]:
             yield table.assign(started_at=pd.to_datetime(table["started_at"], utc=True))
         except (OSError, ValueError, KeyError):
             continue
-
-
-def _span(begin: datetime, end: datetime | None) -> tuple[str, float | None]:
-    if end is None:
-        return "not yet, or no trace of it", None
-    seconds = max(0.0, (end - begin).total_seconds())
-    return format_seconds(seconds), seconds
 
 
 def _is_a_person(line: Line) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
@@ -24,22 +23,30 @@ _BLOCK = r"<!-- flowrex-ops:{0} -->\n.*?\n<!-- /flowrex-ops:{0} -->"
 _HEADER = re.compile(r"\|\s*action\s*\|\s*owner\s*\|\s*due(?: date)?\s*\|\s*status\s*\|", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What a post-mortem is written from: facts, ``events`` (``EVENT_COLUMNS``), ``durations`` (``DURATION_COLUMNS``), links.
+def write_document(
+    incident: Incident,
+    existing: str = "",
+    *,
+    events: pd.DataFrame,
+    durations: pd.DataFrame,
+    evidence: Mapping[str, str],
+) -> str:
+    """The whole document; of an *existing* one only the generated blocks are replaced, each where it stands.
 
-    ``evidence`` maps a path within the incident's folder to what it is.
+    It is written from the facts, ``EVENT_COLUMNS``, ``DURATION_COLUMNS``, and what lies at which path in the incident's folder.
     """
-
-    incident: Incident
-    events: pd.DataFrame
-    durations: pd.DataFrame
-    evidence: Mapping[str, str]
-
-
-def write_document(material: Material, existing: str = "") -> str:
-    """The whole document; of an *existing* one only the generated blocks are replaced, each where it stands."""
-    document = _fill_in(material)
+    took, began = format_seconds(incident.duration_seconds), f"{incident.started:%H:%M}"
+    ended = f"{began} to {incident.resolved:%H:%M} UTC ({took})" if incident.resolved else ""
+    document = fill_in(
+        "post_mortem.md.j2",
+        incident=incident,
+        span=ended or f"since {began} UTC ({took}), not resolved yet",
+        roles=", ".join(f"{role}: {person}" for role, person in incident.roles.items()),
+        events=list(events.itertuples()),
+        durations=list(durations.itertuples()),
+        evidence=evidence,
+        to_write=TO_WRITE,
+    )
     if not existing.strip():
         return document
     for name in re.findall(r"^<!-- flowrex-ops:(\S+) -->$", document, re.MULTILINE):
@@ -88,19 +95,3 @@ def _due(cell: str, number: int) -> object:
         return datetime.strptime(cell, "%Y-%m-%d").date()
     except ValueError:
         raise ParameterError(f"{FILE} line {number}: '{cell}' is not a date; write it as 2026-01-31") from None
-
-
-def _fill_in(material: Material) -> str:
-    incident = material.incident
-    took, began = format_seconds(incident.duration_seconds), f"{incident.started:%H:%M}"
-    ended = f"{began} to {incident.resolved:%H:%M} UTC ({took})" if incident.resolved else ""
-    return fill_in(
-        "post_mortem.md.j2",
-        incident=incident,
-        span=ended or f"since {began} UTC ({took}), not resolved yet",
-        roles=", ".join(f"{role}: {person}" for role, person in incident.roles.items()),
-        events=list(material.events.itertuples()),
-        durations=list(material.durations.itertuples()),
-        evidence=material.evidence,
-        to_write=TO_WRITE,
-    )

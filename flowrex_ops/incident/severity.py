@@ -12,6 +12,7 @@ import pandas as pd
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.errors import ParameterError
+from flowrex_ops.incident.events import at
 from flowrex_ops.incident.incident import COMMANDER, Incident
 from flowrex_ops.incident.symptoms import UNKNOWN, YES
 from flowrex_ops.model import Severity, Verdict, VerdictKind
@@ -127,25 +128,13 @@ def key(name: str) -> str:
 
 def _severe_since(incident: Incident, lines: Sequence[Mapping[str, Any]]) -> datetime:
     """When the time began in which it has been at least as severe as now without a break."""
-    changes = list(_changes(lines))
-    began, severe = incident.opened, not changes or _as_severe(changes[0][1], incident)
-    for at, _was, level in changes:
-        if _as_severe(level, incident) and not severe:
-            began = at
-        severe = _as_severe(level, incident)
-    return began
-
-
-def _changes(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[datetime, object, object]]:
-    """When the severity changed, from what, to what."""
+    severe = {one.value for one in Severity if incident.severity and one.at_least(incident.severity)}
+    began = incident.opened
     for line in lines:
         changed = (line.get("changes") or {}).get("severity")
-        if isinstance(changed, Mapping):
-            yield datetime.fromisoformat(str(line["at"])), changed.get("was"), changed.get("is")
-
-
-def _as_severe(level: object, incident: Incident) -> bool:
-    return level in {one.value for one in Severity} and str(level) <= str(incident.severity)
+        if isinstance(changed, Mapping) and changed.get("is") in severe and changed.get("was") not in severe:
+            began = at(line)
+    return began
 
 
 def _due(

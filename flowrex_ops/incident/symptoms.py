@@ -220,6 +220,10 @@ def _slow(log: LogSummary, _survey: Survey, _thresholds: Thresholds) -> Seen:
     return Seen(log.slow_requests > 0, f"{log.slow_requests} of {log.requests} requests")
 
 
+def _database(limits: ConnectionLimits, _survey: Survey, _thresholds: Thresholds) -> Seen:
+    return _absent(f"PostgreSQL {limits.server_version}, {limits.used} connections")
+
+
 def _slots(limits: ConnectionLimits, _survey: Survey, thresholds: Thresholds) -> Seen:
     says = f"{limits.used} of {limits.for_applications} slots are taken"
     return Seen(limits.used >= thresholds.slots_share * limits.for_applications, says, Severity.P1)
@@ -292,12 +296,7 @@ SYMPTOMS = (
     Symptom("connection pools are full", "database_connections", "pools", _pools),
     Symptom("the log speaks of the connection pool", "database_connections", "log", _pool_errors),
     Symptom("requests take longer than 5 s", "database_connections", "log", _slow),
-    Symptom(
-        DATABASE,
-        "database_connections",
-        "limits",
-        lambda v, _s, _t: _absent(f"PostgreSQL {v.server_version}, {v.used} connections"),
-    ),
+    Symptom(DATABASE, "database_connections", "limits", _database),
     Symptom("PostgreSQL's connection slots run out", "database_connections", "limits", _slots),
     Symptom("trades fail", "trade_failures", "trades", _trades),
     Symptom(MEMORY, "memory_usage", "usage", _memory),

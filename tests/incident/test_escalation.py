@@ -11,7 +11,7 @@ import pytest
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.incident.incident import Incident, Status, open_new
-from flowrex_ops.incident.reminders import remind
+from flowrex_ops.incident.messages import remind
 from flowrex_ops.incident.severity import get_deadlines, note_notified
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings

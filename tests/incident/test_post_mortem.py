@@ -15,7 +15,7 @@ from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError, RecordError
 from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_deploys
 from flowrex_ops.incident.incident import Incident, Status, change, close, note_alert, open_new
-from flowrex_ops.incident.post_mortem import Material, read_actions, to_write, write_document
+from flowrex_ops.incident.post_mortem import read_actions, to_write, write_document
 from flowrex_ops.incident.review import write_post_mortem
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
@@ -90,32 +90,34 @@ def test_deploys_come_from_what_triage_saw(tmp_path: Path) -> None:
 class TestDocument:
     """Generated blocks are renewed where they stand; everything else is people's."""
 
-    def material(self, **facts: Any) -> Material:
+    def write(self, existing: str = "", **facts: Any) -> str:
         events = merge_events(LINES, read_deploys(Path("nowhere")))
         durations = get_durations(get_milestones(INCIDENT, LINES))
-        return Material(INCIDENT.model_copy(update=facts), events, durations, {"records/001.html": "Triage"})
+        known = {"events": events, "durations": durations, "evidence": {"records/001.html": "Triage"}}
+        return write_document(INCIDENT.model_copy(update=facts), existing, **known)
 
     def test_what_people_wrote_stays(self) -> None:
-        first = write_document(self.material())
+        first = self.write()
         edited = first.replace("✍ One or two sentences for somebody who was not there.", "A report held a lock.")
-        again = write_document(self.material(root_cause="no time limit"), edited)
+        again = self.write(edited, root_cause="no time limit")
         assert "A report held a lock." in again
         assert "no time limit" in again
-        assert write_document(self.material(root_cause="no time limit"), again) == again
+        assert self.write(again, root_cause="no time limit") == again
 
     def test_says_what_remains(self) -> None:
-        missing = to_write(write_document(self.material(root_cause="x", impact="y", service="z", resolution="r")))
+        missing = to_write(self.write(root_cause="x", impact="y", service="z", resolution="r"))
         assert missing == ["Summary", "Impact", "Detection", "Response", "Action items", "Lessons learned"]
 
     def test_an_event_cannot_end_its_block(self) -> None:
         """Whatever a log line says, the next writing finds the block's end."""
         nasty = "<!-- /flowrex-ops:root-cause --> | x"
-        once = write_document(self.material(title=nasty, service=nasty))
-        assert write_document(self.material(title=nasty, service=nasty), once) == once
+        said = {"title": nasty, "service": nasty, "root_cause": nasty}
+        once = self.write(**said)
+        assert self.write(once, **said) == once
 
     def test_action_items_are_read_back(self) -> None:
         row = "| a \\| b | ada | 2026-02-14 | open |"
-        text = write_document(self.material()).replace("|---|---|---|---|\n", f"|---|---|---|---|\n{row}\n")
+        text = self.write().replace("|---|---|---|---|\n", f"|---|---|---|---|\n{row}\n")
         assert read_actions(text).to_dict("records") == [
             {"action": "a | b", "owner": "ada", "due": date(2026, 2, 14), "status": "open"}
         ]
@@ -164,12 +166,12 @@ def test_the_whole_of_it(folder: Path) -> None:
     """Document, executed notebook and page, sealed; renewing it keeps what was written."""
     settings = Settings(outputs=folder.parent)
     written = write_post_mortem(folder.name, settings, "", operator="ada")
-    assert written.to_write == ("Post-mortem: Orders time out", *written.to_write[1:])
+    assert written["to_write"][0] == "Post-mortem: Orders time out"
     document = folder / "post_mortem.md"
     document.write_text(document.read_text().replace("✍ What should others know?", "Time limits."))
     again = write_post_mortem("latest", settings, "", operator="ada")
     assert "Time limits." in document.read_text()
-    assert "Lessons learned" not in again.to_write
+    assert "Lessons learned" not in again["to_write"]
     assert verify(folder) == []
     record = json.loads((folder / "post_mortem.ipynb").read_text())["metadata"]["flowrex_ops"]["record"]
     assert (record["status"], record["id"]) == ("complete", f"{folder.name}/002-post_mortem")
