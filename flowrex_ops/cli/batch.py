@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from flowrex_ops.cli.options import EXIT_FOUND, FailOnOption, JsonOption, SettingsOption, echo
+from flowrex_ops.cli.options import EXIT_FOUND, FailOnOption, JsonOption, SettingsOption, echo, option
 from flowrex_ops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,18 +21,10 @@ def batch(
     runbook: Annotated[
         list[str] | None, typer.Argument(metavar="[RUNBOOK]...", help="Runbooks, each run once; else --plan.")
     ] = None,
-    plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="Runbooks, parameters and platforms, as TOML.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="N", min=1, max=256, help="Runs at once; as many as processors.")
-    ] = None,
-    dask: Annotated[
-        str, typer.Option("--dask", metavar="ADDRESS", help="Run on this Dask cluster, such as tcp://host:8786.")
-    ] = "",
-    resume: Annotated[
-        str, typer.Option("--resume", metavar="BATCH", help="Go on with an interrupted batch; latest: the newest.")
-    ] = "",
+    plan: Annotated[Path | None, option("--plan", "FILE", "Runbooks, parameters and platforms, as TOML.")] = None,
+    jobs: Annotated[int | None, option("--jobs", "N", "Runs at once; as many as processors.", min=1, max=256)] = None,
+    dask: Annotated[str, option("--dask", "ADDRESS", "Run on this Dask cluster, such as tcp://host:8786.")] = "",
+    resume: Annotated[str, option("--resume", "BATCH", "Go on with an interrupted batch; latest: the newest.")] = "",
     settings: SettingsOption = "",
     fail_on: FailOnOption = None,
     as_json: JsonOption = False,

@@ -59,10 +59,9 @@ def update(
     next_update: options.NextUpdateOption = "",
     role: options.RoleOption = None,
     notified: Annotated[
-        list[str] | None,
-        typer.Option("--notified", metavar="ROLE", help="This role of the escalation matrix was notified."),
+        list[str] | None, options.option("--notified", "ROLE", "This role of the escalation matrix was notified.")
     ] = None,
-    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="A line for the timeline.")] = "",
+    note: Annotated[str, options.option("--note", "TEXT", "A line for the timeline.")] = "",
     author: options.AuthorOption = "",
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
@@ -92,16 +91,15 @@ def resolve(
     resolution: options.ResolutionOption = "",
     confirm: Annotated[
         list[str] | None,
-        typer.Option("--confirm", metavar="ITEM", help="fix-deployed, status-page, channel-closed; may be repeated."),
+        options.option("--confirm", "ITEM", "fix-deployed, status-page, channel-closed; may be repeated."),
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Watch the platform until it has been healthy long enough.")
     ] = False,
     minutes: Annotated[float, typer.Option("--minutes", help="How long it must have been healthy.")] = 30,
-    interval: Annotated[str, typer.Option("--interval", metavar="SPAN", help="Time between two looks.")] = "1m",
+    interval: Annotated[str, options.option("--interval", "SPAN", "Time between two looks.")] = "1m",
     force: Annotated[
-        str,
-        typer.Option("--force", metavar="REASON", help="Resolve with items open; the reason stands on the timeline."),
+        str, options.option("--force", "REASON", "Resolve with items open; the reason stands on the timeline.")
     ] = "",
     author: options.AuthorOption = "",
     settings: options.SettingsOption = "",

@@ -22,12 +22,12 @@ def message(
     edit: Annotated[bool, typer.Option("--edit", help="Write it in $EDITOR before it is kept.")] = False,
     send: Annotated[bool, typer.Option("--send", help="Send it; otherwise it is shown and kept.")] = False,
     receiver: Annotated[
-        list[str] | None, typer.Option("--receiver", metavar="NAME", help="One of notify.urls; may be repeated.")
+        list[str] | None, options.option("--receiver", "NAME", "One of notify.urls; may be repeated.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Send 'resolved' of an incident that is open; needs --reason.")
     ] = False,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why --force; stands on the timeline.")] = "",
+    reason: Annotated[str, options.option("--reason", "TEXT", "Why --force; stands on the timeline.")] = "",
     author: options.AuthorOption = "",
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,

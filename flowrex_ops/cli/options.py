@@ -41,34 +41,26 @@ def _severity(text: str) -> Severity:
     return Severity(text.upper())
 
 
-def _option(*names: str, metavar: str = "TEXT", text: str = "", **more: Any) -> Any:
-    return typer.Option(*names, metavar=metavar, help=text or None, **more)
+def option(name: str, metavar: str, text: str = "", **more: Any) -> Any:
+    """An option that takes a value: its name, what stands for the value in the help, and what it is for."""
+    return typer.Option(name, metavar=metavar, help=text or None, **more)
 
 
 SettingsOption = Annotated[
-    str,
-    _option("--settings", metavar="FILE", text="Settings file; else $FLOWREX_OPS_SETTINGS, else ./flowrex-ops.toml."),
+    str, option("--settings", "FILE", "Settings file; else $FLOWREX_OPS_SETTINGS, else ./flowrex-ops.toml.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ProjectOption = Annotated[
-    str,
-    _option("--project", metavar="NAME", callback=_name_project, text="The compose project; else that of this folder."),
+    str, option("--project", "NAME", "The compose project; else that of this folder.", callback=_name_project)
 ]
-StackOption = Annotated[str, _option("--stack", metavar="STACK", text="supervisor or compose.")]
-HomeOption = Annotated[
-    Path | None, _option("--home", metavar="FOLDER", text="The sandbox's folder; .sandbox/STACK unless given.")
-]
+StackOption = Annotated[str, option("--stack", "STACK", "supervisor or compose.")]
+HomeOption = Annotated[Path | None, option("--home", "FOLDER", "The sandbox's folder; .sandbox/STACK unless given.")]
 FailOnOption = Annotated[
     Severity | None,
-    _option(
-        "--fail-on",
-        metavar="P0|P1|P2|P3",
-        text="Exit 3 when a finding is that severe or worse.",
-        parser=_severity,
-    ),
+    option("--fail-on", "P0|P1|P2|P3", "Exit 3 when a finding is that severe or worse.", parser=_severity),
 ]
 
-LevelOption = Annotated[Severity | None, _option("--severity", metavar="P0|P1|P2|P3", parser=_severity)]
+LevelOption = Annotated[Severity | None, option("--severity", "P0|P1|P2|P3", parser=_severity)]
 IncidentArgument = Annotated[
     str,
     typer.Argument(
@@ -76,28 +68,23 @@ IncidentArgument = Annotated[
     ),
 ]
 IncidentOption = Annotated[
-    str,
-    _option("--incident", metavar="INCIDENT", text="Add the record to this incident: an id, its beginning, or latest."),
+    str, option("--incident", "INCIDENT", "Add the record to this incident: an id, its beginning, or latest.")
 ]
-AuthorOption = Annotated[str, _option("--author", metavar="NAME", text="Your name; your login unless given.")]
-TitleOption = Annotated[str, _option("--title", text="The symptom, in the user's words.")]
-StatusOption = Annotated[str, _option("--status", metavar="STATUS", text="Investigating, Identified or Mitigating.")]
-SeverityOption = Annotated[str, _option("--severity", metavar="P0|P1|P2|P3")]
-ServiceOption = Annotated[str, _option("--service", metavar="NAME", text="What is affected.")]
-ImpactOption = Annotated[str, _option("--impact", text="What users cannot do, and how many.")]
+AuthorOption = Annotated[str, option("--author", "NAME", "Your name; your login unless given.")]
+TitleOption = Annotated[str, option("--title", "TEXT", "The symptom, in the user's words.")]
+StatusOption = Annotated[str, option("--status", "STATUS", "Investigating, Identified or Mitigating.")]
+SeverityOption = Annotated[str, option("--severity", "P0|P1|P2|P3")]
+ServiceOption = Annotated[str, option("--service", "NAME", "What is affected.")]
+ImpactOption = Annotated[str, option("--impact", "TEXT", "What users cannot do, and how many.")]
 StartedOption = Annotated[
-    str, _option("--started", metavar="TIME", text="When it began: 04:12 (UTC), 2026-01-31 04:12, or 20m for ago.")
+    str, option("--started", "TIME", "When it began: 04:12 (UTC), 2026-01-31 04:12, or 20m for ago.")
 ]
-RoleOption = Annotated[
-    list[str] | None, _option("--role", metavar="ROLE=NAME", text="Such as commander=ada; may be repeated.")
-]
-CauseOption = Annotated[str, _option("--root-cause", text="Why it happened, as far as known.")]
-ResolutionOption = Annotated[str, _option("--resolution", text="What was done.")]
-EtaOption = Annotated[str, _option("--eta", text="When it will be over, as far as known.")]
-NextUpdateOption = Annotated[str, _option("--next-update", metavar="SPAN", text="Such as 30m.")]
-ZipOption = Annotated[
-    Path | None, _option("--output", metavar="FILE", text="The zip; INC-….zip in this folder unless given.")
-]
+RoleOption = Annotated[list[str] | None, option("--role", "ROLE=NAME", "Such as commander=ada; may be repeated.")]
+CauseOption = Annotated[str, option("--root-cause", "TEXT", "Why it happened, as far as known.")]
+ResolutionOption = Annotated[str, option("--resolution", "TEXT", "What was done.")]
+EtaOption = Annotated[str, option("--eta", "TEXT", "When it will be over, as far as known.")]
+NextUpdateOption = Annotated[str, option("--next-update", "SPAN", "Such as 30m.")]
+ZipOption = Annotated[Path | None, option("--output", "FILE", "The zip; INC-….zip in this folder unless given.")]
 
 
 class Session(NamedTuple):

@@ -19,8 +19,8 @@ app = typer.Typer(no_args_is_help=True, help="List, search, compare and pack pas
 WantedArgument = Annotated[
     str, typer.Argument(metavar="RECORD", help="A record's id, the beginning of one, or latest.")
 ]
-SinceOption = Annotated[str, typer.Option("--since", metavar="TIME", help="7d for ago, or 2026-01-31, UTC.")]
-UntilOption = Annotated[str, typer.Option("--until", metavar="TIME", help="The same, not included.")]
+SinceOption = Annotated[str, options.option("--since", "TIME", "7d for ago, or 2026-01-31, UTC.")]
+UntilOption = Annotated[str, options.option("--until", "TIME", "The same, not included.")]
 
 
 @app.command("list")
@@ -108,13 +108,13 @@ def search(
     text: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT]...", help='Words, or their beginnings; "together" in quotes.')
     ] = None,
-    cause: Annotated[str, typer.Option("--cause", metavar="CAUSE", help="A cause, or a family such as db.")] = "",
-    service: Annotated[str, typer.Option("--service", metavar="NAME", help="Such as backend, redis, nginx.")] = "",
+    cause: Annotated[str, options.option("--cause", "CAUSE", "A cause, or a family such as db.")] = "",
+    service: Annotated[str, options.option("--service", "NAME", "Such as backend, redis, nginx.")] = "",
     severity: options.LevelOption = None,
-    runbook: Annotated[str, typer.Option("--runbook", metavar="RUNBOOK")] = "",
+    runbook: Annotated[str, options.option("--runbook", "RUNBOOK")] = "",
     since: SinceOption = "",
     until: UntilOption = "",
-    limit: Annotated[int, typer.Option("--limit", metavar="NUMBER", help="At most so many.", min=1, max=1000)] = 20,
+    limit: Annotated[int, options.option("--limit", "NUMBER", "At most so many.", min=1, max=1000)] = 20,
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
@@ -189,9 +189,7 @@ def trend(
     what: Annotated[str, typer.Argument(metavar="CAUSE|RUNBOOK")],
     since: SinceOption = "",
     until: UntilOption = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE.png", help="Draw the chart into this file.")
-    ] = None,
+    output: Annotated[Path | None, options.option("--output", "FILE.png", "Draw the chart into this file.")] = None,
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:

@@ -20,10 +20,9 @@ def run(
     parameter: ParameterOption = None,
     incident: options.IncidentOption = "",
     approve: Annotated[
-        list[str] | None,
-        typer.Option("--approve", metavar="SLUG[@HASH]", help="Apply this mitigation; may be repeated."),
+        list[str] | None, options.option("--approve", "SLUG[@HASH]", "Apply this mitigation; may be repeated.")
     ] = None,
-    operator: Annotated[str, typer.Option("--operator", metavar="NAME", help="Who approves.")] = "",
+    operator: Annotated[str, options.option("--operator", "NAME", "Who approves.")] = "",
     settings: options.SettingsOption = "",
     project: options.ProjectOption = "",  # noqa: ARG001  # its callback uses it
     fail_on: options.FailOnOption = None,

@@ -175,11 +175,9 @@ def deliver(
     """Send *body* (redacted once more) to each receiver side by side, with retries; never raises for one that fails."""
     title, body = redactor.text(title), redactor.text(body)
 
-    def to(receiver: tuple[str, SecretStr]) -> Delivery:
-        return _deliver(receiver[0], receiver[1].get_secret_value(), title, body, settings)
-
     with ThreadPoolExecutor(max(1, len(receivers))) as pool:
-        return list(pool.map(to, receivers.items()))
+        urls = [url.get_secret_value() for url in receivers.values()]
+        return list(pool.map(lambda name, url: _deliver(name, url, title, body, settings), receivers, urls))
 
 
 def remind(settings: Settings, *, now: datetime | None = None) -> list[str]:
@@ -220,22 +218,14 @@ def _reminded(incident: Incident, deadline: Deadline, lines: Sequence[Mapping[st
 
 def _remind_role(folder: Path, incident: Incident, deadline: Deadline, settings: Settings) -> str:
     redactor = Redactor(settings.secret_values())
-    contact = f" ({deadline.contact})" if deadline.contact else ""
-    text = (
-        f"{deadline.role}{contact} was to be notified of {incident.id} ({incident.severity}) by {deadline.by:%H:%M} UTC"
-    )
+    who = f"{deadline.role} ({deadline.contact})" if deadline.contact else deadline.role
+    text = f"{who} was to be notified of {incident.id} ({incident.severity}) by {deadline.by:%H:%M} UTC"
     receivers = {name: url for name, url in settings.notify.urls.items() if key(name) == key(deadline.role)}
     sent = deliver(receivers, title=f"{incident.id} escalation", body=text, settings=settings.notify, redactor=redactor)
     failed = [one for one in sent if not one.delivered]
-    text = redactor.text("; ".join([text, *(f"not sent to {one.receiver}: {one.error}" for one in failed)]))
-    event = {
-        "kind": REMINDER,
-        "text": text,
-        "role": deadline.role,
-        "severity": incident.severity,
-        "arrived": not failed,
-    }
-    timeline.append(folder, redactor.json(event))
+    text = redactor.text("; ".join([text, *map(str, failed)]))
+    event = {"kind": REMINDER, "role": deadline.role, "severity": incident.severity, "arrived": not failed}
+    timeline.append(folder, redactor.json({**event, "text": text}))
     return text
 
 

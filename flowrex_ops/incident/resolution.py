@@ -36,6 +36,7 @@ ASKED = {
     "status-page": "the status page says that it is over",
     "channel-closed": "the channel is closed, with a last word in it",
 }
+_PEOPLES = ", ".join(ASKED)
 WATCH_MINUTES = 30
 _MISSED = 3
 """A watch that misses so many readings has a hole; what it saw before does not count."""
@@ -68,9 +69,8 @@ def watched(lines: Sequence[Mapping[str, Any]]) -> timedelta:
     first: datetime | None = None
     last: datetime | None = None
     for line in (line for line in lines if line.get("kind") == WATCH):
-        hole = last is not None and at(line) - last > timedelta(
-            seconds=_MISSED * float(line.get("interval_seconds") or 60)
-        )
+        longest = timedelta(seconds=_MISSED * float(line.get("interval_seconds") or 60))
+        hole = last is not None and at(line) - last > longest
         if health_of(line) != HEALTHY:
             first = last = None
             continue
@@ -94,6 +94,11 @@ class Resolution:
         timeline.require_own(self.folder)
 
     @property
+    def redactor(self) -> Redactor:
+        """What nothing is written without."""
+        return Redactor(self.settings.secret_values())
+
+    @property
     def items(self) -> list[Item]:
         """The checklist as it stands now."""
         return answer(timeline.read(self.folder), minutes=self.minutes)
@@ -102,8 +107,7 @@ class Resolution:
         """Somebody says that these are done. ParameterError for what is no item that people confirm."""
         unknown = [name for name in names if name not in ASKED]
         if unknown:
-            text = f"--confirm: '{unknown[0]}' is not an item that people confirm; give {', '.join(ASKED)}"
-            raise ParameterError(text)
+            raise ParameterError(f"--confirm: '{unknown[0]}' is not an item that people confirm; give {_PEOPLES}")
         for name in names:
             self._note(kind=CONFIRMED, text=f"{ASKED[name]} (confirmed by {self.by})", item=name, by=self.by)
 
@@ -128,9 +132,7 @@ class Resolution:
         if open_ones and not force:
             return False
         text = f"with {open_ones} open: {force}" if open_ones else "every item of the checklist is done"
-        incidents.close(
-            self.folder, by=self.by, text=f"resolved: {text}", redactor=Redactor(self.settings.secret_values())
-        )
+        incidents.close(self.folder, by=self.by, text=f"resolved: {text}", redactor=self.redactor)
         return True
 
     def watch(self, *, every_seconds: float, look: Callable[[Settings], tuple[str, str]] | None = None) -> bool:
@@ -175,7 +177,7 @@ class Resolution:
         return state
 
     def _note(self, **event: Any) -> dict[str, Any]:
-        line = timeline.append(self.folder, Redactor(self.settings.secret_values()).json(event))
+        line = timeline.append(self.folder, self.redactor.json(event))
         write_manifest(self.folder)
         return line
 

@@ -14,7 +14,6 @@ from flowrex_ops.incident.severity import assess_severity
 from flowrex_ops.incident.symptoms import DEFAULT_THRESHOLDS, Survey, find_symptoms, rank_runbooks
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Reading
-from flowrex_ops.postgres.source import ConnectionLimits
 from flowrex_ops.services.impact import Thresholds
 
 FELT = frozenset({"front_door", "services", "health", "pools", "log", "alerts"})
@@ -43,12 +42,12 @@ def take_survey(investigation: Investigation, *, recent_minutes: float, only: Co
         "issues": lambda: i.sentry.get_issues(since=i.since),
         "pages": i.status_pages.get_pages,
     }
-    with ThreadPoolExecutor(len(questions) + 1) as pool:
+    with ThreadPoolExecutor(len(questions)) as pool:
         asked = {name: pool.submit(ask) for name, ask in questions.items() if not only or name in only}
-        database = pool.submit(_ask_database, i, recent_minutes)
+        limits = i.database.get_connection_limits()
+        trades = i.database.get_trades(since=recent, recent_minutes=recent_minutes)
         answers: dict[str, Reading[Any]] = {name: Reading("survey", name, error=_NOT_ASKED) for name in questions}
         answers |= {name: answer.result() for name, answer in asked.items()}
-        limits, trades = database.result()
     return Survey(limits=limits, trades=trades, **answers)
 
 
@@ -72,11 +71,3 @@ def assess_impact(investigation: Investigation, *, recent_minutes: float = 5.0) 
     elsewhere = rank_runbooks(symptoms).query("runbook != @investigation.runbook")
     if len(elsewhere) and not investigation.findings:
         investigation.suggest(elsewhere)
-
-
-def _ask_database(
-    investigation: Investigation, recent_minutes: float
-) -> tuple[Reading[ConnectionLimits], Reading[pd.DataFrame]]:
-    limits = investigation.database.get_connection_limits()
-    since = timedelta(minutes=recent_minutes)
-    return limits, investigation.database.get_trades(since=since, recent_minutes=recent_minutes)
