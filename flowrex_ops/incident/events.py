@@ -152,22 +152,15 @@ def plot_course(events: pd.DataFrame, milestones: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(kinds)), kinds[::-1])
     axes.set_ylim(-0.6, len(kinds) - 0.4)
     axes.grid(axis="y", color="#e3e3dd", zorder=0)
-    for place, row in enumerate(milestones.itertuples()):
+    for row in milestones.itertuples():
         axes.axvline(row.at, color=INK, linestyle="--", linewidth=1, zorder=1)
-        axes.annotate(
-            str(row.milestone),
-            (row.at, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, 3 + 11 * (place % 3)),
-            textcoords="offset points",
-            fontsize=9,
-            color=INK,
-        )
+        # Slanted, so that names of moments that lie close together can both be read.
+        axes.text(row.at, 1.02, str(row.milestone), transform=axes.get_xaxis_transform(), rotation=35, fontsize=9)
     moments = pd.concat([events["at"], pd.to_datetime(milestones["at"], utc=True)])
     if len(moments):
         format_times(axes, moments)
     axes.set_xlabel("time of day, UTC")
-    axes.set_title(_title(milestones), pad=40)
+    axes.set_title(_title(milestones), pad=52)
     return figure
 
 

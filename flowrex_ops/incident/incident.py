@@ -189,8 +189,12 @@ def _told(value: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         if name == "roles":
             said += [f"{role} {person or 'nobody'}" for role, person in new.items() if person != (old or {}).get(role)]
         elif new and new != old:
-            said.append(f"{name.replace('_', ' ')} {new}" + (f" (was {old})" if old else ""))
+            said.append(f"{name.replace('_', ' ')} {_text(name, new)}" + (f" (was {_text(name, old)})" if old else ""))
     return "; ".join(said)
+
+
+def _text(name: str, value: str) -> str:
+    return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M} UTC" if name in ("started", "next_update") else value
 
 
 def _worse(value: Mapping[str, Any], level: str) -> tuple[Mapping[str, Any], str]:

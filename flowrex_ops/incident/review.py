@@ -105,12 +105,9 @@ class Review:
             "runbook": RUNBOOK,
             "platform": self._platform,
             "operator": self._operator,
-            "severity": None,
-            "diagnosis": None,
+            **dict.fromkeys(("severity", "diagnosis")),
+            **dict.fromkeys(("findings", "verdicts", "mitigations"), ()),
             "title": f"post-mortem of {self.incident.id}",
-            "findings": [],
-            "verdicts": [],
-            "mitigations": [],
             "seconds": round(time.monotonic() - self._began, 3),
         }
         facts = {"events": str(len(self.events)), "records": str(self.findings["record"].nunique())}
