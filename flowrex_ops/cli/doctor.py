@@ -13,8 +13,7 @@ import typer
 from flowrex_ops.cli.options import JsonOption, ProjectOption, SettingsOption, echo_json
 
 if TYPE_CHECKING:
-    from flowrex_ops.discovery.endpoints import Endpoints
-    from flowrex_ops.settings import Settings
+    from flowrex_ops.investigation import Investigation
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +48,13 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
 
     Example: flowrex-ops doctor --json
     """
-    from flowrex_ops.discovery.endpoints import discover
+    from flowrex_ops.investigation import Investigation
     from flowrex_ops.redaction.redactor import Redactor
     from flowrex_ops.settings import find_file, load
 
-    endpoints = discover(load(settings or None))
-    loaded = endpoints.settings
-    rows = _examine(loaded, endpoints)
+    investigation = Investigation.for_readings("doctor", load(settings or None))
+    rows, loaded = _examine(investigation), investigation.settings
+    investigation.database.close()
     clean = Redactor(loaded.secret_values()).json([asdict(row) for row in rows])
     file = find_file(settings or None)
     if as_json:
@@ -67,49 +66,29 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
         raise typer.Exit(1)
 
 
-def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
+def _examine(investigation: Investigation) -> list[Row]:
     """All sources at once; each has its own time limit."""
-    from flowrex_ops.logs.source import LogSource
-    from flowrex_ops.memory.redis import RedisSource
-    from flowrex_ops.metrics.backend import BackendSource
-    from flowrex_ops.metrics.prometheus import PrometheusSource
-    from flowrex_ops.postgres.source import PostgresSource
-    from flowrex_ops.tls.source import TlsSource
-    from flowrex_ops.trades.broker import open_broker
+    from flowrex_ops.health import judge_door
 
-    limits, origins, service = settings.limits, endpoints.origins, settings.backend.service
-    bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
-    postgres = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
-    backend = BackendSource(
-        lambda: endpoints.backends,
-        missing=origins.get("backend", ""),
-        health_path=settings.backend.health_path,
-        guessed="backend" in endpoints.guessed,
-        **bounds,
-    )
-    redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
-    tls = TlsSource(endpoints.tls, ca_file=settings.tls.ca_file, missing=origins.get("tls", ""), **bounds)
-    prometheus = PrometheusSource(endpoints.prometheus_url, missing=origins.get("prometheus", ""), **bounds)
-    logs = LogSource(endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=100_000)
-    questions: list[tuple[str, str, Callable[[], Any], Callable[[Any], str]]] = [
-        ("postgres", origins.get("postgres", ""), postgres.get_connection_limits, _postgres),
-        ("redis", origins.get("redis", ""), redis.get_version, lambda version: f"Redis {version}"),
-        ("backend", origins.get("backend", ""), backend.get_readiness, _backend),
-        ("prometheus", origins.get("prometheus", ""), prometheus.get_targets, _prometheus),
-        ("tls", origins.get("tls", ""), tls.get_certificates, _tls),
-        ("logs", f"stack: service '{service}'", lambda: logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
-    ]
+    i, settings, endpoints = investigation, investigation.settings, investigation.endpoints
+    questions: dict[str, tuple[Callable[[], Any], Callable[[Any], str]]] = {
+        "postgres": (i.database.get_connection_limits, _postgres),
+        "redis": (i.redis.get_version, lambda version: f"Redis {version}"),
+        "backend": (i.backend.get_readiness, _backend),
+        "front door": (i.front_door.get_answer, lambda answer: judge_door(answer)[1]),
+        "prometheus": (i.prometheus.get_targets, _prometheus),
+        "tls": (i.tls.get_certificates, _tls),
+        "logs": (lambda: i.logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
+    }
+    origins = {**endpoints.origins, "logs": f"stack: service '{settings.backend.service}'"}
     if settings.broker.url:
-        broker = open_broker(settings, endpoints.stack)
-        questions.append(("broker", "settings: broker.url", lambda: broker.check_from_here(times=1), _broker))
-    state = "unreachable" if endpoints.stack_error else "answers"
-    stack = Row(
-        "stack", f"settings: stack.kind={settings.stack.kind}", state, endpoints.stack_error or endpoints.stack_line
-    )
+        questions["broker"] = (lambda: i.broker.check_from_here(times=1), _broker)
+        origins["broker"] = "settings: broker.url"
+    state, kind = "unreachable" if endpoints.stack_error else "answers", f"settings: stack.kind={settings.stack.kind}"
+    stack = Row("stack", kind, state, endpoints.stack_error or endpoints.stack_line)
     with ThreadPoolExecutor(len(questions)) as pool:
-        rows = [stack, *pool.map(lambda question: _row(*question), questions)]
-    postgres.close()
-    return rows
+        asked = pool.map(lambda name: _row(name, origins.get(name, ""), *questions[name]), questions)
+        return [stack, *asked]
 
 
 def _row(source: str, origin: str, ask: Callable[[], Any], tell: Callable[[Any], str]) -> Row:
@@ -165,7 +144,9 @@ def _print(rows: list[dict[str, str]]) -> None:
     from rich.table import Table
 
     table = Table("source", "state", "found", "detail", box=None, pad_edge=False, header_style="bold")
-    for row in rows:
+    # What the stack said is said once.
+    why = rows[0]["detail"] if rows[0]["state"] != "answers" else "\n"
+    for row in [rows[0], *({name: text.replace(why, "see stack") for name, text in one.items()} for one in rows[1:])]:
         mark = "●" if row["state"] == "answers" else "✖"
         style = "green" if row["state"] == "answers" else "red"
         table.add_row(row["source"], f"[{style}]{mark} {row['state']}[/]", row["origin"], row["detail"])
