@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrex_ops.cli import options
+from flowrex_ops.cli import options, records
 from flowrex_ops.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -175,21 +175,7 @@ def show(
         typer.echo(f"  {str(line['at'])[11:19]}  {line.get('by') or '':<10}  {line['text']}")
 
 
-@app.command()
-def export(
-    incident: options.IncidentArgument = "latest",
-    output: options.ZipOption = None,
-    settings: options.SettingsOption = "",
-) -> None:
-    """Pack an incident into one zip that opens anywhere: a page with links, records, messages, post-mortem, checksums.
-
-    Example: flowrex-ops incident export latest --output incident.zip
-    """
-    from flowrex_ops.archive.incidents import find_incident
-    from flowrex_ops.record.export import export as pack
-
-    outputs = options.load_settings(settings).outputs
-    typer.echo(str(pack(outputs, find_incident(outputs, incident).name, output)))
+app.command()(records.export)
 
 
 def _print(folder: Path, settings: Settings, as_json: bool) -> None:

@@ -219,7 +219,9 @@ def export(
 ) -> None:
     """Pack an incident into one zip that opens anywhere: a page, the records, all files, checksums.
 
-    Example: flowrex-ops records export INC-20261101-0412-a1b2 --output incident.zip
+    Example: flowrex-ops incident export latest --output incident.zip
+
+    Example: flowrex-ops records export INC-20261101-0412-a1b2
     """
     from flowrex_ops.record.export import export as pack
 
