@@ -113,7 +113,7 @@ def _deploys(services: pd.DataFrame) -> Answer:
     backend = services[services["version"].ne("") & services["started_at"].notna()]
     versions = sorted(set(services.loc[services["service"].eq("backend"), "version"]))
     if backend.empty:
-        return "no replica tells its version", False
+        return "no replica tells its version", None
     latest = backend.sort_values("started_at").iloc[-1]
     text = f"{latest['name']} at {latest['started_at']:%Y-%m-%d %H:%M} UTC"
     return f"backend runs {', '.join(versions)}; last started: {text}", len(versions) <= 1

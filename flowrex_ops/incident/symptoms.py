@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -72,10 +72,6 @@ class Survey:
     def taken_at(self) -> datetime:
         """The moment that it shows."""
         return self.services.taken_at
-
-    def readings(self) -> list[Reading[Any]]:
-        """Every reading, in the order of the checklist."""
-        return [getattr(self, part.name) for part in fields(self)]
 
 
 @dataclass(frozen=True, slots=True)
