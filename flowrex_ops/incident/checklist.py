@@ -67,31 +67,21 @@ def recent_starts(services: Reading[pd.DataFrame], *, since: timedelta) -> Readi
 
 
 def readable_disks(disks: pd.DataFrame) -> pd.DataFrame:
-    """Filesystems for people: where, mount, used (share), used_mib, total_mib; the fullest first."""
+    """Filesystems for people: where, mount, used (share), used_MiB, total_MiB; the fullest first."""
     fullest = disks.sort_values("used_share", ascending=False)
-    return pd.DataFrame(
-        {
-            "where": fullest["where"],
-            "mount": fullest["mount"],
-            "used": [f"{share:.0%}" for share in fullest["used_share"]],
-            "used_MiB": (fullest["used_bytes"] / 2**20).round(),
-            "total_MiB": (fullest["total_bytes"] / 2**20).round(),
-        }
-    )
+    mib = (fullest[["used_bytes", "total_bytes"]] / 2**20).round()
+    used = fullest["used_share"].map("{:.0%}".format)
+    return fullest[["where", "mount"]].assign(used=used, used_MiB=mib["used_bytes"], total_MiB=mib["total_bytes"])
 
 
 def readable_usage(usage: pd.DataFrame) -> pd.DataFrame:
     """Memory and CPU for people: name, memory_MiB, limit_MiB, of_limit, cpu_percent (of a core); the largest first."""
     largest = usage.sort_values("memory_bytes", ascending=False)
-    return pd.DataFrame(
-        {
-            "name": largest["name"],
-            "memory_MiB": (largest["memory_bytes"] / 2**20).round(1),
-            "limit_MiB": (largest["memory_limit_bytes"].astype(float) / 2**20).round(),
-            "of_limit": ["" if pd.isna(share) else f"{share:.0%}" for share in largest["memory_share"]],
-            "cpu_percent": largest["cpu_percent"].astype(float).round(),
-        }
-    )
+    memory, limit = (largest[name].astype(float) / 2**20 for name in ("memory_bytes", "memory_limit_bytes"))
+    share = ["" if pd.isna(one) else f"{one:.0%}" for one in largest["memory_share"]]
+    cpu = largest["cpu_percent"].astype(float).round()
+    shown = largest[["name"]].assign(memory_MiB=memory.round(1), limit_MiB=limit.round(), of_limit=share)
+    return shown.assign(cpu_percent=cpu)
 
 
 def _judged(verdict: Verdict) -> Answer:
