@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import io
 import json
 import tokenize
@@ -13,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.errors import NotebookError, UnknownRunbookError
+from flowrex_ops.errors import NotebookError, UnknownRunbookError, nearest
 
 # From a wheel, JupyterLab opens copies: whoever edits an installed runbook changes what every alert runs.
 PACKAGED = Path(__file__).resolve().parent / "notebooks"
@@ -107,9 +106,7 @@ def get_runbook(name: str, folder: Path = NOTEBOOKS) -> Runbook:
     for path, error in broken.items():
         if path.stem == name:
             raise error
-    near = difflib.get_close_matches(name, runbooks, n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(runbooks) or 'none'}"
-    raise UnknownRunbookError(f"'{name}' is not a runbook; {hint}")
+    raise UnknownRunbookError(f"'{name}' is not a runbook; {nearest(name, runbooks)}")
 
 
 def read_runbook(path: Path) -> Runbook:

@@ -4,6 +4,8 @@
 ``FlowrexOpsError`` means that the world is at fault (exit code 1).
 """
 
+from collections.abc import Iterable
+
 
 class FlowrexOpsError(Exception):
     """Something this tool was asked to do could not be done; the text says what, to what, and what next."""
@@ -78,3 +80,12 @@ class RecordError(FlowrexOpsError):
 
 class SandboxError(FlowrexOpsError):
     """The sandbox could not be started, stopped or given a fault."""
+
+
+def nearest(name: str, known: Iterable[str], *, otherwise: str = "") -> str:
+    """The hint for whoever mistyped *name*: the nearest of *known*, else *otherwise*, else all of them."""
+    import difflib
+
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else otherwise or f"there are: {', '.join(names) or 'none'}"

@@ -1,4 +1,4 @@
-"""What an answer says of health: well, not well, or nothing. Pure; the same for triage, its symptoms and its checklist."""
+"""What an answer says of health: healthy, unhealthy, or nothing. Pure; the same for triage, its symptoms and its checklist."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowrex_ops.errors import ParameterError, UsageError
+from flowrex_ops.errors import ParameterError, UsageError, nearest
 from flowrex_ops.guard import Mitigation
 
 KNOWN = {
@@ -34,7 +34,7 @@ def find(slug: str) -> type[Mitigation]:
     from importlib import import_module
 
     if slug not in KNOWN:
-        raise UsageError(f"'{slug}' is not a mitigation; there are: {', '.join(sorted(KNOWN))}")
+        raise UsageError(f"'{slug}' is not a mitigation; {nearest(slug, sorted(KNOWN))}")
     module, _, name = KNOWN[slug].partition(":")
     found: type[Mitigation] = getattr(import_module(module), name)
     return found
@@ -44,5 +44,5 @@ def split_approval(approval: str) -> tuple[str, str | None]:
     """``slug`` or ``slug@hash`` into its parts; ParameterError when the slug is not known."""
     slug, _, plan_hash = approval.partition("@")
     if slug not in KNOWN:
-        raise ParameterError(f"approve: '{slug}' is not a mitigation; there are: {', '.join(sorted(KNOWN))}")
+        raise ParameterError(f"approve: '{slug}' is not a mitigation; {nearest(slug, sorted(KNOWN))}")
     return slug, plan_hash or None

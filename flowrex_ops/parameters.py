@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Callable, Mapping, MutableMapping
@@ -12,7 +11,7 @@ from typing import Any
 from flowrex_ops.archive.incidents import INCIDENT_ID
 from flowrex_ops.catalog import NOTEBOOKS, Parameter, Runbook, get_runbook
 from flowrex_ops.durations import parse_duration
-from flowrex_ops.errors import ParameterError, UsageError
+from flowrex_ops.errors import ParameterError, UsageError, nearest
 from flowrex_ops.mitigations import split_approval
 
 
@@ -64,9 +63,7 @@ def _required(parameter: Parameter, value: Any) -> Any:
 
 
 def _unknown(runbook: Runbook, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"it takes: {', '.join(known)}"
-    return f"'{name}' is not a parameter of {runbook.slug}; {hint}"
+    return f"'{name}' is not a parameter of {runbook.slug}; {nearest(name, known)}"
 
 
 def _converted(parameter: Parameter, value: Any) -> Any:

@@ -240,7 +240,7 @@ class GrafanaSettings(_Section):
 
 
 class NotifySettings(_Section):
-    """Who can be told: names and apprise URLs. A receiver named like a role (``team-lead``) gets that role's reminders.
+    """Who can be notified: names and apprise URLs. A receiver named like a role (``team-lead``) gets that role's reminders.
 
     ``default`` are those that a message goes to where none is named; all of them where that is empty, too.
     """

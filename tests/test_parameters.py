@@ -31,7 +31,7 @@ UNDERSTOOD = {
 }
 REFUSED = {
     "unknown, with the nearest": ({"idle_after_second": "1"}, "did you mean 'idle_after_seconds'"),
-    "unknown, with all": ({"zzz": "1"}, "it takes: incident_id, since"),
+    "unknown, with all": ({"zzz": "1"}, "there are: incident_id, since"),
     "no number": ({"idle_after_seconds": "soon"}, "idle_after_seconds: 'soon' is not a number"),
     "not a finite number": ({"idle_after_seconds": "nan"}, "is not a number"),
     "truth is no number": ({"idle_after_seconds": True}, "is not a number"),

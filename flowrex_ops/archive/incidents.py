@@ -5,6 +5,7 @@ An id can be on disk before its folder is, so that a crash leaves no incident th
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.errors import RecordError
+from flowrex_ops.errors import ParameterError, RecordError, nearest
 from flowrex_ops.files import record_error, sync_folder, write_atomic
 
 INCIDENT_ID = re.compile(r"INC-(\d{8}-\d{4})-[0-9a-f]{4}")
@@ -24,6 +25,8 @@ INCIDENT_ID = re.compile(r"INC-(\d{8}-\d{4})-[0-9a-f]{4}")
 INCIDENT_FILE = "incident.json"
 INVESTIGATING = "Investigating"
 """The status in which each incident begins."""
+RESOLVED = "Resolved"
+LATEST = "latest"
 CHANGED = "incident-changed"
 """Kind of the timeline's lines about a change: ``{"by", "changes": {name: {"was", "is"}}}``."""
 _UNTOLD = frozenset({"runbooks"})
@@ -54,6 +57,45 @@ def open_incident(outputs: Path, incident_id: str | None, *, title: str = "") ->
         raise RecordError(f"incident '{incident_id}' is not in '{outputs}'; leave it out to open a new one")
     timeline.require_own(folder)
     return folder
+
+
+def list_incidents(outputs: Path) -> list[Path]:
+    """Folders of all incidents, the newest first."""
+    return sorted((path for path in outputs.glob("INC-*") if path.is_dir()), key=_opened, reverse=True)
+
+
+def find_incident(outputs: Path, wanted: str) -> Path:
+    """The folder of the incident that *wanted* names: its id, the beginning of it, or ``latest``; absolute.
+
+    The latest is the newest that is not resolved, else the newest. ParameterError where none is called so, or several are.
+    """
+    folders = list_incidents(outputs.absolute())
+    if wanted == LATEST and folders:
+        return next((folder for folder in folders if _is_open(folder)), folders[0])
+    exact = [folder for folder in folders if folder.name == wanted]
+    found = exact or [folder for folder in folders if wanted and folder.name.startswith(wanted)]
+    if len(found) > 1:
+        some = ", ".join(folder.name for folder in found[:3])
+        raise ParameterError(f"'{wanted}' fits {len(found)} incidents ({some} …); give more of it")
+    if not found:
+        names = [folder.name for folder in folders]
+        hint = nearest(wanted, names, otherwise="see 'flowrex-ops incident list --all'")
+        raise ParameterError(f"no incident is called '{wanted}' in '{outputs}'; {hint}")
+    return found[0]
+
+
+def _opened(folder: Path) -> tuple[str, str]:
+    """The minute of its name; within that the first line of its timeline, for the rest of the name is random."""
+    with contextlib.suppress(OSError, ValueError, AttributeError), (folder / timeline.FILE).open() as lines:
+        return folder.name[:17], str(json.loads(lines.readline()).get("at"))
+    return folder.name[:17], ""
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether it is readable and not resolved."""
+    with contextlib.suppress(RecordError):
+        return read_incident(folder).get("status") != RESOLVED
+    return False
 
 
 def read_incident(incident: Path) -> dict[str, Any]:

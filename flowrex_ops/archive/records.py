@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
+from flowrex_ops.archive.incidents import LATEST, find_incident, list_incidents
 from flowrex_ops.archive.index import ask, find_notebooks, read_metadata
 from flowrex_ops.archive.manifest import LOCK_SUFFIX, lock_of
-from flowrex_ops.errors import RecordError
+from flowrex_ops.errors import ParameterError, RecordError
 from flowrex_ops.files import is_locked, locked, record_error
 
-LATEST = "latest"
 _NEWEST_FIRST = "ORDER BY started DESC, id DESC"
 _RUNBOOK = re.compile(r"[A-Za-z0-9][\w-]*")
 
@@ -118,23 +118,18 @@ def _load(index: sqlite3.Connection, outputs: Path, wanted: str) -> tuple[str, d
 
 
 def find_incidents(outputs: Path, wanted: str = "") -> list[Path]:
-    """Every incident's folder, oldest first, or the one that *wanted* names: its id or the beginning, a record's id, ``latest``.
+    """Every incident's folder, oldest first, or the one that *wanted* names: as ``find_incident`` takes it, or one of its records.
 
     Incidents without any record count too. RecordError where *wanted* fits none, or several.
     """
-    folders = sorted(path for path in outputs.glob("INC-*") if path.is_dir())
     if not wanted:
-        return folders
-    if wanted == LATEST:
-        return folders[-1:] or [load_record(outputs, wanted).incident]
-    name = wanted.partition("/")[0]
-    found = [folder for folder in folders if folder.name == name] or [f for f in folders if f.name.startswith(name)]
-    if "/" in wanted or not found:
+        return list_incidents(outputs)[::-1]
+    if "/" in wanted:
         return [load_record(outputs, wanted).incident]
-    if len(found) > 1:
-        names = ", ".join(folder.name for folder in found[:3])
-        raise RecordError(f"'{wanted}' fits {len(found)} incidents ({names} …); give more of it")
-    return found
+    try:
+        return [find_incident(outputs, wanted)]
+    except ParameterError as error:
+        raise RecordError(str(error)) from None
 
 
 def _choose(outputs: Path, ids: list[str], wanted: str) -> str:

@@ -9,7 +9,6 @@ them. A word finds what begins with it, without stemming: what is found can be f
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.archive.index import ask, features
 from flowrex_ops.causes import find_causes
-from flowrex_ops.errors import FlowrexOpsError, ParameterError
+from flowrex_ops.errors import FlowrexOpsError, ParameterError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,8 +102,7 @@ def is_cause(index: sqlite3.Connection, name: str) -> bool:
         return True
     if name in runbooks:
         return False
-    near = difflib.get_close_matches(name, sorted(causes | runbooks), n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'?" if near else "see 'flowrex-ops runbooks' and docs/causes.md"
+    hint = nearest(name, sorted(causes | runbooks), otherwise="see 'flowrex-ops runbooks' and docs/causes.md")
     raise ParameterError(f"'{name}' is neither a cause nor a runbook with records; {hint}")
 
 

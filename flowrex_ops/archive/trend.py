@@ -102,7 +102,7 @@ def plot_trend(periods: pd.DataFrame, *, what: str, period: str) -> Figure:
 def draw_trend(found: Trend, file: Path) -> None:
     """Write the chart of *found* to *file*. ParameterError where that is no PNG, RecordError where it cannot be written."""
     if file.suffix.lower() != ".png":
-        raise ParameterError(f"--to: '{file}' is not a PNG file; give a name that ends with .png")
+        raise ParameterError(f"--output: '{file}' is not a PNG file; give a name that ends with .png")
     picture = io.BytesIO()
     plot_trend(found.periods, what=found.what, period=found.period).savefig(picture, format="png")
     write_atomic(file, picture.getvalue())

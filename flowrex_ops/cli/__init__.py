@@ -17,7 +17,7 @@ def _run() -> int:
     from flowrex_ops.errors import FlowrexOpsError
 
     try:
-        result = app(standalone_mode=False)
+        result = app(standalone_mode=False, prog_name="flowrex-ops")
     except FlowrexOpsError as error:
         return _say(str(error), error.exit_code)
     except (click.exceptions.Exit, SystemExit) as error:
@@ -28,8 +28,19 @@ def _run() -> int:
         # Typer may carry a click of its own; its usage errors know how to say what is wrong, and their code.
         if not hasattr(error, "format_message"):
             raise
-        return _say(f"{error.format_message().rstrip('.')}; see --help".lower(), 2)
+        return _usage(error)
     return result if isinstance(result, int) else 0
+
+
+def _usage(error: Exception) -> int:
+    """Whoever left something out sees how the command is called; a slip is one line."""
+    if type(error).__name__ in ("NoArgsIsHelpError", "MissingParameter"):
+        error.show()  # type: ignore[attr-defined]  # see above
+        return 2
+    said = error.format_message().rstrip(".")  # type: ignore[attr-defined]  # see above
+    context = getattr(error, "ctx", None)
+    hint = f"; see '{context.command_path} --help'" if context and not said.endswith("?") else ""
+    return _say(said + hint, 2)
 
 
 def _say(text: str, code: int) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, progress
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo, progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,11 +52,7 @@ def backup(
         return
     backups = BackupStore.open(loaded, endpoints)
     facts = _test(backups) if test_restore else _take(backups)
-    if as_json:
-        echo_json(facts)
-        return
-    for name, value in facts.items():
-        typer.echo(f"{name:<12} {value}")
+    echo(facts, [f"{name:<12} {value}" for name, value in facts.items()], as_json=as_json)
 
 
 def _take(backups: BackupStore) -> dict[str, Any]:
@@ -67,7 +62,7 @@ def _take(backups: BackupStore) -> dict[str, Any]:
     return {
         "backup": str(file),
         "size_bytes": file.stat().st_size,
-        "sha256": _first_word(checksum_file(file)),
+        "sha256": checksum_file(file).read_text(encoding="ascii").split()[0],
         "tables": backups.look(file).tables,
     }
 
@@ -95,18 +90,10 @@ def _list(settings: Settings, endpoints: Endpoints, *, as_json: bool) -> None:
     if not reading.available:
         raise BackupError(str(reading.error))
     frame: pd.DataFrame = reading.require()
-    if as_json:
-        echo_json(frame.astype(object).where(frame.notna(), None).to_dict("records"))
-        return
+    lines = []
     for row in frame.itertuples():
         readable = {True: "readable", False: "NOT READABLE"}.get(row.readable, "not known")
-        age = f"{format_seconds(row.age_seconds)} old"
-        typer.echo(
-            f"{row.name:<48} {age:<14} {row.size_bytes / 1e6:>10.2f} MB  {readable:<12} checksum {row.checksum:<8} {row.detail}"
-        )
-    if frame.empty:
-        typer.echo("no backups yet; take one with 'flowrex-ops backup'")
-
-
-def _first_word(file: Path) -> str:
-    return file.read_text(encoding="ascii").split()[0]
+        facts = f"{row.size_bytes / 1e6:>10.2f} MB  {readable:<12} checksum {row.checksum:<8} {row.detail}"
+        lines.append(f"{row.name:<48} {f'{format_seconds(row.age_seconds)} old':<14} {facts}")
+    told = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    echo(told, lines or ["no backups yet; take one with 'flowrex-ops backup'"], as_json=as_json)

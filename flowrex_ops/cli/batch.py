@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json
-from flowrex_ops.cli.run import EXIT_FOUND, FailOnOption, severity_of
-from flowrex_ops.durations import format_seconds
+from flowrex_ops.cli.options import EXIT_FOUND, FailOnOption, JsonOption, SettingsOption, echo, option
 from flowrex_ops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,20 +21,12 @@ def batch(
     runbook: Annotated[
         list[str] | None, typer.Argument(metavar="[RUNBOOK]...", help="Runbooks, each run once; else --plan.")
     ] = None,
-    plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="Runbooks, parameters and platforms, as TOML.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="N", min=1, max=256, help="Runs at once; as many as processors.")
-    ] = None,
-    dask: Annotated[
-        str, typer.Option("--dask", metavar="ADDRESS", help="Run on this Dask cluster, such as tcp://host:8786.")
-    ] = "",
-    resume: Annotated[
-        str, typer.Option("--resume", metavar="BATCH", help="Go on with an interrupted batch; latest: the newest.")
-    ] = "",
+    plan: Annotated[Path | None, option("--plan", "FILE", "Runbooks, parameters and platforms, as TOML.")] = None,
+    jobs: Annotated[int | None, option("--jobs", "N", "Runs at once; as many as processors.", min=1, max=256)] = None,
+    dask: Annotated[str, option("--dask", "ADDRESS", "Run on this Dask cluster, such as tcp://host:8786.")] = "",
+    resume: Annotated[str, option("--resume", "BATCH", "Go on with an interrupted batch; latest: the newest.")] = "",
     settings: SettingsOption = "",
-    fail_on: FailOnOption = "",
+    fail_on: FailOnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run many runbooks, with many parameters, on many platforms (settings files); nothing is changed by them.
@@ -59,19 +48,15 @@ def batch(
 
     if dask:
         require("batch --dask", "dask", "distributed")
-    limit = severity_of(fail_on)
     chosen = _choose(runbook or [], plan, resume, settings)
     runs_here = contextlib.nullcontext() if dask else warm_parent()
     with runs_here, _Progress(len(chosen.jobs), chosen.unfinished(), quiet=as_json) as progress:
         outcomes = run_batch(chosen, threads=jobs or chosen.threads, dask=dask, on_outcome=progress)
     facts = to_json(chosen, outcomes)
-    if as_json:
-        echo_json(facts)
-    else:
-        _tell(chosen, outcomes)
-        typer.echo(f"{summary(facts['counts'])}\nReport     {facts['report']}")
+    lines = [*_lines(chosen, outcomes), summary(facts["counts"]), f"Report     {facts['report']}"]
+    echo(facts, lines, as_json=as_json)
     worst = worst_severity(outcomes)
-    if limit and worst and worst.at_least(limit):
+    if fail_on and worst and worst.at_least(fail_on):
         raise typer.Exit(EXIT_FOUND)
     if not all(outcome.status in WORKED for outcome in outcomes):
         raise typer.Exit(1)
@@ -94,36 +79,27 @@ def _choose(runbooks: list[str], plan: Path | None, resume: str, settings: str) 
     return folder.resume(outputs, resume, expected=expected)
 
 
-def _tell(batch: Batch, outcomes: list[Outcome]) -> None:
+def _lines(batch: Batch, outcomes: list[Outcome]) -> Iterator[str]:
     for job, outcome in zip(batch.jobs, outcomes, strict=True):
         parameters = " ".join(f"{name}={value}" for name, value in job.parameters.items())
         found = f"{outcome.severity or '  '} {outcome.diagnosis or '-'}"
-        reason = f"  {outcome.reason}" if outcome.reason else ""
-        typer.echo(
-            f"  {outcome.status:<12} {job.platform:<12} {job.slug:<24} {found:<32} {parameters}{reason}".rstrip()
+        line = (
+            f"  {outcome.status:<12} {job.platform:<12} {job.slug:<24} {found:<32} {parameters}  {outcome.reason or ''}"
         )
+        yield line.rstrip()
 
 
 class _Progress:
-    """A bar with the time that is left, on a terminal only; counts only what this call has to run.
-
-    rich's own estimate looks at the times between two runs' ends, which says a second where two ran side by side.
-    """
+    """A bar with the time that has gone, on a terminal only."""
 
     def __init__(self, total: int, left: int, *, quiet: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         console = Console(stderr=True)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[estimate]}"),
-        )
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
-        self._estimate = Estimate(left, now=time.monotonic)
-        self._task = self._bar.add_task("runs", total=total, completed=total - left, estimate=self._estimate)
+        self._task = self._bar.add_task("runs", total=total, completed=total - left)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -133,24 +109,4 @@ class _Progress:
         self._bar.stop()
 
     def __call__(self, outcome: Outcome) -> None:
-        self._estimate.one_more()
         self._bar.update(self._task, advance=1, description=outcome.diagnosis or outcome.status)
-
-
-class Estimate:
-    """When *runs* will be over, by how long those that ended took together; as text, the time that is left *now*."""
-
-    def __init__(self, runs: int, *, now: Callable[[], float]) -> None:
-        self._now, self._begin, self._runs, self._done = now, now(), runs, 0
-        self._over: float | None = None
-
-    def one_more(self) -> None:
-        """Another run has ended."""
-        self._done += 1
-        self._over = self._now() + (self._now() - self._begin) / self._done * (self._runs - self._done)
-
-    def __str__(self) -> str:
-        if self._over is None:
-            return "time left not known yet"
-        left = self._over - self._now()
-        return f"about {format_seconds(round(left))} left" if left >= 1 else "soon over"

@@ -13,8 +13,7 @@ import typer
 from flowrex_ops.cli.options import JsonOption, ProjectOption, SettingsOption, echo_json
 
 if TYPE_CHECKING:
-    from flowrex_ops.discovery.endpoints import Endpoints
-    from flowrex_ops.settings import Settings
+    from flowrex_ops.investigation import Investigation
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +48,13 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
 
     Example: flowrex-ops doctor --json
     """
-    from flowrex_ops.discovery.endpoints import discover
+    from flowrex_ops.investigation import Investigation
     from flowrex_ops.redaction.redactor import Redactor
     from flowrex_ops.settings import find_file, load
 
-    endpoints = discover(load(settings or None))
-    loaded = endpoints.settings
-    rows = _examine(loaded, endpoints)
+    investigation = Investigation.for_readings("doctor", load(settings or None))
+    rows, loaded = _examine(investigation), investigation.settings
+    investigation.database.close()
     clean = Redactor(loaded.secret_values()).json([asdict(row) for row in rows])
     file = find_file(settings or None)
     if as_json:
@@ -67,63 +66,36 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
         raise typer.Exit(1)
 
 
-def _examine(settings: Settings, endpoints: Endpoints) -> list[Row]:
+def _examine(investigation: Investigation) -> list[Row]:
     """All sources at once; each has its own time limit."""
-    from flowrex_ops.logs.source import LogSource
-    from flowrex_ops.memory.redis import RedisSource
-    from flowrex_ops.metrics.backend import BackendSource
-    from flowrex_ops.metrics.prometheus import PrometheusSource
-    from flowrex_ops.postgres.source import PostgresSource
-    from flowrex_ops.tls.source import TlsSource
-    from flowrex_ops.trades.broker import open_broker
+    from flowrex_ops.health import judge_door
 
-    limits = settings.limits
-    bounds: dict[str, Any] = {"limit_seconds": limits.reading_seconds, "limit_rows": limits.rows}
-    postgres = PostgresSource(endpoints.postgres_dsn, endpoints.postgres_reserve_dsn, **bounds)
-    backend = BackendSource(
-        lambda: endpoints.backends,
-        missing=endpoints.origins.get("backend", ""),
-        health_path=settings.backend.health_path,
-        guessed="backend" in endpoints.guessed,
-        **bounds,
-    )
-    redis = RedisSource(endpoints.redis_url, limit_seconds=limits.reading_seconds)
-    tls = TlsSource(endpoints.tls, ca_file=settings.tls.ca_file, missing=endpoints.origins.get("tls", ""), **bounds)
-    prometheus = PrometheusSource(endpoints.prometheus_url, missing=endpoints.origins.get("prometheus", ""), **bounds)
-    service = settings.backend.service
-    logs = LogSource(endpoints.stack, service, limit_seconds=limits.reading_seconds, max_bytes=100_000)
-    questions: list[Callable[[], Row]] = [
-        lambda: _row("postgres", endpoints.origins.get("postgres", ""), postgres.get_connection_limits(), _postgres),
-        lambda: _row("redis", endpoints.origins.get("redis", ""), redis.get_version(), lambda v: f"Redis {v}"),
-        lambda: _row("backend", endpoints.origins.get("backend", ""), backend.get_readiness(), _backend),
-        lambda: _row("prometheus", endpoints.origins.get("prometheus", ""), prometheus.get_targets(), _prometheus),
-        lambda: _tls_row(endpoints.origins.get("tls", ""), tls.get_certificates()),
-        lambda: _row("logs", f"stack: service '{service}'", logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
-    ]
+    i, settings, endpoints = investigation, investigation.settings, investigation.endpoints
+    questions: dict[str, tuple[Callable[[], Any], Callable[[Any], str]]] = {
+        "postgres": (i.database.get_connection_limits, _postgres),
+        "redis": (i.redis.get_version, lambda version: f"Redis {version}"),
+        "backend": (i.backend.get_readiness, _backend),
+        "front door": (i.front_door.get_answer, lambda answer: judge_door(answer)[1]),
+        "prometheus": (i.prometheus.get_targets, _prometheus),
+        "tls": (i.tls.get_certificates, _tls),
+        "logs": (lambda: i.logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
+    }
+    origins = {**endpoints.origins, "logs": f"stack: service '{settings.backend.service}'"}
     if settings.broker.url:
-        broker = open_broker(settings, endpoints.stack)
-        questions.append(lambda: _row("broker", "settings: broker.url", broker.check_from_here(times=1), _broker))
-    stack_state = "unreachable" if endpoints.stack_error else "answers"
-    rows = [
-        Row(
-            "stack",
-            f"settings: stack.kind={settings.stack.kind}",
-            stack_state,
-            endpoints.stack_error or endpoints.stack_line,
-        )
-    ]
+        questions["broker"] = (lambda: i.broker.check_from_here(times=1), _broker)
+        origins["broker"] = "settings: broker.url"
+    state, kind = "unreachable" if endpoints.stack_error else "answers", f"settings: stack.kind={settings.stack.kind}"
+    stack = Row("stack", kind, state, endpoints.stack_error or endpoints.stack_line)
     with ThreadPoolExecutor(len(questions)) as pool:
-        rows += pool.map(lambda question: question(), questions)
-    postgres.close()
-    return rows
+        asked = pool.map(lambda name: _row(name, origins.get(name, ""), *questions[name]), questions)
+        return [stack, *asked]
 
 
-def _row(source: str, origin: str, reading: Any, tell: Callable[[Any], str]) -> Row:
-    if reading.available and not _silent(reading.value):
-        return Row(source, origin, "answers", tell(reading.require()))
-    if reading.available:
-        return Row(source, origin, "unreachable", tell(reading.require()))
-    return Row(source, origin, "unreachable", str(reading.error))
+def _row(source: str, origin: str, ask: Callable[[], Any], tell: Callable[[Any], str]) -> Row:
+    reading = ask()
+    if not reading.available:
+        return Row(source, origin, "unreachable", str(reading.error))
+    return Row(source, origin, "unreachable" if _silent(reading.value) else "answers", tell(reading.require()))
 
 
 def _silent(value: Any) -> bool:
@@ -150,15 +122,10 @@ def _prometheus(targets: Any) -> str:
     return f"{targets['health'].eq('up').sum()} of {len(targets)} targets up"
 
 
-def _tls_row(origin: str, reading: Any) -> Row:
-    """Each endpoint has its own error; when none answers, theirs is what to show."""
-    if reading.available and reading.require()["error"].notna().all():
-        return Row("tls", origin, "unreachable", str(reading.require()["error"].iloc[0]))
-    return _row("tls", origin, reading, _tls)
-
-
 def _tls(endpoints: Any) -> str:
     answering = endpoints[endpoints["error"].isna()]
+    if answering.empty:
+        return str(endpoints["error"].iloc[0])
     first = min(chain[0].not_after for chain in answering["chain"])
     return f"{len(answering)} of {len(endpoints)} endpoints serve a certificate, the first ends {first:%Y-%m-%d}"
 
@@ -177,7 +144,9 @@ def _print(rows: list[dict[str, str]]) -> None:
     from rich.table import Table
 
     table = Table("source", "state", "found", "detail", box=None, pad_edge=False, header_style="bold")
-    for row in rows:
+    # What the stack said is said once.
+    why = rows[0]["detail"] if rows[0]["state"] != "answers" else "\n"
+    for row in [rows[0], *({name: text.replace(why, "see stack") for name, text in one.items()} for one in rows[1:])]:
         mark = "●" if row["state"] == "answers" else "✖"
         style = "green" if row["state"] == "answers" else "red"
         table.add_row(row["source"], f"[{style}]{mark} {row['state']}[/]", row["origin"], row["detail"])

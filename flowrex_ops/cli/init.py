@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from flowrex_ops.cli.options import ProjectOption, SettingsOption
+from flowrex_ops.cli.options import ProjectOption, SettingsOption, option
 
 
 def init(
     settings: SettingsOption = "",
     project: ProjectOption = "",  # noqa: ARG001  # its callback uses it
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Where to write; ./flowrex-ops.toml unless given.")
+        Path | None, option("--output", "FILE", "Where to write; ./flowrex-ops.toml unless given.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:

@@ -1,110 +1,98 @@
-"""``flowrex-ops message``: what people are told, filled in from the incident, kept, and sent when told to."""
+"""``flowrex-ops message`` and ``post-mortem``: what people are told of an incident, while it lasts and after."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from flowrex_ops.cli.incident import (
-    ByOption,
-    CauseOption,
-    IdArgument,
-    ImpactOption,
-    ResolutionOption,
-    ServiceOption,
-    incident_facts,
-    send_changes,
-)
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo_json, load_settings
+from flowrex_ops.cli import options
 from flowrex_ops.errors import FlowrexOpsError, ParameterError
-
-if TYPE_CHECKING:
-    from flowrex_ops.incident.outbox import Message
 
 
 def message(
     kind: Annotated[str, typer.Argument(metavar="initial|update|resolved", help="Which message.")],
-    incident: IdArgument,
-    service: ServiceOption = "",
-    impact: ImpactOption = "",
-    root_cause: CauseOption = "",
-    resolution: ResolutionOption = "",
-    eta: Annotated[str, typer.Option("--eta", metavar="TEXT", help="When it will be over, as far as known.")] = "",
-    next_update: Annotated[str, typer.Option("--next-update", metavar="SPAN", help="Such as 30m.")] = "",
+    incident: options.IncidentArgument,
+    service: options.ServiceOption = "",
+    impact: options.ImpactOption = "",
+    root_cause: options.CauseOption = "",
+    resolution: options.ResolutionOption = "",
+    eta: options.EtaOption = "",
+    next_update: options.NextUpdateOption = "",
     edit: Annotated[bool, typer.Option("--edit", help="Write it in $EDITOR before it is kept.")] = False,
     send: Annotated[bool, typer.Option("--send", help="Send it; otherwise it is shown and kept.")] = False,
-    to: Annotated[
-        list[str] | None, typer.Option("--to", metavar="NAME", help="A receiver of notify.urls; may be repeated.")
+    receiver: Annotated[
+        list[str] | None, options.option("--receiver", "NAME", "One of notify.urls; may be repeated.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Send 'resolved' of an incident that is open; needs --reason.")
     ] = False,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why --force; stands on the timeline.")] = "",
-    by: ByOption = "",
-    settings: SettingsOption = "",
-    as_json: JsonOption = False,
+    reason: Annotated[str, options.option("--reason", "TEXT", "Why --force; stands on the timeline.")] = "",
+    author: options.AuthorOption = "",
+    settings: options.SettingsOption = "",
+    as_json: options.JsonOption = False,
 ) -> None:
     """Fill in a message from the incident, keep it, and send it only with --send. What the options say, the incident keeps.
 
-    Example: flowrex-ops message initial latest --impact "no orders are filled" --send --to incident
+    Example: flowrex-ops message initial latest --impact "no orders are filled" --send --receiver incident
     """
-    from flowrex_ops.archive import timeline
-    from flowrex_ops.archive.incidents import current_user
-    from flowrex_ops.incident import lifecycle, messages, outbox
-    from flowrex_ops.incident.notify import choose
-    from flowrex_ops.redaction.redactor import Redactor
+    facts = options.incident_facts(locals())
+    from flowrex_ops.incident import messages
+    from flowrex_ops.incident.incident import change, load
 
     if kind not in messages.KINDS:
         raise ParameterError(f"'{kind}' is not a message; give {', '.join(messages.KINDS)}")
     if force != bool(reason.strip()):
         raise ParameterError("--force and --reason go together; say why with --reason TEXT")
-    loaded = load_settings(settings)
-    receivers = choose(loaded.notify, to or ()) if send else {}
-    folder, found = lifecycle.load(loaded.outputs, incident)
+    session = options.Session.open(settings, author)
+    who: dict[str, Any] = {"by": session.author, "redactor": session.redactor}
+    notify = session.settings.notify
+    receivers = messages.choose_receivers(notify, receiver or ()) if send else {}
+    folder, found = load(session.settings.outputs, incident)
     if send and not force:
-        messages.require_true(kind, found)
-    who, redactor = by or current_user(), Redactor(loaded.secret_values())
-    facts = incident_facts(
-        service=service,
-        impact=impact,
-        root_cause=root_cause,
-        resolution=resolution,
-        eta=eta,
-        next_update=next_update,
-    )
+        messages.require_resolved(kind, found)
     if facts:
-        found = lifecycle.change(folder, facts, by=who, redactor=redactor)
+        found = change(folder, facts, **who)
     text = messages.compose(kind, found, force=force)
     if edit:
         text = _edited(text)
     if send:
-        outbox.require_whole(text)
-    kept = outbox.keep(folder, kind, text, by=who, redactor=redactor)
+        messages.require_complete(text)
+    kept = messages.save_draft(folder, kind, text, **who)
     if force:
-        said = redactor.text(f"message {kept.name} by force, the incident is '{found.status.value}': {reason}")
-        timeline.append(folder, {"kind": "note", "text": said, "by": who})
+        note = f"message {kept.name} by force, the incident is '{found.status}': {reason}"
+        change(folder, {}, note=note, **who)
     if send:
-        kept = outbox.deliver(
-            folder, kept, receivers, incident=found, by=who, settings=loaded.notify, redactor=redactor
-        )
-    send_changes(loaded)
-    _show(kept, folder, sent=send, as_json=as_json)
+        kept = messages.send(folder, kept, receivers, incident=found, settings=notify, **who)
+    session.push()
+    lines = [kept.text, f"kept as {kept.path.relative_to(folder.parent)}" + ("" if send else "; nothing was sent")]
+    options.echo(kept.to_dict(), [*lines, *(f"  {one}" for one in kept.deliveries)], as_json=as_json)
     missed = [one.receiver for one in kept.deliveries if not one.delivered]
     if missed:
         raise FlowrexOpsError(f"the message did not reach {', '.join(missed)}; it is kept, send it again or by hand")
 
 
-def _show(kept: Message, folder: Path, *, sent: bool, as_json: bool) -> None:
-    if as_json:
-        echo_json(kept.to_dict())
-        return
-    typer.echo(kept.text)
-    typer.echo(f"kept as {kept.path.relative_to(folder.parent)}" + ("" if sent else "; nothing was sent"))
-    for one in kept.deliveries:
-        said = "sent to" if one.delivered else "NOT sent to"
-        typer.echo(f"  {said} {one.receiver}" + (f": {one.error}" if one.error else ""))
+def post_mortem(
+    incident: options.IncidentArgument,
+    author: options.AuthorOption = "",
+    settings: options.SettingsOption = "",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Write an incident's post-mortem, or renew what is known in it; text and action items of people stay as they are.
+
+    Call it again after editing post_mortem.md: action items are read back, and the incident is sealed again.
+
+    Example: flowrex-ops post-mortem latest
+    """
+    from flowrex_ops.incident.review import write_post_mortem
+
+    session = options.Session.open(settings, author)
+    facts = write_post_mortem(incident, session.settings, settings, operator=session.author)
+    lines = [f"{name:<9} {facts[name]}" for name in ("document", "notebook", "html")]
+    for one in facts["actions"]:
+        lines += [f"  {one['status']:<8} {one['action']} ({one['owner'] or 'nobody'}, {one['due'] or 'no date'})"]
+    lines += [f"still to write: {', '.join(facts['to_write']) or 'nothing'}"]
+    options.echo(facts, lines, as_json=as_json)
 
 
 def _edited(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from flowrex_ops.model import MARKS
+from flowrex_ops.model import MARKS, RunStatus, VerdictKind
 from flowrex_ops.record.events import CellStarted, Event, MitigationSeen, VerdictSeen
 
 if TYPE_CHECKING:
@@ -67,18 +67,18 @@ def summary(result: RunResult, *, verdicts_shown: bool) -> str:
         confirmed = {finding["cause"]: finding for finding in result.findings}
         lines += [verdict_line(verdict, confirmed.get(verdict["cause"])) for verdict in result.verdicts]
         lines += [f"  {m['slug']}: {m['state']}: {m.get('reason', '')}" for m in result.mitigations]
-    lines += ["", typer.style(f"Diagnosis  {_diagnosis(result)}", bold=True)]
+    lines += ["", *([typer.style(f"Diagnosis  {_diagnosis(result)}", bold=True)] if result.verdicts else [])]
     for finding in result.findings:
         lines.append(f"           {finding['severity']} {finding['cause']}: {finding['title']}")
         lines += [f"             next: {step['target']}: {step['text']}" for step in finding["next_steps"]]
     if result.impact:
-        lines.append(f"Severity   {result.severity.value if result.severity else ''}: {result.impact}")
+        lines.append(f"Severity   {result.severity or ''}: {result.impact}")
     for number, name in enumerate(result.next_runbooks):
         lines.append(f"{'' if number else 'Next':<10} flowrex-ops run {name} --incident {result.incident}")
     if result.reason:
         lines.append(f"Reason     {result.reason}")
     lines += [
-        f"Status     {result.status.value} in {result.seconds:.1f} s",
+        f"Status     {result.status} in {result.seconds:.1f} s",
         f"Record     {_short(result.record)}",
         f"Page       {_short(result.html)}",
     ]
@@ -92,19 +92,15 @@ def is_terminal() -> bool:
 
 def _diagnosis(result: RunResult) -> str:
     if result.diagnosis:
-        return f"{result.diagnosis} ({result.severity.value if result.severity else 'no severity'})"
-    if not result.verdicts:
-        return "none: a procedure judges no cause"
-    unknown = sum(verdict["verdict"] == "inconclusive" for verdict in result.verdicts)
-    if result.impact:
-        return (
-            "none of this runbook's causes, but something is wrong"
-            if not unknown
-            else f"none yet; {unknown} hypotheses are inconclusive"
-        )
+        return f"{result.diagnosis} ({result.severity or 'no severity'})"
+    if result.status not in (RunStatus.COMPLETE, RunStatus.PARTIAL):
+        return f"none; the run is {result.status}"
+    unknown = sum(verdict["verdict"] == VerdictKind.INCONCLUSIVE for verdict in result.verdicts)
+    if unknown:
+        return f"none yet; {unknown} {'hypothesis is' if unknown == 1 else 'hypotheses are'} inconclusive"
     return (
-        f"none; {unknown} hypotheses are inconclusive: a source did not answer"
-        if unknown
+        "none of this runbook's causes, but something is wrong"
+        if result.impact
         else "none: every hypothesis is ruled out"
     )
 

@@ -7,34 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, ProjectOption, SettingsOption, echo_json
+from flowrex_ops.cli import options
 from flowrex_ops.errors import ParameterError
-
-EXIT_FOUND = 3
-
 
 ParameterOption = Annotated[
     list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; may be repeated.")
-]
-IncidentOption = Annotated[str, typer.Option("--incident", metavar="ID", help="Add the record to this incident.")]
-FailOnOption = Annotated[
-    str, typer.Option("--fail-on", metavar="P0|P1|P2|P3", help="Exit 3 when a finding is that severe or worse.")
 ]
 
 
 def run(
     runbook: Annotated[str, typer.Argument(metavar="RUNBOOK", help="A runbook's slug, or the path of its .ipynb.")],
     parameter: ParameterOption = None,
-    incident: IncidentOption = "",
+    incident: options.IncidentOption = "",
     approve: Annotated[
-        list[str] | None,
-        typer.Option("--approve", metavar="SLUG[@HASH]", help="Apply this mitigation; may be repeated."),
+        list[str] | None, options.option("--approve", "SLUG[@HASH]", "Apply this mitigation; may be repeated.")
     ] = None,
-    operator: Annotated[str, typer.Option("--operator", metavar="NAME", help="Who approves.")] = "",
-    settings: SettingsOption = "",
-    project: ProjectOption = "",  # noqa: ARG001  # its callback uses it
-    fail_on: FailOnOption = "",
-    as_json: JsonOption = False,
+    operator: Annotated[str, options.option("--operator", "NAME", "Who approves.")] = "",
+    settings: options.SettingsOption = "",
+    project: options.ProjectOption = "",  # noqa: ARG001  # its callback uses it
+    fail_on: options.FailOnOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Run a runbook and keep its record. Changes nothing unless a mitigation is approved by a named operator.
 
@@ -44,33 +36,30 @@ def run(
     """
     from flowrex_ops.cli.report import LiveReport, is_terminal, summary
 
-    limit = severity_of(fail_on)
     given = parse_parameters(parameter or ())
-    named = {"incident_id": incident, "approve": list(approve or ()), "operator": operator, "settings": settings}
-    given |= {name: value for name, value in named.items() if value}
     with LiveReport(runbook, quiet=as_json) as report:  # says something before the slow imports
         from flowrex_ops.record.runbook import run_runbook
 
+        named = {"approve": list(approve or ()), "operator": operator, "settings": settings}
+        named["incident_id"] = options.incident_id(incident, settings)
+        given |= {name: value for name, value in named.items() if value}
         result = run_runbook(runbook, given, on_event=report)
-    if as_json:
-        echo_json(result.to_json())
-    else:
-        typer.echo(summary(result, verdicts_shown=is_terminal()))
-    if limit and result.severity_found and result.severity_found.at_least(limit):
-        raise typer.Exit(EXIT_FOUND)
+    options.echo(result.to_json(), [summary(result, verdicts_shown=is_terminal())], as_json=as_json)
+    if fail_on and result.severity_found and result.severity_found.at_least(fail_on):
+        raise typer.Exit(options.EXIT_FOUND)
     if result.status.value in ("failed", "interrupted"):
         raise typer.Exit(1)
 
 
 def triage(
     parameter: ParameterOption = None,
-    incident: IncidentOption = "",
-    settings: SettingsOption = "",
-    project: ProjectOption = "",  # noqa: ARG001  # its callback uses it
-    fail_on: FailOnOption = "",
-    as_json: JsonOption = False,
+    incident: options.IncidentOption = "",
+    settings: options.SettingsOption = "",
+    project: options.ProjectOption = "",  # noqa: ARG001  # its callback uses it
+    fail_on: options.FailOnOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
-    """Ask everything at once: what is wrong, how severe, who is told by when, which runbook is next.
+    """Ask everything at once: what is wrong, how severe, who is to be notified by when, which runbook is next.
 
     Example: flowrex-ops triage --fail-on P1
     """
@@ -86,15 +75,3 @@ def parse_parameters(items: Sequence[str]) -> dict[str, Any]:
             raise ParameterError(f"'{item}' is not a parameter; write -p NAME=VALUE")
         parsed[name.strip()] = value
     return parsed
-
-
-def severity_of(text: str) -> Any:
-    """``--fail-on``'s level, or ``None``; ParameterError for a word that is none."""
-    from flowrex_ops.model import Severity
-
-    if not text:
-        return None
-    try:
-        return Severity(text.upper())
-    except ValueError:
-        raise ParameterError(f"--fail-on: '{text}' is not a severity; give P0, P1, P2 or P3") from None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, echo_json
+from flowrex_ops.cli.options import JsonOption, echo
 from flowrex_ops.errors import NotebookError
 
 
@@ -28,15 +28,14 @@ def runbooks(
     broken = [str(error) for error in errors.values()]
     if lint:
         _lint(list(found), broken)
-    elif as_json:
-        echo_json([runbook.to_dict() for runbook in found.values()])
-    else:
-        for runbook in found.values():
-            typer.echo(f"{runbook.slug}  ({runbook.severity})  {runbook.title}")
-            typer.echo(f"  alerts: {', '.join(runbook.alerts) or 'none'}")
-            for parameter in runbook.parameters:
-                typer.echo(f"  {parameter.name}={parameter.default!r}  {parameter.help}")
-    for line in broken if not lint else ():
+        return
+    lines = []
+    for runbook in found.values():
+        severity = f"  ({runbook.severity})" if runbook.severity else ""
+        lines += [f"{runbook.slug}{severity}  {runbook.title}", f"  alerts: {', '.join(runbook.alerts) or 'none'}"]
+        lines += [f"  {one.name}={one.default!r}  {one.help}" for one in runbook.parameters]
+    echo([runbook.to_dict() for runbook in found.values()], lines, as_json=as_json)
+    for line in broken:
         typer.echo(f"flowrex-ops: {line}", err=True)
 
 

@@ -7,17 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from flowrex_ops.cli.options import SettingsOption
+from flowrex_ops.cli.options import SettingsOption, option
 
 
 def serve(
-    host: Annotated[str, typer.Option("--host", metavar="HOST", help="Listen there; 127.0.0.1 unless set.")] = "",
-    port: Annotated[
-        int | None, typer.Option("--port", metavar="PORT", min=0, max=65535, help="9099 unless set; 0: any.")
-    ] = None,
-    notebooks: Annotated[
-        Path | None, typer.Option("--notebooks", metavar="FOLDER", help="Runbooks of another folder than ours.")
-    ] = None,
+    host: Annotated[str, option("--host", "HOST", "Listen there; 127.0.0.1 unless set.")] = "",
+    port: Annotated[int | None, option("--port", "PORT", "9099 unless set; 0: any.", min=0, max=65535)] = None,
+    notebooks: Annotated[Path | None, option("--notebooks", "FOLDER", "Runbooks of another folder than ours.")] = None,
     settings: SettingsOption = "",
 ) -> None:
     """Take alerts from Alertmanager's webhook (POST /alertmanager) and run the runbooks that answer them; triage for the rest.

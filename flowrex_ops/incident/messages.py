@@ -1,136 +1,266 @@
-"""What to tell people: the playbook's three templates, filled in from what was found and from the incident's facts. Pure text.
+"""What to tell people: the playbook's three templates filled in, kept as drafts, and sent to named receivers through apprise.
 
-What only people know, and nobody has said, stands in square brackets; such a text is not sent.
+What only people know, and nobody has said, is a placeholder in square brackets; such a text is not sent. ``messages/001-initial.txt``
+is the text as it went out; the timeline says when, by whom and what became of it at each receiver. Roles that are overdue are reminded, once. A receiver is a name and an apprise URL
+(https://github.com/caronc/apprise/wiki): ``slack://…``, ``mailtos://…``, ``pagerduty://…``.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
+from flowrex_ops.archive import timeline
+from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.durations import format_seconds
-from flowrex_ops.errors import PreconditionError
-from flowrex_ops.incident.facts import Incident
+from flowrex_ops.errors import ParameterError, PreconditionError, RecordError, SettingsError, SourceUnavailableError
+from flowrex_ops.extras import require
+from flowrex_ops.files import locked, write_atomic
+from flowrex_ops.incident.events import at
+from flowrex_ops.incident.incident import Incident, find, read_incident
+from flowrex_ops.incident.severity import KIND as ESCALATION
+from flowrex_ops.incident.severity import OVERDUE, ROLES, Deadline, get_deadlines, key
+from flowrex_ops.incident.templates import fill_in
 from flowrex_ops.model import MitigationState
+from flowrex_ops.reading import call_within
+from flowrex_ops.redaction.redactor import Redactor
+from flowrex_ops.settings import NotifySettings, Settings
 
-NO_FINDING = "No cause was confirmed; the search goes on."
+FOLDER = "messages"
+RESOLVED = "resolved"
+KINDS = ("initial", "update", RESOLVED)
+REMINDER = "reminder"
+_LOCK = ".reminders.lock"
+_AGAIN = timedelta(minutes=5)
+"""A reminder that did not arrive is tried again after this."""
+_PLACEHOLDER = re.compile(r"\[[^\]\n]+\]")
+_MARKER = re.compile(r"\[redacted:[a-z-]+\]")
 
 
-def initial(outcome: Mapping[str, Any], *, started: datetime | None = None) -> str:
-    """The first message about an incident, from ``Investigation.outcome``; *started* is when it began, UTC.
-
-    What only people know stands in square brackets.
-    """
+def initial(outcome: Mapping[str, Any]) -> str:
+    """The first message about an incident, from ``Investigation.outcome``."""
     findings = outcome.get("findings") or []
-    began = f"{started.astimezone(UTC):%H:%M} UTC" if started else f"[HH:MM UTC; noticed {datetime.now(UTC):%H:%M} UTC]"
-    lines = [
-        "🚨 INCIDENT DETECTED",
-        "",
-        f"Severity: {outcome.get('severity') or '[P0 to P3]'}",
-        f"Service: {outcome.get('platform', '[service]')} ({outcome.get('runbook', '').replace('_', ' ')})",
-        "Impact: [what users cannot do, and how many]",
-        f"Started: {began}",
-        f"Found: {findings[0]['title'] if findings else NO_FINDING}",
-        "",
-        "The investigation goes on; the next message follows.",
-    ]
-    return "\n".join(lines)
+    found = findings[0]["title"] if findings else "No cause was confirmed; the search goes on."
+    service = f"{outcome['platform']} ({outcome['runbook'].replace('_', ' ')})"
+    return fill_in("initial.txt.j2", severity=outcome.get("severity"), service=service, found=found).strip()
 
 
 def update(outcome: Mapping[str, Any]) -> str:
     """A status update after a change, from ``Investigation.outcome``: what was done, and what showed the effect."""
-    done = [one for one in outcome.get("mitigations") or [] if one["state"] != MitigationState.PLANNED.value]
-    lines = [
-        "📋 INCIDENT UPDATE",
-        "",
-        f"Status: {'Mitigating' if done else '[Investigating, Identified, Mitigating or Resolved]'}",
-        f"Service: {outcome.get('platform', '[service]')}",
-        "Impact: [what users cannot do now, and how many]",
-        *(f"Done: {one['slug']} ({one['state']}): {one['reason']}" for one in done),
-        *([] if done else ["Done: nothing was changed"]),
-        "",
-        "Next update in [X] minutes.",
-    ]
-    return "\n".join(lines)
+    done = [one for one in outcome.get("mitigations") or [] if one["state"] != MitigationState.PLANNED]
+    return fill_in("update.txt.j2", status="Mitigating" if done else "", done=done).strip()
 
 
-RESOLVED = "resolved"
-KINDS = ("initial", "update", RESOLVED)
-_GAP = re.compile(r"\[[^\]\n]+\]")
-_MARKER = re.compile(r"\[redacted:[a-z-]+\]")
+def compose(kind: str, incident: Incident, *, force: bool = False) -> str:
+    """The message of *kind* (one of ``KINDS``) about *incident*.
 
-
-def compose(kind: str, incident: Incident, *, done: str = "", now: datetime | None = None, force: bool = False) -> str:
-    """The message of *kind* (one of ``KINDS``) about *incident*; *done* is what was changed (``slug verified``), if anything.
-
-    That an open incident is resolved is said only by *force*: its draft begins with a gap that says how it is.
+    That an open incident is resolved is said only by *force*: its draft begins with a placeholder that says how it is.
     """
-    texts = {"initial": _initial, "update": _update, "resolved": _resolved}
-    text = texts[kind](incident, done, now or datetime.now(UTC))
-    if kind == RESOLVED and not incident.over and not force:
-        return f"[not yet so: {incident.id} is '{incident.status.value}']\n\n{text}"
-    return text
+    duration = format_seconds(incident.duration_seconds)
+    facts = {**dict(incident), "resolved": incident.over, "duration": duration, "force": force}
+    return fill_in(f"{kind}.txt.j2", **facts).strip()
 
 
-def require_true(kind: str, incident: Incident) -> None:
+def require_resolved(kind: str, incident: Incident) -> None:
     """PreconditionError where the message of *kind* would say that an open *incident* is over."""
     if kind == RESOLVED and not incident.over:
         raise PreconditionError(
-            f"{incident.id} is '{incident.status.value}', so nobody is told that it is resolved;"
+            f"{incident.id} is '{incident.status}', so nobody is notified that it is resolved;"
             f" run 'flowrex-ops incident resolve {incident.id}', or give --force with --reason"
         )
 
 
-def gaps(text: str) -> list[str]:
+def placeholders(text: str) -> list[str]:
     """What is still to be said in *text*: the parts in square brackets."""
-    return [gap for gap in _GAP.findall(text) if not _MARKER.fullmatch(gap)]
+    return [found for found in _PLACEHOLDER.findall(text) if not _MARKER.fullmatch(found)]
 
 
-def _initial(incident: Incident, _done: str, _now: datetime) -> str:
-    lines = [
-        "🚨 INCIDENT DETECTED",
-        "",
-        f"Severity: {incident.severity or '[P0 to P3]'}",
-        f"Service: {incident.service or '[service]'}",
-        f"Impact: {incident.impact or '[what users cannot do, and how many]'}",
-        f"Started: {incident.started:%H:%M} UTC",
-        "",
-        f"We are looking into it.{_next(incident)}",
-    ]
-    return "\n".join(lines)
+def require_complete(text: str) -> None:
+    """ParameterError where something in *text* is still to be said."""
+    missing = placeholders(text)
+    if missing:
+        raise ParameterError(f"the message still says '{missing[0]}'; give it by its option, or write it with --edit")
 
 
-def _update(incident: Incident, done: str, _now: datetime) -> str:
-    lines = [
-        "📋 INCIDENT UPDATE",
-        "",
-        f"Status: {incident.status.value}",
-        f"Impact: {incident.impact or '[what users cannot do now, and how many]'}",
-        f"Root Cause: {incident.root_cause or 'not known yet'}",
-        *([f"Done: {done}"] if done else []),
-        f"ETA: {incident.eta or 'not known yet'}",
-        "",
-        _next(incident).strip() or "[when the next update comes]",
-    ]
-    return "\n".join(lines)
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of one receiver's message; ``error`` is empty where it was delivered, and never names the URL."""
+
+    receiver: str
+    delivered: bool
+    error: str = ""
+    attempts: int = 1
+
+    def __str__(self) -> str:
+        said = "sent to" if self.delivered else "NOT sent to"
+        return f"{said} {self.receiver}" + (f": {self.error}" if self.error else "")
 
 
-def _resolved(incident: Incident, done: str, now: datetime) -> str:
-    ended = incident.resolved or now
-    lines = [
-        "✅ INCIDENT RESOLVED",
-        "",
-        f"Duration: {format_seconds((ended - incident.started).total_seconds())}",
-        f"Impact: {incident.impact or '[what users could not do, and how many]'}",
-        f"Root Cause: {incident.root_cause or '[why it happened]'}",
-        f"Resolution: {incident.resolution or done or '[what was done]'}",
-        "",
-        "A post-mortem follows.",
-    ]
-    return "\n".join(lines)
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A kept message: its name (``001-initial``), text, file, and what became of it at each receiver."""
+
+    name: str
+    text: str
+    path: Path
+    deliveries: tuple[Delivery, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{message, text, path, deliveries[]}``."""
+        deliveries = [asdict(delivery) for delivery in self.deliveries]
+        return {"message": self.name, "text": self.text, "path": str(self.path), "deliveries": deliveries}
 
 
-def _next(incident: Incident) -> str:
-    return f" Next update at {incident.next_update:%H:%M} UTC." if incident.next_update else ""
+def save_draft(folder: Path, kind: str, text: str, *, by: str, redactor: Redactor) -> Message:
+    """Write *text* (redacted) as the incident's next message of *kind*; nothing is sent."""
+    text = redactor.text(text.strip()) + "\n"
+    with timeline.writing(folder) as write:
+        (folder / FOLDER).mkdir(exist_ok=True)
+        name = f"{len(list((folder / FOLDER).glob('*.txt'))) + 1:03d}-{kind}"
+        message = Message(name, text, folder / FOLDER / f"{name}.txt")
+        write_atomic(message.path, text)
+        write({"kind": "message", "text": f"message {name} written", "message": name, "by": by})
+    write_manifest(folder)
+    return message
+
+
+def choose_receivers(settings: NotifySettings, names: Sequence[str]) -> dict[str, SecretStr]:
+    """The receivers called *names*; those of ``notify.default`` where none is named. UsageError where there is none such."""
+    require("message --send", "notify", "apprise")
+    if not settings.urls:
+        raise SettingsError("nobody can be notified: no receiver is set; set notify.urls.NAME to an apprise URL")
+    wanted = list(names) or [name for name in settings.default if name in settings.urls] or list(settings.urls)
+    unknown = [name for name in wanted if name not in settings.urls]
+    if unknown:
+        raise ParameterError(f"'{unknown[0]}' is no receiver; there are: {', '.join(settings.urls)} (notify.urls)")
+    return {name: settings.urls[name] for name in wanted}
+
+
+def send(
+    folder: Path,
+    message: Message,
+    receivers: Mapping[str, SecretStr],
+    *,
+    incident: Incident,
+    by: str,
+    settings: NotifySettings,
+    redactor: Redactor,
+) -> Message:
+    """Send a kept message, note each delivery on the timeline, and count roles that were notified. Failed ones are in the result."""
+    title = f"{incident.id} {incident.title}".strip()
+    deliveries = deliver(receivers, title=title, body=message.text, settings=settings, redactor=redactor)
+    sent = replace(message, deliveries=tuple(deliveries))
+    for one in sent.deliveries:
+        facts = {"message": message.name, "receiver": one.receiver, "delivered": one.delivered, "by": by}
+        text = f"message {message.name} {one}"
+        timeline.append(folder, redactor.json({"kind": "message-sent", "text": text, **facts}))
+        role = next((role for role in ROLES if key(role) == key(one.receiver)), None)
+        if one.delivered and role:
+            timeline.append(folder, {"kind": ESCALATION, "text": f"{role} notified by message", "role": role, "by": by})
+    write_manifest(folder)
+    return sent
+
+
+def deliver(
+    receivers: Mapping[str, SecretStr], *, title: str, body: str, settings: NotifySettings, redactor: Redactor
+) -> list[Delivery]:
+    """Send *body* (redacted once more) to each receiver side by side, with retries; never raises for one that fails."""
+    title, body = redactor.text(title), redactor.text(body)
+
+    with ThreadPoolExecutor(max(1, len(receivers))) as pool:
+        urls = [url.get_secret_value() for url in receivers.values()]
+        return list(pool.map(lambda name, url: _deliver(name, url, title, body, settings), receivers, urls))
+
+
+def remind(settings: Settings, *, now: datetime | None = None) -> list[str]:
+    """Remind every role that is overdue in an open incident, once for each severity; the lines that were written.
+
+    Several processes may do this at once: one of them reminds. A reminder that did not arrive says so, and is tried again.
+    """
+    now = now or datetime.now(UTC)
+    said = []
+    settings.outputs.mkdir(parents=True, exist_ok=True)
+    with locked(settings.outputs / _LOCK):
+        for folder in find(settings.outputs):
+            said += _remind_of(folder, settings, now)
+    return said
+
+
+def _remind_of(folder: Path, settings: Settings, now: datetime) -> list[str]:
+    if timeline.is_fetched(folder):
+        return []  # its own machine does
+    try:
+        incident = read_incident(folder)
+    except RecordError:
+        return []  # 'records verify' names a damaged incident; the others must not wait for it
+    lines = timeline.read(folder)
+    deadlines = get_deadlines(incident, lines, contacts=settings.contacts, now=now)
+    overdue = [one for one in deadlines if one.state == OVERDUE and not _reminded(incident, one, lines, now)]
+    said = [_remind_role(folder, incident, one, settings) for one in overdue]
+    if said:
+        write_manifest(folder)
+    return said
+
+
+def _reminded(incident: Incident, deadline: Deadline, lines: Sequence[Mapping[str, Any]], now: datetime) -> bool:
+    wanted = (REMINDER, deadline.role, incident.severity)
+    mine = [line for line in lines if (line.get("kind"), line.get("role"), line.get("severity")) == wanted]
+    return bool(mine) and (mine[-1].get("arrived", True) or at(mine[-1]) + _AGAIN > now)
+
+
+def _remind_role(folder: Path, incident: Incident, deadline: Deadline, settings: Settings) -> str:
+    redactor = Redactor(settings.secret_values())
+    who = f"{deadline.role} ({deadline.contact})" if deadline.contact else deadline.role
+    text = f"{who} was to be notified of {incident.id} ({incident.severity}) by {deadline.by:%H:%M} UTC"
+    receivers = {name: url for name, url in settings.notify.urls.items() if key(name) == key(deadline.role)}
+    sent = deliver(receivers, title=f"{incident.id} escalation", body=text, settings=settings.notify, redactor=redactor)
+    failed = [one for one in sent if not one.delivered]
+    text = redactor.text("; ".join([text, *map(str, failed)]))
+    event = {"kind": REMINDER, "role": deadline.role, "severity": incident.severity, "arrived": not failed}
+    timeline.append(folder, redactor.json({**event, "text": text}))
+    return text
+
+
+def _deliver(name: str, url: str, title: str, body: str, settings: NotifySettings) -> Delivery:
+    from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_exponential
+
+    retrying = Retrying(
+        stop=stop_after_attempt(settings.attempts),
+        wait=wait_exponential(multiplier=settings.retry_seconds, max=10),
+        retry=retry_if_result(bool),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else "not tried",
+    )
+    error = str(retrying(_try, url, title, body, settings.seconds))
+    return Delivery(name, not error, error, int(retrying.statistics["attempt_number"]))
+
+
+def _try(url: str, title: str, body: str, seconds: float) -> str:
+    """What went wrong; nothing where it was delivered."""
+    try:
+        return call_within(seconds + 1, lambda: _notify(url, title, body, seconds), "the receiver")
+    except SourceUnavailableError:
+        return f"no answer in {seconds:g} s; look whether it is up"
+
+
+def _notify(url: str, title: str, body: str, seconds: float) -> str:
+    from apprise import Apprise, LogCapture, NotifyFormat
+
+    place = Apprise()
+    # apprise's own time limits: cto to connect, rto to answer.
+    if not place.add(f"{url}{'&' if '?' in url else '?'}cto={seconds}&rto={seconds}"):
+        return "its URL is none that apprise understands; correct notify.urls"
+    with LogCapture(level=logging.WARNING, fmt="%(message)s") as log:
+        if place.notify(body=body, title=title, body_format=NotifyFormat.TEXT):
+            return ""
+        said = str(log.getvalue()).splitlines()
+    # Its last complaint, without what may hold the address.
+    lines = [line.strip() for line in said if line.strip() and "://" not in line] or ["it refused the message"]
+    return f"{lines[-1].rstrip('.').lower()}; look whether it is up and its URL is right"

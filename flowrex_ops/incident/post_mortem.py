@@ -6,59 +6,53 @@ A generated block stands between ``<!-- flowrex-ops:name -->`` and ``<!-- /flowr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 
 import pandas as pd
 
 from flowrex_ops.durations import format_seconds
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.incident.facts import Incident
+from flowrex_ops.incident.incident import Incident
+from flowrex_ops.incident.templates import fill_in
 
 FILE = "post_mortem.md"
 TO_WRITE = "✍"
 ACTION_COLUMNS = ["action", "owner", "due", "status"]
-AGENDA = (
-    ("Timeline", 10),
-    ("Root cause", 15),
-    ("Impact", 5),
-    ("Response", 10),
-    ("Action items", 15),
-    ("Lessons learned", 5),
-)
-"""The meeting's items and their minutes, by the playbook."""
-_ACTIONS = f"""## Action items
-
-| Action | Owner | Due date | Status |
-|---|---|---|---|
-| {TO_WRITE} what, so that it cannot happen like this again | {TO_WRITE} | {TO_WRITE} | open |"""
-_BLOCK = "<!-- flowrex-ops:{0} -->\n{1}\n<!-- /flowrex-ops:{0} -->"
+_BLOCK = r"<!-- flowrex-ops:{0} -->\n.*?\n<!-- /flowrex-ops:{0} -->"
 _HEADER = re.compile(r"\|\s*action\s*\|\s*owner\s*\|\s*due(?: date)?\s*\|\s*status\s*\|", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """What a post-mortem is written from: facts, ``events`` (``EVENT_COLUMNS``), ``durations`` (``DURATION_COLUMNS``), links.
+def write_document(
+    incident: Incident,
+    existing: str = "",
+    *,
+    events: pd.DataFrame,
+    durations: pd.DataFrame,
+    evidence: Mapping[str, str],
+) -> str:
+    """The whole document; of an *existing* one only the generated blocks are replaced, each where it stands.
 
-    ``evidence`` maps a path within the incident's folder to what it is.
+    It is written from the facts, ``EVENT_COLUMNS``, ``DURATION_COLUMNS``, and what lies at which path in the incident's folder.
     """
-
-    incident: Incident
-    events: pd.DataFrame
-    durations: pd.DataFrame
-    evidence: Mapping[str, str]
-
-
-def write_document(material: Material, existing: str = "") -> str:
-    """The whole document; of an *existing* one only the generated blocks are replaced, each where it stands."""
-    blocks = _blocks(material)
+    took, began = format_seconds(incident.duration_seconds), f"{incident.started:%H:%M}"
+    ended = f"{began} to {incident.resolved:%H:%M} UTC ({took})" if incident.resolved else ""
+    document = fill_in(
+        "post_mortem.md.j2",
+        incident=incident,
+        span=ended or f"since {began} UTC ({took}), not resolved yet",
+        roles=", ".join(f"{role}: {person}" for role, person in incident.roles.items()),
+        events=list(events.itertuples()),
+        durations=list(durations.itertuples()),
+        evidence=evidence,
+        to_write=TO_WRITE,
+    )
     if not existing.strip():
-        return _new(material.incident, blocks)
-    for name, content in blocks.items():
-        earlier = re.search(_BLOCK.format(re.escape(name), r".*?"), existing, re.DOTALL)
-        if earlier:
-            existing = existing[: earlier.start()] + _BLOCK.format(name, content) + existing[earlier.end() :]
+        return document
+    for name in re.findall(r"^<!-- flowrex-ops:(\S+) -->$", document, re.MULTILINE):
+        pattern = re.compile(_BLOCK.format(re.escape(name)), re.DOTALL)
+        new = pattern.search(document)
+        existing = pattern.sub(lambda _old, new=new: new.group() if new else "", existing, count=1)  # type: ignore[misc]
     return existing
 
 
@@ -101,77 +95,3 @@ def _due(cell: str, number: int) -> object:
         return datetime.strptime(cell, "%Y-%m-%d").date()
     except ValueError:
         raise ParameterError(f"{FILE} line {number}: '{cell}' is not a date; write it as 2026-01-31") from None
-
-
-def _blocks(material: Material) -> dict[str, str]:
-    incident = material.incident
-    return {
-        "facts": _facts(incident),
-        "timeline": _timeline(material.events) or "Nothing was recorded.",
-        "root-cause": incident.root_cause or f"{TO_WRITE} Why did it happen, down to what can be changed?",
-        "impact": f"What users could not do: {incident.impact or TO_WRITE + ' not recorded'}",
-        "resolution": f"What was done: {incident.resolution or TO_WRITE + ' not recorded'}",
-        "durations": _durations(material.durations),
-        "evidence": "\n".join(f"- [{what}]({path})" for path, what in material.evidence.items()) or "Nothing was kept.",
-    }
-
-
-def _new(incident: Incident, blocks: Mapping[str, str]) -> str:
-    block = {name: _BLOCK.format(name, content) for name, content in blocks.items()}
-    agenda = "\n".join(f"{place}. {item} ({minutes} min)" for place, (item, minutes) in enumerate(AGENDA, start=1))
-    parts = [
-        f"# Post-mortem: {incident.title or incident.id}",
-        block["facts"],
-        f"## Summary\n\n{TO_WRITE} One or two sentences for somebody who was not there.",
-        f"## Timeline\n\n{block['timeline']}",
-        f"## Root cause\n\n{block['root-cause']}",
-        f"## Impact\n\n{block['impact']}\n\n- Users affected: {TO_WRITE}\n- Revenue: {TO_WRITE}\n- Data lost: {TO_WRITE}",
-        f"## Detection\n\n{block['durations']}\n\n{TO_WRITE} What told us, and what would have told us sooner?",
-        f"## Response\n\n{block['resolution']}\n\n{TO_WRITE} What went well? What cost time?",
-        _ACTIONS,
-        f"## Lessons learned\n\n{TO_WRITE} What should others know?",
-        f"## Evidence\n\n{block['evidence']}",
-        f"## Meeting ({sum(minutes for _, minutes in AGENDA)} minutes)\n\n{agenda}",
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _facts(incident: Incident) -> str:
-    took = format_seconds(incident.duration_seconds)
-    began = f"{incident.started:%H:%M}"
-    span = (
-        f"{began} to {incident.resolved:%H:%M} UTC ({took})"
-        if incident.resolved
-        else f"since {began} UTC ({took}), not resolved yet"
-    )
-    rows = [
-        ("Incident", incident.id),
-        ("Date", f"{incident.started:%Y-%m-%d}"),
-        ("Duration", span),
-        ("Severity", incident.severity or "not assessed"),
-        ("Service", incident.service or f"{TO_WRITE} not recorded"),
-        ("Roles", ", ".join(f"{role}: {person}" for role, person in incident.roles.items()) or "nobody took one"),
-    ]
-    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {_cell(str(value))} |" for name, value in rows)
-
-
-def _timeline(events: pd.DataFrame) -> str:
-    lines: Sequence[str] = [
-        f"- {row.at:%H:%M:%S} **{row.what}** {_line(str(row.event))}" + (f" ({row.who})" if row.who else "")
-        for row in events.itertuples()
-    ]
-    return "\n".join(lines)
-
-
-def _durations(durations: pd.DataFrame) -> str:
-    rows = [f"| to {row.time_to} | {row.took} |" for row in durations.itertuples()]
-    return "| time | took |\n|---|---|\n" + "\n".join(rows)
-
-
-def _line(text: str) -> str:
-    """One line that cannot end a generated block."""
-    return " ".join(text.split()).replace("<!--", "&lt;!--")
-
-
-def _cell(text: str) -> str:
-    return _line(text).replace("|", "\\|")

@@ -1,11 +1,9 @@
-"""What the post-mortem's notebook holds: one incident, read from its folder; nothing of the platform is asked."""
+"""An incident's post-mortem: what its notebook holds, and the files that are written. Nothing of the platform is asked."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,18 @@ import pandas as pd
 
 from flowrex_ops import render as presentation
 from flowrex_ops.archive import timeline
-from flowrex_ops.incident.charts import plot_course
-from flowrex_ops.incident.events import merge_events, read_deploys
-from flowrex_ops.incident.lifecycle import load as load_incident
-from flowrex_ops.incident.milestones import get_durations, get_milestones
-from flowrex_ops.incident.post_mortem import FILE, Material, read_actions, to_write
+from flowrex_ops.archive.index import find_notebooks, read_metadata
+from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.archive.store import push
+from flowrex_ops.files import READ_ONLY, write_atomic
+from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_deploys
+from flowrex_ops.incident.incident import load as load_incident
+from flowrex_ops.incident.post_mortem import FILE, read_actions, to_write, write_document
 from flowrex_ops.notebook import Notebook
-from flowrex_ops.settings import load
+from flowrex_ops.redaction.redactor import Redactor
+from flowrex_ops.settings import Settings, load
 
+RUNBOOK = "post_mortem"
 _FOUND = ["record", "runbook", "status", "severity", "diagnosis", "title"]
 
 
@@ -59,12 +61,7 @@ class Review:
     @cached_property
     def findings(self) -> pd.DataFrame:
         """One row a record and confirmed cause: record, runbook, status, severity, diagnosis, title."""
-        return pd.DataFrame([row for record in self._records() for row in _found(record)], columns=_FOUND)
-
-    @property
-    def material(self) -> Material:
-        """What the document is written from."""
-        return Material(self.incident, self.events, self.durations, dict(self._evidence()))
+        return pd.DataFrame([row for one in self._records() for row in _found(*one)], columns=_FOUND)
 
     @property
     def document(self) -> str:
@@ -72,9 +69,14 @@ class Review:
         path = self.folder / FILE
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
+    def write(self) -> str:
+        """The document anew, with what people wrote in it."""
+        found = {"events": self.events, "durations": self.durations, "evidence": self._evidence()}
+        return write_document(self.incident, self.document, **found)
+
     def show_facts(self) -> None:
         """What the incident's file says."""
-        known = asdict(self.incident)
+        known = self.incident.model_dump(mode="json")
         known["roles"] = [f"{role}: {person}" for role, person in self.incident.roles.items()]
         known["runbooks"] = list(self.incident.runbooks)
         facts = {name.replace("_", " "): presentation.format_cell(value) for name, value in known.items() if value}
@@ -82,7 +84,8 @@ class Review:
 
     def show_course(self) -> None:
         """The whole course in one picture."""
-        self._notebook.show_figure(plot_course(self.events, self._milestones()))
+        milestones = pd.DataFrame(get_milestones(self.incident, self.lines).items(), columns=["milestone", "at"])
+        self._notebook.show_figure(plot_course(self.events, milestones.dropna()))
 
     def show(self, frame: pd.DataFrame) -> None:
         """A table, whole."""
@@ -99,51 +102,68 @@ class Review:
         """Leave the machine-readable outcome in the record."""
         outcome: dict[str, Any] = {
             "kind": "outcome",
-            "runbook": "post_mortem",
+            "runbook": RUNBOOK,
             "platform": self._platform,
             "operator": self._operator,
-            "severity": None,
-            "diagnosis": None,
+            **dict.fromkeys(("severity", "diagnosis")),
+            **dict.fromkeys(("findings", "verdicts", "mitigations"), ()),
             "title": f"post-mortem of {self.incident.id}",
-            "findings": [],
-            "verdicts": [],
-            "mitigations": [],
             "seconds": round(time.monotonic() - self._began, 3),
         }
         facts = {"events": str(len(self.events)), "records": str(self.findings["record"].nunique())}
         self._notebook.show(presentation.facts_html(facts), str(facts), outcome)
 
-    def _milestones(self) -> pd.DataFrame:
-        at = {name: moment for name, moment in asdict(get_milestones(self.incident, self.lines)).items() if moment}
-        return pd.DataFrame({"milestone": list(at), "at": pd.to_datetime(list(at.values()), utc=True)})
-
     def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for path in sorted((self.folder / "records").glob("*.ipynb")):
-            try:
-                yield path.stem, json.loads(path.read_bytes())["metadata"]["flowrex_ops"]["record"]
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # 'records verify' names it; the others still tell their part
+        """Those that can be read ('records verify' names the others), but for post-mortems."""
+        for path in find_notebooks(self.folder):
+            about = read_metadata(path)
+            if about and about.get("runbook") != RUNBOOK:
+                yield path.stem, about
 
-    def _evidence(self) -> Iterator[tuple[str, str]]:
-        for name, record in self._records():
-            page = self.folder / "records" / f"{name}.html"
-            if record.get("runbook") != "post_mortem":
-                yield (
-                    f"records/{name}{'.html' if page.exists() else '.ipynb'}",
-                    f"{record.get('title')}: {record.get('diagnosis') or record.get('status')}",
-                )
+    def _evidence(self) -> dict[str, str]:
+        """Path within the folder to what lies there."""
+        evidence = {}
+        for name, about in self._records():
+            end = "html" if (self.folder / "records" / f"{name}.html").exists() else "ipynb"
+            said = about.get("diagnosis") or about.get("status")
+            evidence[f"records/{name}.{end}"] = f"{about.get('title')}: {said}"
         for path in sorted((self.folder / "messages").glob("*.txt")):
-            yield f"messages/{path.name}", f"message {path.stem}"
-        yield "timeline.jsonl", "the timeline, each line with the hash of the one before"
+            evidence[f"messages/{path.name}"] = f"message {path.stem}"
+        return {**evidence, "timeline.jsonl": "the timeline, each line with the hash of the one before"}
 
 
-def _found(record: tuple[str, dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    name, about = record
-    if about.get("runbook") == "post_mortem":
-        return
+def _found(name: str, about: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     facts = (name, about.get("runbook"), about.get("status"))
-    findings = about.get("findings") or []
-    if not findings:
-        yield (*facts, None, None, "nothing confirmed")
-    for one in findings:
+    for one in about.get("findings") or [{"title": "nothing confirmed"}]:
         yield (*facts, one.get("severity"), one.get("cause"), one.get("title"))
+
+
+def write_post_mortem(wanted: str, settings: Settings, settings_file: str, *, operator: str) -> dict[str, Any]:
+    """Write or renew the post-mortem of the incident called *wanted*; what people wrote stays.
+
+    Where it lies: ``{incident, document, notebook, html, actions[], to_write[]}``, the last what people still have to write.
+
+    A document whose action items cannot be read is refused (ParameterError) before anything is written.
+    """
+    from flowrex_ops.record.runbook import run_runbook
+
+    folder, _ = load_incident(settings.outputs, wanted)
+    timeline.require_own(folder)
+    redactor = Redactor(settings.secret_values())
+    review = Review(folder, platform=settings.platform, operator=operator, notebook=Notebook())
+    actions = read_actions(review.document)
+    text = redactor.text(review.write())
+    write_atomic(folder / FILE, text)
+    given = {"incident_id": folder.name, "operator": operator, "settings": settings_file}
+    result = run_runbook(RUNBOOK, {name: value for name, value in given.items() if value})
+    for made in (result.record, result.html):
+        write_atomic(folder / f"{RUNBOOK}{made.suffix}", made.read_bytes(), mode=READ_ONLY)
+    write_manifest(folder)
+    push(settings)
+    places = {"document": FILE, "notebook": f"{RUNBOOK}.ipynb", "html": f"{RUNBOOK}.html"}
+    return {
+        "incident": folder.name,
+        **{what: str(folder / name) for what, name in places.items()},
+        "actions": actions.to_dict("records"),
+        "to_write": to_write(text),
+    }

@@ -1,15 +1,21 @@
-"""How severe it is by the playbook's table, and who is to be told by when. Pure."""
+"""How severe it is by the playbook's table, who is to be notified by when, who was, and who is overdue. Pure but for ``note_notified``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.archive import timeline
+from flowrex_ops.errors import ParameterError
+from flowrex_ops.incident.events import at
+from flowrex_ops.incident.incident import COMMANDER, Incident
 from flowrex_ops.incident.symptoms import UNKNOWN, YES
-from flowrex_ops.model import Severity, Verdict
+from flowrex_ops.model import Severity, Verdict, VerdictKind
 
 MEANS = {
     Severity.P0: "complete outage, trading blocked, data lost or a breach",
@@ -17,23 +23,20 @@ MEANS = {
     Severity.P2: "a smaller part suffers; a warning",
     Severity.P3: "nothing that users notice",
 }
-RESPOND_WITHIN = {
-    Severity.P0: timedelta(0),
-    Severity.P1: timedelta(minutes=15),
-    Severity.P2: timedelta(hours=1),
-    Severity.P3: None,
-}
 ROLES = ("On-call engineer", "Team lead", "Management")
-_NOW, _NEXT_DAY, _NEVER = "immediately", "next business day", "not told"
-MATRIX: Mapping[Severity, tuple[timedelta | str, ...]] = {
+_NEXT_MORNING = timedelta.max
+MATRIX: Mapping[Severity, tuple[timedelta | None, ...]] = {
     Severity.P0: (timedelta(0), timedelta(0), timedelta(minutes=15)),
     Severity.P1: (timedelta(0), timedelta(minutes=15), timedelta(hours=1)),
-    Severity.P2: (timedelta(hours=1), "if unresolved at ", _NEVER),
-    Severity.P3: (_NEXT_DAY, _NEVER, _NEVER),
+    Severity.P2: (timedelta(hours=1), timedelta(hours=4), None),
+    Severity.P3: (_NEXT_MORNING, None, None),
 }
-"""The playbook's escalation matrix, a time after it was noticed for each of ``ROLES``."""
+"""The playbook's escalation matrix: for each of ``ROLES`` how long after it was noticed, if it is not over by then."""
 
-UNRESOLVED_AFTER = timedelta(hours=4)
+NOTIFIED, OVERDUE, DUE = "notified", "overdue", "due"
+KIND = "escalation"
+"""Kind of the timeline's lines that a role was notified: ``{"role", "by"}``."""
+_SATURDAY, _MORNING, _DAY = 5, time(9), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,16 @@ class Assessment:
         return f"{level}: {self.reason}{but}"
 
 
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """One role: its contact, the moment (UTC) by which it is to be notified, and whether that is notified, due or overdue."""
+
+    role: str
+    contact: str
+    by: datetime
+    state: str
+
+
 def assess_severity(symptoms: pd.DataFrame, verdicts: Sequence[Verdict]) -> Assessment:
     """The worst of what was seen and of what was confirmed; its words are the reason."""
     seen = [
@@ -57,7 +70,7 @@ def assess_severity(symptoms: pd.DataFrame, verdicts: Sequence[Verdict]) -> Asse
         for row in symptoms[symptoms["seen"].eq(YES)].itertuples()
     ]
     seen += [(v.severity, v.reason, v.cause) for v in verdicts if v.confirmed and v.severity]
-    unknown = int(symptoms["seen"].eq(UNKNOWN).sum()) + sum(v.kind.value == "inconclusive" for v in verdicts)
+    unknown = int(symptoms["seen"].eq(UNKNOWN).sum()) + sum(v.kind is VerdictKind.INCONCLUSIVE for v in verdicts)
     if not seen:
         return Assessment(None, "nothing is wrong as far as can be seen", unknown)
     severity, says, what = min(seen, key=lambda item: (item[0].value, item[2]))
@@ -67,16 +80,8 @@ def assess_severity(symptoms: pd.DataFrame, verdicts: Sequence[Verdict]) -> Asse
 def escalate(
     severity: Severity | None, *, noticed: datetime, contacts: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Who is to be told by when: who, contact, by (UTC or a word). Without a severity nobody is."""
-    known = {name.lower().replace("-", " ").replace("_", " "): value for name, value in (contacts or {}).items()}
-    rows = (
-        [
-            (role, known.get(role.lower().replace("-", " "), ""), _by(due, noticed))
-            for role, due in zip(ROLES, MATRIX[severity], strict=True)
-        ]
-        if severity
-        else []
-    )
+    """Who is to be notified by when: who, contact, by (UTC or a word). Without a severity nobody is."""
+    rows = [(role, contact, _word(by, noticed)) for role, contact, by in _due(severity, noticed, contacts or {})]
     return pd.DataFrame(rows, columns=["who", "contact", "by"])
 
 
@@ -85,7 +90,73 @@ def channel(noticed: datetime) -> str:
     return f"#incident-{noticed.astimezone(UTC):%Y%m%d-%H%M}"
 
 
-def _by(due: timedelta | str, noticed: datetime) -> str:
-    if isinstance(due, timedelta):
-        return _NOW if not due else f"{(noticed + due).astimezone(UTC):%H:%M} UTC"
-    return due + f"{(noticed + UNRESOLVED_AFTER).astimezone(UTC):%H:%M} UTC" if due.startswith("if") else due
+def get_deadlines(
+    incident: Incident, lines: Sequence[Mapping[str, Any]], *, contacts: Mapping[str, str], now: datetime
+) -> list[Deadline]:
+    """The escalation matrix for this incident, the earliest first; nobody is due for one that is over or has no severity.
+
+    *lines* is its timeline. Time counts from when it became as severe as it is; whoever took command is notified, as on-call engineer.
+    """
+    if incident.severity is None or incident.over:
+        return []
+    began = _severe_since(incident, lines)
+    notified = {key(str(line.get("role"))) for line in lines if line.get("kind") == KIND}
+    if incident.roles.get(COMMANDER):
+        notified.add(key(ROLES[0]))
+    found = [
+        Deadline(role, contact, by, NOTIFIED if key(role) in notified else OVERDUE if now >= by else DUE)
+        for role, contact, by in _due(incident.severity, began, contacts)
+        if by is not None
+    ]
+    return sorted(found, key=lambda deadline: deadline.by)
+
+
+def note_notified(folder: Path, roles: Sequence[str], *, by: str) -> None:
+    """Note that *roles* of the escalation matrix were notified. ParameterError for one that it does not have."""
+    known = {key(role): role for role in ROLES}
+    unknown = [role for role in roles if key(role) not in known]
+    if unknown:
+        raise ParameterError(f"--notified: '{unknown[0]}' is not in the escalation matrix; give {', '.join(ROLES)}")
+    for role in (known[key(role)] for role in roles):
+        timeline.append(folder, {"kind": KIND, "text": f"{role} notified", "role": role, "by": by})
+
+
+def key(name: str) -> str:
+    """A role's name as it is compared: ``Team lead``, ``team-lead`` and ``TEAM_LEAD`` are one."""
+    return name.lower().replace("-", " ").replace("_", " ").strip()
+
+
+def _severe_since(incident: Incident, lines: Sequence[Mapping[str, Any]]) -> datetime:
+    """When the time began in which it has been at least as severe as now without a break."""
+    severe = {one.value for one in Severity if incident.severity and one.at_least(incident.severity)}
+    began = incident.opened
+    for line in lines:
+        changed = (line.get("changes") or {}).get("severity")
+        if isinstance(changed, Mapping) and changed.get("is") in severe and changed.get("was") not in severe:
+            began = at(line)
+    return began
+
+
+def _due(
+    severity: Severity | None, began: datetime, contacts: Mapping[str, str]
+) -> Iterator[tuple[str, str, datetime | None]]:
+    """Each role, its contact, and the moment by which it is to be notified, if it is."""
+    known = {key(name): contact for name, contact in contacts.items()}
+    for role, rule in zip(ROLES, MATRIX[severity], strict=True) if severity else ():
+        yield role, known.get(key(role), ""), None if rule is None else _moment(rule, began)
+
+
+def _moment(rule: timedelta, began: datetime) -> datetime:
+    if rule != _NEXT_MORNING:
+        return began + rule
+    day = began + _DAY
+    while day.weekday() >= _SATURDAY:
+        day += _DAY
+    return datetime.combine(day.date(), _MORNING, tzinfo=began.tzinfo)
+
+
+def _word(by: datetime | None, noticed: datetime) -> str:
+    if by is None or by == noticed:
+        return "immediately" if by else "not notified"
+    day = "%a " if by - noticed >= _DAY else ""
+    return f"{by.astimezone(UTC):{day}%H:%M} UTC"

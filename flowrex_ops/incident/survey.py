@@ -11,10 +11,9 @@ import pandas as pd
 
 from flowrex_ops.catalog import runbooks_by_alert
 from flowrex_ops.incident.severity import assess_severity
-from flowrex_ops.incident.symptoms import Survey, find_symptoms, rank_runbooks
+from flowrex_ops.incident.symptoms import DEFAULT_THRESHOLDS, Survey, find_symptoms, rank_runbooks
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Reading
-from flowrex_ops.postgres.source import ConnectionLimits
 from flowrex_ops.services.impact import Thresholds
 
 FELT = frozenset({"front_door", "services", "health", "pools", "log", "alerts"})
@@ -43,16 +42,16 @@ def take_survey(investigation: Investigation, *, recent_minutes: float, only: Co
         "issues": lambda: i.sentry.get_issues(since=i.since),
         "pages": i.status_pages.get_pages,
     }
-    with ThreadPoolExecutor(len(questions) + 1) as pool:
+    with ThreadPoolExecutor(len(questions)) as pool:
         asked = {name: pool.submit(ask) for name, ask in questions.items() if not only or name in only}
-        database = pool.submit(_ask_database, i, recent_minutes)
+        limits = i.database.get_connection_limits()
+        trades = i.database.get_trades(since=recent, recent_minutes=recent_minutes)
         answers: dict[str, Reading[Any]] = {name: Reading("survey", name, error=_NOT_ASKED) for name in questions}
         answers |= {name: answer.result() for name, answer in asked.items()}
-        limits, trades = database.result()
     return Survey(limits=limits, trades=trades, **answers)
 
 
-def symptoms_of(survey: Survey, thresholds: Thresholds) -> pd.DataFrame:
+def symptoms_of(survey: Survey, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> pd.DataFrame:
     """What users would notice (``symptoms.find_symptoms``); an alert is one of the runbook that answers it."""
     return find_symptoms(survey, alerts=runbooks_by_alert(), thresholds=thresholds)
 
@@ -64,7 +63,7 @@ def assess_impact(investigation: Investigation, *, recent_minutes: float = 5.0) 
     none, and users suffer, it says which runbook explains that.
     """
     survey = take_survey(investigation, recent_minutes=recent_minutes, only=FELT)
-    symptoms = find_symptoms(survey, alerts=runbooks_by_alert())
+    symptoms = symptoms_of(survey)
     symptoms = symptoms[symptoms["says"].ne(_NOT_ASKED)]
     assessment = assess_severity(symptoms, list(investigation.verdicts.values()))
     investigation.assess(assessment.severity, str(assessment), assessment.reason)
@@ -72,11 +71,3 @@ def assess_impact(investigation: Investigation, *, recent_minutes: float = 5.0) 
     elsewhere = rank_runbooks(symptoms).query("runbook != @investigation.runbook")
     if len(elsewhere) and not investigation.findings:
         investigation.suggest(elsewhere)
-
-
-def _ask_database(
-    investigation: Investigation, recent_minutes: float
-) -> tuple[Reading[ConnectionLimits], Reading[pd.DataFrame]]:
-    limits = investigation.database.get_connection_limits()
-    since = timedelta(minutes=recent_minutes)
-    return limits, investigation.database.get_trades(since=since, recent_minutes=recent_minutes)

@@ -43,9 +43,9 @@ def export(outputs: Path, wanted: str, target: Path | None = None) -> Path:
     (folder,) = find_incidents(outputs, wanted or "latest")
     target = target or Path(f"{folder.name}.zip")
     if target.exists():
-        raise RecordError(f"'{target}' exists already; give another file with --to")
+        raise RecordError(f"'{target}' exists already; give another file with --output")
     if not target.absolute().parent.is_dir():
-        raise RecordError(f"'{target.parent}' is not a folder; give a file in one that exists with --to")
+        raise RecordError(f"'{target.parent}' is not a folder; give a file in one that exists with --output")
     write_atomic(target, pack(folder))
     return target
 

@@ -49,7 +49,7 @@ def import_notebook(
     sql = "SELECT id FROM records WHERE imported = ? ORDER BY id"
     earlier = ask(settings.outputs, lambda index: index.execute(sql, (digest,)).fetchone())
     if earlier and not again:
-        raise ParameterError(f"'{path}' was imported before, as {earlier['id']}; give --again to import it once more")
+        raise ParameterError(f"'{path}' was imported before, as {earlier['id']}; give --force to import it once more")
     redactor, runbook = Redactor(settings.secret_values()), read_runbook(path)
     parameters = {parameter.name: parameter.default for parameter in runbook.parameters}
     parameters |= notebook["metadata"].get("papermill", {}).get("parameters", {})

@@ -43,13 +43,13 @@ CAUSES = (
     ),
     Cause(
         "service.unhealthy",
-        "A service runs and is not well",
+        "A service runs and is unhealthy",
         "It does not pass its own health check, is not ready, is halted, or users get no good answer.",
         Severity.P1,
         20,
         (
             runbook("database_connections", "where replicas are not ready: most of them wait for the database"),
-            runbook("error_rate", "where replicas are well and users get no good answer"),
+            runbook("error_rate", "where replicas are healthy and users get no good answer"),
         ),
     ),
     Cause(

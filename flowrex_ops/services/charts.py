@@ -11,11 +11,11 @@ from flowrex_ops.chart_style import BLUE, GREEN, INK, ORANGE, PAPER, VERMILLION,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LOOKS = {"well": (GREEN, "", "●"), "look": (VERMILLION, "//", "✖"), "unknown": (ORANGE, "..", "?")}
+_LOOKS = {"healthy": (GREEN, "", "●"), "unhealthy": (VERMILLION, "//", "✖"), "unknown": (ORANGE, "..", "?")}
 
 
 def plot_checklist(checklist: pd.DataFrame) -> Figure:
-    """The whole platform in one picture: each item of the checklist as well, to look at, or unknown."""
+    """The whole platform in one picture: each item of the checklist healthy, unhealthy or unknown."""
     figure, axes = new_figure(0.7 + 0.3 * max(1, len(checklist)))
     for place, row in enumerate(checklist.iloc[::-1].itertuples()):
         colour, hatch, mark = _LOOKS[str(row.state)]
@@ -51,10 +51,10 @@ def plot_memory(usage: pd.DataFrame) -> Figure:
 
 
 def _title(checklist: pd.DataFrame) -> str:
-    look, unknown = (int(checklist["state"].eq(state).sum()) for state in ("look", "unknown"))
-    if not look and not unknown:
-        return f"All {len(checklist)} items are well"
-    return f"{look} of {len(checklist)} items to look at" + (f", {unknown} unknown" if unknown else "")
+    unhealthy, unknown = (int(checklist["state"].eq(state).sum()) for state in ("unhealthy", "unknown"))
+    if not unhealthy and not unknown:
+        return f"All {len(checklist)} items are healthy"
+    return f"{unhealthy} of {len(checklist)} items are unhealthy" + (f", {unknown} unknown" if unknown else "")
 
 
 def _short(text: str) -> str:

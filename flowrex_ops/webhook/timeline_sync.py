@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.incident.lifecycle import note_alert
+from flowrex_ops.incident.incident import note_alert
 from flowrex_ops.jobs.table import NOT_STARTED, Job, Outcome
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.webhook.deduplication import Decision, Kind, Transition

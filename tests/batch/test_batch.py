@@ -11,8 +11,6 @@ import pytest
 from batch_bench import Yard
 from serve_bench import until
 
-from flowrex_ops.cli.batch import Estimate
-
 POOL = """
 name = "nightly"
 jobs = 2
@@ -109,16 +107,3 @@ def test_a_cluster_that_is_not_there_is_one_line(yard: Yard) -> None:
     assert "no scheduler answers at 'tcp://127.0.0.1:1'" in err
     assert yard.records() == []
     assert list(yard.folder.glob("outputs/INC-*")) == [], "an incident of which nothing ran would be nobody's"
-
-
-def test_the_time_that_is_left_counts_what_ran_side_by_side() -> None:
-    """Two of six ended together after a minute: two minutes are left, whatever the time between their two ends was."""
-    clock = [0.0]
-    estimate = Estimate(6, now=lambda: clock[0])
-    assert str(estimate) == "time left not known yet"
-    said = []
-    for clock[0], ended in [(60.0, True), (60.1, True), (120.1, False), (500.0, False)]:
-        if ended:
-            estimate.one_more()
-        said.append(str(estimate))
-    assert said == ["about 5 min 0 s left", "about 2 min 0 s left", "about 1 min 0 s left", "soon over"]

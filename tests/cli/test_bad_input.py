@@ -30,9 +30,9 @@ def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.Completed
 
 
 BAD: dict[str, tuple[list[str], str]] = {
-    "unknown command": (["frobnicate"], "no such command"),
-    "unknown option": (["run", "database_connections", "--frob"], "no such option"),
-    "no runbook named": (["run"], "missing argument"),
+    "unknown command": (["frobnicate"], "No such command 'frobnicate'; see 'flowrex-ops --help'"),
+    "unknown option": (["run", "database_connections", "--frob"], "No such option: --frob"),
+    "a slip in a command": (["tirage"], "Did you mean 'triage'?"),
     "unknown runbook": (["run", "databse_connections"], "did you mean 'database_connections'?"),
     "missing notebook": (["run", "gone.ipynb"], "does not exist"),
     "not a notebook": (["run", "page.ipynb"], "is not a notebook"),
@@ -42,10 +42,16 @@ BAD: dict[str, tuple[list[str], str]] = {
     "impossible value": (["run", "database_connections", "-p", "connections_ratio=7"], "at most 1"),
     "negative days": (["run", "certificate_expiry", "-p", "warn_days=-1"], "give 0 or more"),
     "not NAME=VALUE": (["run", "database_connections", "-p", "since"], "write -p NAME=VALUE"),
-    "unknown mitigation": (["run", "database_connections", "--approve", "reboot"], "is not a mitigation"),
+    "unknown mitigation": (
+        ["run", "database_connections", "--approve", "restart-bakend"],
+        "did you mean 'restart-backend'?",
+    ),
     "nobody approves": (["run", "database_connections", "--approve", "restart-backend"], "add --operator NAME"),
-    "malformed incident": (["run", "database_connections", "--incident", "../x"], "is not an incident"),
-    "unknown severity": (["run", "database_connections", "--fail-on", "P9"], "give P0, P1, P2 or P3"),
+    "malformed incident": (["run", "database_connections", "--incident", "../x"], "no incident is called '../x'"),
+    "unknown severity": (
+        ["run", "database_connections", "--fail-on", "P9"],
+        "'P9' is not a severity; give P0, P1, P2 or P3",
+    ),
     "missing settings": (["run", "database_connections", "--settings", "gone.toml"], "does not exist"),
     "malformed settings": (["run", "database_connections", "--settings", "bad.toml"], "is not valid TOML"),
     "unknown setting": (["doctor", "--settings", "odd.toml"], "'postgres.url' is not a setting"),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from generate_cli import find_commands, get_help, render
 
 DOCS = Path(__file__).parents[2] / "docs"
-sys.path.insert(0, str(DOCS))
-
-from generate_cli import find_commands, get_help, render  # noqa: E402  (it lives beside the page that it makes)
 
 COMMANDS = [path for path in find_commands() if path]
 GROUPS = {path[:-1] for path in COMMANDS}

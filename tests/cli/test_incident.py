@@ -26,7 +26,7 @@ def test_opened_told_of_and_taken_along(tmp_path: Path) -> None:
     """The zip holds the incident, its message and a page that opens it."""
     opened = flowrex(tmp_path, "incident", "open", "Orders time out", "--severity", "P1", "--service", "backend")
     said = flowrex(tmp_path, "message", "initial", "latest", "--impact", "no orders are filled")
-    packed = flowrex(tmp_path, "incident", "export", "latest", "--to", "all.zip")
+    packed = flowrex(tmp_path, "incident", "export", "latest", "--output", "all.zip")
     assert [done.returncode for done in (opened, said, packed)] == [0, 0, 0], (
         opened.stderr + said.stderr + packed.stderr
     )
@@ -44,7 +44,8 @@ def test_nobody_is_told_that_an_open_incident_is_resolved(tmp_path: Path, edit: 
     refused = flowrex(tmp_path, "message", "resolved", "latest", "--send", *facts, *edit)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
     assert (
-        "is 'Investigating', so nobody is told that it is resolved; run 'flowrex-ops incident resolve" in refused.stderr
+        "is 'Investigating', so nobody is notified that it is resolved; run 'flowrex-ops incident resolve"
+        in refused.stderr
     )
     assert list(tmp_path.glob("outputs/INC-*/messages/*")) == []
 
@@ -65,7 +66,7 @@ def test_a_resolved_incident_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "flowrex-ops.toml").write_text('[notify.urls]\nall = "json://127.0.0.1:9/"\n', encoding="utf-8")
     flowrex(tmp_path, "incident", "open", "Orders time out", "--severity", "P1", "--service", "backend")
     facts = ("--impact", "no orders", "--root-cause", "a lock", "--resolution", "a limit")
-    flowrex(tmp_path, "incident", "resolve", "latest", "--anyway", "seen by hand")
+    flowrex(tmp_path, "incident", "resolve", "latest", "--force", "seen by hand")
     told = flowrex(tmp_path, "message", "resolved", "latest", "--send", *facts)
     assert told.stdout.startswith("✅ INCIDENT RESOLVED"), told.stderr
     assert "NOT sent to all" in told.stdout, "there is nobody at that address"
@@ -74,7 +75,7 @@ def test_a_resolved_incident_is_told_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("incident", "open", "x", "--severity", "P9"), "severity: 'P9' is not one; give P0, P1, P2, P3"),
+        (("incident", "open", "x", "--severity", "P9"), "severity: 'P9' is not one; give 'P0', 'P1', 'P2' or 'P3'"),
         (("incident", "open", "x", "--started", "noonish"), "--started: 'noonish' is not a time"),
         (("incident", "open", "x", "--role", "ada"), "--role: 'ada' is not a role; write ROLE=NAME"),
         (("incident", "show", "INC-1"), "no incident is called 'INC-1'"),
@@ -98,6 +99,6 @@ def test_two_machines_read_each_others_incidents_from_a_store(tmp_path: Path, mo
     assert flowrex_elsewhere(tmp_path, "incident", "open", "Orders time out").returncode == 0
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "b"))
     assert "Orders time out" in flowrex_elsewhere(tmp_path, "incident", "show", "latest").stdout
-    refused = flowrex_elsewhere(tmp_path, "incident", "update", "latest", "--role", "commander=bob", "--by", "bob")
+    refused = flowrex_elsewhere(tmp_path, "incident", "update", "latest", "--role", "commander=bob", "--author", "bob")
     assert refused.returncode == 1
     assert "is only read here; go on with it on" in refused.stderr

@@ -59,9 +59,9 @@ BAD = {
     "time that is none": (["search", "--since", "yesterday"], "--since: 'yesterday' is not a time"),
     "unknown record": (["similar", "INC-1999"], "no record is called 'INC-1999'"),
     "neither cause nor runbook": (["trend", "earthquake"], "neither a cause nor a runbook"),
-    "chart that is no PNG": (["trend", "db.lock-contention", "--to", "x.doc"], "give a name that ends with .png"),
+    "chart that is no PNG": (["trend", "db.lock-contention", "--output", "x.doc"], "give a name that ends with .png"),
     "missing notebook": (["import", "gone.ipynb"], "cannot be read"),
-    "export to nowhere": (["export", FIRST, "--to", "gone/x.zip"], "is not a folder"),
+    "export to nowhere": (["export", FIRST, "--output", "gone/x.zip"], "is not a folder"),
 }
 
 
@@ -88,7 +88,7 @@ def test_bad_input_is_one_line(call: Call, example: str) -> None:
         (["similar", SECOND], {"incident", "likeness", "causes", "signatures"}),
         (["diff", FIRST, SECOND], {"before", "after", "findings", "numbers", "configuration"}),
         (["trend", "database_connections"], {"what", "kind", "period", "incidents", "periods"}),
-        (["export", FIRST, "--to", "x.zip"], {"file", "bytes"}),
+        (["export", FIRST, "--output", "x.zip"], {"file", "bytes"}),
         (["reindex"], {"index", "records", "incidents", "finished"}),
         (["verify"], {"incidents", "problems"}),
     ],
@@ -102,7 +102,7 @@ def test_json(call: Call, arguments: list[str], keys: set[str]) -> None:
 
 def test_chart_is_a_picture(call: Call) -> None:
     """Of the trend."""
-    call("trend", "db.lock-contention", "--to", "trend.png")
+    call("trend", "db.lock-contention", "--output", "trend.png")
     assert Path("trend.png").read_bytes()[:4] == b"\x89PNG"
 
 

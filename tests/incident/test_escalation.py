@@ -1,4 +1,4 @@
-"""Who is due, who is overdue, who was told; and each is reminded once."""
+"""Who is due, who is overdue, who was notified; and each is reminded once."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.incident.escalation import get_deadlines
-from flowrex_ops.incident.facts import Incident, Status
-from flowrex_ops.incident.lifecycle import note_told, open_new
-from flowrex_ops.incident.reminders import remind
-from flowrex_ops.model import Severity
+from flowrex_ops.incident.incident import Incident, Status, open_new
+from flowrex_ops.incident.messages import remind
+from flowrex_ops.incident.severity import get_deadlines, note_notified
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
@@ -23,8 +21,8 @@ OPENED = datetime(2026, 1, 30, 16, 0, tzinfo=UTC)
 
 
 def incident(severity: str | None, **more: Any) -> Incident:
-    known: dict[str, Any] = {"status": Status.INVESTIGATING, "started": OPENED, "opened": OPENED}
-    return Incident("INC-20260130-1600-abcd", severity=Severity(severity) if severity else None, **known | more)
+    known: dict[str, Any] = {"id": "INC-20260130-1600-abcd", "severity": severity, "started": OPENED, "opened": OPENED}
+    return Incident(**known | more)
 
 
 def due(one: Incident, minutes: float, *lines: Mapping[str, Any]) -> dict[str, str]:
@@ -55,14 +53,14 @@ def test_the_matrix(severity: str | None, minutes: float, expected: dict[str, st
     assert due(incident(severity), minutes) == expected
 
 
-def test_whoever_takes_command_is_told() -> None:
+def test_whoever_takes_command_is_notified() -> None:
     """The on-call engineer who commands needs no call."""
-    assert due(incident("P1", roles={"commander": "ada"}), 1)["On-call engineer Fri 16:00"] == "told"
+    assert due(incident("P1", roles={"commander": "ada"}), 1)["On-call engineer Fri 16:00"] == "notified"
 
 
-def test_who_was_told_is_not_overdue() -> None:
+def test_who_was_notified_is_not_overdue() -> None:
     """By the timeline, however the role is spelled."""
-    assert due(incident("P1"), 60, {"kind": "escalation", "role": "team-lead"})["Team lead Fri 16:15"] == "told"
+    assert due(incident("P1"), 60, {"kind": "escalation", "role": "team-lead"})["Team lead Fri 16:15"] == "notified"
 
 
 def test_nobody_is_due_once_it_is_over() -> None:
@@ -97,11 +95,11 @@ class TestReminders:
         later = datetime.now(UTC) + timedelta(minutes=16)
         first, second = remind(settings, now=later), remind(settings, now=later)
         assert [len(first), second] == [1, []]
-        assert first[0].startswith(f"Team lead (+49 1) was to be told of {folder.name} (P1) by ")
+        assert first[0].startswith(f"Team lead (+49 1) was to be notified of {folder.name} (P1) by ")
         assert [line["role"] for line in timeline.read(folder) if line["kind"] == "reminder"] == ["Team lead"]
 
-    def test_who_was_told_is_not_reminded(self, settings: Settings, folder: Path) -> None:
-        note_told(folder, ["team lead"], by="ada")
+    def test_who_was_notified_is_not_reminded(self, settings: Settings, folder: Path) -> None:
+        note_notified(folder, ["team lead"], by="ada")
         assert remind(settings, now=datetime.now(UTC) + timedelta(minutes=16)) == []
 
     def test_another_machines_incident_is_its_own_affair(self, settings: Settings, folder: Path) -> None:

@@ -12,8 +12,9 @@ from flowrex_ops.archive import timeline
 from flowrex_ops.archive.incidents import read_incident, update_incident
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.incident.facts import Incident, Status
-from flowrex_ops.incident.lifecycle import change, close, find, load, note_alert, note_told, open_new
+from flowrex_ops.incident.incident import Status, change, close, find, load, note_alert, open_new
+from flowrex_ops.incident.incident import read_incident as understand
+from flowrex_ops.incident.severity import note_notified
 from flowrex_ops.redaction.redactor import Redactor
 
 REDACTOR = Redactor(["hunter22"])
@@ -33,7 +34,7 @@ class TestOpen:
     """What is known at the beginning, and nothing that nobody said."""
 
     def test_new_one_is_investigated(self, folder: Path) -> None:
-        incident = Incident.from_dict(read_incident(folder))
+        incident = understand(folder)
         assert (incident.status, incident.severity, incident.title) == (Status.INVESTIGATING, "P2", "Orders time out")
         assert incident.channel == f"#incident-{folder.name[4:17]}"
         assert verify(folder) == []
@@ -41,14 +42,14 @@ class TestOpen:
     def test_it_may_have_begun_earlier(self, tmp_path: Path) -> None:
         began = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
         folder = open_new(tmp_path, {"title": "x", "started": began}, by="ada", redactor=REDACTOR)
-        incident = Incident.from_dict(read_incident(folder))
+        incident = understand(folder)
         assert (incident.started, incident.opened > began) == (began, True)
 
     @pytest.mark.parametrize(
         ("facts", "text"),
         [
-            ({"severity": "P7"}, "severity: 'P7' is not one; give P0, P1, P2, P3"),
-            ({"status": "asleep"}, "status: 'Asleep' is not one; give Investigating"),
+            ({"severity": "P7"}, "severity: 'P7' is not one; give 'P0', 'P1', 'P2' or 'P3'"),
+            ({"status": "asleep"}, "status: 'Asleep' is not one; give 'Investigating', "),
             ({"status": "resolved"}, "an incident is resolved by its checklist"),
             ({"started": datetime.now(UTC) + timedelta(hours=1)}, "is in the future; give a past time"),
         ],
@@ -130,7 +131,7 @@ class TestFind:
 
     @pytest.mark.parametrize("wanted", ["INC-1999", "", "../x"])
     def test_what_is_not_there_is_said(self, folder: Path, wanted: str) -> None:
-        with pytest.raises(ParameterError, match=r"see 'flowrex-ops incident list'"):
+        with pytest.raises(ParameterError, match=r"see 'flowrex-ops incident list --all'"):
             load(folder.parent, wanted)
 
     def test_two_that_fit_are_named(self, folder: Path) -> None:
@@ -140,7 +141,7 @@ class TestFind:
         assert len(find(folder.parent)) == 2
 
 
-def test_only_roles_of_the_matrix_are_told(folder: Path) -> None:
-    """A slip in a role's name must not look like somebody who was told."""
+def test_only_roles_of_the_matrix_are_notified(folder: Path) -> None:
+    """A slip in a role's name must not look like somebody who was notified."""
     with pytest.raises(ParameterError, match="'Team leed' is not in the escalation matrix; give On-call engineer"):
-        note_told(folder, ["Team leed"], by="ada")
+        note_notified(folder, ["Team leed"], by="ada")

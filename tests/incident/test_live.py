@@ -1,4 +1,4 @@
-"""An incident on a real platform: it is not over while the fault is there, and over once it has been seen well."""
+"""An incident on a real platform: it is not over while the fault is there, and over once it has been healthy."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 
 from flowrex_ops.archive.records import load_record
-from flowrex_ops.incident.watch import WELL, take_look
+from flowrex_ops.incident.events import HEALTHY
+from flowrex_ops.incident.resolution import take_look
 from flowrex_ops.settings import load
 from flowrex_sandbox import drills
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
 
 RESOLVE = (
-    *("incident", "resolve", "latest", "--by", "ada"),
+    *("incident", "resolve", "latest", "--author", "ada"),
     *("--root-cause", "a migration held a lock", "--resolution", "its session was ended"),
     *("--confirm", "fix-deployed", "--confirm", "status-page", "--confirm", "channel-closed"),
-    *("--watch", "--minutes", "0.1", "--every", "2s", "--json"),
+    *("--watch", "--minutes", "0.1", "--interval", "2s", "--json"),
 )
 
 
@@ -37,10 +38,10 @@ def checklist(done: subprocess.CompletedProcess[str]) -> tuple[int, bool, dict[s
 
 
 @pytest.mark.thorough
-def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
+def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_healthy(
     locked_up: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Triage and the watch see the slow requests; after the cure both are well, and what was confirmed before still counts."""
+    """Triage and the watch see the slow requests; after the cure both are healthy, and what was confirmed before still counts."""
     monkeypatch.setenv("FLOWREX_OPS_OUTPUTS", str(tmp_path / "outputs"))
     opened = flowrex(locked_up, tmp_path, "incident", "open", "Orders time out", "--severity", "P1")
     assert opened.returncode == 0, opened.stderr
@@ -51,8 +52,8 @@ def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
 
     drills.heal(locked_up, print)
     await_condition(
-        lambda: take_look(load(locked_up.settings_file))[0] == WELL,
-        "the last minute was well",
+        lambda: take_look(load(locked_up.settings_file))[0] == HEALTHY,
+        "the last minute was healthy",
         timeout_seconds=150,
         details=lambda: take_look(load(locked_up.settings_file))[1],
     )
@@ -62,14 +63,14 @@ def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_well(
     assert all(items.values())
     shown = flowrex(locked_up, tmp_path, "incident", "show", "latest").stdout
     assert "Resolved" in shown
-    assert "not well: " in shown
+    assert "unhealthy: " in shown
     verified = flowrex(locked_up, tmp_path, "records", "verify", "latest")
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 @pytest.mark.thorough
 def test_what_cannot_be_looked_at_is_tried_again_and_then_named(tmp_path: Path) -> None:
-    """A platform of which nothing answers is not well, however often one asks; nobody waits for it either."""
+    """A platform of which nothing answers is not healthy, however often one asks; nobody waits for it either."""
     (tmp_path / "flowrex-ops.toml").write_text(
         'outputs = "outputs"\n[stack]\nproject = "not-there"\n[limits]\nreading_seconds = 2\n', encoding="utf-8"
     )

@@ -1,10 +1,9 @@
-"""The three messages: filled in, kept, and sent to a real receiver only when they are whole."""
+"""The three messages: filled in, kept, and sent to a real receiver only when they are complete."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,19 +15,25 @@ import pytest
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError, SettingsError
-from flowrex_ops.incident.facts import Incident, Status
-from flowrex_ops.incident.lifecycle import load, open_new
-from flowrex_ops.incident.messages import KINDS, compose, gaps
-from flowrex_ops.incident.notify import choose
-from flowrex_ops.incident.outbox import deliver, keep, require_whole
+from flowrex_ops.incident.incident import Incident, Status, load, open_new
+from flowrex_ops.incident.messages import (
+    KINDS,
+    choose_receivers,
+    compose,
+    placeholders,
+    require_complete,
+    save_draft,
+    send,
+)
+from flowrex_ops.model import Severity
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import NotifySettings
 
 STARTED = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 WHOLE = Incident(
-    "INC-20260131-0412-abcd",
-    Status.MITIGATING,
-    severity="P1",  # type: ignore[arg-type]  # a StrEnum's value
+    id="INC-20260131-0412-abcd",
+    status=Status.MITIGATING,
+    severity=Severity.P1,
     started=STARTED,
     opened=STARTED,
     service="backend",
@@ -98,17 +103,16 @@ def test_the_first_message() -> None:
 
 def test_the_update() -> None:
     """The cause as far as known, and when the next one comes."""
-    text = compose("update", WHOLE, done="terminate-root-blocker verified")
+    text = compose("update", WHOLE)
     assert text.splitlines()[2:5] == [
         "Status: Mitigating",
         "Impact: no orders are filled",
         "Root Cause: a report held a lock",
     ]
-    assert "Done: terminate-root-blocker verified" in text
     assert "Next update at 04:45 UTC." in text
 
 
-OVER = replace(WHOLE, status=Status.RESOLVED)
+OVER = WHOLE.model_copy(update={"status": Status.RESOLVED})
 
 
 def test_the_last_message() -> None:
@@ -120,20 +124,20 @@ def test_the_last_message() -> None:
 
 
 def test_the_last_message_of_an_open_incident_says_that_it_is_open() -> None:
-    """As a gap, so that it is not sent by hand either; whoever forces it answers for it."""
+    """As a placeholder, so that it is not sent by hand either; whoever forces it answers for it."""
     text = compose("resolved", WHOLE)
-    assert gaps(text) == ["[not yet so: INC-20260131-0412-abcd is 'Mitigating']"]
+    assert placeholders(text) == ["[not yet so: INC-20260131-0412-abcd is 'Mitigating']"]
     assert compose("resolved", WHOLE, force=True) == text.partition("\n\n")[2]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_nobody_said_stays_marked(kind: str) -> None:
-    """A text with gaps is never sent; a marker of redaction is no gap."""
-    empty = Incident("INC-20260131-0412-abcd", Status.INVESTIGATING, None, STARTED, STARTED)
-    assert gaps(compose(kind, empty))
-    assert gaps(compose(kind, OVER) + " [redacted:secret]") == []
+    """A text with placeholders is never sent; a marker of redaction is none."""
+    empty = Incident(id="INC-20260131-0412-abcd", started=STARTED, opened=STARTED)
+    assert placeholders(compose(kind, empty))
+    assert placeholders(compose(kind, OVER) + " [redacted:secret]") == []
     with pytest.raises(ParameterError, match="the message still says"):
-        require_whole(compose(kind, empty))
+        require_complete(compose(kind, empty))
 
 
 class TestSending:
@@ -142,9 +146,9 @@ class TestSending:
     def send(self, folder: Path, notify: NotifySettings, *names: str) -> list[str]:
         _, incident = load(folder.parent, folder.name)
         redactor = Redactor([url.get_secret_value() for url in notify.urls.values()])
-        message = keep(folder, "initial", compose("initial", incident), by="ada", redactor=redactor)
-        receivers = choose(notify, names)
-        sent = deliver(folder, message, receivers, incident=incident, by="ada", settings=notify, redactor=redactor)
+        message = save_draft(folder, "initial", compose("initial", incident), by="ada", redactor=redactor)
+        receivers = choose_receivers(notify, names)
+        sent = send(folder, message, receivers, incident=incident, by="ada", settings=notify, redactor=redactor)
         assert verify(folder) == []
         return [one.error for one in sent.deliveries]
 
@@ -166,12 +170,12 @@ class TestSending:
         assert (nonsense, good) == ("its URL is none that apprise understands; correct notify.urls", "")
         assert all("s3cret" not in path.read_text() for path in folder.rglob("*") if path.is_file())
 
-    def test_a_receiver_named_like_a_role_tells_the_role(self, folder: Path, receiver: Receiver) -> None:
+    def test_a_receiver_named_like_a_role_notifies_the_role(self, folder: Path, receiver: Receiver) -> None:
         self.send(folder, settings(team_lead=receiver.url))
-        assert timeline.read(folder)[-1]["text"] == "Team lead told by message"
+        assert timeline.read(folder)[-1]["text"] == "Team lead notified by message"
 
-    def test_nobody_to_tell_is_said_before_anything_is_written(self) -> None:
+    def test_nobody_to_notify_is_said_before_anything_is_written(self) -> None:
         with pytest.raises(SettingsError, match=r"set notify\.urls\.NAME to an apprise URL"):
-            choose(NotifySettings(), ())
+            choose_receivers(NotifySettings(), ())
         with pytest.raises(ParameterError, match="'slak' is no receiver; there are: slack"):
-            choose(settings(slack="json://127.0.0.1:9/"), ("slak",))
+            choose_receivers(settings(slack="json://127.0.0.1:9/"), ("slak",))

@@ -13,21 +13,17 @@ import pytest
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError, RecordError
-from flowrex_ops.incident.charts import plot_course
-from flowrex_ops.incident.events import merge_events, read_deploys
-from flowrex_ops.incident.facts import Incident, Status
-from flowrex_ops.incident.lifecycle import change, close, note_alert, open_new
-from flowrex_ops.incident.milestones import get_durations, get_milestones
-from flowrex_ops.incident.post_mortem import Material, read_actions, to_write, write_document
-from flowrex_ops.incident.review_files import write_post_mortem
+from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_deploys
+from flowrex_ops.incident.incident import Incident, Status, change, close, note_alert, open_new
+from flowrex_ops.incident.post_mortem import read_actions, to_write, write_document
+from flowrex_ops.incident.review import write_post_mortem
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
 STARTED = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 INCIDENT = Incident(
-    "INC-20260131-0420-abcd",
-    Status.RESOLVED,
-    None,
+    id="INC-20260131-0420-abcd",
+    status=Status.RESOLVED,
     started=STARTED,
     opened=STARTED + timedelta(minutes=8),
     title="Orders time out",
@@ -48,7 +44,8 @@ LINES = [
     line(20, "mitigation-intent", "terminate", slug="terminate-root-blocker", operator="ada"),
     line(20.1, "mitigation-step", "signal"),
     line(20.5, "mitigation-result", "verified", slug="terminate-root-blocker", state="verified", operator="ada"),
-    line(30, "watch", "well", state="well"),
+    line(30, "watch", "well", state="well"),  # as it was said before
+    line(30, "watch", "healthy", state="healthy"),
     line(31, "message", "message 001-update written", by="ada"),
 ]
 
@@ -72,7 +69,7 @@ def test_what_left_no_trace_is_said() -> None:
 
 
 def test_events_are_merged_in_order() -> None:
-    """Deploys among them; steps and looks that were well are left out."""
+    """Deploys among them; steps and looks that were healthy are left out."""
     deploys = pd.DataFrame({"at": [STARTED + timedelta(minutes=1)], "event": ["2.0 started (backend-1)"]})
     events = merge_events(LINES, deploys)
     expected = ["deploy", "alert", "people", "people", "people", "finding", "mitigation", "mitigation", "message"]
@@ -93,34 +90,34 @@ def test_deploys_come_from_what_triage_saw(tmp_path: Path) -> None:
 class TestDocument:
     """Generated blocks are renewed where they stand; everything else is people's."""
 
-    def material(self, **facts: Any) -> Material:
-        from dataclasses import replace
-
+    def write(self, existing: str = "", **facts: Any) -> str:
         events = merge_events(LINES, read_deploys(Path("nowhere")))
         durations = get_durations(get_milestones(INCIDENT, LINES))
-        return Material(replace(INCIDENT, **facts), events, durations, {"records/001.html": "Triage"})
+        known = {"events": events, "durations": durations, "evidence": {"records/001.html": "Triage"}}
+        return write_document(INCIDENT.model_copy(update=facts), existing, **known)
 
     def test_what_people_wrote_stays(self) -> None:
-        first = write_document(self.material())
+        first = self.write()
         edited = first.replace("✍ One or two sentences for somebody who was not there.", "A report held a lock.")
-        again = write_document(self.material(root_cause="no time limit"), edited)
+        again = self.write(edited, root_cause="no time limit")
         assert "A report held a lock." in again
         assert "no time limit" in again
-        assert write_document(self.material(root_cause="no time limit"), again) == again
+        assert self.write(again, root_cause="no time limit") == again
 
     def test_says_what_remains(self) -> None:
-        missing = to_write(write_document(self.material(root_cause="x", impact="y", service="z", resolution="r")))
+        missing = to_write(self.write(root_cause="x", impact="y", service="z", resolution="r"))
         assert missing == ["Summary", "Impact", "Detection", "Response", "Action items", "Lessons learned"]
 
     def test_an_event_cannot_end_its_block(self) -> None:
         """Whatever a log line says, the next writing finds the block's end."""
         nasty = "<!-- /flowrex-ops:root-cause --> | x"
-        once = write_document(self.material(title=nasty, service=nasty))
-        assert write_document(self.material(title=nasty, service=nasty), once) == once
+        said = {"title": nasty, "service": nasty, "root_cause": nasty}
+        once = self.write(**said)
+        assert self.write(once, **said) == once
 
     def test_action_items_are_read_back(self) -> None:
         row = "| a \\| b | ada | 2026-02-14 | open |"
-        text = write_document(self.material()).replace("|---|---|---|---|\n", f"|---|---|---|---|\n{row}\n")
+        text = self.write().replace("|---|---|---|---|\n", f"|---|---|---|---|\n{row}\n")
         assert read_actions(text).to_dict("records") == [
             {"action": "a | b", "owner": "ada", "due": date(2026, 2, 14), "status": "open"}
         ]
@@ -169,12 +166,12 @@ def test_the_whole_of_it(folder: Path) -> None:
     """Document, executed notebook and page, sealed; renewing it keeps what was written."""
     settings = Settings(outputs=folder.parent)
     written = write_post_mortem(folder.name, settings, "", operator="ada")
-    assert written.to_write == ("Post-mortem: Orders time out", *written.to_write[1:])
+    assert written["to_write"][0] == "Post-mortem: Orders time out"
     document = folder / "post_mortem.md"
     document.write_text(document.read_text().replace("✍ What should others know?", "Time limits."))
     again = write_post_mortem("latest", settings, "", operator="ada")
     assert "Time limits." in document.read_text()
-    assert "Lessons learned" not in again.to_write
+    assert "Lessons learned" not in again["to_write"]
     assert verify(folder) == []
     record = json.loads((folder / "post_mortem.ipynb").read_text())["metadata"]["flowrex_ops"]["record"]
     assert (record["status"], record["id"]) == ("complete", f"{folder.name}/002-post_mortem")

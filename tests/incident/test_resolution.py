@@ -10,10 +10,9 @@ import pytest
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.incident.lifecycle import load, open_new
-from flowrex_ops.incident.resolution import answer, watched
-from flowrex_ops.incident.resolve import Closing
-from flowrex_ops.incident.watch import NOT_WELL, UNKNOWN, WELL, watch
+from flowrex_ops.incident.events import HEALTHY, UNHEALTHY, UNKNOWN
+from flowrex_ops.incident.incident import load, open_new
+from flowrex_ops.incident.resolution import Resolution, answer, watched
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
@@ -36,13 +35,14 @@ def event(minute: float, **facts: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("states", "minutes"),
     [
-        ((WELL, WELL, WELL), 2),
-        ((WELL, WELL, NOT_WELL, WELL, WELL), 1),
-        ((WELL, WELL, UNKNOWN, WELL), 0),
-        ((WELL, WELL, "", "", "", "", WELL, WELL), 1),
+        ((HEALTHY, HEALTHY, HEALTHY), 2),
+        ((HEALTHY, HEALTHY, UNHEALTHY, HEALTHY, HEALTHY), 1),
+        (("well", "well", "not well", "well", HEALTHY), 1),
+        ((HEALTHY, HEALTHY, UNKNOWN, HEALTHY), 0),
+        ((HEALTHY, HEALTHY, "", "", "", "", HEALTHY, HEALTHY), 1),
         ((), 0),
     ],
-    ids=["well", "a relapse", "unknown is not well", "a hole", "never"],
+    ids=["healthy", "a relapse", "in the words of before", "unknown is not healthy", "a hole", "never"],
 )
 def test_watched_without_a_break(states: tuple[str, ...], minutes: float) -> None:
     """Only the last stretch counts, and only where it was really looked at."""
@@ -50,7 +50,7 @@ def test_watched_without_a_break(states: tuple[str, ...], minutes: float) -> Non
 
 
 def test_a_verification_from_before_the_last_change_does_not_count() -> None:
-    """What was well before a mitigation says nothing of after."""
+    """What was healthy before a mitigation says nothing of after."""
     lines = [
         event(1, kind="health-run", state="well", record="x", text="nothing found"),
         event(2, kind="mitigation-result"),
@@ -61,34 +61,34 @@ def test_a_verification_from_before_the_last_change_does_not_count() -> None:
     assert {item.name: item.done for item in answer(again)}["verified"] is True
 
 
-class TestClosing:
+class TestResolving:
     """Nothing is resolved by forgetting, and what is done is kept."""
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         return open_new(tmp_path, {"title": "x"}, by="ada", redactor=Redactor())
 
-    def closing(self, folder: Path) -> Closing:
+    def work(self, folder: Path) -> Resolution:
         settings = Settings(outputs=folder.parent)
-        return Closing(folder, settings, "", by="ada", minutes=30, tell=lambda _line: None)
+        return Resolution(folder, settings, "", by="ada", minutes=30, tell=lambda _line: None)
 
     def test_open_items_keep_it_open(self, folder: Path) -> None:
-        closing = self.closing(folder)
-        closing.confirm(["fix-deployed"])
-        assert [item.name for item in closing.items if item.done] == ["fix-deployed"]
-        assert closing.close(closing.items) is False
+        work = self.work(folder)
+        work.confirm(["fix-deployed"])
+        assert [item.name for item in work.items if item.done] == ["fix-deployed"]
+        assert work.close(work.items) is False
         assert load(folder.parent, folder.name)[1].over is False
 
-    def test_anyway_says_why(self, folder: Path) -> None:
-        closing = self.closing(folder)
-        assert closing.close(closing.items, anyway="a false alarm") is True
+    def test_force_says_why(self, folder: Path) -> None:
+        work = self.work(folder)
+        assert work.close(work.items, force="a false alarm") is True
         last = timeline.read(folder)[-1]["text"]
         assert last.endswith("open: a false alarm")
         assert load(folder.parent, folder.name)[1].over is True
 
     def test_an_unknown_item_is_refused(self, folder: Path) -> None:
         with pytest.raises(ParameterError, match="'verified' is not an item that people confirm"):
-            self.closing(folder).confirm(["verified"])
+            self.work(folder).confirm(["verified"])
 
 
 class TestWatch:
@@ -97,13 +97,29 @@ class TestWatch:
     def run(self, tmp_path: Path, *states: str) -> tuple[bool, list[str]]:
         folder = open_new(tmp_path, {"title": "x"}, by="ada", redactor=Redactor())
         left = iter(states)
-        settings = Settings(outputs=tmp_path)
-        ended = watch(folder, settings, minutes=0.0005, every_seconds=0.02, look=lambda _s: (next(left), "seen"))
+        work = Resolution(folder, Settings(outputs=tmp_path), "", by="ada", minutes=0.0005, tell=lambda _line: None)
+        ended = work.watch(every_seconds=0.02, look=lambda _settings: (next(left), "seen"))
         return ended, [line["state"] for line in timeline.read(folder) if line["kind"] == "watch"]
 
-    def test_well_long_enough(self, tmp_path: Path) -> None:
-        ended, seen = self.run(tmp_path, *[WELL] * 50)
-        assert (ended, set(seen)) == (True, {WELL})
+    def test_healthy_long_enough(self, tmp_path: Path) -> None:
+        ended, seen = self.run(tmp_path, *[HEALTHY] * 50)
+        assert (ended, set(seen)) == (True, {HEALTHY})
 
     def test_ends_at_a_relapse(self, tmp_path: Path) -> None:
-        assert self.run(tmp_path, UNKNOWN, WELL, NOT_WELL, WELL) == (False, [UNKNOWN, WELL, NOT_WELL])
+        expected = [UNKNOWN, HEALTHY, UNHEALTHY]
+        assert self.run(tmp_path, *expected, HEALTHY) == (False, expected)
+
+
+@pytest.mark.parametrize(("minutes", "says"), [(1 / 3, "healthy for 0 of 20 s"), (30, "healthy for 1 of 30 min")])
+def test_how_long_it_was_healthy_is_said_in_its_unit(minutes: float, says: str) -> None:
+    """Whoever watches for twenty seconds reads seconds."""
+    seen = looks(HEALTHY, HEALTHY) if minutes > 1 else []
+    assert {item.name: item.says for item in answer(seen, minutes=minutes)}["watched"] == f"{says}; give --watch"
+
+
+def test_who_confirmed_stands_on_the_timeline(tmp_path: Path) -> None:
+    """With the name, in brackets."""
+    folder = open_new(tmp_path, {"title": "x"}, by="ada", redactor=Redactor())
+    work = Resolution(folder, Settings(outputs=tmp_path), "", by="ada", minutes=30, tell=lambda _line: None)
+    work.confirm(["fix-deployed"])
+    assert timeline.read(folder)[-1]["text"] == "the permanent fix is deployed (confirmed by ada)"

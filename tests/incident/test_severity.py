@@ -172,7 +172,7 @@ def test_one_page_says_one_thing() -> None:
     states = answer_checklist(changed, tight).set_index("item")["state"]
     symptoms = find_symptoms(changed, alerts={}, thresholds=tight).set_index("symptom")["seen"]
     assert check_disk_full(changed.disks, full_share=tight.full_share).confirmed
-    assert states[["disk", "CPU and memory", "error lines"]].tolist() == ["look", "look", "well"]
+    assert states[["disk", "memory", "error lines"]].tolist() == ["unhealthy", "unhealthy", "healthy"]
     assert symptoms[["memory near its limit", "5xx among the backend's answers"]].tolist() == ["yes", "no"]
 
 
@@ -209,8 +209,8 @@ class TestSeverity:
     [
         (Severity.P0, ["immediately", "immediately", "04:27 UTC"]),
         (Severity.P1, ["immediately", "04:27 UTC", "05:12 UTC"]),
-        (Severity.P2, ["05:12 UTC", "if unresolved at 08:12 UTC", "not told"]),
-        (Severity.P3, ["next business day", "not told", "not told"]),
+        (Severity.P2, ["05:12 UTC", "08:12 UTC", "not notified"]),
+        (Severity.P3, ["Mon 09:00 UTC", "not notified", "not notified"]),
     ],
 )
 def test_escalation_matrix(severity: Severity, due: list[str]) -> None:
@@ -223,7 +223,7 @@ def test_contacts_stand_beside_their_roles() -> None:
     assert told["contact"].tolist() == ["@ada", "+49 30 1", ""]
 
 
-def test_nobody_is_told_of_nothing() -> None:
+def test_nobody_is_notified_of_nothing() -> None:
     assert escalate(None, noticed=NOTICED).empty
 
 
@@ -234,11 +234,11 @@ def test_channel() -> None:
 class TestChecklist:
     def test_every_item_is_answered(self) -> None:
         answers = answer_checklist(WELL).set_index("item")["state"]
-        assert answers.drop(["certificates", "dashboards: targets"]).eq("well").all()
+        assert answers.drop(["certificates", "dashboards: targets"]).eq("healthy").all()
         assert answers[["certificates", "dashboards: targets"]].eq("unknown").all()
 
     @pytest.mark.parametrize("part", [part for part in Survey.__dataclass_fields__ if part not in ("pools", "trades")])
-    def test_silent_source_is_unknown_not_well(self, part: str) -> None:
+    def test_silent_source_is_unknown_not_healthy(self, part: str) -> None:
         """And nothing else changes."""
         before, after = answer_checklist(WELL), answer_checklist(replace(WELL, **{part: silent(part)}))
         changed = before["state"].ne(after["state"]) | after["state"].eq("unknown")

@@ -79,11 +79,13 @@ class TestExport:
     def test_nothing_is_overwritten(self, incident: Path, tmp_path: Path) -> None:
         target = tmp_path / "x.zip"
         target.write_text("mine")
-        with pytest.raises(RecordError, match="exists already; give another file with --to"):
+        with pytest.raises(RecordError, match="exists already; give another file with --output"):
             export(incident.parent, incident.name, target)
         assert target.read_text() == "mine"
 
-    @pytest.mark.parametrize(("wanted", "words"), [("INC-1", "no record is called"), ("INC-2026/009", "no record is")])
+    @pytest.mark.parametrize(
+        ("wanted", "words"), [("INC-1", "no incident is called"), ("INC-2026/009", "no record is")]
+    )
     def test_what_is_not_there(self, incident: Path, tmp_path: Path, wanted: str, words: str) -> None:
         with pytest.raises(RecordError, match=words):
             export(incident.parent, wanted, tmp_path / "x.zip")

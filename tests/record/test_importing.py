@@ -142,7 +142,7 @@ class TestRefused:
         """Saving it once more changes nothing of that; running it once more does."""
         first = desk.bring(parameters(), shown(confirmed(), 2))
         desk.path.write_text(json.dumps(json.loads(desk.path.read_text()), indent=4))
-        with pytest.raises(ParameterError, match=f"was imported before, as {first.id}; give --again"):
+        with pytest.raises(ParameterError, match=f"was imported before, as {first.id}; give --force"):
             import_notebook(desk.path, desk.settings)
         assert import_notebook(desk.path, desk.settings, again=True).id != first.id
         assert desk.bring(parameters(), shown(confirmed(), 5)).id

@@ -168,7 +168,7 @@ class TestFinding:
     def test_one_that_fits_several_or_none(self, two: Path) -> None:
         with pytest.raises(RecordError, match="fits 2 incidents"):
             find_incidents(two, "INC-2026")
-        with pytest.raises(RecordError, match="no record is called 'INC-1999'"):
+        with pytest.raises(RecordError, match="no incident is called 'INC-1999'"):
             find_incidents(two, "INC-1999")
 
 
