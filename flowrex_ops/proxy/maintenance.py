@@ -110,6 +110,11 @@ class MaintenanceOn(_Maintenance):
         self._retry_after_seconds = retry_after_seconds
         self._allow = sorted(_network(one) for one in allow)
 
+    def find_targets(self) -> Sequence[Target]:
+        """The proxy; refused where the page could not be served, before anybody approves it."""
+        self._read_page()
+        return super().find_targets()
+
     @classmethod
     def build(
         cls,
@@ -154,7 +159,10 @@ class MaintenanceOn(_Maintenance):
             text = resources.files("flowrex_ops.proxy").joinpath("maintenance.html").read_text(encoding="utf-8")
             return Template(text).substitute(message=html.escape(self._message), seconds=self._retry_after_seconds)
         path = Path(self._page)
-        if path.resolve().suffix.lower() not in (".html", ".htm"):  # what everybody will read is no other file of this machine
+        if path.resolve().suffix.lower() not in (
+            ".html",
+            ".htm",
+        ):  # what everybody will read is no other file of this machine
             raise MitigationRefusedError(f"page '{path}' is no HTML file; name one that ends in .html")
         try:
             if path.stat().st_size > MOST_PAGE_BYTES:

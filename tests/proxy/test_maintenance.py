@@ -100,7 +100,7 @@ class TestOn:
     def test_page_that_cannot_be_read_changes_nothing(self, platform: Sandbox) -> None:
         """The parameter is named."""
         outcome = switch_on(platform, page="/nowhere.html")
-        assert (outcome.state, ask(platform).status_code) == (MitigationState.FAILED, 200)
+        assert (outcome.state, ask(platform).status_code) == (MitigationState.REFUSED, 200)
         assert "correct the parameter page" in outcome.reason
 
     def test_twice_is_once_and_says_since_when_and_by_whom(self, platform: Sandbox) -> None:
