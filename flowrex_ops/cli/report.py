@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from flowrex_ops.model import MARKS, RunStatus, VerdictKind
+from flowrex_ops.model import MARKS, MitigationState, RunStatus, VerdictKind
 from flowrex_ops.record.events import CellStarted, Event, MitigationSeen, VerdictSeen
 
 if TYPE_CHECKING:
     from flowrex_ops.record.result import RunResult
 
+_COLUMN = 12
 _COLOURS = {"confirmed": typer.colors.RED, "inconclusive": typer.colors.YELLOW}
 
 
@@ -40,9 +44,9 @@ class LiveReport:
         if isinstance(event, VerdictSeen):
             _clear_line()
             typer.echo(verdict_line(event.verdict, event.finding))
-        elif isinstance(event, MitigationSeen):
+        elif isinstance(event, MitigationSeen) and not is_out_of_place(event.outcome):
             _clear_line()
-            typer.echo(f"  {event.outcome['slug']}: {event.outcome['state']}: {event.outcome['reason']}")
+            typer.echo(mitigation_line(event.outcome))
         elif isinstance(event, CellStarted):
             self._say(event.heading)
 
@@ -56,33 +60,68 @@ def verdict_line(verdict: dict[str, Any], finding: dict[str, Any] | None) -> str
     """A verdict as one line; findings stand out by mark and word, and by colour where there is one."""
     mark, colour = MARKS.get(verdict["verdict"], "?"), _COLOURS.get(verdict["verdict"])
     severity = f"{finding['severity']} " if finding and finding.get("severity") else ""
-    text = f"  {mark} {verdict['verdict']:<12} {severity}{verdict['cause']}: {verdict['reason']}"
+    text = f"{severity}{verdict['cause']}: {verdict['reason']}"
+    text = _wrapped(text, f"  {mark} {verdict['verdict']:<12} ", " " * 17)
     return typer.style(text, fg=colour, bold=bool(finding), dim=verdict["verdict"] == "ruled out")
 
 
-def summary(result: RunResult, *, verdicts_shown: bool) -> str:
-    """The end of a run: diagnosis, findings with their next steps, mitigations, and where the record lies."""
+def summary(result: RunResult, *, verdicts_shown: bool, command: str = "") -> str:
+    """The end of a run: what was found, what was done, what to do now as it is typed, and where the record lies.
+
+    *command* is what repeats the run; with an approval added it applies what was planned.
+    """
     lines: list[str] = []
     if not verdicts_shown:
         confirmed = {finding["cause"]: finding for finding in result.findings}
         lines += [verdict_line(verdict, confirmed.get(verdict["cause"])) for verdict in result.verdicts]
-        lines += [f"  {m['slug']}: {m['state']}: {m.get('reason', '')}" for m in result.mitigations]
-    lines += ["", *([typer.style(f"Diagnosis  {_diagnosis(result)}", bold=True)] if result.verdicts else [])]
-    for finding in result.findings:
-        lines.append(f"           {finding['severity']} {finding['cause']}: {finding['title']}")
-        lines += [f"             next: {step['target']}: {step['text']}" for step in finding["next_steps"]]
-    if result.impact:
-        lines.append(f"Severity   {result.severity or ''}: {result.impact}")
-    for number, name in enumerate(result.next_runbooks):
-        lines.append(f"{'' if number else 'Next':<10} flowrex-ops run {name} --incident {result.incident}")
-    if result.reason:
-        lines.append(f"Reason     {result.reason}")
-    lines += [
-        f"Status     {result.status} in {result.seconds:.1f} s",
-        f"Record     {_short(result.record)}",
-        f"Page       {_short(result.html)}",
+        lines += [mitigation_line(one) for one in result.mitigations if not is_out_of_place(one)]
+    planned = [one for one in result.mitigations if one["state"] == MitigationState.PLANNED]
+    elsewhere = ", ".join(str(one["slug"]) for one in result.mitigations if is_out_of_place(one))
+    approvals = [f"{command} --approve {one['slug']}@{one['plan_hash']} --operator NAME" for one in planned]
+    rows = [
+        ("Diagnosis", [_diagnosis(result)] if result.verdicts else []),
+        ("Findings", [f"{one['severity']} {one['cause']}: {one['title']}" for one in result.findings]),
+        ("Severity", [f"{result.severity or ''}: {result.impact}"] if result.impact else []),
+        ("Done", [result.done] if result.done else []),
+        ("Do next", [f"{target}  ({why})" for target, why in result.do_next]),
+        ("To apply", approvals if command else []),
+        ("Not needed", [f"{elsewhere}: their causes are not confirmed"] if elsewhere else []),
+        ("Reason", [result.reason] if result.reason else []),
+        ("Status", [f"{result.status} in {result.seconds:.1f} s"]),
+        ("Record", [_short(result.record)]),
+        ("Page", [_short(result.html)]),
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *(line for name, texts in rows for line in _row(name, texts))])
+
+
+def mitigation_line(one: Mapping[str, Any]) -> str:
+    """What became of a mitigation, as one line."""
+    return _wrapped(f"{one['slug']}: {one['state']}: {one.get('reason', '')}", "  ", "    ")
+
+
+def is_out_of_place(one: Mapping[str, Any]) -> bool:
+    """Whether a mitigation was refused for want of its cause, as all but one or two of a runbook's are."""
+    return one["state"] == MitigationState.REFUSED and str(one.get("reason", "")).startswith(
+        "its cause is not confirmed"
+    )
+
+
+def _row(name: str, texts: Sequence[str]) -> Iterator[str]:
+    """A name and its texts, which keep to their own column whatever the terminal's width; a command stays whole, to be copied."""
+    for number, text in enumerate(texts):
+        head = f"{'' if number else name:<{_COLUMN}}"
+        if text.startswith("flowrex-ops ") or name in ("Record", "Page"):
+            yield head + text
+        else:
+            line = _wrapped(text, head, " " * _COLUMN)
+            yield typer.style(line, bold=True) if name == "Diagnosis" else line
+
+
+def _wrapped(text: str, first: str, others: str) -> str:
+    if not sys.stdout.isatty():
+        return first + text
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.fill(text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
 
 
 def is_terminal() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -44,11 +45,18 @@ def run(
         named["incident_id"] = options.incident_id(incident, settings)
         given |= {name: value for name, value in named.items() if value}
         result = run_runbook(runbook, given, on_event=report)
-    options.echo(result.to_json(), [summary(result, verdicts_shown=is_terminal())], as_json=as_json)
+    command = again(runbook, parameter or (), settings, result.incident)
+    options.echo(result.to_json(), [summary(result, verdicts_shown=is_terminal(), command=command)], as_json=as_json)
     if fail_on and result.severity_found and result.severity_found.at_least(fail_on):
         raise typer.Exit(options.EXIT_FOUND)
-    if result.status.value in ("failed", "interrupted"):
+    if result.status.value in ("failed", "interrupted") or result.not_applied:
         raise typer.Exit(1)
+
+
+def again(runbook: str, parameters: Sequence[str], settings: str, incident: str) -> str:
+    """The command line that runs it again in its incident, from this folder, with what was given."""
+    given = [word for item in parameters for word in ("-p", item)] + (["--settings", settings] if settings else [])
+    return shlex.join(["flowrex-ops", "run", runbook, *given, "--incident", incident])
 
 
 def triage(

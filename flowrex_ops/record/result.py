@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.model import RunStatus, Severity
+from flowrex_ops.model import MitigationState, RunStatus, Severity
+from flowrex_ops.record.words import do_next, headline, what_was_done
 
 _FINDING = ("cause", "severity", "title", "evidence", "next_steps")
 _VERDICT = ("cause", "verdict", "reason")
@@ -37,6 +38,10 @@ class RunResult:
     seconds: float
     next_runbooks: tuple[str, ...] = ()
     impact: str = ""
+    headline: str = ""
+    done: str = ""
+    do_next: tuple[tuple[str, str], ...] = ()
+    approved: tuple[str, ...] = ()
 
     @classmethod
     def from_metadata(cls, record: dict[str, Any], notebook: Path, html: Path) -> RunResult:
@@ -58,7 +63,18 @@ class RunResult:
             seconds=record["seconds"],
             next_runbooks=tuple(record.get("next_runbooks") or ()),
             impact=str(record.get("impact") or ""),
+            headline=headline(record),
+            approved=tuple(str(one).partition("@")[0] for one in record["parameters"].get("approve") or ()),
+            done=what_was_done(record["mitigations"]),
+            do_next=tuple(do_next(record)),
         )
+
+    @property
+    def not_applied(self) -> list[str]:
+        """Mitigations that somebody approved and that did not come to their end: ``--approve`` has not done its work."""
+        told = {str(one["slug"]): str(one["state"]) for one in self.mitigations}
+        applied = (MitigationState.VERIFIED, MitigationState.APPLIED_UNVERIFIED)
+        return [slug for slug in self.approved if told.get(slug) not in applied]
 
     @property
     def severity_found(self) -> Severity | None:

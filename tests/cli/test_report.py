@@ -1,0 +1,63 @@
+"""The end of a run on a terminal: what was found, what was done, and what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrex_ops.cli.report import summary
+from flowrex_ops.cli.run import again
+from flowrex_ops.record.result import RunResult
+from tests.record.test_words import record
+
+
+def result(*states: str, **facts: Any) -> RunResult:
+    """A run that found lock contention, with a mitigation for each of the *states*."""
+    of = record(*states)
+    for one in of["mitigations"]:
+        one |= {
+            "plan_hash": "abc123",
+            **({"reason": "its cause is not confirmed (x)"} if one["state"] == "refused" else {}),
+        }
+    return RunResult.from_metadata({**of, **facts}, Path("/out/001.ipynb"), Path("/out/001.html"))
+
+
+def test_what_was_planned_is_applied_by_a_line_to_paste() -> None:
+    """With the run's own parameters, settings and incident, quoted for the shell."""
+    command = again("database_connections", ["reason=two words"], "my.toml", "INC-20261129-0412-a1b2")
+    said = summary(result("planned"), verdicts_shown=True, command=command)
+    assert (
+        "To apply    flowrex-ops run database_connections -p 'reason=two words' --settings my.toml"
+        " --incident INC-20261129-0412-a1b2 --approve terminate-root-blocker@abc123 --operator NAME"
+        in said.splitlines()
+    )
+
+
+def test_what_has_no_cause_here_is_one_line() -> None:
+    """Not a refusal each."""
+    said = summary(result("refused"), verdicts_shown=False)
+    assert "Not needed  terminate-root-blocker: their causes are not confirmed" in said
+    assert said.count("terminate-root-blocker") == 2, "there, and as the next step"
+
+
+def test_after_a_cure_it_says_what_to_do_now() -> None:
+    """The catalogue's next step has been taken."""
+    said = summary(result("verified"), verdicts_shown=True)
+    assert "Done        terminate-root-blocker verified; its effect was seen" in said
+    assert "Do next     flowrex-ops message update INC-20261129-0412-a1b2  (tell people what was done)" in said
+
+
+@pytest.mark.parametrize(
+    ("state", "left"),
+    [
+        ("verified", []),
+        ("applied-unverified", []),
+        ("refused", ["terminate-root-blocker"]),
+        ("failed", ["terminate-root-blocker"]),
+    ],
+)
+def test_an_approval_that_came_to_nothing_is_known(state: str, left: list[str]) -> None:
+    """``run --approve`` then ends with 1."""
+    assert result(state, parameters={"approve": ["terminate-root-blocker@abc123"]}).not_applied == left
