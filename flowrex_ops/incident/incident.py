@@ -2,6 +2,10 @@
 
 Whoever changes it holds its lock, and old and new stand on the timeline before the file changes: of two who change it at
 once neither loses a word.
+
+Facts stand in incident.json, their history on the timeline alone, which is written first and under the same lock.
+Moments such as *acknowledged* are read off the timeline when they are wanted, so that no second place can disagree
+with it.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 Two items are done by the tool: a run of triage that finds nothing, and thirty minutes of watching. Three are for people: they
 confirm them. Everything that is done stands on the timeline, so a second try goes on from there.
+
+Watching counts only what was looked at: an unknown, or three looks that were missed, begin the time anew. Sentry is
+left out of it, since it looks back at the incident itself.
 """
 
 from __future__ import annotations

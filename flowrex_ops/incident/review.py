@@ -1,4 +1,8 @@
-"""An incident's post-mortem: what its notebook holds, and the files that are written. Nothing of the platform is asked."""
+"""An incident's post-mortem: what its notebook holds, and the files that are written. Nothing of the platform is asked.
+
+A post-mortem is Markdown with generated blocks, not a form: people write around them in any editor, and renewing
+replaces the blocks alone.
+"""
 
 from __future__ import annotations
 

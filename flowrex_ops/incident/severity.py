@@ -1,4 +1,8 @@
-"""How severe it is by the playbook's table, who is to be notified by when, who was, and who is overdue. Pure but for ``note_notified``."""
+"""How severe it is by the playbook's table, who is to be notified by when, who was, and who is overdue. Pure but for ``note_notified``.
+
+Escalation counts from when the incident became as severe as it is, without a break: a P2 that turns into a P1 gives
+the team lead fifteen minutes from then, not from the first report.
+"""
 
 from __future__ import annotations
 

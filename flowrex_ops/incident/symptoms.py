@@ -1,4 +1,9 @@
-"""What users would notice, read off one survey: each symptom says which runbook explains it. Pure: readings in, rows out."""
+"""What users would notice, read off one survey: each symptom says which runbook explains it. Pure: readings in, rows out.
+
+Of runbooks that explain symptoms of equal severity the one nearest to the root comes first (a full database makes
+trades fail, and both make 5xx), not the one with the most symptoms: the far end of a chain of causes always has the
+most.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Makes one job, here or on a worker of a cluster that shares the outputs' folder."""
+"""Makes one job, here or on a worker of a cluster that shares the outputs' folder.
+
+A run on a cluster is interrupted by a file in the shared folder, since a worker's thread cannot be cancelled from
+afar.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Threads that take one job after another, each job once, whatever is killed meanwhile."""
+"""Threads that take one job after another, each job once, whatever is killed meanwhile.
+
+A server's lock is inherited by its runs: the next server waits until they are gone, and only then asks the records
+what became of the jobs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The HTTP side: what is let in, what is kept before the answer, and what every refusal says."""
+"""The HTTP side: what is let in, what is kept before the answer, and what every refusal says.
+
+``/health/ready`` takes no token, ``/metrics`` does.
+"""
 
 from __future__ import annotations
 

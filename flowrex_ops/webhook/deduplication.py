@@ -2,6 +2,10 @@
 
 An alert's *episode* begins with its ``startsAt`` and ends with its ``resolved``. Each episode is attributed to one run; one run
 answers for all alerts of its runbook that came before it began.
+
+A new fingerprint runs again unless a run that waits will see it; a repeat waits for the interval; the end is verified
+once no alert of that runbook fires in the group. A ``resolved`` that comes before its ``firing`` ends it: kept,
+nothing is run.
 """
 
 from __future__ import annotations
