@@ -33,6 +33,8 @@ class Mitigation(ABC):
     action: ClassVar[str]
     cost: ClassVar[str]
     undo: ClassVar[str]
+    nothing: ClassVar[str] = "what it would change is not there any more"
+    """What is so where it finds no target."""
 
     log_step: Callable[[str], None] = staticmethod(lambda _text: None)
     """Writes to the timeline what comes next, before it is done; the guard sets it, and by whom it was approved."""
@@ -111,7 +113,7 @@ def guard(
     except (MitigationRefusedError, SourceUnavailableError) as refusal:
         return Outcome(mitigation.slug, MitigationState.REFUSED, str(refusal))
     try:
-        _require_targets(plan, max_targets)
+        _require_targets(mitigation, plan, max_targets)
         if not _approved(plan, approval):
             return Outcome(plan.slug, MitigationState.PLANNED, _how_to_approve(plan, approval), plan)
         with hold(mitigation.resource, approval.operator):
@@ -174,9 +176,9 @@ def _require_cause(mitigation: Mitigation, verdicts: Mapping[str, Verdict], sibl
     raise MitigationRefusedError(f"its cause is not confirmed ({said or 'not checked'}){link}")
 
 
-def _require_targets(plan: Plan, max_targets: int) -> None:
+def _require_targets(mitigation: Mitigation, plan: Plan, max_targets: int) -> None:
     if not plan.targets:
-        raise MitigationRefusedError("there is nothing to act on: no session or replica fits any more")
+        raise MitigationRefusedError(f"there is nothing to act on: {mitigation.nothing}")
     if len(plan.targets) > max_targets:
         raise MitigationRefusedError(
             f"{len(plan.targets)} targets are more than the {max_targets} allowed; raise limits.max_targets if you mean all"

@@ -98,6 +98,7 @@ class BlockClient(_Block):
     action = "let NGINX answer these clients 429 with Retry-After; tested, reloaded, confirmed, and over by itself"
     cost = "whoever shares these addresses (an office, a mobile network) is shut out too; WebSockets that are open stay open"
     undo = "unblock-clients, or wait: NGINX itself ends the block"
+    nothing = "no client floods the platform, and none was named"
 
     def __init__(
         self,
@@ -205,7 +206,7 @@ class BlockClient(_Block):
             )
         sent, _ = counts[0]
         seen = f"all {sent} requests of theirs answered 429" if sent else "they have sent nothing"
-        return f"read again: {seen} in the last {_SETTLED_SECONDS:g} s, and the front door is open to others"
+        return f"verified: {seen} in the last {_SETTLED_SECONDS:g} s, and the front door is open to others"
 
     def _absent(self, clients: Sequence[str]) -> list[str]:
         """Those that are not turned away."""
@@ -240,6 +241,7 @@ class UnblockClients(_Block):
     action = "take the blocks of these clients out of NGINX's configuration; tested, reloaded, confirmed"
     cost = "they are served again, and may flood again"
     undo = "block-client, with these addresses as clients"
+    nothing = "no client is blocked"
 
     def __init__(self, *, clients: Sequence[str], **common: Any) -> None:
         super().__init__(**common)
@@ -274,7 +276,7 @@ class UnblockClients(_Block):
         if not wait_until(lambda: all(map(self._is_open, tokens.values())), seconds=_REACH_SECONDS):
             still = [client for client, token in tokens.items() if not self._is_open(token)]
             raise VerificationError(f"NGINX still turns {', '.join(map(short, still))} away; look at its configuration")
-        return "read again: none of them is turned away"
+        return "verified: none of them is turned away"
 
 
 def _rows_of(access: Reading[AccessLog], networks: Sequence[str]) -> pd.DataFrame:

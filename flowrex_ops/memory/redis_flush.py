@@ -88,7 +88,7 @@ class FlushRedis(RedisMitigation):
                     f"Redis counts no new FLUSHDB, {client.dbsize()} keys are there; look at its log"
                 )
             left = client.dbsize()
-            return f"read again: {left} keys were written since; {self._require_freed(client)}"
+            return f"verified: {left} keys were written since; {self._require_freed(client)}"
 
 
 def _fullest(held: dict[int, float]) -> int:

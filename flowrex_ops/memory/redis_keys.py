@@ -58,6 +58,7 @@ class UnlinkKeys(RedisMitigation):
     action = "delete the keys that fit the pattern: SCAN, then UNLINK in batches"
     cost = "whoever needs these keys misses them at once: sessions are logged out, caches are cold, queues are empty"
     undo = "cannot be undone; what is a cache fills again by itself"
+    nothing = "no key fits the pattern"
 
     def __init__(
         self, url: str | None, *, pattern: str, per_second: int, limit_seconds: float, database: int = ANY
@@ -154,7 +155,7 @@ class UnlinkKeys(RedisMitigation):
             )
         again = f"{left} of them are there again, somebody goes on writing" if left else "none of them is left"
         with self._client() as client:
-            return f"read again: {again}; {self._require_freed(client)}"
+            return f"verified: {again}; {self._require_freed(client)}"
 
 
 def look(client: Redis, pattern: str) -> Preview:

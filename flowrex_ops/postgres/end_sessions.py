@@ -26,12 +26,14 @@ from flowrex_ops.waiting import wait_until
 
 EFFECT_SECONDS = 10.0
 """How long an effect may take to show: a cancelled statement ends at its next interrupt check."""
+_NAMED = 5
 
 
 class SessionMitigation(Mitigation):
     """Acts on single sessions, each known by (pid, backend_start, xact_start): a pid alone is used again by the system."""
 
     resource = "postgres"
+    nothing = "no session fits any more"
     sql: ClassVar[str]
     next_cure = "restart-backend, which gives a replica that keeps the slots of ended sessions a new pool"
 
@@ -108,7 +110,13 @@ class SessionMitigation(Mitigation):
         if not wait_until(gone, seconds=EFFECT_SECONDS):
             names = ", ".join(target.label for target in left)
             raise VerificationError(f"still there after {EFFECT_SECONDS:g} s: {names}; look at the sessions again")
-        gone_text = f"read again: none of the {len(planned)} is left"
+        pids = [str(target.identity[0]) for target in plan.targets]
+        named = (
+            f"PID {pids[0]} is"
+            if len(pids) == 1
+            else f"PIDs {', '.join(pids[:_NAMED])}{' …' if len(pids) > _NAMED else ''} are"
+        )
+        gone_text = f"verified: {named} gone"
         return (
             f"{gone_text}; {require_served(self._get_felt, next_cure=self.next_cure)}" if self._get_felt else gone_text
         )

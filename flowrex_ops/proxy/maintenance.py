@@ -152,7 +152,7 @@ class MaintenanceOn(_Maintenance):
             raise VerificationError(
                 f"'{self._url}' does not answer 503 with the page, or '{self._health}' is not served; look at NGINX"
             )
-        return f"read again: 503 with Retry-After at '{self._url}', and '{self._health}' is still served"
+        return f"verified: 503 with Retry-After at '{self._url}', and '{self._health}' is still served"
 
     def _read_page(self) -> str:
         if not self._page:
@@ -232,7 +232,7 @@ class MaintenanceOff(_Maintenance):
             raise VerificationError(f"'{self._url}' still answers with the page, or not at all; look at NGINX")
         answer = self._get(self._health)
         said = f"HTTP {answer.status_code}" if answer is not None else "nothing"
-        return f"read again: '{self._url}' is served by the platform, '{self._health}' answers {said}"
+        return f"verified: '{self._url}' is served by the platform, '{self._health}' answers {said}"
 
 
 def _network(text: str) -> str:

@@ -140,7 +140,7 @@ class RollbackBackend(Rolling):
         out = self._rotation.leftover() if self._rotation else None
         if out:
             raise VerificationError(f"the proxy still has a list of its own ({out.about}); run this again")
-        return f"read again: all {len(told())} replicas say that they are ready on {self._to}, {len(plan.targets)} by this run"
+        return f"verified: all {len(told())} replicas say that they are ready on {self._to}, {len(plan.targets)} by this run"
 
     def clean_up(self) -> str:
         left = super().clean_up()

@@ -19,6 +19,7 @@ class Rolling(Mitigation):
     """The first replica that does not come back ready ends it; that one stays out of rotation, the others as they are."""
 
     resource = "backend"
+    nothing = "no replica needs it"
     undo = (
         "cannot be undone; a replica that does not come back is named and left out of rotation, the rest is not touched"
     )
@@ -70,7 +71,7 @@ class Rolling(Mitigation):
         out = self._rotation.leftover() if self._rotation else None
         if out:
             raise VerificationError(f"the proxy still has a list of its own ({out.about}); run this again")
-        return f"read again: all {len(now)} replicas are ready and in rotation"
+        return f"verified: all {len(now)} replicas are ready and in rotation"
 
     def clean_up(self) -> str:
         """Start what was stopped, and put every replica that is ready back into rotation."""

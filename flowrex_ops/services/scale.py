@@ -133,7 +133,7 @@ class ScaleBackend(Mitigation):
 
         if not wait_until(all_reached, seconds=_REACHED_SECONDS, every_seconds=0.5):
             raise VerificationError(f"no request reached {', '.join(sorted(names - reached))} through the proxy")
-        return f"read again: all {wanted} are ready, and requests through the proxy reach each"
+        return f"verified: all {wanted} are ready, and requests through the proxy reach each"
 
     def clean_up(self) -> str:
         """Back to the number before, all in rotation."""

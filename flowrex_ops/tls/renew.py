@@ -55,7 +55,7 @@ class _Served(Mitigation):
             f"{one.name} until {c.day(_leaf(one).not_after)} UTC (serial {_leaf(one).serial[:16]})"
             for one in self._now()
         ]
-        return f"read again, as served: {'; '.join(told)}"
+        return f"verified as served: {'; '.join(told)}"
 
     def clean_up(self) -> str:
         """Nothing is to be put back: NGINX goes on serving what it has read."""
@@ -105,6 +105,7 @@ class RenewCertificate(_Served):
         " (Let's Encrypt: five a week for the same names)"
     )
     undo = "cannot be undone, and need not be: the old certificate stays in certbot's archive"
+    nothing = "no certificate is near its end"
 
     def __init__(self, proxy: ProxyControl, tls: TlsSource, certbot: Certbot, *, warn_days: float) -> None:
         super().__init__(proxy, tls)
@@ -174,6 +175,7 @@ class ReloadNginx(_Served):
     action = "let NGINX test its configuration and reload it, so that it serves the certificates that lie on disk"
     cost = "nobody is cut off: the old workers finish what they have, open WebSockets stay with them"
     undo = "cannot be undone: a reload also puts into effect whatever else was changed in NGINX's configuration since the last one"
+    nothing = "NGINX serves what lies on disk"
 
     @classmethod
     def build(cls, context: Context) -> Self:

@@ -59,7 +59,7 @@ class ReloadWebSocketProxy(Mitigation):
         if not wait_until(lambda: self._failed().empty, seconds=_CONFIRM_SECONDS):
             said = "; ".join(self._failed()["error"])
             raise VerificationError(f"a handshake through the proxy still fails: {said}; read its configuration")
-        return "read again: handshakes through the proxy are answered with 101"
+        return "verified: handshakes through the proxy are answered with 101"
 
     def clean_up(self) -> str:
         """A reload is not taken back; NGINX runs with what lies on disk, or refused it and runs with what it had."""

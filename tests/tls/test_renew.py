@@ -65,7 +65,7 @@ class TestRenew:
             outcome = mitigate(platform, RENEW, cause=EXPIRED)
         assert outcome.state is MitigationState.VERIFIED, outcome.reason
         assert (
-            "certbot renewed 'flowrex.test', NGINX was reloaded. read again, as served: flowrex.test until"
+            "certbot renewed 'flowrex.test', NGINX was reloaded. verified as served: flowrex.test until"
             in outcome.reason
         )
         assert [refusal(platform, site) for site in (SITE, OTHER_SITE)] == ["", ""]

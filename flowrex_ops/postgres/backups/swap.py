@@ -99,7 +99,7 @@ class Swap(Mitigation):
         newest = f", newest trade {now.newest:%Y-%m-%d %H:%M:%S} UTC" if now.newest else ""
         kept = (state.of_kind(KEPT) or ["none"])[-1]
         return (
-            f"read again: '{self.server.live}' has {now.rows} rows in {len(now.tables)} tables{newest};"
+            f"verified: '{self.server.live}' has {now.rows} rows in {len(now.tables)} tables{newest};"
             f" {ready} replicas answer from it; the database from before is '{kept}'"
         )
 
