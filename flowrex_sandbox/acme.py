@@ -15,6 +15,7 @@ from pathlib import Path
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.model import Replica
 from flowrex_sandbox.certificates import LIFE_DAYS, SITES
+from flowrex_sandbox.processes import container_of
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.stacks.compose.engine import compose, docker
 from flowrex_sandbox.stacks.embedded import acme as embedded
@@ -92,7 +93,7 @@ def _write_configuration(sandbox: Sandbox) -> None:
 def _forget(sandbox: Sandbox) -> None:
     """Accounts of a server that is no more; in certbot's container, for it may be another user's there."""
     if sandbox.state.stack == "compose":
-        certbot = sandbox.replicas("certbot")[0].identity.partition("@")[0]
+        certbot = container_of(sandbox.replicas("certbot")[0])
         docker("exec", certbot, "rm", "-rf", "/etc/letsencrypt/accounts", "/etc/letsencrypt/renewal")
     else:
         for name in ("accounts", "renewal"):
@@ -118,7 +119,7 @@ def _write_lineages(sandbox: Sandbox) -> None:
 def _root(sandbox: Sandbox) -> str:
     """The root that this start of the server has made, in PEM; empty while it does not answer."""
     if sandbox.state.stack == "compose":
-        certbot = sandbox.replicas("certbot")[0].identity.partition("@")[0]
+        certbot = container_of(sandbox.replicas("certbot")[0])
         try:
             return docker("exec", certbot, "curl", "-fsSk", "-m", "2", "https://acme:15000/roots/0")
         except SandboxError:

@@ -30,6 +30,6 @@ def test_page_in_docs_is_what_the_command_says() -> None:
 def test_every_command_of_the_design_is_there() -> None:
     """The verbs that the first runbook needs."""
     expected = "doctor,runbooks,run,notebooks,records list,records show,records verify"
-    expected += ",sandbox up,sandbox down,sandbox status,drill list,drill run,drill inject,drill heal,drill score"
+    expected += ",sandbox up,sandbox down,sandbox status,drill list,drill run,drill inject,drill reset,drill run-all"
     expected += ",incident open,incident update,incident resolve,incident list,incident show,incident export,serve,batch,records search,message,post-mortem,triage,backup"
     assert set(expected.split(",")) <= {" ".join(path) for path in COMMANDS}

@@ -36,7 +36,7 @@ def inject(any_sandbox: Sandbox) -> Iterator[Callable[[str], Sandbox]]:
         return any_sandbox
 
     yield start
-    drills.heal(any_sandbox, quiet)
+    drills.reset(any_sandbox, quiet)
     assert is_quiet(any_sandbox)
     assert get_answer(f"{any_sandbox.url}/health/ready") == 200
 
@@ -245,7 +245,7 @@ def test_injecting_into_an_ill_platform(inject: Inject, monkeypatch: pytest.Monk
     running = inject("orphaned-prepared-transaction")
     monkeypatch.setattr(drills, "_QUIET_SECONDS", 0.5)
 
-    with pytest.raises(SandboxError, match="run 'flowrex-ops drill heal' first"):
+    with pytest.raises(SandboxError, match="run 'flowrex-ops drill reset' first"):
         drills.inject(running, get_drill("lock-chain"), quiet)
 
 
@@ -285,7 +285,7 @@ def test_memory_leak(inject: Inject) -> None:
         "all grew",
         timeout_seconds=20,
     )
-    drills.heal(running, quiet)
+    drills.reset(running, quiet)
     assert max(resident_bytes(running)) < 100 * 2**20
 
 
@@ -295,7 +295,7 @@ def test_redis_rejecting(inject: Inject) -> None:
     client = redis.Redis(port=running.state.ports["redis"])
     with pytest.raises(redis.ResponseError, match="maxmemory"):
         client.set("some", "x" * 10**6)
-    drills.heal(running, quiet)
+    drills.reset(running, quiet)
     limits = client.config_get("maxmemory*")
     assert (limits["maxmemory"], limits["maxmemory-policy"]) == (str(64 * 2**20), "noeviction")
     assert [key for key in client.scan_iter() if not key.startswith(b"session:")] == []  # users log in all the time
@@ -312,5 +312,5 @@ def test_oom_kill(compose_sandbox: Sandbox) -> None:
     """Docker's own mark is on the container, and healing takes it away."""
     drills.inject(compose_sandbox, get_drill("oom-kill"), quiet)
     assert [replica.oom_killed for replica in compose_sandbox.replicas()].count(True) == 1
-    drills.heal(compose_sandbox, quiet)
+    drills.reset(compose_sandbox, quiet)
     assert not any(replica.oom_killed and replica.restarts for replica in compose_sandbox.replicas())

@@ -5,16 +5,17 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from cryptography import x509
 
 from flowrex_ops.errors import SandboxError
 from flowrex_sandbox.acme import start_acme
-from flowrex_sandbox.certificates import SITES, Authority, fingerprint, make_authority
+from flowrex_sandbox.certificates import LIFE_DAYS, SITES, Authority, fingerprint, make_authority
+from flowrex_sandbox.drill import drills_of
 from flowrex_sandbox.faults.base import Fault
-from flowrex_sandbox.faults.proxy import nginx, reload_nginx
+from flowrex_sandbox.faults.proxy import NginxHanging, NginxStopped, nginx, reload_nginx
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
 
@@ -26,16 +27,18 @@ _BETWEEN_ANSWERS_SECONDS = 0.08
 """After a reload the old worker still answers now and then, for some 150 ms; so many answers in a row must agree."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Certificate(Fault):
     """Puts a certificate in place for one site and lets NGINX reload; *renewable*: from an ACME server that runs."""
 
     site: str = SITE
     renewable: bool = False
 
-    @abstractmethod
+    issued: ClassVar[Mapping[str, Any]] = {}
+    """How it is made (``Authority.issue``)."""
+
     def put(self, authority: Authority) -> None:
         """Put the certificate where NGINX takes it from."""
+        authority.issue(self.site, **self.issued)
 
     def start(self, sandbox: Sandbox) -> None:
         if "https" not in sandbox.state.ports:
@@ -52,87 +55,56 @@ class _Certificate(Fault):
         restore_certificates(sandbox)
 
 
-@dataclass(frozen=True, slots=True)
 class ExpiredCertificate(_Certificate):
-    """It ended two days ago."""
+    """The certificate ended two days ago."""
 
-    name = "expired-certificate"
-
-    def put(self, authority: Authority) -> None:
-        authority.issue(self.site, days_left=-2)
+    issued: ClassVar[Mapping[str, Any]] = {"days_left": -2}
 
 
-@dataclass(frozen=True, slots=True)
 class ExpiringCertificate(_Certificate):
-    """It ends in nine days; certbot should have renewed it three weeks ago."""
+    """The certificate ends in nine days."""
 
-    name = "expiring-certificate"
-
-    def put(self, authority: Authority) -> None:
-        authority.issue(self.site, days_left=9)
+    issued: ClassVar[Mapping[str, Any]] = {"days_left": 9}
 
 
-@dataclass(frozen=True, slots=True)
 class FutureCertificate(_Certificate):
-    """It begins in three days."""
+    """The certificate begins in three days."""
 
-    name = "future-certificate"
-
-    def put(self, authority: Authority) -> None:
-        authority.issue(self.site, begins_in_days=3)
+    issued: ClassVar[Mapping[str, Any]] = {"begins_in_days": 3}
 
 
-@dataclass(frozen=True, slots=True)
 class WrongNameCertificate(_Certificate):
-    """It is staging's."""
+    """Staging's certificate is served."""
 
-    name = "wrong-name-certificate"
-
-    def put(self, authority: Authority) -> None:
-        authority.issue(self.site, names=("staging.flowrex.test",))
+    issued: ClassVar[Mapping[str, Any]] = {"names": ("staging.flowrex.test",)}
 
 
-@dataclass(frozen=True, slots=True)
 class MissingIntermediate(_Certificate):
-    """``cert.pem`` where ``fullchain.pem`` belongs."""
+    """The intermediate certificate is not served."""
 
-    name = "missing-intermediate"
-
-    def put(self, authority: Authority) -> None:
-        authority.issue(self.site, with_intermediate=False)
+    issued: ClassVar[Mapping[str, Any]] = {"with_intermediate": False}
 
 
-@dataclass(frozen=True, slots=True)
 class SelfSignedCertificate(_Certificate):
-    """Signed by its own key."""
+    """The certificate is signed by itself."""
 
-    name = "self-signed-certificate"
-
-    def put(self, authority: Authority) -> None:
-        authority.issue(self.site, self_signed=True)
+    issued: ClassVar[Mapping[str, Any]] = {"self_signed": True}
 
 
-@dataclass(frozen=True, slots=True)
 class UnknownAuthority(_Certificate):
-    """Signed, with its intermediate, by an authority that no client has heard of."""
-
-    name = "unknown-authority"
+    """The certificate comes from an authority that nobody trusts."""
 
     def put(self, authority: Authority) -> None:
         authority.issue(self.site, issuer=make_authority("Elsewhere")[1])
 
 
-@dataclass(frozen=True, slots=True)
 class RenewedNotReloaded(_Certificate):
-    """The old one, five days before its end, is served; a new one lies on disk."""
+    """The certificate was renewed on disk, and NGINX still serves the old one."""
 
-    name = "renewed-not-reloaded"
-
-    def put(self, authority: Authority) -> None:
-        authority.issue(self.site, days_left=5)
+    issued: ClassVar[Mapping[str, Any]] = {"days_left": 5}
 
     def start(self, sandbox: Sandbox) -> None:
-        _Certificate.start(self, sandbox)
+        super().start(sandbox)
         old = sandbox.authority.lying(self.site)
         _await_served(sandbox, self.site, old)
         sandbox.authority.issue(self.site)
@@ -141,11 +113,9 @@ class RenewedNotReloaded(_Certificate):
         return get_served(sandbox, self.site) not in ("", sandbox.authority.lying(self.site))
 
 
-@dataclass(frozen=True, slots=True)
-class SoundCertificate(_Certificate):
+class ValidCertificate(_Certificate):
     """Nothing is wrong with it: renewed just now, or a month ago and sixty days before its end."""
 
-    name = "sound-certificate"
     days_left: float = 60
 
     def put(self, authority: Authority) -> None:
@@ -218,3 +188,69 @@ def _await_served(sandbox: Sandbox, site: str, wanted: str) -> None:
         timeout_seconds=_RELOAD_SECONDS,
         details=lambda: "read the log of nginx",
     )
+
+
+drill = drills_of("certificate_expiry")
+DRILLS = (
+    drill("certificates-healthy", title="nothing is wrong with any certificate"),
+    drill(
+        "certificate-expired",
+        ExpiredCertificate(),
+        expected="tls.expired",
+        alerts="CertificateExpired CertificateRefused",
+    ),
+    drill("certificate-expiring", ExpiringCertificate(), expected="tls.expiring", alerts="CertificateExpiringSoon"),
+    drill("certificate-not-yet-valid", FutureCertificate(), expected="tls.not-yet-valid"),
+    drill("certificate-wrong-name", WrongNameCertificate(), expected="tls.hostname-mismatch"),
+    drill("certificate-chain-incomplete", MissingIntermediate(), expected="tls.incomplete-chain"),
+    drill("certificate-self-signed", SelfSignedCertificate(), expected="tls.untrusted"),
+    drill("certificate-unknown-authority", UnknownAuthority(), expected="tls.untrusted"),
+    drill(
+        "certificate-not-reloaded",
+        RenewedNotReloaded(),
+        expected="tls.not-reloaded",
+        approve="reload-nginx",
+        alerts="CertificateExpiringSoon",
+    ),
+    drill(
+        "certificate-renewal",
+        ExpiredCertificate(renewable=True),
+        title="the certificate ended two days ago, and certbot can renew it",
+        expected="tls.expired",
+        approve="renew-certificate",
+        alerts="CertificateExpired",
+    ),
+    drill(
+        "certificates-renewal-due",
+        ExpiringCertificate(renewable=True),
+        ExpiringCertificate(OTHER_SITE, renewable=True),
+        title="two at once: both sites' certificates end in nine days, and certbot can renew them",
+        expected="tls.expiring",
+        approve="renew-certificate",
+        alerts="CertificateExpiringSoon",
+    ),
+    drill(
+        "certificates-renewal-and-reload",
+        ExpiredCertificate(renewable=True),
+        RenewedNotReloaded(OTHER_SITE),
+        title="two at once: one site's certificate has expired, the other's was renewed and waits for a reload",
+        expected="tls.expired tls.not-reloaded",
+        approve="reload-nginx renew-certificate",
+        alerts="CertificateExpired",
+    ),
+    drill("nginx-stopped", NginxStopped(), expected="tls.unreachable"),
+    drill("nginx-hanging", NginxHanging(), expected="tls.unreachable"),
+    drill(
+        "certificates-expiring-and-wrong-name",
+        ExpiringCertificate(),
+        WrongNameCertificate(OTHER_SITE),
+        title="two at once: one site's certificate ends soon, the other serves staging's",
+        expected="tls.hostname-mismatch tls.expiring",
+    ),
+    drill(
+        "certificates-renewed",
+        ValidCertificate(),
+        ValidCertificate(OTHER_SITE, days_left=LIFE_DAYS),
+        title="red herring: one certificate with sixty days left, and one that was renewed just now",
+    ),
+)
