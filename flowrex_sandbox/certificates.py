@@ -29,17 +29,8 @@ _ISSUER = x509.AccessDescription(
     AuthorityInformationAccessOID.CA_ISSUERS,
     x509.UniformResourceIdentifier("http://pki.flowrex.test/intermediate.crt"),
 )
-_UNUSED = dict.fromkeys(
-    (
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-        "encipher_only",
-        "decipher_only",
-    ),
-    False,
-)
+_OTHER_USES = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+_UNUSED = dict.fromkeys((*_OTHER_USES, "encipher_only", "decipher_only"), False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ def refuses_upgrades(sandbox: Sandbox) -> bool:
 
 def reconnect_clients(sandbox: Sandbox) -> None:
     """Let the sandbox's WebSocket clients leave properly and come back."""
-    for replica in sandbox.replicas("streams"):
+    for replica in sandbox.replicas("websocket-clients"):
         sandbox.stack().restart(replica, timeout_seconds=RESTART_SECONDS)
 
 

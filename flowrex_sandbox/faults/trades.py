@@ -66,7 +66,7 @@ REJECTS = BrokerFault("rejected by broker: MARKET_HALTED%", _HALTED)
 class BrokerStopped(Stopped):
     """The broker is gone."""
 
-    service = "outside"
+    service = "broker-stub"
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         return _failed(sandbox, "broker unreachable%")

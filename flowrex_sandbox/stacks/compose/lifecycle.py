@@ -34,7 +34,7 @@ _SERVICE_OF_PORT = {
     "https": "nginx",
     "prometheus": "prometheus",
     "alertmanager": "alertmanager",
-    "outside": "outside",
+    "outside": "broker-stub",
 }
 _PLACES = Places(
     folder="/etc/monitoring",

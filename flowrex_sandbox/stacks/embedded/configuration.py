@@ -55,7 +55,7 @@ def programs(state: State, parts: Parts) -> list[str]:
     backends = [f"backend:{name}" for name in replica_names(state)]
     nginx = ["nginx"] if parts.nginx else []
     monitoring = MONITORING if parts.monitoring else ()
-    return ["postgres", "redis", "outside", *backends, *nginx, *monitoring, "traffic", "streams"]
+    return ["postgres", "redis", "broker-stub", *backends, *nginx, *monitoring, "traffic", "websocket-clients"]
 
 
 def nginx_command(state: State, nginx: Path) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
     postgres = (*account.prefix, parts.postgres_bin / "postgres", "-D", state.data_dir)
     text += _program(state, "postgres", postgres, stopsignal="INT")
     text += _program(state, "redis", (parts.redis_server, home / "redis.conf"))
-    text += _program(state, "outside", (sys.executable, "-m", "outside"), _outside_environment(state))
+    text += _program(state, "broker-stub", (sys.executable, "-m", "outside"), _outside_environment(state))
     backends = (*replica_names(state), *spare_names(state))
     for number, name in enumerate(backends, start=1):
         environment = _backend_environment(state, number)
@@ -101,7 +101,7 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
         for name, line, variables in acme.commands(state, parts.renewal):
             text += _program(state, name, line, variables)
     target = state.ports["http"] if parts.nginx else state.ports["backend-1"]
-    for program, module in (("traffic", "app.traffic"), ("streams", "app.stream_clients")):
+    for program, module in (("traffic", "app.traffic"), ("websocket-clients", "app.stream_clients")):
         command = (sys.executable, "-m", module, f"http://127.0.0.1:{target}")
         text += _program(state, program, command, {"PYTHONPATH": _python_path()})
     return text
@@ -222,7 +222,7 @@ def _nginx_sites(state: State) -> list[str]:
 
 def _write_inventory(state: State, parts: Parts) -> None:
     ports = [("postgres", "postgres-1", "postgres", 5432, "postgres"), ("redis", "redis-1", "redis", 6379, "redis")]
-    ports += [("outside", "outside-1", "outside", 8000, "outside")]
+    ports += [("broker-stub", "broker-stub-1", "broker-stub", 8000, "outside")]
     backends = (*replica_names(state), *spare_names(state))
     ports += [("backend", name, f"backend:{name}", 8000, name) for name in backends]
     ports += [("nginx", "nginx-1", "nginx", 80, "http")] if parts.nginx else []
