@@ -31,7 +31,8 @@ def start_acme(sandbox: Sandbox) -> None:
     """Start it where it does not run, and let certbot renew every site's certificate from it. SandboxError where it cannot be."""
     if is_running(sandbox):
         return
-    if "https" not in sandbox.state.ports or not _available(sandbox):
+    needed = {"https"} if sandbox.state.stack == "compose" else {"https", embedded.PORT}
+    if not needed <= sandbox.state.ports.keys():
         raise SandboxError(
             "this sandbox has no ACME server; install NGINX, certbot and pebble (Debian's packages) and start a new sandbox"
         )
@@ -62,10 +63,6 @@ def is_running(sandbox: Sandbox) -> bool:
 def _replicas(sandbox: Sandbox) -> list[Replica]:
     found = {replica.service: replica for replica in sandbox.stack().get_replicas()}
     return [found[name] for name in embedded.PROGRAMS if name in found]
-
-
-def _available(sandbox: Sandbox) -> bool:
-    return sandbox.state.stack == "compose" or embedded.PORT in sandbox.state.ports
 
 
 def _write_configuration(sandbox: Sandbox) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flowrex_ops.causes import causes_by_runbook
-from flowrex_ops.errors import SandboxError, UsageError
+from flowrex_ops.errors import UsageError
 from flowrex_sandbox.drill import Drill
 from flowrex_sandbox.faults import find_drills, find_faults
 from flowrex_sandbox.faults.base import Fault
@@ -18,7 +18,7 @@ from flowrex_sandbox.faults.websocket import await_streams
 from flowrex_sandbox.health import await_backends, unready_replicas
 from flowrex_sandbox.monitoring.alerts import await_silence, has_alerts
 from flowrex_sandbox.sandbox import Sandbox
-from flowrex_sandbox.waiting import await_condition
+from flowrex_sandbox.waiting import await_condition, comes_true
 
 DRILLS: tuple[Drill, ...] = tuple(
     sorted(find_drills(), key=lambda drill: list(causes_by_runbook()).index(drill.runbook))
@@ -87,9 +87,7 @@ def reset(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
         on_progress(f"resetting {fault.name}")
         fault.stop(sandbox)
     on_progress("waiting for the platform to recover")
-    try:
-        await_backends(sandbox, timeout_seconds=_BY_ITSELF_SECONDS)
-    except SandboxError:
+    if not comes_true(lambda: not unready_replicas(sandbox), timeout_seconds=_BY_ITSELF_SECONDS):
         _restart_unready(sandbox, on_progress)
         await_backends(sandbox, timeout_seconds=_AFTER_RESTART_SECONDS)
     await_condition(

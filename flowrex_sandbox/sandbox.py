@@ -80,20 +80,17 @@ class Sandbox:
     @property
     def app_dsn(self) -> str:
         """PostgreSQL as the application, role ``flowrex``."""
-        return self._dsn("flowrex", self.state.app_password)
+        return self.state.dsn("flowrex")
 
     @property
     def admin_dsn(self) -> str:
         """PostgreSQL as superuser ``postgres``, who may use the reserved slots."""
-        return self._dsn("postgres", self.state.admin_password)
+        return self.state.dsn("postgres")
 
     @property
     def reporting_dsn(self) -> str:
         """PostgreSQL as role ``reporting``, an outside client."""
-        return self._dsn("reporting", self.state.reporting_password)
-
-    def _dsn(self, role: str, password: str) -> str:
-        return f"postgresql://{role}:{password}@127.0.0.1:{self.state.ports['postgres']}/flowrex"
+        return self.state.dsn("reporting")
 
     def stack(self) -> Stack:
         """The driver for this sandbox's stack."""

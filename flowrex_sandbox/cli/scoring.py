@@ -151,7 +151,7 @@ def _await_recovery(sandbox: Sandbox, drill: Drill, started: float) -> float | N
     from flowrex_sandbox.faults.observe import is_quiet
     from flowrex_sandbox.faults.redis import has_room
     from flowrex_sandbox.faults.tls import clients_accept
-    from flowrex_sandbox.waiting import await_condition
+    from flowrex_sandbox.waiting import comes_true
 
     quiet = QUIET_SECONDS if drill.runbook == "error_rate" else 0.0
 
@@ -159,8 +159,6 @@ def _await_recovery(sandbox: Sandbox, drill: Drill, started: float) -> float | N
         well = is_quiet(sandbox) and clients_accept(sandbox) and has_room(sandbox)
         return well and (not quiet or seconds_since_failure(sandbox) > quiet)
 
-    try:
-        await_condition(recovered, "the platform recovered", timeout_seconds=RECOVERY_SECONDS)
-    except SandboxError:
+    if not comes_true(recovered, timeout_seconds=RECOVERY_SECONDS):
         return None
     return round(max(0.0, time.monotonic() - started - quiet), 1)

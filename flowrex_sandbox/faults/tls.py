@@ -21,7 +21,7 @@ from flowrex_sandbox.waiting import await_condition
 
 SITE = "flowrex.test"
 OTHER_SITE = "ws.flowrex.test"
-_RELOAD_SECONDS = 10.0
+_RELOAD_SECONDS, _ANSWER_SECONDS = 10.0, 2.5
 _SAME_ANSWERS = 5
 _BETWEEN_ANSWERS_SECONDS = 0.08
 """After a reload the old worker still answers now and then, for some 150 ms; so many answers in a row must agree."""
@@ -142,35 +142,35 @@ def clients_accept(sandbox: Sandbox) -> bool:
     return "https" not in sandbox.state.ports or not any(refusal(sandbox, site) for site in SITES)
 
 
-def refusal(sandbox: Sandbox, site: str, *, timeout_seconds: float = 3.0) -> str:
+def refusal(sandbox: Sandbox, site: str) -> str:
     """Why a client that trusts the sandbox's roots alone refuses *site*; nothing where it connects."""
-    context = ssl.create_default_context(cafile=sandbox.authority.anchor)
-    where = ("127.0.0.1", sandbox.state.ports["https"])
     try:
-        with (
-            socket.create_connection(where, timeout=timeout_seconds) as plain,
-            context.wrap_socket(plain, server_hostname=site),
-        ):
-            return ""
+        _fetch(sandbox, site, ssl.create_default_context(cafile=sandbox.authority.anchor))
+        return ""
     except ssl.SSLCertVerificationError as error:
         return error.verify_message
     except OSError as error:
         return type(error).__name__
 
 
-def get_served(sandbox: Sandbox, site: str, *, timeout_seconds: float = 2.0) -> str:
+def get_served(sandbox: Sandbox, site: str) -> str:
     """SHA-256 of the certificate that NGINX serves for *site*; empty where it serves none in time."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with (
-            socket.create_connection(("127.0.0.1", sandbox.state.ports["https"]), timeout=timeout_seconds) as plain,
-            context.wrap_socket(plain, server_hostname=site) as connection,
-        ):
-            return fingerprint(x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b""))
+        return fingerprint(x509.load_der_x509_certificate(_fetch(sandbox, site, context)))
     except (OSError, ValueError):
         return ""
+
+
+def _fetch(sandbox: Sandbox, site: str, context: ssl.SSLContext) -> bytes:
+    where = ("127.0.0.1", sandbox.state.ports["https"])
+    with (
+        socket.create_connection(where, timeout=_ANSWER_SECONDS) as plain,
+        context.wrap_socket(plain, server_hostname=site) as connection,
+    ):
+        return connection.getpeercert(binary_form=True) or b""
 
 
 def _serves(sandbox: Sandbox, site: str, wanted: str) -> bool:

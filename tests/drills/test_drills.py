@@ -13,6 +13,7 @@ from flowrex_ops.causes import find_causes
 from flowrex_sandbox.cli.scoring import play
 from flowrex_sandbox.drill import Drill
 from flowrex_sandbox.drills import DRILLS, get_drill
+from flowrex_sandbox.faults import find_faults
 from flowrex_sandbox.faults.memory import pressure_percent
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
@@ -95,6 +96,18 @@ WITHOUT_A_DRILL = {
     "ws.unexplained-disconnections",
 }
 """What nothing explains: every fault of the sandbox has an explanation. Shown by the examples of their checks."""
+
+
+def test_former_names_are_taken() -> None:
+    """Whoever has written a scenario down need not look it up again."""
+    former = ("memory-hill", "ws-tabs-closed", "triage-lock-gone", "high-but-flat")
+    found = [get_drill(scenario).scenario for scenario in former]
+    assert found == ["memory-spike-over", "ws-clients-leave", "triage-past-lock", "memory-high-steady"]
+
+
+def test_every_fault_of_a_drill_is_reset() -> None:
+    """Whatever a drill can inject is among what ``drill reset`` takes away."""
+    assert {type(fault) for drill in DRILLS for fault in drill.faults} <= set(find_faults())
 
 
 def test_every_cause_has_a_drill() -> None:

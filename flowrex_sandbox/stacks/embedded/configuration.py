@@ -14,7 +14,6 @@ from flowrex_sandbox.stacks.embedded import acme
 from flowrex_sandbox.stacks.embedded.account import Account
 from flowrex_sandbox.stacks.embedded.monitoring import MONITORING, commands, write_files
 from flowrex_sandbox.stacks.embedded.parts import Parts
-from flowrex_sandbox.stacks.embedded.postgres import app_dsn
 from flowrex_sandbox.state import BROKER_ACCOUNT, State, write_private
 
 BACKEND_MEMORY_BYTES = 256 * 2**20
@@ -147,7 +146,7 @@ def _backend_environment(state: State, number: int) -> dict[str, str]:
     return {
         "PYTHONPATH": _python_path(),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "DATABASE_URL": app_dsn(state),
+        "DATABASE_URL": state.dsn("flowrex"),
         "REDIS_URL": f"redis://127.0.0.1:{state.ports['redis']}/0",
         "FLOWREX_HOST": "127.0.0.1",
         "FLOWREX_PORT": str(state.ports[f"backend-{number}"]),

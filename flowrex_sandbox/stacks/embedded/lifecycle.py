@@ -28,7 +28,7 @@ from flowrex_sandbox.stacks.embedded.configuration import (
 )
 from flowrex_sandbox.stacks.embedded.monitoring import MONITORING
 from flowrex_sandbox.stacks.embedded.parts import Parts, find_parts
-from flowrex_sandbox.stacks.embedded.postgres import admin_dsn, create_cluster, create_database
+from flowrex_sandbox.stacks.embedded.postgres import create_cluster, create_database
 from flowrex_sandbox.stacks.supervisor import SupervisorStack
 from flowrex_sandbox.state import State, default_name, read_state, write_state
 from flowrex_sandbox.waiting import await_condition
@@ -194,7 +194,7 @@ def _last_line(log: Path) -> str:
 
 def _accepts(state: State) -> bool:
     try:
-        psycopg.connect(admin_dsn(state, "postgres"), connect_timeout=5).close()
+        psycopg.connect(state.dsn("postgres", "postgres"), connect_timeout=5).close()
     except psycopg.OperationalError:
         return False
     return True
