@@ -264,7 +264,7 @@ class TestDrills:
 
     def test_unknown_drill(self) -> None:
         """A scenario that there is not is answered with those that there are."""
-        with pytest.raises(UsageError, match="no drill 'flood'; take one of: .*idle-in-transaction"):
+        with pytest.raises(UsageError, match=r"no drill 'flood'; take one of: .*idle-in-transaction"):
             get_drill("flood")
 
 
