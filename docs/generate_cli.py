@@ -19,7 +19,8 @@ def find_commands() -> Iterator[tuple[str, ...]]:
     def walk(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield path
         for name, child in getattr(command, "commands", {}).items():
-            yield from walk(child, (*path, name))
+            if not child.hidden:
+                yield from walk(child, (*path, name))
 
     yield from walk(typer.main.get_command(app), ())
 

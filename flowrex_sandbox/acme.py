@@ -15,6 +15,7 @@ from pathlib import Path
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.model import Replica
 from flowrex_sandbox.certificates import LIFE_DAYS, SITES
+from flowrex_sandbox.processes import container_of
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.stacks.compose.engine import compose, docker
 from flowrex_sandbox.stacks.embedded import acme as embedded
@@ -30,7 +31,8 @@ def start_acme(sandbox: Sandbox) -> None:
     """Start it where it does not run, and let certbot renew every site's certificate from it. SandboxError where it cannot be."""
     if is_running(sandbox):
         return
-    if "https" not in sandbox.state.ports or not _available(sandbox):
+    needed = {"https"} if sandbox.state.stack == "compose" else {"https", embedded.PORT}
+    if not needed <= sandbox.state.ports.keys():
         raise SandboxError(
             "this sandbox has no ACME server; install NGINX, certbot and pebble (Debian's packages) and start a new sandbox"
         )
@@ -63,10 +65,6 @@ def _replicas(sandbox: Sandbox) -> list[Replica]:
     return [found[name] for name in embedded.PROGRAMS if name in found]
 
 
-def _available(sandbox: Sandbox) -> bool:
-    return sandbox.state.stack == "compose" or embedded.PORT in sandbox.state.ports
-
-
 def _write_configuration(sandbox: Sandbox) -> None:
     """``pebble.json`` and the server's own certificate, by the sandbox's authority."""
     composed = sandbox.state.stack == "compose"
@@ -92,7 +90,7 @@ def _write_configuration(sandbox: Sandbox) -> None:
 def _forget(sandbox: Sandbox) -> None:
     """Accounts of a server that is no more; in certbot's container, for it may be another user's there."""
     if sandbox.state.stack == "compose":
-        certbot = sandbox.replicas("certbot")[0].identity.partition("@")[0]
+        certbot = container_of(sandbox.replicas("certbot")[0])
         docker("exec", certbot, "rm", "-rf", "/etc/letsencrypt/accounts", "/etc/letsencrypt/renewal")
     else:
         for name in ("accounts", "renewal"):
@@ -118,7 +116,7 @@ def _write_lineages(sandbox: Sandbox) -> None:
 def _root(sandbox: Sandbox) -> str:
     """The root that this start of the server has made, in PEM; empty while it does not answer."""
     if sandbox.state.stack == "compose":
-        certbot = sandbox.replicas("certbot")[0].identity.partition("@")[0]
+        certbot = container_of(sandbox.replicas("certbot")[0])
         try:
             return docker("exec", certbot, "curl", "-fsSk", "-m", "2", "https://acme:15000/roots/0")
         except SandboxError:

@@ -25,15 +25,31 @@ LIFE_DAYS = 90
 _HOUR = timedelta(hours=1)
 _CERTBOT_DEFAULTS = "agree-tos = true\nregister-unsafely-without-email = true\nnon-interactive = true\n"
 _PEM_END = "-----END CERTIFICATE-----"
-_ISSUER_AT = "http://pki.flowrex.test/intermediate.crt"
+_ISSUER = x509.AccessDescription(
+    AuthorityInformationAccessOID.CA_ISSUERS,
+    x509.UniformResourceIdentifier("http://pki.flowrex.test/intermediate.crt"),
+)
+_OTHER_USES = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+_UNUSED = dict.fromkeys((*_OTHER_USES, "encipher_only", "decipher_only"), False)
 
 
 @dataclass(frozen=True, slots=True)
-class Issuer:
-    """Who signs."""
+class Certificate:
+    """A certificate with its key, with which it may sign others."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> str:
+        """The certificate alone."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    @property
+    def key_pem(self) -> str:
+        """The key alone, not encrypted."""
+        kind = serialization.PrivateFormat.PKCS8
+        return self.key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()).decode()
 
 
 class Authority:
@@ -76,7 +92,7 @@ class Authority:
         names: Sequence[str] = (),
         days_left: float = LIFE_DAYS,
         begins_in_days: float | None = None,
-        issuer: Issuer | None = None,
+        issuer: Certificate | None = None,
         self_signed: bool = False,
         with_intermediate: bool = True,
     ) -> None:
@@ -85,23 +101,10 @@ class Authority:
         It has a life of ``LIFE_DAYS`` that ends in *days_left*, or that begins in *begins_in_days*.
         """
         begin = timedelta(days=days_left - LIFE_DAYS if begins_in_days is None else begins_in_days)
-        key = ec.generate_private_key(ec.SECP256R1())
         signer = issuer or self.intermediate()
-        leaf = _sign(
-            names[0] if names else site,
-            key,
-            Issuer(_placeholder(names[0] if names else site, key), key) if self_signed else signer,
-            datetime.now(UTC) + begin,
-            timedelta(days=LIFE_DAYS),
-            names=names or SITES[site],
-        )
-        chain = [leaf, signer.certificate] if with_intermediate and not self_signed else [leaf]
-        texts = {
-            "privkey": _pem_of_key(key),
-            "cert": _pem(leaf),
-            "chain": _pem(signer.certificate),
-            "fullchain": "".join(map(_pem, chain)),
-        }
+        leaf = issue(names or SITES[site], by=None if self_signed else signer, begin=datetime.now(UTC) + begin)
+        below = signer.pem if with_intermediate and not self_signed else ""
+        texts = {"privkey": leaf.key_pem, "cert": leaf.pem, "chain": signer.pem, "fullchain": leaf.pem + below}
         self._put(site, texts)
 
     def trust(self, root: str) -> None:
@@ -112,11 +115,10 @@ class Authority:
 
     def issue_for_server(self, names: Sequence[str], folder: Path) -> None:
         """A certificate for a server of the sandbox's own (``cert.pem``, ``key.pem``) in *folder*."""
-        key = ec.generate_private_key(ec.SECP256R1())
         below = self.intermediate()
-        leaf = _sign(names[0], key, below, datetime.now(UTC), timedelta(days=LIFE_DAYS), names=names)
-        write_private(folder / "key.pem", _pem_of_key(key))
-        write_private(folder / "cert.pem", _pem(leaf) + _pem(below.certificate))
+        leaf = issue(names, by=below)
+        write_private(folder / "key.pem", leaf.key_pem)
+        write_private(folder / "cert.pem", leaf.pem + below.pem)
 
     def _put(self, site: str, texts: Mapping[str, str]) -> None:
         """As certbot lays out the first certificate of a lineage: the files in ``archive``, links to them in ``live``."""
@@ -134,32 +136,29 @@ class Authority:
             if file.stem not in {f"{name}1" for name in texts}:
                 file.unlink()  # renewed since, by certbot
 
-    def intermediate(self) -> Issuer:
+    def intermediate(self) -> Certificate:
         """The one that signs the sites' certificates."""
         file = self.folder / "private" / "intermediate.pem"
         if not file.exists():
             root, below = make_authority("Flowrex Sandbox")
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_private(file, _pem_of_key(below.key) + _pem(below.certificate))
-            self.anchor.write_text(_pem(root.certificate), encoding="utf-8")
+            write_private(file, below.key_pem + below.pem)
+            self.anchor.write_text(root.pem, encoding="utf-8")
         content = file.read_bytes()
         key = serialization.load_pem_private_key(content, password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise TypeError(f"'{file}' holds another kind of key")
-        return Issuer(x509.load_pem_x509_certificate(content), key)
+        return Certificate(x509.load_pem_x509_certificate(content), key)
 
     def _good(self, site: str) -> Path:
         return self.folder / "private" / f"{site}.good"
 
 
-def make_authority(name: str) -> tuple[Issuer, Issuer]:
+def make_authority(name: str) -> tuple[Certificate, Certificate]:
     """A root and an intermediate that it signed, both valid for years."""
     begin, life = datetime.now(UTC) - timedelta(days=400), timedelta(days=4000)
-    root_key, below_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    itself = Issuer(_placeholder(f"{name} Root", root_key), root_key)
-    root = Issuer(_sign(f"{name} Root", root_key, itself, begin, life), root_key)
-    below = _sign(f"{name} Intermediate", below_key, root, begin, life)
-    return root, Issuer(below, below_key)
+    root = issue([f"{name} Root"], authority=True, begin=begin, life=life)
+    return root, issue([f"{name} Intermediate"], authority=True, by=root, begin=begin, life=life)
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -167,51 +166,42 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def _sign(
-    subject: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: Issuer,
-    begin: datetime,
-    life: timedelta,
+def issue(
+    names: Sequence[str],
     *,
-    names: Sequence[str] = (),
-) -> x509.Certificate:
-    """A certificate for *names*, or without any an authority's."""
-    authority = not names
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(_name(subject))
-        .issuer_name(issuer.certificate.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin - (_HOUR if begin <= datetime.now(UTC) else timedelta(0)))
-        .not_valid_after(begin + life)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
-        .add_extension(_usage(authority=authority), critical=True)
-    )
-    if names:
-        at = x509.AccessDescription(
-            AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(_ISSUER_AT)
-        )
-        builder = (
-            builder.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.AuthorityInformationAccess([at]), critical=False)
-        )
-    return builder.sign(issuer.key, hashes.SHA256())
-
-
-def _placeholder(subject: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    """Something with the right name, to stand for the issuer of a certificate that signs itself."""
+    by: Certificate | None = None,
+    authority: bool = False,
+    begin: datetime | None = None,
+    life: timedelta = timedelta(days=LIFE_DAYS),
+) -> Certificate:
+    """A certificate, with a new key, for a server of these names or for an *authority*; by itself where nobody else signs."""
     now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(_name(subject), _name(subject), key.public_key(), 1, now, now + _HOUR)
-    return builder.sign(key, hashes.SHA256())
-
-
-def _name(subject: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+    begin = begin or now
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    signer = by.key if by else key
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.BasicConstraints(ca=authority, path_length=None), True),
+        (x509.KeyUsage(digital_signature=True, key_cert_sign=authority, crl_sign=authority, **_UNUSED), True),
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False),
+    ]
+    if not authority:
+        extensions += [
+            (x509.SubjectAlternativeName(map(_general, names)), False),
+            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+            (x509.AuthorityInformationAccess([_ISSUER]), False),
+        ]
+    builder = x509.CertificateBuilder(
+        issuer_name=by.certificate.subject if by else subject,
+        subject_name=subject,
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=begin - (_HOUR if begin <= now else timedelta(0)),
+        not_valid_after=begin + life,
+        extensions=[x509.Extension(extension.oid, critical, extension) for extension, critical in extensions],
+    )
+    return Certificate(builder.sign(signer, hashes.SHA256()), key)
 
 
 def _general(name: str) -> x509.GeneralName:
@@ -219,27 +209,3 @@ def _general(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def _usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def _pem_of_key(key: ec.EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()

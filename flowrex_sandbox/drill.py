@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.causes import causes_by_runbook
-from flowrex_sandbox import faults as f
 
-FAST: Mapping[str, float] = {
-    "idle_after_seconds": 2,
-    "long_query_seconds": 3,
-    "blocked_after_seconds": 1,
-    "orphan_after_seconds": 2,
-}
-"""Thresholds with which nobody has to wait a minute for a query to count as long."""
+if TYPE_CHECKING:
+    from flowrex_sandbox.faults.base import Fault
 
 BOTH = ("supervisor", "compose")
+COMPOSE_ONLY = ("compose",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +24,15 @@ class Drill:
     that must fire. ``leaves`` are those of ``approve`` that do what they plan and are not verified, since users feel it still.
     """
 
+    runbook: str
     scenario: str
     title: str
-    faults: tuple[f.Fault, ...] = ()
+    faults: tuple[Fault, ...] = ()
     expected: tuple[str, ...] = ()
     approve: tuple[str, ...] = ()
-    cures: bool = False
-    runbook: str = "database_connections"
+    cures: bool = True
     stacks: tuple[str, ...] = BOTH
-    parameters: Mapping[str, Any] = field(default_factory=lambda: dict(FAST))
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     leads_to: str = ""
     alerts: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ()
@@ -63,3 +58,39 @@ class Drill:
             "leads_to": self.leads_to,
             "alerts": list(self.alerts),
         }
+
+
+def drills_of(runbook: str, **parameters: Any) -> Callable[..., Drill]:
+    """A function that makes drills of *runbook*, run with these parameters."""
+
+    def make(
+        scenario: str,
+        *faults: Fault,
+        title: str = "",
+        expected: str = "",
+        approve: str = "",
+        alerts: str = "",
+        leaves: str = "",
+        cures: bool = True,
+        **more: Any,
+    ) -> Drill:
+        """Causes, mitigations and alerts are words of a text. Without a title, the faults' own words are one."""
+        return Drill(
+            runbook,
+            scenario,
+            title or _title(faults, harmless=not expected),
+            faults,
+            expected=tuple(expected.split()),
+            approve=tuple(approve.split()),
+            alerts=tuple(alerts.split()),
+            leaves=tuple(leaves.split()),
+            cures=cures and bool(approve),
+            **{"parameters": parameters, **more},
+        )
+
+    return make
+
+
+def _title(faults: tuple[Fault, ...], *, harmless: bool) -> str:
+    kind = "red herring: " if harmless else "two at once: " if len(faults) > 1 else ""
+    return kind + "; ".join(fault.summary for fault in faults)

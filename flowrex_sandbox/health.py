@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -63,30 +64,24 @@ def await_backends(sandbox: Sandbox, *, timeout_seconds: float) -> None:
 
 def await_front_door(sandbox: Sandbox, *, timeout_seconds: float) -> None:
     """Return once the platform answers its users."""
-    await_condition(
-        lambda: get_answer(f"{sandbox.url}/health/ready") == HTTPStatus.OK,
-        f"'{sandbox.url}' answered",
-        timeout_seconds=timeout_seconds,
-        details=lambda: "read the log of nginx",
-    )
+    _await_answers([f"{sandbox.url}/health/ready"], "nginx", timeout_seconds=timeout_seconds)
 
 
 def await_monitoring(sandbox: Sandbox, *, timeout_seconds: float) -> None:
     """Return once Prometheus and Alertmanager are ready, where the sandbox has them."""
     urls = [f"http://127.0.0.1:{port}/-/ready" for name, port in sandbox.state.ports.items() if name in _MONITORING]
-    await_condition(
-        lambda: all(get_answer(url) == HTTPStatus.OK for url in urls),
-        "Prometheus and Alertmanager were ready",
-        timeout_seconds=timeout_seconds,
-        details=lambda: "read their logs",
-    )
+    _await_answers(urls, " and ".join(_MONITORING), timeout_seconds=timeout_seconds)
 
 
 def await_outside(sandbox: Sandbox, *, timeout_seconds: float) -> None:
     """Return once the stand-in for what is outside answers."""
+    _await_answers([f"{sandbox.outside_url}/health"], "broker-stub", timeout_seconds=timeout_seconds)
+
+
+def _await_answers(urls: Sequence[str], service: str, *, timeout_seconds: float) -> None:
     await_condition(
-        lambda: get_answer(f"{sandbox.outside_url}/health", timeout_seconds=1) == HTTPStatus.OK,
-        f"'{sandbox.outside_url}' answered",
+        lambda: all(get_answer(url) == HTTPStatus.OK for url in urls),
+        f"{' and '.join(urls)} answered",
         timeout_seconds=timeout_seconds,
-        details=lambda: "read the log of outside",
+        details=lambda: f"read the log of {service}",
     )

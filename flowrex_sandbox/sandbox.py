@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,20 +80,17 @@ class Sandbox:
     @property
     def app_dsn(self) -> str:
         """PostgreSQL as the application, role ``flowrex``."""
-        return self._dsn("flowrex", self.state.app_password)
+        return self.state.dsn("flowrex")
 
     @property
     def admin_dsn(self) -> str:
         """PostgreSQL as superuser ``postgres``, who may use the reserved slots."""
-        return self._dsn("postgres", self.state.admin_password)
+        return self.state.dsn("postgres")
 
     @property
     def reporting_dsn(self) -> str:
         """PostgreSQL as role ``reporting``, an outside client."""
-        return self._dsn("reporting", self.state.reporting_password)
-
-    def _dsn(self, role: str, password: str) -> str:
-        return f"postgresql://{role}:{password}@127.0.0.1:{self.state.ports['postgres']}/flowrex"
+        return self.state.dsn("reporting")
 
     def stack(self) -> Stack:
         """The driver for this sandbox's stack."""
@@ -109,19 +107,31 @@ class Sandbox:
         host, port = replica.ports.get(BACKEND_PORT, ("127.0.0.1", 0))
         return get_answer(f"http://{host}:{port}{path}", method=method, timeout_seconds=timeout_seconds)
 
+    def backend_urls(self) -> tuple[str, ...]:
+        """Where each replica of the backend that runs answers."""
+        found = [replica.ports[BACKEND_PORT] for replica in self.replicas() if BACKEND_PORT in replica.ports]
+        return tuple(f"http://{host}:{port}" for host, port in found)
+
+    def read_replicas(self, path: str) -> Iterator[str]:
+        """What every replica of the backend that answers says on *path*."""
+        for url in self.backend_urls():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                with urllib.request.urlopen(url + path, timeout=5) as answer:  # noqa: S310  # our own http URL
+                    text = answer.read().decode()
+                yield text
+
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows that the superuser gets for *statement*; its own session shows as ``flowrex-sandbox``."""
-        with psycopg.connect(
-            self.admin_dsn, autocommit=True, connect_timeout=5, application_name="flowrex-sandbox"
-        ) as admin:
+        with self._superuser() as admin:
             return admin.execute(statement.encode()).fetchall()
 
     def execute(self, statement: str) -> None:
         """Run *statement* as superuser, outside a transaction."""
-        with psycopg.connect(
-            self.admin_dsn, autocommit=True, connect_timeout=5, application_name="flowrex-sandbox"
-        ) as admin:
+        with self._superuser() as admin:
             admin.execute(statement.encode())
+
+    def _superuser(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.admin_dsn, autocommit=True, connect_timeout=5, application_name="flowrex-sandbox")
 
     def write_settings(self) -> None:
         """Write ``flowrex-ops.toml``; readable by its owner only, for it holds passwords."""
@@ -136,9 +146,12 @@ def open_sandbox(home: Path) -> Sandbox:
     return Sandbox(state)
 
 
-def get_answer(url: str, *, method: str = "GET", timeout_seconds: float = 5.0) -> int:
-    """The status that *url* answers; 0 when there is no answer in time."""
-    request = urllib.request.Request(url, method=method)  # noqa: S310  # our own http URL
+def get_answer(
+    url: str, *, method: str = "GET", body: Mapping[str, Any] | None = None, timeout_seconds: float = 5.0
+) -> int:
+    """The status that *url* answers, given *body* as JSON; 0 when there is no answer in time."""
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(url, data, method=method)  # noqa: S310  # our own http URL
     try:
         with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:  # noqa: S310  # our own http URL
             return int(answer.status)

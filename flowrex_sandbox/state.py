@@ -49,6 +49,12 @@ class State:
     sentry_token: str = field(default_factory=_secret, repr=False)
     grafana_token: str = field(default_factory=_secret, repr=False)
 
+    def dsn(self, role: str, database: str = "flowrex") -> str:
+        """PostgreSQL as ``flowrex`` (the application), ``postgres`` (the superuser) or ``reporting`` (an outside client)."""
+        passwords = {"flowrex": self.app_password, "postgres": self.admin_password}
+        password = passwords.get(role, self.reporting_password)
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.ports['postgres']}/{database}"
+
     @property
     def released_defects(self) -> str:
         """``1.5.0:name,name`` as the backend takes it; empty for a release without any."""

@@ -8,6 +8,16 @@ from collections.abc import Callable
 from flowrex_ops.errors import SandboxError
 
 
+def comes_true(condition: Callable[[], bool], *, timeout_seconds: float, poll_seconds: float = 0.05) -> bool:
+    """Whether *condition* holds within so many seconds; returns as soon as it does."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(poll_seconds)
+    return True
+
+
 def await_condition(
     condition: Callable[[], bool],
     what: str,
@@ -17,9 +27,6 @@ def await_condition(
     details: Callable[[], str] = str,
 ) -> None:
     """Return as soon as *condition* holds; SandboxError saying *what* did not come about, with *details*, when late."""
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            more = details()
-            raise SandboxError(f"{what} not within {timeout_seconds:g} s{': ' + more if more else ''}")
-        time.sleep(poll_seconds)
+    if not comes_true(condition, timeout_seconds=timeout_seconds, poll_seconds=poll_seconds):
+        more = details()
+        raise SandboxError(f"{what} not within {timeout_seconds:g} s{': ' + more if more else ''}")

@@ -20,7 +20,6 @@ from flowrex_ops.record.forked import VARIABLE
 from flowrex_ops.record.warm import warm_parent
 from flowrex_sandbox import control as sandbox
 from flowrex_sandbox import drills
-from flowrex_sandbox.faults import heal
 from flowrex_sandbox.sandbox import Sandbox
 
 SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test-all"}
@@ -206,7 +205,7 @@ def locked_up(supervisor_sandbox: Sandbox) -> Iterator[Sandbox]:
     """A platform in which a chain of sessions waits behind one."""
     drills.inject(supervisor_sandbox, drills.get_drill("lock-chain"), print)
     yield supervisor_sandbox
-    drills.heal(supervisor_sandbox, print)
+    drills.reset(supervisor_sandbox, print)
 
 
 def _running(stack: str, home: Path) -> Iterator[Sandbox]:
@@ -222,4 +221,4 @@ def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A platform that a mitigation may change, put back afterwards; records go to the test's own folder."""
     monkeypatch.chdir(tmp_path)
     yield any_sandbox
-    heal(any_sandbox, print)
+    drills.reset(any_sandbox, print)

@@ -40,12 +40,12 @@ def run(
     stack: StackOption = "supervisor",
     home: HomeOption = None,
     approve: Annotated[bool, typer.Option("--approve", help="Approve the mitigations that cure it, too.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox up afterwards, healed.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox up afterwards, healthy.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start a sandbox, inject a fault, run the runbook, show what it says, and leave nothing running.
 
-    A sandbox that already runs is used, healed and left up. Exit 1 when the runbook did not name the cause.
+    A sandbox that already runs is used, reset and left up. Exit 1 when the runbook did not name the cause.
 
     Example: flowrex-ops drill run lock-chain --approve
     """
@@ -88,25 +88,27 @@ def inject(scenario: ScenarioArgument, stack: StackOption = "supervisor", home: 
     platform = open_sandbox(home_of(stack, home))
     drills.inject(platform, drill, progress)
     thresholds = " ".join(f"-p {name}={value}" for name, value in drill.parameters.items())
-    typer.echo(f"injected {scenario}; heal with 'flowrex-ops drill heal'")
+    typer.echo(f"injected {scenario}; take it away with 'flowrex-ops drill reset'")
     typer.echo(f"try: flowrex-ops run {drill.runbook} --settings {platform.settings_file} {thresholds}")
 
 
+@app.command("heal", hidden=True)
 @app.command()
-def heal(stack: StackOption = "supervisor", home: HomeOption = None) -> None:
+def reset(stack: StackOption = "supervisor", home: HomeOption = None) -> None:
     """Take all faults away and wait until the sandbox is healthy.
 
-    Example: flowrex-ops drill heal
+    Example: flowrex-ops drill reset
     """
     from flowrex_sandbox import drills
     from flowrex_sandbox.control import open_sandbox
 
-    drills.heal(open_sandbox(home_of(stack, home)), progress)
+    drills.reset(open_sandbox(home_of(stack, home)), progress)
     typer.echo("healthy")
 
 
-@app.command()
-def score(
+@app.command("score", hidden=True)
+@app.command("run-all")
+def run_all(
     scenario: Annotated[list[str] | None, typer.Argument(metavar="[SCENARIO]…", help="All when left out.")] = None,
     stack: StackOption = "supervisor",
     home: HomeOption = None,
@@ -115,15 +117,10 @@ def score(
 ) -> None:
     """Run the drills one after another and print a table. Exit 1 when one did not pass.
 
-    With --approve on the compose stack each cure is held against the playbook's shell block, typed into the same fault: 'by hand'.
-
-    Example: flowrex-ops drill score --approve --stack compose
+    Example: flowrex-ops drill run-all --approve --stack compose
     """
-    from dataclasses import replace
-
     from flowrex_sandbox import control as sandbox
-    from flowrex_sandbox.by_hand import block_of
-    from flowrex_sandbox.cli.scoring import play, play_by_hand
+    from flowrex_sandbox.cli.scoring import play
     from flowrex_sandbox.drills import DRILLS, get_drill
 
     chosen = [get_drill(name) for name in scenario] if scenario else [d for d in DRILLS if stack in d.stacks]
@@ -135,11 +132,7 @@ def score(
         for drill in chosen:
             progress(f"drill {drill.scenario}")
             approved = drill.approve if approve else ()
-            scored = play(platform, drill, approve=approved, on_progress=progress)
-            if approve and (block := block_of(drill, platform)):
-                seconds = play_by_hand(platform, drill, block, on_progress=progress)
-                scored = replace(scored, by_hand=block, by_hand_seconds=seconds)
-            scores.append(scored)
+            scores.append(play(platform, drill, approve=approved, on_progress=progress))
     finally:
         if not ran_before:
             sandbox.down(where)
@@ -155,22 +148,17 @@ def _print_table(scores: list[Score]) -> None:
     """Plain columns: they read the same on a terminal, in a pipe and in a log."""
     if not scores:
         raise SandboxError("no drill fits this stack; see 'flowrex-ops drill list'")
-    rows = [("drill", "expected", "diagnosis", "false findings", "diagnosed", "recovered", "by hand", "")]
+    rows = [("drill", "expected", "diagnosis", "false findings", "diagnosed", "recovered", "")]
     for score in scores:
         recovered = f"{score.recovery_seconds:.1f} s" if score.recovery_seconds is not None else "-"
-        by_hand = "-" if not score.by_hand else "never" if (took := score.by_hand_seconds) is None else f"{took:.1f} s"
         expected = ", ".join(cause.removeprefix("db.") for cause in score.drill.expected) or "none"
         found = (score.result.diagnosis or "none").removeprefix("db.")
         false = ", ".join(score.false_findings) or "none"
         verdict = "passed" if not score.failures else "FAILED: " + "; ".join(score.failures)
         diagnosed = f"{score.result.seconds:.1f} s"
-        rows.append((score.drill.scenario, expected, found, false, diagnosed, recovered, by_hand, verdict))
+        rows.append((score.drill.scenario, expected, found, false, diagnosed, recovered, verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     passed = sum(not score.failures for score in scores)
-    if any(score.by_hand for score in scores):
-        typer.echo(
-            "by hand: from typing the playbook's shell block to recovery, without the time to find out what to type"
-        )
     typer.echo(f"{passed} of {len(scores)} drills passed")

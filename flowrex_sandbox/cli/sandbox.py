@@ -74,6 +74,6 @@ def status(stack: StackOption = "supervisor", home: HomeOption = None, as_json: 
         echo_json([asdict(service) for service in services])
         return
     for service in services:
-        typer.echo(f"{service.name:<16} {service.state:<10} {service.ready:<10} {service.address}")
+        typer.echo(f"{service.name:<18} {service.state:<10} {service.ready:<10} {service.address}")
     if not services:
         typer.echo("no sandbox runs; start one with 'flowrex-ops sandbox up'")

@@ -1,4 +1,4 @@
-"""One drill from fault to score: inject, run the runbook, hold its answers against the expected ones, heal."""
+"""One drill from fault to score: inject, run the runbook, hold its answers against the expected ones, reset."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ OPERATOR = "drill"
 class Score:
     """What the runbook said of a drill. ``recovery_seconds`` counts from the start of the run to a quiet platform.
 
-    ``by_hand`` is the playbook's shell block for the same cure, empty where it has none, and ``by_hand_seconds`` the time from
-    typing it to the same quiet; None where that never came. ``alerts`` says which alerts did not fire that should have; empty when all did.
+    ``alerts`` says which alerts did not fire that should have; empty when all did.
     """
 
     drill: Drill
@@ -36,8 +35,6 @@ class Score:
     recovery_seconds: float | None = None
     approved: bool = False
     alerts: str = ""
-    by_hand: str = ""
-    by_hand_seconds: float | None = None
 
     @property
     def found(self) -> list[str]:
@@ -84,7 +81,7 @@ class Score:
         return [verdict["cause"] for verdict in self.result.verdicts if verdict["verdict"] == "inconclusive"]
 
     def to_dict(self) -> dict[str, Any]:
-        """``drill score --json``: the drill, and what was said of it."""
+        """``drill run-all --json``: the drill, and what was said of it."""
         return {
             **self.drill.to_dict(),
             "diagnosis": self.result.diagnosis,
@@ -94,8 +91,6 @@ class Score:
             "failures": self.failures,
             "seconds": self.result.seconds,
             "recovery_seconds": self.recovery_seconds,
-            "by_hand": self.by_hand,
-            "by_hand_seconds": self.by_hand_seconds,
             "record": str(self.result.record),
         }
 
@@ -107,9 +102,9 @@ def play(
     approve: Sequence[str] = (),
     on_progress: Callable[[str], None],
     on_event: OnEvent = ignore,
-    heal: bool = True,
+    reset: bool = True,
 ) -> Score:
-    """Inject *drill* into a running sandbox, run its runbook, and heal; the sandbox stays up.
+    """Inject *drill* into a running sandbox, run its runbook, and reset; the sandbox stays up.
 
     With mitigations to *approve* the drill's alerts must fire before the runbook runs, which ends what they tell of;
     without, they have until after it.
@@ -126,9 +121,9 @@ def play(
         recovery = _await_recovery(sandbox, drill, started) if approve else None
         return Score(drill, result, recovery, approved=bool(approve), alerts=alerts)
     finally:
-        if heal:
-            on_progress("healing")
-            drills.heal(sandbox, on_progress)
+        if reset:
+            on_progress("resetting")
+            drills.reset(sandbox, on_progress)
 
 
 def _parameters(sandbox: Sandbox, drill: Drill, approve: Sequence[str]) -> dict[str, Any]:
@@ -150,31 +145,13 @@ def _await_alerts(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], N
     return ""
 
 
-def play_by_hand(sandbox: Sandbox, drill: Drill, block: str, *, on_progress: Callable[[str], None]) -> float | None:
-    """Inject *drill*, type the playbook's shell *block* in place of the runbook, and heal; seconds to recovery."""
-    from flowrex_sandbox import by_hand, drills
-
-    try:
-        drills.inject(sandbox, drill, on_progress)
-        on_progress("typing the playbook's shell block")
-        started = time.monotonic()
-        by_hand.run_block(sandbox, block)
-        return _await_recovery(sandbox, drill, started)
-    except SandboxError as error:
-        on_progress(f"the shell block failed: {error}")
-        return None
-    finally:
-        on_progress("healing")
-        drills.heal(sandbox, on_progress)
-
-
 def _await_recovery(sandbox: Sandbox, drill: Drill, started: float) -> float | None:
     """Seconds from *started* until nothing is stuck, certificates are accepted, Redis has room, and no request failed any more."""
     from flowrex_sandbox.faults.answers import seconds_since_failure
-    from flowrex_sandbox.faults.certificates import clients_accept
-    from flowrex_sandbox.faults.keyspace import has_room
     from flowrex_sandbox.faults.observe import is_quiet
-    from flowrex_sandbox.waiting import await_condition
+    from flowrex_sandbox.faults.redis import has_room
+    from flowrex_sandbox.faults.tls import clients_accept
+    from flowrex_sandbox.waiting import comes_true
 
     quiet = QUIET_SECONDS if drill.runbook == "error_rate" else 0.0
 
@@ -182,8 +159,6 @@ def _await_recovery(sandbox: Sandbox, drill: Drill, started: float) -> float | N
         well = is_quiet(sandbox) and clients_accept(sandbox) and has_room(sandbox)
         return well and (not quiet or seconds_since_failure(sandbox) > quiet)
 
-    try:
-        await_condition(recovered, "the platform recovered", timeout_seconds=RECOVERY_SECONDS)
-    except SandboxError:
+    if not comes_true(recovered, timeout_seconds=RECOVERY_SECONDS):
         return None
     return round(max(0.0, time.monotonic() - started - quiet), 1)

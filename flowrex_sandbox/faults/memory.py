@@ -1,4 +1,4 @@
-"""Faults of memory: bytes that replicas really hold, a process that the kernel really kills, a neighbour that thrashes."""
+"""Memory: bytes that replicas really hold, a process that the kernel really kills, a neighbor that thrashes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import re
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from flowrex_sandbox.faults.base import Fault
-from flowrex_sandbox.faults.observe import read_metrics
+from flowrex_sandbox.drill import COMPOSE_ONLY, drills_of
+from flowrex_sandbox.faults.base import Fault, ReplicaBug
 from flowrex_sandbox.health import await_backends
+from flowrex_sandbox.processes import container_of
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.stacks.compose.engine import BESIDE, docker
 from flowrex_sandbox.waiting import await_condition
@@ -31,7 +31,7 @@ _SEVERE_PERCENT, _CALM_PERCENT = 14.0, 4.0
 
 def resident_bytes(sandbox: Sandbox) -> list[float]:
     """Resident memory of every replica of the backend that answers, by its own word."""
-    return [float(found[0]) for page in read_metrics(sandbox) if (found := _RESIDENT.findall(page))]
+    return [float(found[0]) for page in sandbox.read_replicas("/metrics") if (found := _RESIDENT.findall(page))]
 
 
 def has_stood_still(sandbox: Sandbox, seconds: float) -> bool:
@@ -55,27 +55,18 @@ def _ask(sandbox: Sandbox, expression: str) -> list[Any] | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Hoard(Fault):
-    """A bug that holds memory. ``count`` how often at once, ``everywhere`` in all replicas or in the first alone."""
+class _MemoryHog(ReplicaBug):
+    """A bug that holds memory, in the first replica alone."""
 
-    name = "memory-hoard"
-    kind: str = ""
-    count: int = 1
-    everywhere: bool = False
-
-    def start(self, sandbox: Sandbox) -> None:
-        replicas = sandbox.replicas()
-        for replica in replicas if self.everywhere else replicas[:1]:
-            sandbox.ask(replica, f"/_sandbox/bugs/{self.kind}?count={self.count}", method="POST")
+    rank = 4
+    everywhere: ClassVar[bool] = False
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         return max(resident_bytes(sandbox), default=0) > self.count / 100 * _LIMIT_BYTES
 
     def stop(self, sandbox: Sandbox) -> None:
         """Have every replica drop what it holds; restart those whose memory stays large, since malloc keeps some."""
-        for replica in sandbox.replicas():
-            sandbox.ask(replica, "/_sandbox/heal", method="POST")
+        super().stop(sandbox)
         large = [size for size in resident_bytes(sandbox) if size > _USUAL_BYTES]
         stack = sandbox.stack()
         for replica in stack.get_replicas("backend"):
@@ -84,13 +75,11 @@ class _Hoard(Fault):
         await_backends(sandbox, timeout_seconds=_START_SECONDS)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryLeak(_Hoard):
-    """Every replica appends to a list that nobody empties."""
+class MemoryLeak(_MemoryHog):
+    """Every replica leaks."""
 
-    name = "memory-leak"
-    kind: str = "memory-leak"
-    everywhere: bool = True
+    bugs = ("memory-leak",)
+    everywhere = True
 
     def inject(self, sandbox: Sandbox, thresholds: Mapping[str, float]) -> None:
         """Leak, and return once it has gone on for as long as the runbook looks back."""
@@ -102,25 +91,22 @@ class MemoryLeak(_Hoard):
             "the replicas leaked",
             timeout_seconds=90,
             poll_seconds=0.5,
-            details=lambda: "run 'flowrex-ops drill heal' and try again",
+            details=lambda: "run 'flowrex-ops drill reset' and try again",
         )
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryHeld(_Hoard):
-    """A cache in the first replica that takes ``count`` per cent of the limit, beside what the replica needs anyway."""
+class MemoryHeld(_MemoryHog):
+    """A cache in one replica takes most of what it may have, and does not grow."""
 
-    name = "memory-held"
-    kind: str = "memory-percent"
+    bugs = ("memory-percent",)
     count: int = 76
+    """Per cent of the limit, beside what the replica needs anyway."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryHill(_Hoard):
-    """A large report in the first replica: memory rose, and fell again."""
+class MemorySpike(_MemoryHog):
+    """Memory rose for a report and fell again."""
 
-    name = "memory-hill"
-    kind: str = "memory-hill"
+    bugs = ("memory-spike",)
 
     def inject(self, sandbox: Sandbox, thresholds: Mapping[str, float]) -> None:  # noqa: ARG002  # it is over
         """Have the report, and return once it is over."""
@@ -133,23 +119,19 @@ class MemoryHill(_Hoard):
             await_condition(condition, what, timeout_seconds=30, poll_seconds=0.2)
 
 
-@dataclass(frozen=True, slots=True)
-class PageCache(_Hoard):
-    """The first replica reads a large file again and again: ``docker stats`` shows it near its limit."""
+class PageCache(_MemoryHog):
+    """A replica is near its limit by docker stats, of page cache that the kernel gives back."""
 
-    name = "page-cache"
-    kind: str = "page-cache"
+    bugs = ("page-cache",)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         return any(usage.cache_bytes > _LIMIT_BYTES / 2 for usage in sandbox.stack().get_usage("backend"))
 
 
-@dataclass(frozen=True, slots=True)
-class OomKill(_Hoard):
-    """The first replica asks for more than its container may have, and the kernel kills it; Docker starts it again."""
+class OomKill(_MemoryHog):
+    """A request wants more than its container may have, and the kernel kills the replica."""
 
-    name = "oom-kill"
-    kind: str = "memory-exhaust"
+    bugs = ("memory-exhaust",)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         killed = [replica for replica in sandbox.replicas() if replica.oom_killed]
@@ -170,34 +152,29 @@ while time.time() < end:
 """48 MiB read over and over with 24 MiB to keep them in: each page has to be fetched again. Ends by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour(Fault):
-    """A container of somebody else's on the same machine thrashes inside its own small limit: tasks wait for memory."""
-
-    name = "neighbour"
+class NoisyNeighbor(Fault):
+    """A neighbor on the same machine thrashes inside a small limit of its own: tasks wait for memory."""
 
     def start(self, sandbox: Sandbox) -> None:
-        image = docker("inspect", "--format", "{{.Image}}", sandbox.replicas()[0].identity.partition("@")[0]).strip()
-        command = ("run", "-d", "--rm", "--init", "--network", "none", "--memory", "24m", "--name", _neighbour(sandbox))
+        image = docker("inspect", "--format", "{{.Image}}", container_of(sandbox.replicas()[0])).strip()
+        command = ("run", "-d", "--rm", "--init", "--network", "none", "--memory", "24m", "--name", _neighbor(sandbox))
         docker(*command, "--label", f"{BESIDE}={sandbox.name}", image, "python", "-c", _THRASH)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         return pressure_percent() > _SEVERE_PERCENT
 
     def stop(self, sandbox: Sandbox) -> None:
-        if (
-            sandbox.state.stack != "compose"
-            or not docker("ps", "-aq", "--filter", f"name={_neighbour(sandbox)}").strip()
-        ):
+        name = _neighbor(sandbox)
+        if sandbox.state.stack != "compose" or not docker("ps", "-aq", "--filter", f"name={name}").strip():
             return
-        docker("rm", "-f", _neighbour(sandbox))
+        docker("rm", "-f", name)
         await_condition(
             lambda: pressure_percent() < _CALM_PERCENT, "memory pressure ended", timeout_seconds=60, poll_seconds=0.5
         )
 
 
-def _neighbour(sandbox: Sandbox) -> str:
-    return f"{sandbox.name}-neighbour"
+def _neighbor(sandbox: Sandbox) -> str:
+    return f"{sandbox.name}-neighbor"
 
 
 def pressure_percent() -> float:
@@ -205,3 +182,26 @@ def pressure_percent() -> float:
     if not _PRESSURE.exists():
         return 0.0
     return float(_PRESSURE.read_text(encoding="ascii").partition("avg10=")[2].split()[0])
+
+
+PARAMETERS = {"trend_minutes": 0.35, "sample_seconds": 5.0, "frag_mib": 10.0, "pattern": "drill-*"}
+"""A trend over twenty seconds instead of half an hour, and holes that count from 10 MiB: the sandbox's Redis is small."""
+
+drill = drills_of("memory_usage", **PARAMETERS)
+DRILLS = (
+    drill("memory-healthy", title="nothing is wrong: memory stands still, Redis has room"),
+    drill("memory-leak", MemoryLeak(), expected="memory.leak", approve="rolling-restart", alerts="MemoryGrowing"),
+    drill("memory-near-limit", MemoryHeld(), expected="memory.container-limit", alerts="HighMemoryUsage"),
+    # Only a container has a limit that the kernel kills for; a plain process would take the whole machine along.
+    drill("oom-kill", OomKill(), expected="memory.oom-killed", stacks=COMPOSE_ONLY, alerts="BackendRestarted"),
+    # The pressure is made inside a small limit of a container of its own; without one it would harm the machine.
+    drill("host-pressure", NoisyNeighbor(), expected="memory.host-pressure", stacks=COMPOSE_ONLY),
+    drill(
+        "memory-high-steady",
+        MemoryHeld(48),
+        title="red herring: a replica uses most of its memory, below the threshold, and stands still",
+    ),
+    # Page cache is counted against a container's limit, and against no plain process.
+    drill("page-cache", PageCache(), stacks=COMPOSE_ONLY),
+    drill("memory-spike-over", MemorySpike()),
+)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flowrex_sandbox.sandbox import BACKEND_PORT, Sandbox
+from flowrex_sandbox.sandbox import Sandbox
 
 _SAMPLE = re.compile(
     r"^flowrex_database_(connections|connections_max|pool_waiting|pool_errors_total) (\S+)$", re.MULTILINE
@@ -35,31 +33,14 @@ class Pool:
 
 def get_pools(sandbox: Sandbox) -> list[Pool]:
     """One per running replica that answers."""
-    pools = []
-    for text in read_metrics(sandbox):
-        found = {name: int(float(value)) for name, value in _SAMPLE.findall(text)}
-        pools.append(
-            Pool(
-                *(found.get(key, 0) for key in ("connections", "connections_max", "pool_waiting", "pool_errors_total"))
-            )
-        )
-    return pools
-
-
-def read_metrics(sandbox: Sandbox) -> Iterator[str]:
-    """The metrics page of every running replica that answers."""
-    for replica in sandbox.replicas():
-        host, port = replica.ports.get(BACKEND_PORT, ("127.0.0.1", 0))
-        try:
-            with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
-                yield answer.read().decode()
-        except OSError:
-            continue
+    names = ("connections", "connections_max", "pool_waiting", "pool_errors_total")
+    pages = (dict(_SAMPLE.findall(text)) for text in sandbox.read_replicas("/metrics"))
+    return [Pool(*(int(float(found.get(name, 0))) for name in names)) for found in pages]
 
 
 def last_failure_age(sandbox: Sandbox, reason: str = "") -> float:
     """Seconds since a trade failed in any replica, for *reason* or any; infinite when none has."""
-    pages = [_LAST_FAILED.findall(text) for text in read_metrics(sandbox)]
+    pages = [_LAST_FAILED.findall(text) for text in sandbox.read_replicas("/metrics")]
     times = [float(value) for page in pages for name, value in page if reason in ("", name)]
     return time.time() - max(times) if times else float("inf")
 

@@ -59,7 +59,7 @@ def locked_up(compose_sandbox: Sandbox) -> object:
     """A platform in which a chain of sessions waits behind one."""
     drills.inject(compose_sandbox, drills.get_drill("lock-chain"), print)
     yield compose_sandbox
-    drills.heal(compose_sandbox, print)
+    drills.reset(compose_sandbox, print)
 
 
 @pytest.fixture(autouse=True)

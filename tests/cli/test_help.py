@@ -24,9 +24,15 @@ def test_page_in_docs_is_what_the_command_says() -> None:
     assert (DOCS / "cli.md").read_text(encoding="utf-8") == render()
 
 
+@pytest.mark.parametrize("former", [("drill", "heal"), ("drill", "score")])
+def test_former_names_work_and_are_not_told(former: tuple[str, ...]) -> None:
+    assert get_help(former).startswith(f"Usage: flowrex-ops {' '.join(former)} [OPTIONS]")
+    assert former not in COMMANDS
+
+
 def test_every_command_of_the_design_is_there() -> None:
     """The verbs that the first runbook needs."""
     expected = "doctor,runbooks,run,notebooks,records list,records show,records verify"
-    expected += ",sandbox up,sandbox down,sandbox status,drill list,drill run,drill inject,drill heal,drill score"
+    expected += ",sandbox up,sandbox down,sandbox status,drill list,drill run,drill inject,drill reset,drill run-all"
     expected += ",incident open,incident update,incident resolve,incident list,incident show,incident export,serve,batch,records search,message,post-mortem,triage,backup"
     assert set(expected.split(",")) <= {" ".join(path) for path in COMMANDS}

@@ -15,7 +15,7 @@ from flowrex_ops.compose.execution import EXECUTION_BYTES
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Replica
 from flowrex_ops.settings import load
-from flowrex_sandbox.faults.release import restore
+from flowrex_sandbox.faults.http import Release
 from flowrex_sandbox.health import await_backends
 from flowrex_sandbox.sandbox import Sandbox, get_answer
 from flowrex_sandbox.waiting import await_condition
@@ -217,7 +217,7 @@ class TestActions:
 @pytest.fixture
 def restored(any_sandbox: Sandbox) -> Iterator[None]:
     yield
-    restore(any_sandbox)
+    Release().stop(any_sandbox)
 
 
 @pytest.mark.usefixtures("restored")

@@ -13,6 +13,7 @@ from flowrex_ops.causes import find_causes
 from flowrex_sandbox.cli.scoring import play
 from flowrex_sandbox.drill import Drill
 from flowrex_sandbox.drills import DRILLS, get_drill
+from flowrex_sandbox.faults import find_faults
 from flowrex_sandbox.faults.memory import pressure_percent
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
@@ -76,7 +77,7 @@ def drills() -> Iterator[ParameterSet]:
 @pytest.mark.usefixtures("machine", "records")
 def test_drill(stack: str, drill: Drill, start_platform: Callable[[str], Sandbox]) -> None:
     """On a platform of its own: the expected causes are confirmed, no other is; mitigations that are meant to cure it do, verified."""
-    score = play(start_platform(stack), drill, approve=drill.approve, on_progress=print, heal=False)
+    score = play(start_platform(stack), drill, approve=drill.approve, on_progress=print, reset=False)
     assert score.failures == []
     states = {mitigation["slug"]: mitigation["state"] for mitigation in score.result.mitigations}
     assert all(state in ("refused", "planned") for slug, state in states.items() if slug not in drill.approve)
@@ -95,6 +96,18 @@ WITHOUT_A_DRILL = {
     "ws.unexplained-disconnections",
 }
 """What nothing explains: every fault of the sandbox has an explanation. Shown by the examples of their checks."""
+
+
+def test_former_names_are_taken() -> None:
+    """Whoever has written a scenario down need not look it up again."""
+    former = ("memory-hill", "ws-tabs-closed", "triage-lock-gone", "high-but-flat")
+    found = [get_drill(scenario).scenario for scenario in former]
+    assert found == ["memory-spike-over", "ws-clients-leave", "triage-past-lock", "memory-high-steady"]
+
+
+def test_every_fault_of_a_drill_is_reset() -> None:
+    """Whatever a drill can inject is among what ``drill reset`` takes away."""
+    assert {type(fault) for drill in DRILLS for fault in drill.faults} <= set(find_faults())
 
 
 def test_every_cause_has_a_drill() -> None:

@@ -50,7 +50,7 @@ def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_healthy(
     assert (code, resolved) == (1, False)
     assert (items["verified"], items["watched"], items["fix-deployed"]) == (False, False, True)
 
-    drills.heal(locked_up, print)
+    drills.reset(locked_up, print)
     await_condition(
         lambda: take_look(load(locked_up.settings_file))[0] == HEALTHY,
         "the last minute was healthy",

@@ -14,8 +14,8 @@ import pytest
 from flowrex_ops.proxy.rotation import LIST
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.record.runbook import run_runbook
-from flowrex_sandbox.faults import heal
-from flowrex_sandbox.faults.release import deploy
+from flowrex_sandbox.drills import reset
+from flowrex_sandbox.faults.http import deploy
 from flowrex_sandbox.sandbox import Sandbox, get_answer
 from flowrex_sandbox.waiting import await_condition
 
@@ -24,7 +24,7 @@ from flowrex_sandbox.waiting import await_condition
 def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     monkeypatch.chdir(tmp_path)
     yield any_sandbox
-    heal(any_sandbox, print)
+    reset(any_sandbox, print)
 
 
 def run(sandbox: Sandbox, name: str, *approve: str, **more: Any) -> RunResult:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from flowrex_ops.errors import SandboxError
-from flowrex_sandbox import faults as f
 from flowrex_sandbox.acme import stop_acme
 from flowrex_sandbox.certificates import SITES
-from flowrex_sandbox.faults.certificates import OTHER_SITE, get_served, refusal, restore_certificates
+from flowrex_sandbox.faults import proxy, tls
+from flowrex_sandbox.faults.base import Fault
+from flowrex_sandbox.faults.tls import OTHER_SITE, get_served, refusal, restore_certificates
 from flowrex_sandbox.sandbox import Sandbox
 
 pytestmark = [pytest.mark.drill, pytest.mark.thorough]  # the drills show the same from the other side
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.drill, pytest.mark.thorough]  # the drills show the sa
 def platform(any_sandbox: Sandbox) -> Iterator[Sandbox]:
     """A platform whose certificates are good again afterwards, and seen to be."""
     yield any_sandbox
-    for fault in (f.NginxHanging(), f.NginxStopped()):
+    for fault in (proxy.NginxHanging(), proxy.NginxStopped()):
         fault.stop(any_sandbox)
     restore_certificates(any_sandbox)
     assert [refusal(any_sandbox, site) for site in SITES] == ["", ""]
@@ -29,31 +30,31 @@ def platform(any_sandbox: Sandbox) -> Iterator[Sandbox]:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (f.ExpiredCertificate(), "expired"),
-        (f.FutureCertificate(), "not yet valid"),
-        (f.WrongNameCertificate(), "Hostname mismatch"),
-        (f.MissingIntermediate(), "unable to get local issuer"),
-        (f.SelfSignedCertificate(), "self-signed"),
-        (f.UnknownAuthority(), "unable to get local issuer"),
-        (f.NginxStopped(), "ConnectionRefused"),
-        (f.NginxHanging(), "TimeoutError"),
+        (tls.ExpiredCertificate(), "expired"),
+        (tls.FutureCertificate(), "not yet valid"),
+        (tls.WrongNameCertificate(), "Hostname mismatch"),
+        (tls.MissingIntermediate(), "unable to get local issuer"),
+        (tls.SelfSignedCertificate(), "self-signed"),
+        (tls.UnknownAuthority(), "unable to get local issuer"),
+        (proxy.NginxStopped(), "ConnectionRefused"),
+        (proxy.NginxHanging(), "TimeoutError"),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_clients_refuse(platform: Sandbox, fault: f.Fault, words: str) -> None:
+def test_clients_refuse(platform: Sandbox, fault: Fault, words: str) -> None:
     """The first site is refused for this reason."""
     fault.inject(platform, {})
     found = refusal(platform, "flowrex.test").replace("self signed", "self-signed")
-    if platform.state.stack == "compose" and isinstance(fault, f.NginxStopped):
+    if platform.state.stack == "compose" and isinstance(fault, proxy.NginxStopped):
         assert found  # docker's proxy may accept and hang up
     else:
         assert words in found
 
 
 @pytest.mark.parametrize(
-    "fault", [f.ExpiringCertificate(), f.RenewedNotReloaded(), f.SoundCertificate()], ids=lambda fault: fault.name
+    "fault", [tls.ExpiringCertificate(), tls.RenewedNotReloaded(), tls.ValidCertificate()], ids=lambda fault: fault.name
 )
-def test_clients_do_not_refuse_yet(platform: Sandbox, fault: f.Fault) -> None:
+def test_clients_do_not_refuse_yet(platform: Sandbox, fault: Fault) -> None:
     """What is only about to go wrong hurts nobody."""
     fault.inject(platform, {})
     assert refusal(platform, "flowrex.test") == ""
@@ -61,7 +62,7 @@ def test_clients_do_not_refuse_yet(platform: Sandbox, fault: f.Fault) -> None:
 
 def test_the_other_site_is_left_alone(platform: Sandbox) -> None:
     before = get_served(platform, OTHER_SITE)
-    f.ExpiredCertificate().inject(platform, {})
+    tls.ExpiredCertificate().inject(platform, {})
     assert get_served(platform, OTHER_SITE) == before
 
 
@@ -80,7 +81,7 @@ def test_sandbox_without_tls(platform: Sandbox) -> None:
     old = Sandbox(replace(platform.state, ports=ports))
     restore_certificates(old)
     with pytest.raises(SandboxError, match="needs NGINX with TLS"):
-        f.ExpiredCertificate().start(old)
+        tls.ExpiredCertificate().start(old)
 
 
 def test_sandbox_without_an_acme_server(supervisor_sandbox: Sandbox) -> None:
@@ -93,4 +94,4 @@ def test_sandbox_without_an_acme_server(supervisor_sandbox: Sandbox) -> None:
     }
     without = Sandbox(replace(supervisor_sandbox.state, ports=ports))
     with pytest.raises(SandboxError, match="has no ACME server; install NGINX, certbot and pebble"):
-        f.ExpiredCertificate(renewable=True).start(without)
+        tls.ExpiredCertificate(renewable=True).start(without)

@@ -27,7 +27,7 @@ def inject(any_sandbox: Sandbox) -> Iterator[Inject]:
         return any_sandbox
 
     yield start
-    drills.heal(any_sandbox, print)
+    drills.reset(any_sandbox, print)
     assert is_quiet(any_sandbox)
     assert [get_answer(f"{any_sandbox.url}{path}") for path in ("/health/ready", "/api/prices", "/api/session")] == [
         200
@@ -49,7 +49,7 @@ def test_bad_deploy(inject: Inject) -> None:
 def test_a_release_is_taken_back(any_sandbox: Sandbox, inject: Inject) -> None:
     """Healing deploys the release that the platform had."""
     inject("bad-deploy")
-    drills.heal(any_sandbox, print)
+    drills.reset(any_sandbox, print)
     state = read_state(any_sandbox.home)
     assert state is not None
     assert (state.version, state.defects) == (VERSION, "")

@@ -36,7 +36,7 @@ def inject(any_sandbox: Sandbox) -> Iterator[Callable[[str], Sandbox]]:
         return any_sandbox
 
     yield start
-    drills.heal(any_sandbox, quiet)
+    drills.reset(any_sandbox, quiet)
     assert is_quiet(any_sandbox)
     assert get_answer(f"{any_sandbox.url}/health/ready") == 200
 
@@ -245,17 +245,11 @@ def test_injecting_into_an_ill_platform(inject: Inject, monkeypatch: pytest.Monk
     running = inject("orphaned-prepared-transaction")
     monkeypatch.setattr(drills, "_QUIET_SECONDS", 0.5)
 
-    with pytest.raises(SandboxError, match="run 'flowrex-ops drill heal' first"):
+    with pytest.raises(SandboxError, match="run 'flowrex-ops drill reset' first"):
         drills.inject(running, get_drill("lock-chain"), quiet)
 
 
 class TestDrills:
-    def test_every_cause_is_drilled(self) -> None:
-        """Each of every runbook's causes is the diagnosis of some drill."""
-        diagnoses = {drill.expected[0] for drill in DRILLS if drill.expected}
-
-        assert diagnoses == {cause for causes in causes_by_runbook().values() for cause in causes}
-
     def test_expected_and_forbidden_share_all_causes(self) -> None:
         """Every cause of the drill's runbook is either to be confirmed or to be ruled out."""
         for drill in DRILLS:
@@ -264,7 +258,7 @@ class TestDrills:
 
     def test_unknown_drill(self) -> None:
         """A scenario that there is not is answered with those that there are."""
-        with pytest.raises(UsageError, match="no drill 'flood'; take one of: healthy, idle-in-transaction"):
+        with pytest.raises(UsageError, match=r"no drill 'flood'; take one of: .*idle-in-transaction"):
             get_drill("flood")
 
 
@@ -285,7 +279,7 @@ def test_memory_leak(inject: Inject) -> None:
         "all grew",
         timeout_seconds=20,
     )
-    drills.heal(running, quiet)
+    drills.reset(running, quiet)
     assert max(resident_bytes(running)) < 100 * 2**20
 
 
@@ -295,7 +289,7 @@ def test_redis_rejecting(inject: Inject) -> None:
     client = redis.Redis(port=running.state.ports["redis"])
     with pytest.raises(redis.ResponseError, match="maxmemory"):
         client.set("some", "x" * 10**6)
-    drills.heal(running, quiet)
+    drills.reset(running, quiet)
     limits = client.config_get("maxmemory*")
     assert (limits["maxmemory"], limits["maxmemory-policy"]) == (str(64 * 2**20), "noeviction")
     assert [key for key in client.scan_iter() if not key.startswith(b"session:")] == []  # users log in all the time
@@ -312,5 +306,5 @@ def test_oom_kill(compose_sandbox: Sandbox) -> None:
     """Docker's own mark is on the container, and healing takes it away."""
     drills.inject(compose_sandbox, get_drill("oom-kill"), quiet)
     assert [replica.oom_killed for replica in compose_sandbox.replicas()].count(True) == 1
-    drills.heal(compose_sandbox, quiet)
+    drills.reset(compose_sandbox, quiet)
     assert not any(replica.oom_killed and replica.restarts for replica in compose_sandbox.replicas())

@@ -18,8 +18,8 @@ from flowrex_ops.compose import open_stack
 from flowrex_ops.errors import SandboxError
 from flowrex_ops.settings import load
 from flowrex_sandbox import control as sandbox
-from flowrex_sandbox.faults import NoSlotsLeft
-from flowrex_sandbox.processes import find_marked, kill
+from flowrex_sandbox.faults.postgres import NoSlotsLeft
+from flowrex_sandbox.processes import command_of, find_marked, kill
 from flowrex_sandbox.sandbox import Sandbox, get_answer
 from flowrex_sandbox.stacks.embedded import account, lifecycle, parts
 from flowrex_sandbox.state import read_state
@@ -68,7 +68,7 @@ class TestUp:
     def test_keeps_passwords_to_itself(self, any_sandbox: Sandbox) -> None:
         """Files with passwords in them are for their owner only, and no process shows one on its command line."""
         private = [any_sandbox.settings_file, any_sandbox.home / "state.json"]
-        commands = " ".join(process.command for process in find_marked(any_sandbox.home))
+        commands = " ".join(map(command_of, find_marked(any_sandbox.home)))
 
         assert [file.stat().st_mode & 0o077 for file in private] == [0, 0]
         assert any_sandbox.state.app_password not in commands

@@ -32,7 +32,7 @@ def test_a_fault_alerts_and_its_record_names_the_cause(
             lambda: [r for r in server.records() if r.metadata.get("diagnosis") == "db.lock-contention"], seconds=240
         )
     finally:
-        drills.heal(supervisor_sandbox, print)
+        drills.reset(supervisor_sandbox, print)
         send_alerts_to(supervisor_sandbox, NOBODY)
     assert found[0].metadata["runbook"] == "database_connections"
     assert found[0].metadata["trigger"].startswith("alert ")

@@ -11,7 +11,7 @@ from running import mitigate
 
 from flowrex_ops.model import MitigationState
 from flowrex_ops.proxy.rotation import LIST
-from flowrex_sandbox.faults.release import deploy
+from flowrex_sandbox.faults.http import deploy
 from flowrex_sandbox.sandbox import Sandbox, get_answer
 
 
@@ -94,9 +94,7 @@ class TestScript:
         script = tmp_path / "scripts" / "rollback.sh"
         script.parent.mkdir()
         code = "import sys; from pathlib import Path; from flowrex_sandbox.sandbox import open_sandbox;"
-        code += (
-            "from flowrex_sandbox.faults.release import deploy; deploy(open_sandbox(Path(sys.argv[1])), sys.argv[2])"
-        )
+        code += "from flowrex_sandbox.faults.http import deploy; deploy(open_sandbox(Path(sys.argv[1])), sys.argv[2])"
         root = Path(__file__).parents[2]
         script.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {sys.executable} -c "{code}" {released.home} "$1"\n')
         script.chmod(0o755)

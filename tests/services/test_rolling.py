@@ -16,7 +16,7 @@ from running import investigate, mitigate
 
 from flowrex_ops.model import MitigationState
 from flowrex_ops.proxy.rotation import LIST
-from flowrex_sandbox.faults.release import deploy
+from flowrex_sandbox.faults.http import deploy
 from flowrex_sandbox.health import unready_replicas
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.stacks.compose.engine import docker

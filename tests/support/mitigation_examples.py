@@ -15,11 +15,11 @@ from redis import Redis
 from running import await_redis, mitigate
 
 from flowrex_ops.model import MitigationState
-from flowrex_sandbox import faults as f
-from flowrex_sandbox.faults.base import DEFAULT_THRESHOLDS
-from flowrex_sandbox.faults.certificates import OTHER_SITE
-from flowrex_sandbox.faults.proxy_configuration import CorrectedNotReloaded
-from flowrex_sandbox.faults.release import deploy
+from flowrex_sandbox.faults import pool, tls
+from flowrex_sandbox.faults.base import DEFAULT_THRESHOLDS, Fault
+from flowrex_sandbox.faults.http import deploy
+from flowrex_sandbox.faults.postgres import LockChain
+from flowrex_sandbox.faults.proxy import CorrectedNotReloaded
 from flowrex_sandbox.sandbox import Sandbox, get_answer
 
 Step = Callable[[Sandbox, ExitStack], None]
@@ -40,7 +40,7 @@ def nothing(_sandbox: Sandbox, _opened: ExitStack) -> None:
     """It can be had at any time."""
 
 
-def fault(one: f.Fault) -> Step:
+def fault(one: Fault) -> Step:
     """In place everywhere, and old enough: a target that joined later would be another plan."""
 
     def start(sandbox: Sandbox, opened: ExitStack) -> None:
@@ -159,10 +159,10 @@ def edit_configuration(sandbox: Sandbox, _opened: ExitStack) -> None:
 FAST = {"idle_after_seconds": 1.0}
 
 EXAMPLES: dict[str, Example] = {
-    "cancel-long-queries": Example(fault(f.SlowReports(per_replica=1)), long_query, {"long_query_seconds": 1.0}),
-    "terminate-idle-in-transaction": Example(fault(f.OpenTransactions(per_replica=1)), idle_session, FAST),
-    "terminate-root-blocker": Example(fault(f.LockChain()), another_lock),
-    "restart-backend": Example(fault(f.LeakedConnections()), restart_one, FAST),
+    "cancel-long-queries": Example(fault(pool.SlowReports(count=1)), long_query, {"long_query_seconds": 1.0}),
+    "terminate-idle-in-transaction": Example(fault(pool.OpenTransactions(count=1)), idle_session, FAST),
+    "terminate-root-blocker": Example(fault(LockChain()), another_lock),
+    "restart-backend": Example(fault(pool.LeakedConnections()), restart_one, FAST),
     "rolling-restart": Example(nothing, restart_one),
     "scale-backend": Example(nothing, applied("scale-backend", replicas=4), {"replicas": 5}),
     "rollback-backend": Example(release("1.5.0"), release("1.6.0")),
@@ -172,9 +172,9 @@ EXAMPLES: dict[str, Example] = {
     "block-client": Example(flood_from(FLOODER), flood_from(OTHER), {"recent_minutes": 0.5, "flood_share": 0.2}),
     "unblock-clients": Example(applied("block-client", clients=[FLOODER]), applied("block-client", clients=[OTHER])),
     "renew-certificate": Example(
-        fault(f.ExpiredCertificate(renewable=True)), fault(f.ExpiringCertificate(OTHER_SITE, renewable=True))
+        fault(tls.ExpiredCertificate(renewable=True)), fault(tls.ExpiringCertificate(tls.OTHER_SITE, renewable=True))
     ),
-    "reload-nginx": Example(fault(f.RenewedNotReloaded()), fault(f.RenewedNotReloaded(OTHER_SITE))),
+    "reload-nginx": Example(fault(tls.RenewedNotReloaded()), fault(tls.RenewedNotReloaded(tls.OTHER_SITE))),
     "unlink-keys": Example(keys("drill-cache:"), keys("drill-customers:"), {"pattern": "drill-c*"}),
     "flush-redis": Example(keys("drill-cache:"), restart_redis),
     "reload-websocket-proxy": Example(fault(CorrectedNotReloaded()), edit_configuration),

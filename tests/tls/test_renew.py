@@ -13,10 +13,17 @@ from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, V
 from flowrex_ops.model import MitigationState
 from flowrex_ops.settings import CertbotSettings
 from flowrex_ops.tls.certbot import Certbot
-from flowrex_sandbox import faults as f
 from flowrex_sandbox.acme import start_acme, stop_acme
-from flowrex_sandbox.faults.certificates import OTHER_SITE, SITE, get_served, refusal, restore_certificates
-from flowrex_sandbox.faults.proxy import empty_control, reload_nginx
+from flowrex_sandbox.faults.proxy import NginxStopped, empty_control, reload_nginx
+from flowrex_sandbox.faults.tls import (
+    OTHER_SITE,
+    SITE,
+    ExpiredCertificate,
+    RenewedNotReloaded,
+    get_served,
+    refusal,
+    restore_certificates,
+)
 from flowrex_sandbox.sandbox import Sandbox
 
 RENEW, RELOAD = "renew-certificate", "reload-nginx"
@@ -29,19 +36,19 @@ def platform(any_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     yield any_sandbox
     empty_control(any_sandbox)
-    f.NginxStopped().stop(any_sandbox)
+    NginxStopped().stop(any_sandbox)
     reload_nginx(any_sandbox)
     restore_certificates(any_sandbox)
 
 
 def let_expire(sandbox: Sandbox) -> None:
     """And an ACME server runs that would give another one."""
-    f.ExpiredCertificate(renewable=True).inject(sandbox, {})
+    ExpiredCertificate(renewable=True).inject(sandbox, {})
 
 
 def leave_unreloaded(sandbox: Sandbox) -> None:
     """The old one, near its end, is served; a new one lies on disk."""
-    f.RenewedNotReloaded().inject(sandbox, {})
+    RenewedNotReloaded().inject(sandbox, {})
 
 
 def break_by_hand(sandbox: Sandbox) -> None:

@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from .database import Database
 from .logs import log
-from .memory import Hoard
+from .memory import MemoryHog
 
 REPORT = "SELECT t.*, pg_sleep(0.2) FROM trades t"
 """A report that computes something slow per row: minutes on the seeded table, and hardly any CPU."""
@@ -25,7 +25,7 @@ class Bugs:
         self._database = database
         self._healed = threading.Event()
         self._leaked: list[psycopg.Connection[Any]] = []
-        self._hoard = Hoard()
+        self._hog = MemoryHog()
 
     def start(self, kind: str, count: int) -> None:
         """Start *count* of one kind; ``KeyError`` for a kind that there is not."""
@@ -34,7 +34,7 @@ class Bugs:
             "hung-transaction": self._hang_in_transaction,
             "leaked-connection": self._leak_connection,
             "slow-report": self._run_report,
-            **self._hoard.kinds,
+            **self._hog.kinds,
         }
         bug = kinds[kind]
         for _ in range(count):
@@ -44,7 +44,7 @@ class Bugs:
         """End all of them and give their connections back."""
         self._healed.set()
         self._healed = threading.Event()
-        self._hoard.drop()
+        self._hog.drop()
         leaked, self._leaked = self._leaked, []
         for connection in leaked:
             self._database.put(connection)

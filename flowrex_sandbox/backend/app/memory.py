@@ -1,4 +1,4 @@
-"""Memory that this replica may use, and bugs that use it: a leak, a cache that is too large, a hill, a file read twice."""
+"""Memory that this replica may use, and bugs that use it: a leak, a cache that is too large, a spike, a file read twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PIECE = 256 * 1024
 LEAK_PIECES, LEAK_EVERY_SECONDS = 440, 1 / 3
 """110 MiB at 0.75 MiB/s, over in two and a half minutes: to be seen after seconds, and bounded."""
 
-HILL_BYTES, HILL_SECONDS = 64 * MIB, 5.0
+SPIKE_BYTES, SPIKE_SECONDS = 64 * MIB, 5.0
 EXHAUST_BYTES = 2**30
 
 
@@ -38,7 +38,7 @@ def _cgroup_limit() -> float:
     return float("nan")
 
 
-class Hoard:
+class MemoryHog:
     """Bytes that are really there: written, so that the kernel has to back them with memory."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Hoard:
         return {
             "memory-leak": self._leak,
             "memory-percent": self._grow_by_percent,
-            "memory-hill": self._climb_and_fall,
+            "memory-spike": self._rise_and_fall,
             "memory-exhaust": self._exhaust,
             "page-cache": self._read_file_twice,
         }
@@ -77,10 +77,10 @@ class Hoard:
         """A cache that takes one per cent of the limit; as many at once as are asked for."""
         self._take(int(memory_limit_bytes() / 100))
 
-    def _climb_and_fall(self, healed: threading.Event) -> None:
+    def _rise_and_fall(self, healed: threading.Event) -> None:
         """A large report, and its end."""
-        self._take(HILL_BYTES)
-        healed.wait(HILL_SECONDS)
+        self._take(SPIKE_BYTES)
+        healed.wait(SPIKE_SECONDS)
         self._held.clear()
 
     def _exhaust(self, _healed: threading.Event) -> None:

@@ -9,45 +9,38 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
-from .faults import fault_of, struck
+from .faults import fault_of, guarded
 
 NAME = "broker"
 PRICES = {"EUR_USD": 1.0845, "GBP_USD": 1.2631, "USD_JPY": 151.2, "XAU_USD": 2650.1, "BTC_USD": 96500.0}
 _NUMBERS = itertools.count(6001)
 
 
-def guarded(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """*answer* behind the fault of the hour, the token and the account."""
-
-    async def ask(request: Request) -> Response:
-        instead = await struck(NAME, request)
-        if instead is not None:
-            return instead
-        if request.headers.get("authorization") != f"Bearer {os.environ.get('BROKER_TOKEN', '')}":
-            return JSONResponse({"errorMessage": "Insufficient authorization to perform request."}, status_code=401)
-        if request.path_params["account"] != os.environ.get("BROKER_ACCOUNT", ""):
-            return JSONResponse({"errorMessage": "Invalid value specified for 'accountID'"}, status_code=400)
-        return await answer(request)
-
-    return ask
+def _wrong_account(request: Request) -> Response | None:
+    if request.path_params["account"] == os.environ.get("BROKER_ACCOUNT", ""):
+        return None
+    return JSONResponse({"errorMessage": "Invalid value specified for 'accountID'"}, status_code=400)
 
 
 async def summary(request: Request) -> Response:
     """``GET /v3/accounts/{account}/summary``."""
+    if refused := _wrong_account(request):
+        return refused
     account = {"id": request.path_params["account"], "currency": "USD", "balance": "500000.00", "openTradeCount": 0}
     return JSONResponse({"account": account, "lastTransactionID": str(next(_NUMBERS))})
 
 
 async def create_order(request: Request) -> Response:
     """``POST /v3/accounts/{account}/orders``."""
+    if refused := _wrong_account(request):
+        return refused
     order = (await request.json()).get("order", {})
     created = _transaction(request, order, "MARKET_ORDER")
     wrong = _what_is_wrong(order)
@@ -87,9 +80,7 @@ def _transaction(request: Request, order: dict[str, Any], kind: str) -> dict[str
     }
 
 
-def routes() -> list[BaseRoute]:
-    """The part of the protocol that the platform uses."""
-    return [
-        Route("/v3/accounts/{account}/orders", guarded(create_order), methods=["POST"]),
-        Route("/v3/accounts/{account}/summary", guarded(summary)),
-    ]
+ROUTES = [
+    Route("/v3/accounts/{account}/orders", guarded(NAME, create_order, variable="BROKER_TOKEN"), methods=["POST"]),
+    Route("/v3/accounts/{account}/summary", guarded(NAME, summary, variable="BROKER_TOKEN")),
+]

@@ -7,13 +7,16 @@ down needs no fault here: its process is stopped.
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 KINDS = ("slow", "silent", "unauthorized", "rate-limit", "malformed", "reject", "issues", "outage")
+Handler = Callable[[Request], Awaitable[Response]]
 _POLL_SECONDS = 0.2
 
 _active: dict[str, dict[str, Any]] = {}
@@ -46,6 +49,27 @@ async def struck(service: str, request: Request, *, describe: str = "errorMessag
     return None
 
 
+def guarded(
+    service: str,
+    answer: Handler,
+    *,
+    variable: str,
+    describe: str = "errorMessage",
+    refusal: str = "Insufficient authorization to perform request.",
+) -> Handler:
+    """*answer* behind the fault of the hour, and behind the bearer token in environment *variable*."""
+
+    async def ask(request: Request) -> Response:
+        instead = await struck(service, request, describe=describe)
+        if instead is not None:
+            return instead
+        if request.headers.get("authorization") != f"Bearer {os.environ.get(variable, '')}":
+            return JSONResponse({describe: refusal}, status_code=401)
+        return await answer(request)
+
+    return ask
+
+
 async def control(request: Request) -> Response:
     """Set, tell or end the fault of one service."""
     service = request.path_params["service"]
@@ -59,6 +83,4 @@ async def control(request: Request) -> Response:
     return JSONResponse(fault_of(service))
 
 
-def routes() -> list[BaseRoute]:
-    """The control endpoint."""
-    return [Route("/_control/{service}", control, methods=["GET", "POST", "DELETE"])]
+ROUTES = [Route("/_control/{service}", control, methods=["GET", "POST", "DELETE"])]

@@ -14,8 +14,8 @@ SERVICES = (broker, sentry, status_pages, grafana)
 
 def create_app() -> Starlette:
     """All services on one port, told apart by their documented paths."""
-    served = [route for service in SERVICES for route in service.routes()]
-    return Starlette(routes=[*served, *faults.routes(), Route("/health", health)])
+    served = [route for service in (*SERVICES, faults) for route in service.ROUTES]
+    return Starlette(routes=[*served, Route("/health", health)])
 
 
 async def health(_request: Request) -> Response:

@@ -6,15 +6,14 @@ bearer token answers a list, newest first; 401 and 429 carry ``{"detail": …}``
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
-from .faults import fault_of, struck
+from .faults import fault_of, guarded
 
 NAME = "sentry"
 _OLD_SINCE, _OLD_UNTIL = timedelta(days=40), timedelta(hours=9)
@@ -22,11 +21,6 @@ _OLD_SINCE, _OLD_UNTIL = timedelta(days=40), timedelta(hours=9)
 
 async def list_issues(request: Request) -> Response:
     """An old issue as every project has one, and new ones where the fault says so."""
-    instead = await struck(NAME, request, describe="detail")
-    if instead is not None:
-        return instead
-    if request.headers.get("authorization") != f"Bearer {os.environ.get('SENTRY_TOKEN', '')}":
-        return JSONResponse({"detail": "Invalid token"}, status_code=401)
     project = request.path_params["project"]
     now = datetime.now(UTC)
     issues = [
@@ -55,6 +49,5 @@ def _issue(project: str, number: int, title: str, culprit: str, count: int, firs
     }
 
 
-def routes() -> list[BaseRoute]:
-    """The one question that is asked."""
-    return [Route("/api/0/projects/{organization}/{project}/issues/", list_issues)]
+_ASKED = guarded(NAME, list_issues, variable="SENTRY_TOKEN", describe="detail", refusal="Invalid token")
+ROUTES = [Route("/api/0/projects/{organization}/{project}/issues/", _ASKED)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from .faults import fault_of, struck
 
@@ -68,6 +68,4 @@ def _summary(page: str, impact: str) -> dict[str, Any]:
     }
 
 
-def routes() -> list[BaseRoute]:
-    """One route for all pages."""
-    return [Route("/status/{page}/api/v2/summary.json", summary)]
+ROUTES = [Route("/status/{page}/api/v2/summary.json", summary)]

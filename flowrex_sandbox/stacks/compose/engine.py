@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,23 +39,12 @@ def compose(home: Path, *arguments: str, timeout_seconds: float) -> str:
     return _run((*find_command(), "-f", COMPOSE_FILE, *arguments), timeout_seconds=timeout_seconds, folder=home)
 
 
-def shell(home: Path, text: str, *, timeout_seconds: float) -> str:
-    """What the lines of *text* print in *home*, typed at a terminal; the first that fails ends them."""
-    terminal, stdin = pty.openpty()
-    try:
-        return _run(("sh", "-ec", text), timeout_seconds=timeout_seconds, folder=home, stdin=stdin)
-    finally:
-        os.close(terminal)
-        os.close(stdin)
-
-
 def _run(
     command: tuple[str, ...],
     *,
     timeout_seconds: float,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    stdin: int = subprocess.DEVNULL,
 ) -> str:
     # A COMPOSE_… variable of whoever calls must not lead elsewhere than the sandbox's .env does.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
@@ -65,7 +53,7 @@ def _run(
             command,
             cwd=folder,
             env={**inherited, **(environment or {})},
-            stdin=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=timeout_seconds,

@@ -34,7 +34,7 @@ _SERVICE_OF_PORT = {
     "https": "nginx",
     "prometheus": "prometheus",
     "alertmanager": "alertmanager",
-    "outside": "outside",
+    "outside": "broker-stub",
 }
 _PLACES = Places(
     folder="/etc/monitoring",
@@ -81,7 +81,8 @@ def start(home: Path, *, replicas: int, name: str | None, on_progress: Progress)
 
 def deploy(sandbox: Sandbox) -> None:
     """Put the backend's containers in place anew, for the release that the state names."""
-    tags = {image: _tag_of(sandbox.home, image) for image in IMAGES}
+    variables = _read_environment(sandbox.home)
+    tags = {image: variables[f"{image.upper()}_TAG"] for image in IMAGES}
     write_private(sandbox.home / ".env", _environment_file(sandbox.state, tags))
     names = [replica.name for replica in sandbox.stack().get_replicas("backend")]
     if names != [f"backend-{number}" for number in range(1, sandbox.state.replicas + 1)]:
@@ -90,9 +91,10 @@ def deploy(sandbox: Sandbox) -> None:
     compose(sandbox.home, "up", "-d", "--no-build", "--no-deps", "backend", timeout_seconds=_UP_SECONDS)
 
 
-def _tag_of(home: Path, image: str) -> str:
-    lines = (home / ".env").read_text(encoding="utf-8").splitlines()
-    return next(line.partition("=")[2] for line in lines if line.startswith(f"{image.upper()}_TAG="))
+def _read_environment(home: Path) -> dict[str, str]:
+    """The variables that ``.env`` sets; none where it is not there."""
+    lines = (home / ".env").read_text(encoding="utf-8").splitlines() if (home / ".env").exists() else []
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
 def stop(home: Path) -> None:
@@ -100,9 +102,7 @@ def stop(home: Path) -> None:
 
     By label, and without ``state.json``: neither an edited compose file nor a damaged state keeps anything alive.
     """
-    variables = (home / ".env").read_text(encoding="utf-8").splitlines() if (home / ".env").exists() else []
-    named = [line.partition("=")[2] for line in variables if line.startswith("COMPOSE_PROJECT_NAME=")]
-    _remove(named[0] if named else default_name(home))
+    _remove(_read_environment(home).get("COMPOSE_PROJECT_NAME") or default_name(home))
 
 
 def _remove(project: str) -> None:

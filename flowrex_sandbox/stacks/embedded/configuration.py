@@ -14,7 +14,6 @@ from flowrex_sandbox.stacks.embedded import acme
 from flowrex_sandbox.stacks.embedded.account import Account
 from flowrex_sandbox.stacks.embedded.monitoring import MONITORING, commands, write_files
 from flowrex_sandbox.stacks.embedded.parts import Parts
-from flowrex_sandbox.stacks.embedded.postgres import app_dsn
 from flowrex_sandbox.state import BROKER_ACCOUNT, State, write_private
 
 BACKEND_MEMORY_BYTES = 256 * 2**20
@@ -24,117 +23,7 @@ SPARE_REPLICAS = 3
 """So many can be added to those that are started; supervisord cannot add a program to a group that runs."""
 
 BACKEND = Path(__file__).parents[2] / "backend"
-
-_SUPERVISORD = """[supervisord]
-identifier={name}
-directory={home}
-logfile={home}/log/supervisord.log
-pidfile={run}/supervisord.pid
-childlogdir={home}/log
-{user}
-
-[unix_http_server]
-file={run}/supervisor.sock
-chmod=0700
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-"""
-
-_PROGRAM = """
-[program:{program}]
-command={command}
-environment={environment}
-autostart=false
-autorestart=unexpected
-startsecs=1
-startretries=3
-stopsignal={stopsignal}
-stopwaitsecs={stopwaitsecs}
-stdout_logfile={home}/log/{program}.log
-stdout_logfile_maxbytes=32MB
-stdout_logfile_backups=1
-redirect_stderr=true
-"""
-
-_NGINX = """worker_processes 1;
-worker_rlimit_nofile 4096;
-{user}
-error_log stderr warn;
-pid nginx.pid;
-daemon off;
-events {{ worker_connections 2048; }}
-http {{
-    # Who answered, and how: header_time is "-" where the proxy made the answer itself.
-    log_format flowrex '$time_iso8601 $remote_addr "$request" $status $body_bytes_sent $request_time "$http_user_agent" '
-        'host="$host" upstream="$upstream_addr" upstream_status="$upstream_status" '
-        'upstream_time="$upstream_response_time" header_time="$upstream_header_time" '
-        'version="$upstream_http_x_flowrex_version"';
-    access_log /dev/stdout flowrex;
-    # Users come by way of a load balancer, which tells their addresses.
-    set_real_ip_from 127.0.0.0/8;
-    set_real_ip_from 10.0.0.0/8;
-    set_real_ip_from 172.16.0.0/12;
-    set_real_ip_from 192.168.0.0/16;
-    real_ip_header X-Forwarded-For;
-    proxy_connect_timeout 2s;
-    proxy_read_timeout 6s;
-    # A user does not wait for a second replica once the first has taken its time.
-    proxy_next_upstream_timeout 5s;
-    proxy_hide_header X-Flowrex-Version;
-    client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp; uwsgi_temp_path temp; scgi_temp_path temp;
-    upstream backend {{
-{servers}
-    }}
-    # What flowrex-ops changes lies in this folder, and nowhere else.
-    include ../control/http-*.conf;
-    server {{
-        listen 127.0.0.1:{port};
-{tls}
-        set $backend http://backend;
-        include ../control/server-*.conf;
-        # Where certbot answers challenges (RFC 8555, 8.3).
-        location /.well-known/acme-challenge/ {{ root ../webroot; }}
-        location / {{
-            proxy_pass $backend;
-            proxy_set_header Host $host;
-            proxy_set_header X-Forwarded-For $remote_addr;
-        }}
-        location /_sandbox/ {{ return 404; }}
-        location /ws {{
-            proxy_pass $backend;
-            proxy_http_version 1.1;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection "upgrade";
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_read_timeout 3600s;
-        }}
-    }}
-{sites}
-}}
-"""
-
-_NGINX_TLS = """        listen 127.0.0.1:{port} ssl default_server;
-        server_name {names};
-        ssl_certificate {folder}/fullchain.pem;
-        ssl_certificate_key {folder}/privkey.pem;"""
-
-_NGINX_SITE = """    server {{
-        listen 127.0.0.1:{port} ssl;
-        server_name {names};
-        ssl_certificate {folder}/fullchain.pem;
-        ssl_certificate_key {folder}/privkey.pem;
-        set $backend http://backend;
-        include ../control/server-*.conf;
-        location / {{
-            proxy_pass $backend;
-            proxy_http_version 1.1;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection "upgrade";
-            proxy_read_timeout 3600s;
-        }}
-        location /_sandbox/ {{ return 404; }}
-    }}"""
+_TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_configuration(state: State, parts: Parts, account: Account) -> Path:
@@ -165,7 +54,7 @@ def programs(state: State, parts: Parts) -> list[str]:
     backends = [f"backend:{name}" for name in replica_names(state)]
     nginx = ["nginx"] if parts.nginx else []
     monitoring = MONITORING if parts.monitoring else ()
-    return ["postgres", "redis", "outside", *backends, *nginx, *monitoring, "traffic", "streams"]
+    return ["postgres", "redis", "broker-stub", *backends, *nginx, *monitoring, "traffic", "websocket-clients"]
 
 
 def nginx_command(state: State, nginx: Path) -> tuple[str, ...]:
@@ -193,11 +82,11 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
     home = Path(state.home)
     user = "user=root" if os.geteuid() == 0 else ""
     run = _escaped(state.run_dir)
-    text = _SUPERVISORD.format(name=state.name, home=_escaped(str(home)), run=run, user=user)
+    text = _filled("supervisord.conf", name=state.name, home=_escaped(str(home)), run=run, user=user)
     postgres = (*account.prefix, parts.postgres_bin / "postgres", "-D", state.data_dir)
     text += _program(state, "postgres", postgres, stopsignal="INT")
     text += _program(state, "redis", (parts.redis_server, home / "redis.conf"))
-    text += _program(state, "outside", (sys.executable, "-m", "outside"), _outside_environment(state))
+    text += _program(state, "broker-stub", (sys.executable, "-m", "outside"), _outside_environment(state))
     backends = (*replica_names(state), *spare_names(state))
     for number, name in enumerate(backends, start=1):
         environment = _backend_environment(state, number)
@@ -211,7 +100,7 @@ def _supervisord(state: State, parts: Parts, account: Account) -> str:
         for name, line, variables in acme.commands(state, parts.renewal):
             text += _program(state, name, line, variables)
     target = state.ports["http"] if parts.nginx else state.ports["backend-1"]
-    for program, module in (("traffic", "app.traffic"), ("streams", "app.stream_clients")):
+    for program, module in (("traffic", "app.traffic"), ("websocket-clients", "app.stream_clients")):
         command = (sys.executable, "-m", module, f"http://127.0.0.1:{target}")
         text += _program(state, program, command, {"PYTHONPATH": _python_path()})
     return text
@@ -227,7 +116,8 @@ def _program(
     stopwaitsecs: int = 2,
 ) -> str:
     values = {**_common_environment(state), **(environment or {})}
-    return _PROGRAM.format(
+    return _filled(
+        "program.conf",
         program=program,
         command=" ".join(_quoted(str(word)) for word in command),
         environment=",".join(f"{name}={_quoted(value)}" for name, value in values.items()),
@@ -235,6 +125,11 @@ def _program(
         stopwaitsecs=stopwaitsecs,
         home=_escaped(state.home),
     )
+
+
+def _filled(template: str, **values: object) -> str:
+    """One of ``templates``, with its words in braces filled in."""
+    return (_TEMPLATES / template).read_text(encoding="utf-8").format(**values)
 
 
 def _escaped(text: str) -> str:
@@ -251,7 +146,7 @@ def _backend_environment(state: State, number: int) -> dict[str, str]:
     return {
         "PYTHONPATH": _python_path(),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "DATABASE_URL": app_dsn(state),
+        "DATABASE_URL": state.dsn("flowrex"),
         "REDIS_URL": f"redis://127.0.0.1:{state.ports['redis']}/0",
         "FLOWREX_HOST": "127.0.0.1",
         "FLOWREX_PORT": str(state.ports[f"backend-{number}"]),
@@ -309,7 +204,7 @@ def _write_nginx(state: State) -> None:
     servers = "\n".join(f"        server 127.0.0.1:{state.ports[name]} max_fails=0;" for name in replica_names(state))
     user = "user root root;" if os.geteuid() == 0 else ""
     tls, *sites = _nginx_sites(state) or [""]
-    text = _NGINX.format(user=user, servers=servers, port=state.ports["http"], tls=tls, sites="\n".join(sites))
+    text = _filled("nginx.conf", user=user, servers=servers, port=state.ports["http"], tls=tls, sites="\n".join(sites))
     (folder / "nginx.conf").write_text(text, encoding="utf-8")
 
 
@@ -319,14 +214,14 @@ def _nginx_sites(state: State) -> list[str]:
         return []
     Authority(Path(state.home) / "tls").prepare(afresh=True)
     return [
-        template.format(port=state.ports["https"], names=" ".join(SITES[site]), folder=f"../tls/live/{site}")
-        for template, site in zip((_NGINX_TLS, *[_NGINX_SITE] * len(SITES)), SITES, strict=False)
+        _filled(template, port=state.ports["https"], names=" ".join(names), folder=f"../tls/live/{site}")
+        for (site, names), template in zip(SITES.items(), ("nginx-tls.conf", "nginx-site.conf"), strict=True)
     ]
 
 
 def _write_inventory(state: State, parts: Parts) -> None:
     ports = [("postgres", "postgres-1", "postgres", 5432, "postgres"), ("redis", "redis-1", "redis", 6379, "redis")]
-    ports += [("outside", "outside-1", "outside", 8000, "outside")]
+    ports += [("broker-stub", "broker-stub-1", "broker-stub", 8000, "outside")]
     backends = (*replica_names(state), *spare_names(state))
     ports += [("backend", name, f"backend:{name}", 8000, name) for name in backends]
     ports += [("nginx", "nginx-1", "nginx", 80, "http")] if parts.nginx else []

@@ -28,7 +28,7 @@ from flowrex_sandbox.stacks.embedded.configuration import (
 )
 from flowrex_sandbox.stacks.embedded.monitoring import MONITORING
 from flowrex_sandbox.stacks.embedded.parts import Parts, find_parts
-from flowrex_sandbox.stacks.embedded.postgres import admin_dsn, create_cluster, create_database
+from flowrex_sandbox.stacks.embedded.postgres import create_cluster, create_database
 from flowrex_sandbox.stacks.supervisor import SupervisorStack
 from flowrex_sandbox.state import State, default_name, read_state, write_state
 from flowrex_sandbox.waiting import await_condition
@@ -156,7 +156,7 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
         on_progress("no NGINX on this machine: users go straight to the first replica")
     if parts.monitoring is None:
         on_progress("no Prometheus, Alertmanager and blackbox exporter on this machine: no alerts, no history")
-    _start(sandbox, ["postgres", "redis", "outside"], on_progress)
+    _start(sandbox, ["postgres", "redis", "broker-stub"], on_progress)
     await_condition(
         lambda: _accepts(state),
         "PostgreSQL accepted a connection",
@@ -175,7 +175,7 @@ def _start_programs(sandbox: Sandbox, parts: Parts, on_progress: Progress) -> No
     await_outside(sandbox, timeout_seconds=_START_SECONDS)
     _start(sandbox, list(MONITORING) if parts.monitoring else [], on_progress)
     await_monitoring(sandbox, timeout_seconds=_START_SECONDS)
-    _start(sandbox, ["traffic", "streams"], on_progress)
+    _start(sandbox, ["traffic", "websocket-clients"], on_progress)
 
 
 def _start(sandbox: Sandbox, names: list[str], on_progress: Progress) -> None:
@@ -194,7 +194,7 @@ def _last_line(log: Path) -> str:
 
 def _accepts(state: State) -> bool:
     try:
-        psycopg.connect(admin_dsn(state, "postgres"), connect_timeout=5).close()
+        psycopg.connect(state.dsn("postgres", "postgres"), connect_timeout=5).close()
     except psycopg.OperationalError:
         return False
     return True

@@ -16,30 +16,18 @@ MONITORING = {"blackbox": 9115, "alertmanager": 9093, "prometheus": 9090}
 
 def commands(state: State, parts: Monitoring) -> list[tuple[str, tuple[object, ...]]]:
     """Program and command line; what they store lies under the home and goes with it."""
-    folder, listen = Path(state.home) / "monitoring", "--web.listen-address=127.0.0.1:{}".format
+    folder = Path(state.home) / "monitoring"
+    alertmanager = (f"--storage.path={folder}/alertmanager-data", "--cluster.listen-address=")
+    prometheus = (f"--storage.tsdb.path={folder}/prometheus-data", "--storage.tsdb.retention.time=1d")
+    found: list[tuple[str, Path, tuple[str, ...]]] = [
+        ("blackbox", parts.blackbox, ()),
+        ("alertmanager", parts.alertmanager, alertmanager),
+        ("prometheus", parts.prometheus, (*prometheus, "--rules.alert.resend-delay=5s")),
+    ]
+    listen = "--web.listen-address=127.0.0.1:{}".format
     return [
-        ("blackbox", (parts.blackbox, f"--config.file={folder}/blackbox.yml", listen(state.ports["blackbox"]))),
-        (
-            "alertmanager",
-            (
-                parts.alertmanager,
-                f"--config.file={folder}/alertmanager.yml",
-                f"--storage.path={folder}/alertmanager-data",
-                "--cluster.listen-address=",
-                listen(state.ports["alertmanager"]),
-            ),
-        ),
-        (
-            "prometheus",
-            (
-                parts.prometheus,
-                f"--config.file={folder}/prometheus.yml",
-                f"--storage.tsdb.path={folder}/prometheus-data",
-                "--storage.tsdb.retention.time=1d",
-                "--rules.alert.resend-delay=5s",
-                listen(state.ports["prometheus"]),
-            ),
-        ),
+        (name, (binary, f"--config.file={folder}/{name}.yml", *options, listen(state.ports[name])))
+        for name, binary, options in found
     ]
 
 

@@ -51,7 +51,7 @@ def create_cluster(state: State, postgres_bin: Path, account: Account) -> None:
 
 def create_database(state: State) -> None:
     """Roles, database and schema, unless they are there."""
-    with psycopg.connect(admin_dsn(state, "postgres"), autocommit=True) as admin:
+    with psycopg.connect(state.dsn("postgres", "postgres"), autocommit=True) as admin:
         if admin.execute("SELECT 1 FROM pg_roles WHERE rolname = 'flowrex'").fetchone():
             return
         for role, password in (("flowrex", state.app_password), ("reporting", state.reporting_password)):
@@ -59,23 +59,8 @@ def create_database(state: State) -> None:
             admin.execute(statement.format(sql.Identifier(role), sql.Literal(password)))
         admin.execute("GRANT pg_monitor TO flowrex")
         admin.execute("CREATE DATABASE flowrex OWNER flowrex")
-    with psycopg.connect(app_dsn(state)) as connection:
+    with psycopg.connect(state.dsn("flowrex")) as connection:
         connection.execute(SCHEMA.read_bytes())
-
-
-def app_dsn(state: State) -> str:
-    """The application's own DSN: role and database ``flowrex``."""
-    return f"postgresql://flowrex:{state.app_password}@127.0.0.1:{state.ports['postgres']}/flowrex"
-
-
-def admin_dsn(state: State, database: str = "flowrex") -> str:
-    """The superuser's DSN; it may use the slots kept for superusers."""
-    return f"postgresql://postgres:{state.admin_password}@127.0.0.1:{state.ports['postgres']}/{database}"
-
-
-def reporting_dsn(state: State) -> str:
-    """The DSN of an outside client, role ``reporting``."""
-    return f"postgresql://reporting:{state.reporting_password}@127.0.0.1:{state.ports['postgres']}/flowrex"
 
 
 def _initdb(state: State, postgres_bin: Path, account: Account) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from flowrex_sandbox.faults.base import Fault
-from flowrex_sandbox.faults.clients import WRITER, end_clients, start_client
+from flowrex_sandbox.clients import start_client
+from flowrex_sandbox.drill import drills_of
+from flowrex_sandbox.faults.base import TroubleClient
+from flowrex_sandbox.faults.memory import PARAMETERS, MemoryLeak
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
 
@@ -47,8 +49,7 @@ def has_room(sandbox: Sandbox) -> bool:
     return not info["maxmemory"] or bool(info["used_memory"] < _ROOM * info["maxmemory"])
 
 
-@dataclass(frozen=True, slots=True)
-class _Writer(Fault):
+class _Writer(TroubleClient):
     """A client of one kind that writes, after the configuration was changed."""
 
     kind: ClassVar[str]
@@ -56,26 +57,30 @@ class _Writer(Fault):
 
     def start(self, sandbox: Sandbox) -> None:
         with _client(sandbox) as client:
-            for name, value in self.config.items():
-                client.config_set(name, value)
-        start_client(sandbox, self.kind, script=WRITER, urls=(_url(sandbox),))
+            _configure(client, self.config)
+        start_client(sandbox, self.kind, script="redis_writer.py", urls=(_url(sandbox),))
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         with _client(sandbox) as client:
-            return self._shows({**client.info("memory"), **client.info("stats"), **client.info("errorstats")})
+            return self.shows({**client.info("memory"), **client.info("stats"), **client.info("errorstats")})
 
-    def _shows(self, info: dict[str, Any]) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def shows(self, info: dict[str, Any]) -> bool:
+        """Whether Redis tells of it."""
 
     def stop(self, sandbox: Sandbox) -> None:
-        end_clients(sandbox, self.kind, script=WRITER)
+        super().stop(sandbox)
         with _client(sandbox) as client:
-            for name in self.config:
-                client.config_set(name, CONFIG[name])
+            _configure(client, CONFIG)
             _delete(client)
             small = _is_small(client)
         if not small:
             _restart(sandbox)
+
+
+def _configure(client: Redis, config: dict[str, str]) -> None:
+    for name, value in config.items():
+        client.config_set(name, value)
 
 
 def _delete(client: Redis) -> None:
@@ -110,55 +115,72 @@ def _answers(sandbox: Sandbox) -> bool:
 
 
 class RedisGrows(_Writer):
-    """Sessions without an expiry: one prefix grows."""
+    """Sessions without an expiry fill Redis."""
 
-    name = "redis-grows"
     kind = "grow"
 
-    def _shows(self, info: dict[str, Any]) -> bool:
+    def shows(self, info: dict[str, Any]) -> bool:
         return bool(info["used_memory"] > 6 * MIB)
 
 
 class RedisEvicts(_Writer):
-    """A cache larger than maxmemory, under a policy that throws the oldest away."""
+    """A cache is larger than Redis may be, and the oldest is thrown away."""
 
-    name = "redis-evicts"
     kind = "churn"
     config: ClassVar[dict[str, str]] = {"maxmemory-policy": "allkeys-lru", "maxmemory": str(6 * MIB)}
 
-    def _shows(self, info: dict[str, Any]) -> bool:
+    def shows(self, info: dict[str, Any]) -> bool:
         full = 0 < info["maxmemory"] * 0.9 < info["used_memory"]
         return bool(full and info["evicted_keys"] > 0)
 
 
 class RedisRejects(_Writer):
-    """A queue that nobody reads, under a policy that evicts nothing."""
+    """A queue that nobody reads has filled Redis, which may evict nothing."""
 
-    name = "redis-rejects"
     kind = "refuse"
     config: ClassVar[dict[str, str]] = {"maxmemory-policy": "noeviction", "maxmemory": str(8 * MIB)}
 
-    def _shows(self, info: dict[str, Any]) -> bool:
+    def shows(self, info: dict[str, Any]) -> bool:
         return "errorstat_OOM" in info and info["used_memory"] > 0.95 * info["maxmemory"]
 
 
 class RedisFragmented(_Writer):
-    """Many values of one size, most of them deleted again."""
+    """Most values of one size were deleted, and left holes."""
 
-    name = "redis-fragmented"
     kind = "fragment"
-    config: ClassVar[dict[str, str]] = {}
 
-    def _shows(self, info: dict[str, Any]) -> bool:
+    def shows(self, info: dict[str, Any]) -> bool:
         wasted = info["used_memory_rss"] - info["used_memory"]
         return bool(info["used_memory"] < 12 * MIB and wasted > 20 * MIB)
 
 
 class RedisLargeKey(_Writer):
-    """One large list that does not grow, far from the limit."""
+    """One large list does not grow, far from the limit."""
 
-    name = "redis-large-key"
     kind = "large"
 
-    def _shows(self, info: dict[str, Any]) -> bool:
+    def shows(self, info: dict[str, Any]) -> bool:
         return bool(info["used_memory"] > 12 * MIB)
+
+
+drill = drills_of("memory_usage", **PARAMETERS)
+DRILLS = (
+    drill(
+        "redis-growth",
+        RedisGrows(),
+        expected="memory.redis-growth",
+        approve="unlink-keys",
+        alerts="RedisMemoryGrowing",
+    ),
+    drill("redis-evicting", RedisEvicts(), expected="memory.redis-evicting"),
+    drill(
+        "redis-rejecting",
+        RedisRejects(),
+        expected="memory.redis-rejecting",
+        approve="unlink-keys",
+        alerts="RedisMemoryHigh",
+    ),
+    drill("redis-fragmented", RedisFragmented(), expected="memory.redis-fragmentation"),
+    drill("leak-and-evicting", MemoryLeak(), RedisEvicts(), expected="memory.leak memory.redis-evicting"),
+    drill("redis-large-key", RedisLargeKey()),
+)

@@ -7,21 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flowrex_sandbox.processes import MARK, find_marked, kill
+from flowrex_sandbox.processes import MARK, command_of, find_marked, kill
 from flowrex_sandbox.sandbox import Sandbox
 
-HOLDER = Path(__file__).with_name("holder.py")
-WRITER = Path(__file__).with_name("redis_writer.py")
+_FOLDER = Path(__file__).parent
 
 
 def start_client(
     sandbox: Sandbox,
     kind: str,
     *,
-    script: Path = HOLDER,
+    script: str = "holder.py",
     dsn: str = "",
     urls: tuple[str, ...] = (),
-    rate: float = 0.0,
+    rate: float = 0,
 ) -> None:
     """Start a client; its DSN goes by environment, for command lines can be read by everybody."""
     environment = {
@@ -35,8 +34,7 @@ def start_client(
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as output:
         subprocess.Popen(
-            # Without its own folder in front of the standard library, which has a module 'platform' too.
-            [sys.executable, "-P", str(script), kind],
+            [sys.executable, str(_FOLDER / script), kind],
             cwd=sandbox.home,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -46,6 +44,6 @@ def start_client(
         )
 
 
-def end_clients(sandbox: Sandbox, kind: str, *, script: Path = HOLDER) -> None:
-    """End every client of one kind; PostgreSQL sees their sessions end."""
-    kill(process for process in find_marked(sandbox.home) if f"{script} {kind}" in process.command)
+def end_clients(sandbox: Sandbox) -> None:
+    """End every client that makes trouble; PostgreSQL sees their sessions end."""
+    kill(process for process in find_marked(sandbox.home) if str(_FOLDER) in command_of(process))

@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from typing import Any
 
 import psycopg
@@ -83,31 +84,43 @@ def send_burst() -> None:
     wait()
 
 
+def send(request: urllib.request.Request, timeout_seconds: float) -> int:
+    """The status that *request* is answered with; 0 for none. To be refused is what some of these clients are for."""
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:  # noqa: S310  # our own http URL
+            answer.read()
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
 def ask_forever(url: str, address: str = "") -> None:
     """One impatient user, whose address the load balancer tells where one is given."""
     request = urllib.request.Request(url, headers={"X-Forwarded-For": address} if address else {})  # noqa: S310  # our own http URL
     while True:
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # our own http URL
-                answer.read()
-        except urllib.error.HTTPError:
-            time.sleep(0.2)
-        except OSError:
-            time.sleep(1)
+        status = send(request, 10)
+        time.sleep(0 if status == HTTPStatus.OK else 0.2 if status else 1)
+
+
+def send_orders(order: dict[str, Any], headers: dict[str, str]) -> None:
+    """The same order at a steady rate, to each address in turn."""
+    pause_seconds = 1 / float(os.environ["FLOWREX_HOLDER_RATE"])
+    for url in itertools.cycle(os.environ["FLOWREX_HOLDER_URLS"].split()):
+        data = json.dumps(order).encode()
+        send(urllib.request.Request(f"{url}/api/trades", data, headers, method="POST"), 5)  # noqa: S310  # our own http URL
+        time.sleep(pause_seconds)
 
 
 def send_large_orders() -> None:
-    """A client whose every order is worth billions, at a steady rate, to each replica in turn."""
-    pause_seconds = 1 / float(os.environ["FLOWREX_HOLDER_RATE"])
-    order = json.dumps({"account": 1, "symbol": "BTCUSD", "side": "buy", "quantity": 1_000_000}).encode()
-    for url in itertools.cycle(os.environ["FLOWREX_HOLDER_URLS"].split()):
-        request = urllib.request.Request(f"{url}/api/trades", order, method="POST")  # noqa: S310  # our own http URL
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  # our own http URL
-                answer.read()
-        except OSError:
-            pass  # blocked, which is what this client is for
-        time.sleep(pause_seconds)
+    """A client whose every order is worth billions."""
+    send_orders({"account": 1, "symbol": "BTCUSD", "side": "buy", "quantity": 1_000_000}, {})
+
+
+def send_mistakes() -> None:
+    """Orders without a quantity."""
+    send_orders({"account": 1, "symbol": "EURUSD", "side": "buy"}, {"X-Forwarded-For": "203.0.113.90"})
 
 
 def send_flood() -> None:
@@ -118,22 +131,6 @@ def send_flood() -> None:
         asker = threading.Thread(target=ask_forever, args=(f"{url}/api/analytics?account=1", address), daemon=True)
         asker.start()
     time.sleep(FLOOD_SECONDS)
-
-
-def send_mistakes() -> None:
-    """Orders without a quantity, at a steady rate."""
-    pause_seconds = 1 / float(os.environ["FLOWREX_HOLDER_RATE"])
-    (url,) = os.environ["FLOWREX_HOLDER_URLS"].split()
-    order = json.dumps({"account": 1, "symbol": "EURUSD", "side": "buy"}).encode()
-    headers = {"X-Forwarded-For": "203.0.113.90"}
-    while True:
-        request = urllib.request.Request(f"{url}/api/trades", order, headers, method="POST")  # noqa: S310  # our own http URL
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  # our own http URL
-                answer.read()
-        except OSError:
-            pass  # refused, as it should be
-        time.sleep(pause_seconds)
 
 
 def wait() -> None:

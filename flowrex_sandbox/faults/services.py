@@ -1,0 +1,148 @@
+"""What triage sees: a service that is gone, crashes again and again, or has no room to write; and what others announce."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from flowrex_sandbox.drill import COMPOSE_ONLY, drills_of
+from flowrex_sandbox.faults.base import Fault
+from flowrex_sandbox.faults.http import RedisStopped, Release, RouteRaises
+from flowrex_sandbox.faults.pool import OpenTransactions
+from flowrex_sandbox.faults.postgres import PastLock, PostgresStopped
+from flowrex_sandbox.faults.proxy import NginxHanging, nginx
+from flowrex_sandbox.faults.replicas import RESTART_SECONDS, kill_replica, run_inside
+from flowrex_sandbox.faults.trades import SLOW, clear_faults, set_fault
+from flowrex_sandbox.health import await_backends
+from flowrex_sandbox.sandbox import Sandbox, get_answer
+
+_TIMES = 2
+_FILE = "/var/cache/flowrex/core.1"
+
+
+class ReplicaCrashing(Fault):
+    """A replica dies again and again."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        for _ in range(_TIMES):
+            kill_replica(sandbox, sandbox.stack().get_replicas("backend")[0], from_within=True)
+            await_backends(sandbox, timeout_seconds=RESTART_SECONDS)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return sandbox.stack().get_replicas("backend")[0].restarts >= _TIMES
+
+    def stop(self, sandbox: Sandbox) -> None:
+        """A restart by hand begins a new count."""
+        for replica in sandbox.stack().get_replicas("backend"):
+            if replica.restarts and replica.running:
+                sandbox.stack().restart(replica, timeout_seconds=RESTART_SECONDS)
+                await_backends(sandbox, timeout_seconds=RESTART_SECONDS)
+
+
+class DiskFilled(Fault):
+    """NGINX's cache, a filesystem of its own, has no room left.
+
+    Under supervisord there is none that is ours to fill.
+    """
+
+    def start(self, sandbox: Sandbox) -> None:
+        # dd ends with an error once there is no room left; that is what is wanted.
+        run_inside(nginx(sandbox), "sh", "-c", f"dd if=/dev/zero of={_FILE} bs=1M 2>/dev/null; true")
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return run_inside(nginx(sandbox), "sh", "-c", f"df --output=avail {_FILE} | tail -1").strip() == "0"
+
+    def stop(self, sandbox: Sandbox) -> None:
+        if sandbox.state.stack == "compose" and nginx(sandbox).running:
+            run_inside(nginx(sandbox), "rm", "-f", _FILE)
+
+
+class Announced(Fault):
+    """Something that an outside service says of itself, or does not: Sentry, or a status page."""
+
+    at: str = "status-pages"
+    fault: Mapping[str, Any] = field(default_factory=dict)
+
+    def start(self, sandbox: Sandbox) -> None:
+        set_fault(sandbox, self.at, self.fault)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return bool(get_answer(f"{sandbox.outside_url}/health", timeout_seconds=1))
+
+    def stop(self, sandbox: Sandbox) -> None:
+        clear_faults(sandbox, "status-pages", "sentry")
+
+
+def outage(page: str, impact: str = "critical") -> Announced:
+    """A status page announces an incident of that impact."""
+    return Announced("status-pages", {"fault": "outage", "page": page, "impact": impact})
+
+
+drill = drills_of("triage", recent_minutes=0.15, reading_seconds=10.0)
+"""Nine seconds, so that what failed in the drill before is old; and time enough on a machine that runs other tests."""
+
+DRILLS = (
+    drill("triage-healthy", title="nothing is wrong anywhere"),
+    drill("triage-redis-down", RedisStopped(), expected="service.down", leads_to="error_rate", alerts="ServiceDown"),
+    drill(
+        "triage-nginx-hanging",
+        NginxHanging(),
+        expected="service.unhealthy",
+        leads_to="error_rate",
+        alerts="FrontDoorDown",
+    ),
+    drill("triage-replica-crashing", ReplicaCrashing(), expected="service.restarting"),
+    # A filesystem of its own, which can be filled without harm, takes root to mount where there are no containers.
+    drill("triage-disk-full", DiskFilled(), expected="service.disk-full", stacks=COMPOSE_ONLY),
+    drill(
+        "triage-outage-announced",
+        outage("oanda"),
+        title="the broker announces an outage",
+        expected="external.outage",
+    ),
+    drill(
+        "triage-postgres-down",
+        PostgresStopped(),
+        title="PostgreSQL is stopped: it is down, and no replica of the backend is ready",
+        expected="service.down service.unhealthy",
+        leads_to="database_connections",
+        alerts="PostgresDown DatabasePoolErrors",
+    ),
+    drill(
+        "triage-pool-leak",
+        OpenTransactions(),
+        expected="service.unhealthy",
+        leads_to="database_connections",
+        alerts="DatabasePoolExhausted DatabaseConnectionsHigh",
+    ),
+    drill(
+        "triage-broker-slow",
+        SLOW,
+        title="no service is ill, and trades fail: the broker takes three seconds",
+        leads_to="trade_failures",
+        alerts="TradeFailuresIncreasing TradeFailureRateHigh TradesNotExecuting BackendErrorsLogged",
+    ),
+    drill("triage-past-lock", PastLock(), leads_to="database_connections", alerts="SlowResponses"),
+    drill(
+        "triage-route-broken",
+        RouteRaises(),
+        title="no service is ill, and one route raises",
+        leads_to="error_rate",
+        alerts="HighErrorRate",
+    ),
+    drill(
+        "triage-down-and-outage",
+        RedisStopped(),
+        outage("twelvedata", "major"),
+        title="two at once: Redis is stopped, and TwelveData announces an outage",
+        expected="service.down external.outage",
+        leads_to="error_rate",
+    ),
+    drill(
+        "triage-degraded-elsewhere",
+        Release("1.4.3"),
+        outage("cloudflare", "minor"),
+        title="red herring: a status page tells of degraded performance, and the backend was deployed just now",
+    ),
+)

@@ -1,0 +1,208 @@
+"""Trades that fail: a broker that is down, slow, strict or picky, a table that cannot be written, orders above the risk limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from http import HTTPStatus
+from typing import Any
+
+from flowrex_ops.errors import SandboxError
+from flowrex_sandbox.clients import start_client
+from flowrex_sandbox.drill import drills_of
+from flowrex_sandbox.faults.base import ENOUGH, STOP_SECONDS, Fault, PastFault, Stopped, TroubleClient
+from flowrex_sandbox.faults.observe import count, last_failure_age
+from flowrex_sandbox.faults.pool import OpenTransactions
+from flowrex_sandbox.health import await_outside
+from flowrex_sandbox.sandbox import Sandbox, get_answer
+
+_JUST_NOW_SECONDS = 3.0
+_LATELY = "SELECT count(*) FROM trades WHERE created_at > now() - interval '30 seconds' AND "
+_STRANGE = "desk 4 says no (E77)"
+
+
+def _failed(sandbox: Sandbox, message: str) -> bool:
+    """Whether enough trades failed lately with a message like this."""
+    return count(sandbox, f"{_LATELY} status = 'failed' AND error_message LIKE '{message}'") >= ENOUGH
+
+
+def set_fault(sandbox: Sandbox, service: str, fault: Mapping[str, Any]) -> None:
+    """Give an outside service a fault; an empty one takes it away."""
+    url = f"{sandbox.outside_url}/_control/{service}"
+    if get_answer(url, method="POST" if fault else "DELETE", body=fault) != HTTPStatus.OK:
+        raise SandboxError(f"'{url}' did not take the fault; run 'flowrex-ops drill reset'")
+
+
+def clear_faults(sandbox: Sandbox, *services: str) -> None:
+    """Take the faults of outside services away, where somebody answers for them."""
+    if get_answer(f"{sandbox.outside_url}/health", timeout_seconds=1):
+        for service in services:
+            set_fault(sandbox, service, {})
+
+
+class BrokerFault(Fault):
+    """A fault of the broker's own; ``message`` is how trades that failed of it say so in SQL's LIKE."""
+
+    message: str = ""
+    fault: Mapping[str, Any] = field(default_factory=dict)
+
+    def start(self, sandbox: Sandbox) -> None:
+        set_fault(sandbox, "broker", self.fault)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return not self.message or _failed(sandbox, self.message)
+
+    def stop(self, sandbox: Sandbox) -> None:
+        clear_faults(sandbox, "broker")
+
+
+SLOW = BrokerFault("broker timeout%", {"fault": "slow", "seconds": 3})
+"""The backend's adapter waits for two seconds."""
+SLOW_BUT_IN_TIME = BrokerFault("", {"fault": "slow", "seconds": 0.8})
+_HALTED = {"fault": "reject", "symbol": "XAUUSD", "reason": "MARKET_HALTED"}
+REJECTS = BrokerFault("rejected by broker: MARKET_HALTED%", _HALTED)
+
+
+class BrokerStopped(Stopped):
+    """The broker is gone."""
+
+    service = "broker-stub"
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return _failed(sandbox, "broker unreachable%")
+
+    def await_answer(self, sandbox: Sandbox) -> None:
+        await_outside(sandbox, timeout_seconds=STOP_SECONDS)
+
+
+class PastBrokerOutage(PastFault):
+    """An outage of the broker is over.
+
+    Its failed trades stand in the table.
+    """
+
+    def start(self, sandbox: Sandbox) -> None:
+        outage = BrokerStopped()
+        outage.start(sandbox)
+        outage.await_in_place(sandbox)
+        outage.stop(sandbox)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+        return seconds_since_trouble(sandbox) > age_seconds
+
+
+class TradesNotWritable(Fault):
+    """The right to insert trades was taken away."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.execute("REVOKE INSERT ON trades FROM flowrex")
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return last_failure_age(sandbox, "database") < _JUST_NOW_SECONDS
+
+    def stop(self, sandbox: Sandbox) -> None:
+        if not sandbox.query("SELECT has_table_privilege('flowrex', 'trades', 'INSERT')")[0][0]:
+            sandbox.execute("GRANT INSERT ON trades TO flowrex")
+
+
+class TradesVetoed(Fault):
+    """A trigger fails every second trade with words that nobody knows."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.execute(
+            "CREATE OR REPLACE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" NEW.status := 'failed'; NEW.error_message := '{_STRANGE}'; RETURN NEW; END $$"
+        )
+        sandbox.execute(
+            "CREATE OR REPLACE TRIGGER veto BEFORE UPDATE ON trades FOR EACH ROW"
+            " WHEN (NEW.status = 'filled' AND NEW.id % 2 = 0) EXECUTE FUNCTION veto()"
+        )
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return _failed(sandbox, _STRANGE)
+
+    def stop(self, sandbox: Sandbox) -> None:
+        sandbox.execute("DROP TRIGGER IF EXISTS veto ON trades")
+
+
+class OrdersAboveRiskLimit(TroubleClient):
+    """A client's orders are above the risk limit."""
+
+    per_second: float = 8.0
+    enough: int = 8
+
+    def start(self, sandbox: Sandbox) -> None:
+        start_client(sandbox, "whale", urls=sandbox.backend_urls(), rate=self.per_second)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, f"{_LATELY} status = 'blocked'") >= self.enough
+
+
+def seconds_since_trouble(sandbox: Sandbox) -> float:
+    """Since when every trade has been filled, by the table and by what the replicas say of their last failure."""
+    newest = "SELECT extract(epoch FROM now() - max(created_at)) FROM trades WHERE status IN ('failed', 'blocked')"
+    age = sandbox.query(newest)[0][0]
+    return min(float(age) if age is not None else float("inf"), last_failure_age(sandbox))
+
+
+drill = drills_of("trade_failures", recent_minutes=0.15)
+"""Nine seconds, so that nobody has to wait five minutes until a drill's failures are old."""
+
+DRILLS = (
+    drill("trades-healthy", title="nothing is wrong: every trade is filled"),
+    drill("broker-down", BrokerStopped(), expected="trades.broker-unreachable"),
+    drill(
+        "broker-malformed",
+        BrokerFault("broker answer is malformed%", {"fault": "malformed"}),
+        title="the broker answers with half of a JSON document",
+        expected="trades.broker-unreachable",
+    ),
+    drill("broker-slow", SLOW, title="the broker takes three seconds", expected="trades.broker-slow"),
+    drill(
+        "broker-silent",
+        BrokerFault("broker timeout%", {"fault": "silent"}),
+        title="the broker accepts and never answers",
+        expected="trades.broker-slow",
+    ),
+    drill(
+        "broker-credentials",
+        BrokerFault("broker credentials refused%", {"fault": "unauthorized"}),
+        title="our token has expired",
+        expected="trades.broker-credentials",
+    ),
+    drill(
+        "broker-rejects-symbol",
+        REJECTS,
+        title="the broker has halted one symbol",
+        expected="trades.rejected-by-broker",
+    ),
+    drill(
+        "broker-throttles",
+        BrokerFault("broker rate limit%", {"fault": "rate-limit"}),
+        title="too many requests: 429",
+        expected="trades.rejected-by-broker",
+    ),
+    drill("risk-limit", OrdersAboveRiskLimit(), expected="trades.risk-limit"),
+    drill("trades-not-writable", TradesNotWritable(), expected="trades.database"),
+    drill("trades-vetoed", TradesVetoed(), expected="trades.unexplained-failures"),
+    drill(
+        "rejected-and-risk",
+        REJECTS,
+        OrdersAboveRiskLimit(per_second=12),
+        title="two at once: one symbol is halted, and a client's orders are above the risk limit",
+        expected="trades.rejected-by-broker trades.risk-limit",
+    ),
+    drill(
+        "slow-broker-and-leaking-pool",
+        SLOW_BUT_IN_TIME,
+        OpenTransactions(),
+        title="red herring: a broker that is slow but in time, beside a pool that leaks until no trade can be written",
+        expected="trades.database",
+    ),
+    drill("old-broker-outage", PastBrokerOutage()),
+    drill(
+        "few-risk-blocks",
+        OrdersAboveRiskLimit(per_second=0.4, enough=1),
+        title="red herring: a few orders above the risk limit, as every day",
+    ),
+)
