@@ -29,6 +29,8 @@ HEADER = "X-Flowrex-Maintenance"
 PURPOSE = "maintenance"
 MOST_PAGE_BYTES = 1_000_000
 OLD_WORKERS_SECONDS = 1.0
+_SLOW_SECONDS = 2.0
+"""One answer that is late does not mean that the page is not served."""
 _ACME = "~^/.well-known/acme-challenge/"
 """A certificate that is renewed meanwhile must stay possible (RFC 8555, 8.3)."""
 
@@ -142,7 +144,8 @@ class MaintenanceOn(_Maintenance):
         head = parse_header(present.get(SERVER, "")) or header_of(PURPOSE, self.operator)
         edition = self._edition(page)
         files = {HTTP: f"{head}{self._http()}", SERVER: f"{head}{self._server(head.since, edition)}", PAGE: page}
-        if all(present.get(name) == text for name, text in files.items()) and self._is_on(edition):
+        written = all(present.get(name) == text for name, text in files.items())
+        if written and wait_until(lambda: self._is_on(edition), seconds=_SLOW_SECONDS):
             return f"it was {target.identity[2]} already, and stays so"
         self._proxy.change(files, lambda: self._is_on(edition))
         return f"NGINX serves the page, by {head.by}, since {head.since}"

@@ -1,4 +1,7 @@
-"""``flowrex-ops drill``: real faults in the sandbox, and whether the runbook names them."""
+"""``flowrex-ops drill``: real faults in the sandbox, and whether the runbook names them.
+
+``drill run`` and ``drill run-all`` end with 1 when a drill did not pass: their work is to pass, as a test's is.
+"""
 
 from __future__ import annotations
 

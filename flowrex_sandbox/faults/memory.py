@@ -1,4 +1,9 @@
-"""Memory: bytes that replicas really hold, a process that the kernel really kills, a neighbor that thrashes."""
+"""Memory: bytes that replicas really hold, a process that the kernel really kills, a neighbor that thrashes.
+
+Pressure is made by a container that thrashes inside 24 MiB of its own, which the whole machine's
+/proc/pressure/memory shows. Under supervisord nothing bounds a process, so that drill, the kill and the page cache
+are for Docker Compose alone.
+"""
 
 from __future__ import annotations
 

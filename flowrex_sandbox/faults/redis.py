@@ -1,4 +1,7 @@
-"""Faults of Redis: real keys by a real client, under a limit and a policy that are put back."""
+"""Faults of Redis: real keys by a real client, under a limit and a policy that are put back.
+
+Redis of the wheel is built with libc's malloc, which gives little back: a reset restarts it.
+"""
 
 from __future__ import annotations
 

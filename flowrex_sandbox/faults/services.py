@@ -1,4 +1,8 @@
-"""What triage sees: a service that is gone, crashes again and again, or has no room to write; and what others announce."""
+"""What triage sees: a service that is gone, crashes again and again, or has no room to write; and what others announce.
+
+A full disk is drilled under Docker Compose alone, on a small filesystem of NGINX's: where there are no containers,
+mounting one takes root.
+"""
 
 from __future__ import annotations
 

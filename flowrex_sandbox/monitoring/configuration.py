@@ -2,6 +2,9 @@
 
 https://prometheus.io/docs/prometheus/2.42/configuration/configuration/ and
 https://github.com/prometheus/blackbox_exporter/blob/v0.23.0/CONFIGURATION.md. Written as JSON, which is YAML too.
+
+Prometheus looks at the platform from outside too, through the blackbox exporter. The rules stand in one file for both
+stacks; only their windows differ from production's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The stack whose services are plain processes under supervisord."""
+"""The stack whose services are plain processes under supervisord.
+
+supervisord: restarts, logs and numbered replicas through an API, from a wheel, without root. It cannot add a program
+to a group that runs, nor forget one: scaling marks programs as spare in the inventory.
+"""
 
 from __future__ import annotations
 

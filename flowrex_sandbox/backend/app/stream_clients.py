@@ -1,6 +1,9 @@
 """``python -m app.stream_clients URL``: users with an open page. Some see every tick, some watch a quiet market.
 
 They come back when they are dropped, after a pause that grows, and say what they saw.
+
+They reconnect after a change of NGINX: a reload leaves their connections with the old workers, which keep the old
+configuration.
 """
 
 from __future__ import annotations

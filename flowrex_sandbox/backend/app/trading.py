@@ -1,4 +1,7 @@
-"""What the API does with the database: three statements and a trade."""
+"""What the API does with the database: three statements and a trade.
+
+No database connection is held while the broker is asked (pending, ask, book): a slow broker is not a leaking pool.
+"""
 
 from __future__ import annotations
 
