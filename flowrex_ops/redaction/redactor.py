@@ -1,4 +1,4 @@
-"""Takes secrets out of text and JSON before anything reaches disk, a wire or a screen.
+"""Takes secrets out of text and JSON before anything reaches disk, a wire or a screen; what is hostile in it becomes inert.
 
 Three kinds of rule: literal values that the settings name (in every spelling in which they may turn up), shapes that
 give a secret away (``secret_patterns.py``, ``secret_phrases.py``), and names under which one stands (``secret_names.py``). What is left says what stood there: ``[redacted:password]``.
@@ -28,6 +28,10 @@ _LONGEST_REMEMBERED = 4096
 _DATA_URI = re.compile(r"(data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]*)")
 _MIME_TYPE = re.compile(r"(?:application|image|text)/[\w.+-]+")
 _IMAGE_MARKUP = "image/svg+xml"
+_HOSTILE = re.compile(
+    r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What would command a terminal (all but colours), turn the direction of writing, or be no text at all, whoever wrote it into a log."""
 
 
 class Redactor:
@@ -107,7 +111,7 @@ class Redactor:
             text = self._literal.sub(_keep_marker, text)
         if self._cut_off and any(prefix in text for prefix in self._prefixes):
             text = self._cut_off.sub(_keep_marker, text)
-        return redact_named(redact_shapes(redact_shapes(text), PHRASES))
+        return _HOSTILE.sub("\N{REPLACEMENT CHARACTER}", redact_named(redact_shapes(redact_shapes(text), PHRASES)))
 
 
 def _keep_marker(match: re.Match[str]) -> str:

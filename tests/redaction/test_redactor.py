@@ -259,3 +259,20 @@ class TestProperties:
     @given(st.text(alphabet=st.characters(categories=["L", "N", "Zs"]), max_size=12))
     def test_words_and_short_numbers_are_left_alone(self, text: str) -> None:
         assert text == Redactor(["correct-horse"]).text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cleared \x1b[2J\x1b[H", "cleared \ufffd[2J\ufffd[H"),
+        ("title \x1b]0;owned\x07", "title \ufffd]0;owned\ufffd"),
+        ("nul \x00 and csi \x9b2J", "nul \ufffd and csi \ufffd2J"),
+        ("user \u202egnp.exe", "user \ufffdgnp.exe"),
+        ("half a character \ud83d", "half a character \ufffd"),
+        ("\x1b[31mred\x1b[0m\tand\r\nnew lines", "\x1b[31mred\x1b[0m\tand\r\nnew lines"),
+    ],
+)
+def test_what_commands_a_terminal_is_inert(text: str, shown: str) -> None:
+    """Colours, tabs and new lines stay; what moves the cursor, names the window or turns the writing round does not."""
+    assert Redactor().text(text) == shown
+    assert Redactor().json({"summary": text}) == {"summary": shown}
