@@ -425,7 +425,8 @@ class ServeSettings(_Section):
     """The webhook for Alertmanager, in plain HTTP: TLS is its proxy's. Without ``token`` it listens on loopback alone.
 
     ``jobs`` runs go on at once, ``queue_size`` wait; beyond, senders are told to come again. ``repeat_seconds`` is how long an alert
-    that keeps firing waits for another run, ``rejoin_seconds`` how long a pause may be that does not end its incident,
+    that keeps firing waits for another run, ``rejoin_seconds`` how long a pause may be that does not end its incident, ``join_seconds``
+    for how long after an alert those of other groups are one storm with it: one incident, each runbook once.
     ``grace_seconds`` how long runs may go on after SIGTERM. ``state`` is the table of jobs; without it ``jobs.sqlite`` beside the records.
     """
 
@@ -438,6 +439,7 @@ class ServeSettings(_Section):
     request_seconds: float = Field(default=10.0, gt=0)
     repeat_seconds: float = Field(default=3600.0, ge=0)
     rejoin_seconds: float = Field(default=900.0, ge=0)
+    join_seconds: float = Field(default=300.0, ge=0)
     grace_seconds: float = Field(default=30.0, ge=0)
     state: Path | None = None
 

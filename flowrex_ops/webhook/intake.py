@@ -17,6 +17,8 @@ from flowrex_ops.webhook.deduplication import AlertState, Decision, Group, Kind,
 from flowrex_ops.webhook.payload import Alert, Payload, RefusedError
 
 FALLBACK = "triage"
+FIRST = "P"
+"""A storm's triage goes before whatever else waits: it says which of the others matter."""
 LATER = {"Retry-After": "30"}
 SCHEMA = Path(__file__).with_name("alerts.sql")
 """Of its tables beside the jobs."""
@@ -45,14 +47,33 @@ class Intake:
                 rejoin=timedelta(seconds=0 if self._is_over(group) else self.settings.rejoin_seconds),
             )
             if decision.new_incident:
-                incident = reserve_incident_id(Path(self.template.outputs))
-                decision = replace(decision, group=replace(decision.group, incident=incident))
+                decision = self._opened(db, decision, now)
             most = self.settings.queue_size
             if decision.runs and length(db) + len(decision.runs) > most:
                 raise RefusedError(429, "queue full", f"{most} runs wait already; send this alert again later", LATER)
             _write_group(db, payload, decision.group, now)
             insert(db, list(self._jobs(payload, decision)), now)
             return decision
+
+    def _opened(self, db: sqlite3.Connection, decision: Decision, now: datetime) -> Decision:
+        """In an incident of its own, or in that of a storm that goes on: there each runbook that ran is not run again, and triage is."""
+        incident = self._of_storm(db, now)
+        if not incident:
+            incident = reserve_incident_id(Path(self.template.outputs))
+            return replace(decision, group=replace(decision.group, incident=incident))
+        ran = {row["slug"] for row in db.execute("SELECT DISTINCT slug FROM jobs WHERE incident = ?", (incident,))}
+        wanted = ((FALLBACK, Kind.ALERT), *decision.runs)
+        runs = tuple((slug, kind) for slug, kind in dict(wanted).items() if slug not in ran)
+        return replace(decision, group=replace(decision.group, incident=incident), runs=runs, new_incident=False)
+
+    def _of_storm(self, db: sqlite3.Connection, now: datetime) -> str:
+        """The newest incident with an alert that fires and was told of within ``join_seconds``, unless people have resolved it."""
+        query = (
+            "SELECT incident FROM groups JOIN alerts ON group_key = key WHERE firing AND incident != '' AND changed_at > ?"
+            " ORDER BY changed_at DESC LIMIT 1"
+        )
+        row = db.execute(query, (iso(now - timedelta(seconds=self.settings.join_seconds)),)).fetchone()
+        return "" if row is None or self._is_over(Group(row["incident"])) else str(row["incident"])
 
     def job(self, payload: Payload, decision: Decision) -> Job:
         """What jobs that *payload* leads to have in common."""
@@ -67,7 +88,8 @@ class Intake:
 
     def _jobs(self, payload: Payload, decision: Decision) -> Iterator[Job]:
         for slug, kind in decision.runs:
-            ranks = [a.rank for a in payload.alerts if a.rank and decision.group.alerts[a.fingerprint].runbook == slug]
+            answered = [a for a in payload.alerts if decision.group.alerts[a.fingerprint].runbook == slug]
+            lowest = self.template.priority if answered else FIRST
             runbook = self.runbooks.get(slug)
             yield replace(
                 self.job(payload, decision),
@@ -75,7 +97,7 @@ class Intake:
                 slug=slug,
                 kind=kind.value,
                 trigger="alert {id}" if kind is Kind.ALERT else f"alert {{id}}, {kind}",
-                priority=min(ranks, default=self.template.priority),
+                priority=min((a.rank for a in answered if a.rank), default=lowest),
             )
 
     def _runbook_for(self, alert: Alert) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from serve_bench import a_payload, an_alert
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.incidents import INCIDENT_FILE, ensure_incident
+from flowrex_ops.catalog import find_runbooks
 from flowrex_ops.errors import RecordError
 from flowrex_ops.jobs.table import Job, JobTable, Outcome
 from flowrex_ops.redaction.redactor import Redactor
@@ -63,6 +65,7 @@ def test_severity_by_other_words(word: str, rank: str) -> None:
 
 def test_the_worst_is_claimed_first(intake: Intake) -> None:
     """``critical`` before ``P3``, whoever came first."""
+    intake = replace(intake, settings=ServeSettings(join_seconds=0))
     for name, severity in (("Minor", "P3"), ("Big", "critical")):
         alert = an_alert(fingerprint=name) | {"labels": {"alertname": name, "severity": severity}}
         intake.accept(read_payload(json.dumps(a_payload(alert, group=name)).encode()), NOON)
@@ -135,3 +138,30 @@ def test_grafana_calls_its_version_one() -> None:
     alert = an_alert() | {"values": {"A": 6.7}, "valueString": "[ var='A' ]", "dashboardURL": ""}
     body = a_payload(alert) | {"version": "1", "orgId": 1, "title": "[FIRING:1]", "state": "alerting"}
     assert read_payload(json.dumps(body).encode()).alerts[0].name == "PoolExhausted"
+
+
+def test_a_storm_is_one_incident_and_each_runbook_once(intake: Intake) -> None:
+    """750 groups within minutes: none is refused, all are kept, and triage goes first."""
+    storm = replace(intake, runbooks=find_runbooks())
+    names = ("DatabasePoolExhausted", "HighErrorRate", "NobodyKnowsThis")
+    decisions = [
+        storm.accept(
+            read_payload(json.dumps(a_payload(an_alert(names[n % 3], fingerprint=f"f{n}"), group=f"g{n}")).encode()),
+            NOON + timedelta(seconds=0.5 * n),
+        )
+        for n in range(750)
+    ]
+    assert len({one.group.incident for one in decisions}) == 1
+    jobs = []
+    while job := storm.table.claim(NOON + timedelta(hours=1)):
+        jobs.append(job.slug)
+    assert sorted(jobs) == ["database_connections", "error_rate", "triage"]
+    assert jobs[0] == "triage"
+
+
+def test_what_comes_later_is_another_incident(send: Send) -> None:
+    """Ten minutes after the last alert nobody takes a new one for part of the same trouble."""
+    first = send(an_alert(fingerprint="a"), group="a")
+    soon = send(moved(an_alert(fingerprint="b"), 4), minutes=4, group="b")
+    late = send(moved(an_alert(fingerprint="c"), 14), minutes=14, group="c")
+    assert soon.group.incident == first.group.incident != late.group.incident
