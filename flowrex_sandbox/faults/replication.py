@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 
 from flowrex_ops.errors import SandboxError
@@ -20,8 +21,10 @@ from flowrex_sandbox.waiting import await_condition
 
 _BEHIND = "SELECT count(*) FROM pg_stat_replication WHERE pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) > {bytes}"
 _STREAMING = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+_RELOADED = 'parameter "recovery_min_apply_delay" changed'
 _LOAD = "CREATE TABLE bulk_load AS SELECT repeat('x', 1000) AS row FROM generate_series(1, {rows})"
-_SETTINGS = "port = {port}\nhot_standby = off\nrecovery_min_apply_delay = '1h'\n"
+_SETTINGS = "port = {port}\nhot_standby = off\n"
+_DELAY = "recovery_min_apply_delay = '1h'\n"
 
 
 class StandbyBehind(Fault):
@@ -37,10 +40,11 @@ class StandbyBehind(Fault):
         done = subprocess.run([*account.prefix, *copy.split()], capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
             raise SandboxError(f"pg_basebackup failed: {done.stderr.strip()}")
-        with (folder / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
+        configuration = folder / "postgresql.auto.conf"
+        with configuration.open("a", encoding="utf-8") as file:
             file.write(_SETTINGS.format(port=pick_free_ports(1)[0]))
         with log.open("ab") as output:
-            subprocess.Popen(
+            standby = subprocess.Popen(
                 [*account.prefix, str(programs / "postgres"), "-D", str(folder)],
                 cwd=folder,
                 env={**os.environ, MARK: str(sandbox.home)},
@@ -55,7 +59,13 @@ class StandbyBehind(Fault):
             timeout_seconds=60,
             details=lambda: log.read_text(encoding="utf-8", errors="replace")[-800:],
         )
-        # It waits before it applies a commit, and then applies nothing that comes after that.
+        # Only now, or it might wait for an hour before it follows. It waits before it applies a commit, and then applies nothing more.
+        with configuration.open("a", encoding="utf-8") as file:
+            file.write(_DELAY)
+        standby.send_signal(signal.SIGHUP)
+        await_condition(
+            lambda: _RELOADED in log.read_text(encoding="utf-8"), "the standby was told", timeout_seconds=30
+        )
         sandbox.execute("SELECT pg_current_xact_id()")
         sandbox.execute(_LOAD.format(rows=1000 * self.megabytes))
 

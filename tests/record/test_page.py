@@ -104,5 +104,5 @@ def test_no_cause_of_its_own_is_no_all_clear(bench: Bench) -> None:
         assert "Nothing found" not in text
         assert "every hypothesis is ruled out" not in text
     assert '<header class="bad">' in page
-    assert "Severity   P1: connection pools" in terminal
+    assert "Severity    P1: connection pools" in terminal
     assert (result.severity, result.severity_found) == (Severity.P1, None), "--fail-on counts findings"
