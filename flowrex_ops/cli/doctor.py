@@ -42,7 +42,8 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
     notify (urls, default, seconds, attempts, retry_seconds), limits
     (reading_seconds, log_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), rollback (script,
     script_seconds), backup (folder, binaries, seconds, services, probe_path), serve (host, port, token,
-    jobs, queue_size, max_request_bytes, request_seconds, repeat_seconds, grace_seconds, state),
+    jobs, queue_size, max_request_bytes, request_seconds, repeat_seconds, rejoin_seconds,
+    join_seconds, grace_seconds, state),
     redaction (values).
     What is left out is discovered from the running compose project; 'flowrex-ops init' writes down what was found.
 

@@ -113,7 +113,7 @@ def test_nothing_that_was_refused_left_a_trace(guarded: Server) -> None:
 
 def test_a_full_queue_says_when_to_come_again_and_a_stopped_server_keeps_it(prepare: Callable[..., Server]) -> None:
     """One runs, one waits, the third is told 429. SIGTERM interrupts the first, whose record says so; the second stays queued."""
-    server = prepare("jobs = 1\nqueue_size = 1\ngrace_seconds = 0.2").start()
+    server = prepare("jobs = 1\nqueue_size = 1\ngrace_seconds = 0.2\njoin_seconds = 0").start()
     server.hold()
     assert server.send(a_payload(an_alert(fingerprint="a"), group="a")).status_code == 200
     until(lambda: "flowrex_ops_queue_length 0.0" in server.get("/metrics").text)
