@@ -228,7 +228,7 @@ DRILLS = (
         _BAD_RELEASE,
         BackendHanging(only=1),
         title="two at once: a bad release, and one replica that hangs",
-        expected="http.upstream-unreachable http.bad-deploy",
+        expected="http.bad-deploy http.upstream-unreachable",  # most failures are the release's
     ),
     drill("redis-and-broker", RedisStopped(), BrokerStopped(), expected="http.dependency-failing"),
     drill("old-error-burst-http", PastErrorBurst()),
