@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowrex_ops.model import MitigationState, RunStatus, Severity
-from flowrex_ops.record.words import do_next, headline, what_was_done
+from flowrex_ops.record.words import do_next, what_was_done
 
 _FINDING = ("cause", "severity", "title", "evidence", "next_steps")
 _VERDICT = ("cause", "verdict", "reason")
@@ -38,7 +38,6 @@ class RunResult:
     seconds: float
     next_runbooks: tuple[str, ...] = ()
     impact: str = ""
-    headline: str = ""
     done: str = ""
     do_next: tuple[tuple[str, str], ...] = ()
     approved: tuple[str, ...] = ()
@@ -63,7 +62,6 @@ class RunResult:
             seconds=record["seconds"],
             next_runbooks=tuple(record.get("next_runbooks") or ()),
             impact=str(record.get("impact") or ""),
-            headline=headline(record),
             approved=tuple(str(one).partition("@")[0] for one in record["parameters"].get("approve") or ()),
             done=what_was_done(record["mitigations"]),
             do_next=tuple(do_next(record)),

@@ -108,11 +108,6 @@ SHAPES = (
     shape("token", ":aa", r"(?<!\d)\d{8,10}:AA[A-Za-z0-9_-]{30,}"),
     shape("webhook", "/api/webhooks/", r"/api/webhooks/\d+/(?P<secret>[\w-]+)"),
     shape(
-        "password",
-        "requirepass masterauth",
-        r"(?im)(?:^[ \t]*|\bconfig\s+set\s+)(?:requirepass|masterauth)[ \t]+(?P<secret>[^\s'\"]+|'[^'\n]+'|\"[^\"\n]+\")",
-    ),
-    shape(
         "token",
         "npm_ pypi- dckr_pat_ hf_ gsk_ r8_ nvapi-",
         r"\b(?:(?:npm|dckr_pat|hf|gsk|r8)_[A-Za-z0-9_-]{20,}|(?:pypi|nvapi)-[\w-]{20,})",

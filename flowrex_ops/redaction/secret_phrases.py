@@ -49,6 +49,12 @@ PHRASES: tuple[Shape, ...] = (
         r"(?m)(?<![\w-])AUTH[ ]+(?:[\w.-]{1,60}[ ]+)?(?P<secret>(?!(?i:failed|required|error|login|plain|command|success|denied|called|missing|invalid)\b)[^\s'\"]{6,})[ ]*$",
     ),
     shape("password", "auth", r"(?i)\"auth\"[ ](?:\"[^\"\n]{1,80}\"[ ])?\"(?P<secret>[^\"\n]+)\""),
+    # … as a line of redis.conf or CONFIG SET whatever it is, in the middle of another line where it is no word
+    shape(
+        "password",
+        "requirepass masterauth",
+        r"(?im)(?:^[ \t]*|\bconfig\s+set\s+)(?:requirepass|masterauth)[ \t]+(?P<secret>[^\s'\"]+|'[^'\n]+'|\"[^\"\n]+\")",
+    ),
     shape("password", "requirepass masterauth", rf"\b(?:requirepass|masterauth)[ \t]+(?P<secret>{_MIXED})"),
     shape(
         "password",
