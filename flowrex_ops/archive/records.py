@@ -6,20 +6,20 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.incidents import LATEST, find_incident, list_incidents
 from flowrex_ops.archive.index import ask, find_notebooks, read_metadata
 from flowrex_ops.archive.manifest import LOCK_SUFFIX, lock_of
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.errors import ParameterError, RecordError
 from flowrex_ops.files import is_locked, locked, record_error
+from flowrex_ops.model import RunStatus
 
 _NEWEST_FIRST = "ORDER BY started DESC, id DESC"
 _RUNBOOK = re.compile(r"[A-Za-z0-9][\w-]*")
@@ -55,8 +55,8 @@ class Record:
 
     id: str
     path: Path
-    status: str
-    metadata: dict[str, Any]
+    status: RunStatus
+    metadata: RecordMetadata
 
     @property
     def incident(self) -> Path:
@@ -91,13 +91,13 @@ def allocate(incident: Path, runbook: str) -> Slot:
 def list_records(outputs: Path) -> list[Record]:
     """All records under *outputs*, newest first; files that are no records are left out. Answered from the index."""
     rows = ask(outputs, lambda index: index.execute(f"SELECT id, metadata FROM records {_NEWEST_FIRST}").fetchall())  # noqa: S608  # our own words
-    return [_record(outputs, row["id"], json.loads(row["metadata"])) for row in rows]
+    return [_record(outputs, row["id"], RecordMetadata.model_validate_json(row["metadata"])) for row in rows]
 
 
 def find_by_trigger(incident: Path, trigger: str) -> list[Record]:
     """The records in the folder *incident* that *trigger* asked for, oldest first."""
     found = ((f"{incident.name}/{path.stem}", read_metadata(path)) for path in find_notebooks(incident))
-    return [_record(incident.parent, name, about) for name, about in found if about and about.get("trigger") == trigger]
+    return [_record(incident.parent, name, about) for name, about in found if about and about.trigger == trigger]
 
 
 def load_record(outputs: Path, wanted: str) -> Record:
@@ -109,12 +109,13 @@ def load_record(outputs: Path, wanted: str) -> Record:
     return _record(outputs, name, metadata)
 
 
-def _load(index: sqlite3.Connection, outputs: Path, wanted: str) -> tuple[str, dict[str, Any]]:
+def _load(index: sqlite3.Connection, outputs: Path, wanted: str) -> tuple[str, RecordMetadata]:
     ids = [str(row["id"]) for row in index.execute(f"SELECT id FROM records {_NEWEST_FIRST}")]  # noqa: S608  # our own words
     if not ids:
         raise RecordError(f"there are no records in '{outputs}'; make one with 'flowrex-ops run RUNBOOK'")
     name = ids[0] if wanted == LATEST else _choose(outputs, ids, wanted)
-    return name, json.loads(index.execute("SELECT metadata FROM records WHERE id = ?", (name,)).fetchone()[0])
+    found = index.execute("SELECT metadata FROM records WHERE id = ?", (name,)).fetchone()
+    return name, RecordMetadata.model_validate_json(found[0])
 
 
 def find_incidents(outputs: Path, wanted: str = "") -> list[Path]:
@@ -157,8 +158,8 @@ def _path(outputs: Path, name: str) -> Path:
     return outputs / incident / "records" / f"{record}.ipynb"
 
 
-def _record(outputs: Path, name: str, metadata: dict[str, Any]) -> Record:
-    path, status = _path(outputs, name), str(metadata["status"])
-    if status == "running" and not is_locked(lock_of(path)):
-        status = "interrupted"
+def _record(outputs: Path, name: str, metadata: RecordMetadata) -> Record:
+    path, status = _path(outputs, name), metadata.status
+    if status is RunStatus.RUNNING and not is_locked(lock_of(path)):
+        status = RunStatus.INTERRUPTED
     return Record(name, path, status, metadata)

@@ -53,9 +53,9 @@ def show(
     found = load_record(options.load_settings(settings).outputs, record)
     facts = _facts(found)
     lines = [f"{name:<10} {value if value is not None else '-'}" for name, value in facts.items()]
-    lines += [f"  {one['verdict']:<12} {one['cause']}: {one['reason']}" for one in found.metadata.get("verdicts", [])]
-    lines += [f"  {one['slug']}: {one['state']}: {one['reason']}" for one in found.metadata.get("mitigations", [])]
-    options.echo({**facts, "record": found.metadata}, lines, as_json=as_json)
+    lines += [f"  {one.kind:<12} {one.cause}: {one.reason}" for one in found.metadata.verdicts]
+    lines += [f"  {one.slug}: {one.state}: {one.reason}" for one in found.metadata.mitigations]
+    options.echo({**facts, "record": found.metadata.to_dict()}, lines, as_json=as_json)
 
 
 @app.command()
@@ -150,12 +150,12 @@ def similar(
     Example: flowrex-ops records similar latest
     """
     from flowrex_ops.archive.records import load_record
-    from flowrex_ops.archive.search import find_similar, in_common
+    from flowrex_ops.archive.search import find_similar
 
     outputs = options.load_settings(settings).outputs
     found = find_similar(outputs, load_record(outputs, record).metadata)
-    lines = [f"{one['incident']}  {_line(one)}\n    {in_common(one)}" for one in found]
-    options.echo(found, lines or ["no earlier incident was like it"], as_json=as_json)
+    lines = [f"{one.incident}  {_line(one.to_dict())}\n    {one.in_common}" for one in found]
+    options.echo([one.to_dict() for one in found], lines or ["no earlier incident was like it"], as_json=as_json)
 
 
 @app.command()
@@ -255,7 +255,8 @@ def import_(
 
 def _facts(record: Record) -> dict[str, Any]:
     names = ("runbook", "status", "severity", "diagnosis", "started", "seconds", "operator")
-    told = {name: record.metadata.get(name) for name in names} | {"status": record.status}
+    about = record.metadata.to_dict()
+    told = {name: about[name] for name in names} | {"status": record.status}
     return {"id": record.id, **told, "notebook": str(record.path), "html": str(record.html) if record.html else None}
 
 

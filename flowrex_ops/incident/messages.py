@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.archive.outcome import RunOutcome
 from flowrex_ops.durations import format_seconds
 from flowrex_ops.errors import ParameterError, PreconditionError, RecordError, SettingsError, SourceUnavailableError
 from flowrex_ops.extras import require
@@ -45,17 +46,16 @@ _PLACEHOLDER = re.compile(r"\[[^\]\n]+\]")
 _MARKER = re.compile(r"\[redacted:[a-z-]+\]")
 
 
-def initial(outcome: Mapping[str, Any]) -> str:
+def initial(outcome: RunOutcome) -> str:
     """The first message about an incident, from ``Investigation.outcome``."""
-    findings = outcome.get("findings") or []
-    found = findings[0]["title"] if findings else "No cause was confirmed; the search goes on."
-    service = f"{outcome['platform']} ({outcome['runbook'].replace('_', ' ')})"
-    return fill_in("initial.txt.j2", severity=outcome.get("severity"), service=service, found=found).strip()
+    found = outcome.findings[0].title if outcome.findings else "No cause was confirmed; the search goes on."
+    service = f"{outcome.platform} ({outcome.runbook.replace('_', ' ')})"
+    return fill_in("initial.txt.j2", severity=outcome.severity, service=service, found=found).strip()
 
 
-def update(outcome: Mapping[str, Any]) -> str:
+def update(outcome: RunOutcome) -> str:
     """A status update after a change, from ``Investigation.outcome``: what was done, and what showed the effect."""
-    done = [one for one in outcome.get("mitigations") or [] if one["state"] != MitigationState.PLANNED]
+    done = [one for one in outcome.mitigations if one.state is not MitigationState.PLANNED]
     return fill_in("update.txt.j2", status="Mitigating" if done else "", done=done).strip()
 
 

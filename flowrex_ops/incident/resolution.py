@@ -215,10 +215,10 @@ def _judge(result: RunResult) -> tuple[str, str]:
         return UNHEALTHY, f"{UNHEALTHY}: {result.diagnosis or result.severity}"
     if result.status is RunStatus.COMPLETE:
         return HEALTHY, "nothing found, everything ruled out"
-    unknown = [verdict for verdict in result.verdicts if verdict.get("verdict") == VerdictKind.INCONCLUSIVE]
+    unknown = [verdict for verdict in result.verdicts if verdict.kind is VerdictKind.INCONCLUSIVE]
     why = result.reason or "it was not complete"
     if unknown:
-        why = f"{unknown[0]['cause']}: {unknown[0].get('reason') or 'inconclusive'}"
+        why = f"{unknown[0].cause}: {unknown[0].reason or 'inconclusive'}"
         why += f"; and {len(unknown) - 1} more" if unknown[1:] else ""
     return UNKNOWN, f"the run is {result.status.value} ({why}); unknown is not healthy, try again"
 

@@ -69,10 +69,10 @@ def outcome_of(records: Sequence[Record], *, reason: str = "") -> Outcome:
         record.status,
         record=str(record.path),
         html=str(record.html or ""),
-        diagnosis=about.get("diagnosis"),
-        severity=severity_found(str(about.get("runbook")), about.get("severity"), about.get("findings") or ()),
-        seconds=about.get("seconds"),
-        reason=about.get("reason") or reason,
+        diagnosis=about.diagnosis,
+        severity=severity_found(about),
+        seconds=about.seconds,
+        reason=about.reason or reason,
         earlier=tuple(one.id for one in earlier),
     )
 

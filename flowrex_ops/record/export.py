@@ -90,8 +90,6 @@ def _index(folder: Path, names: list[str], problems: list[str]) -> str:
 
 
 def _row(path: Path, name: str, names: list[str]) -> dict[str, Any]:
-    record, page = read_metadata(path) or {}, name.replace(".ipynb", ".html")
-    said = ""
-    with contextlib.suppress(KeyError, TypeError):
-        said = headline(record)
-    return {**record, "notebook": name, "page": page if page in names else "", "name": path.stem, "said": said}
+    record, page = read_metadata(path), name.replace(".ipynb", ".html")
+    said = {"started": record.started_text, "status": record.status, "said": headline(record)} if record else {}
+    return {**said, "notebook": name, "page": page if page in names else "", "name": path.stem}

@@ -11,14 +11,15 @@ from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.catalog import is_live
-from flowrex_ops.model import MitigationState
+from flowrex_ops.causes import ranked
+from flowrex_ops.model import MitigationState, RunStatus
 from flowrex_ops.record.words import (
     counts,
     diagnosis_title,
     do_next,
     headline,
-    ordered,
     seen_before,
     trust,
     what_was_done,
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 _HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)(?:<a class="anchor-link"[^>]*>.*?</a>)?</h2>', re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
-_TONES = {"complete": "good", "partial": "unsure", "running": "unsure"}
+_TONES = {RunStatus.COMPLETE: "good", RunStatus.PARTIAL: "unsure", RunStatus.RUNNING: "unsure"}
 
 
 def render_page(notebook: dict[str, Any]) -> str:
     """The page of *notebook*, a record as JSON (already redacted; ``metadata.flowrex_ops.record`` set)."""
     from nbformat import NotebookNode, from_dict
 
-    record = notebook["metadata"]["flowrex_ops"]["record"]
+    record = RecordMetadata.model_validate(notebook["metadata"]["flowrex_ops"]["record"])
     nodes: NotebookNode = from_dict(
         {**notebook, "cells": [_presentable(cell) for cell in notebook["cells"] if not is_live(cell)]}
     )
@@ -50,28 +51,27 @@ def render_page(notebook: dict[str, Any]) -> str:
         contents=_contents(body),
         css=_css(),
         headline=headline(record),
-        title=diagnosis_title(record) if record["diagnosis"] else headline(record),
-        done=what_was_done(record["mitigations"]) if record["diagnosis"] else "",
+        title=diagnosis_title(record) if record.diagnosis else headline(record),
+        done=what_was_done(record.mitigations) if record.diagnosis else "",
         do_next=do_next(record),
         why_so_severe=why_so_severe(record),
         tone=_tone(record),
         notices=trust(record),
         seen_before=seen_before(record),
-        finding=next((f for f in record["findings"] if f.get("cause") == record["diagnosis"]), None),
-        verdicts=ordered(record["verdicts"]),
-        counts=counts(record["verdicts"]),
-        started=str(record["started"])[:19].replace("T", " "),
+        finding=record.finding,
+        verdicts=ranked(record.verdicts),
+        counts=counts(record.verdicts),
     )
 
 
-def _tone(record: dict[str, Any]) -> str:
+def _tone(record: RecordMetadata) -> str:
     """Red for what is wrong; once something was done about it, green where its effect was seen, and amber where it was not."""
-    states = {one.get("state") for one in record["mitigations"]}
-    if what_was_done(record["mitigations"]) and MitigationState.FAILED not in states:
+    states = {one.state for one in record.mitigations}
+    if what_was_done(record.mitigations) and MitigationState.FAILED not in states:
         return "unsure" if MitigationState.APPLIED_UNVERIFIED in states else "good"
-    if record["diagnosis"] or record.get("severity"):
+    if record.diagnosis or record.severity:
         return "bad"
-    return _TONES.get(record["status"], "bad")
+    return _TONES.get(record.status, "bad")
 
 
 def warm_up() -> None:

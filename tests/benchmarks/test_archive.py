@@ -72,7 +72,7 @@ def test_similar(benchmark: Any, month: Path) -> None:
 
 def test_seen_before(benchmark: Any, month: Path) -> None:
     """What the end of each run pays for its banner."""
-    metadata = {**load_record(month, "latest").metadata, "incident": "INC-0"}
+    metadata = load_record(month, "latest").metadata.model_copy(update={"incident": "INC-0"})
     benchmark.pedantic(seen_before, args=(month, metadata), rounds=5, iterations=1)
 
 

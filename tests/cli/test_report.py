@@ -15,13 +15,13 @@ from tests.record.test_words import record
 
 def result(*states: str, **facts: Any) -> RunResult:
     """A run that found lock contention, with a mitigation for each of the *states*."""
-    of = record(*states)
-    for one in of["mitigations"]:
-        one |= {
-            "plan_hash": "abc123",
-            **({"reason": "its cause is not confirmed (x)"} if one["state"] == "refused" else {}),
-        }
-    return RunResult.from_metadata({**of, **facts}, Path("/out/001.ipynb"), Path("/out/001.html"))
+    why = {"refused": "its cause is not confirmed (x)"}
+    mitigations = [
+        {"slug": "terminate-root-blocker", "state": one, "reason": why.get(one, "as it is"), "plan_hash": "abc123"}
+        for one in states
+    ]
+    of = record(mitigations=mitigations, **facts)
+    return RunResult.of(of, Path("/out/001.ipynb"), Path("/out/001.html"))
 
 
 def test_what_was_planned_is_applied_by_a_line_to_paste() -> None:

@@ -87,4 +87,4 @@ def test_what_cannot_be_looked_at_is_tried_again_and_then_named(tmp_path: Path) 
     said = {item["item"]: item["says"] for item in json.loads(done.stdout)["checklist"]}["verified"]
     assert "/003-triage: the run is partial (service.down: the stack knows no service at all; and " in said
     record = load_record(tmp_path / "outputs", "latest")
-    assert record.metadata["parameters"]["reading_seconds"] == 2, "as patient as the settings say"
+    assert record.metadata.parameters["reading_seconds"] == 2, "as patient as the settings say"

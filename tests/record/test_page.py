@@ -52,7 +52,7 @@ class TestPage:
         self, bench: Bench, reason: str, leads: int
     ) -> None:
         finding = confirmed()
-        finding["finding"]["reason"] = reason
+        finding["reason"] = finding["finding"]["reason"] = reason
         page = bench.run(shows(finding)).html.read_text()
         assert page.count(f'<p class="lead">{reason}</p>') == page.count('<p class="lead">') == leads
 

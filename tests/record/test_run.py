@@ -55,7 +55,7 @@ class TestResult:
         events: list[Event] = []
         bench.run(f"{shows(confirmed())}\nimport time; time.sleep(0.3)", on_event=events.append)
         seen = next(event for event in events if isinstance(event, VerdictSeen))
-        assert seen.finding is not None
+        assert seen.verdict.title == "db.idle-in-transaction it is"
         assert [type(event) for event in events if not isinstance(event, VerdictSeen)] == [
             RunStarted,
             *[CellStarted, CellFinished] * 2,
