@@ -404,7 +404,7 @@ class Investigation:
         facts |= dict(self.endpoints.origins)
         if self.endpoints.stack_error:
             facts["stack"] = self.endpoints.stack_error
-        facts["incident"] = self.ledger.incident or "none yet"
+        facts["incident"] = self.ledger.incident or "none"
         facts["operator"] = self.approval.operator or "none: plans are shown, nothing is changed"
         text = "\n".join(f"{name}: {value}" for name, value in facts.items())
         self._notebook.show(presentation.facts_html(facts), text)

@@ -121,7 +121,12 @@ def find_similar(
     """
     wanted = [feature for feature in features(record) if feature[0] in ("cause", "signature")]
     wanted += [("runbook", str(name)) for name in record.get("next_runbooks") or ()]
-    values = (json.dumps(wanted), str(record.get("incident")), str(record.get("started") or "9"), limit)
+    values = (
+        json.dumps(wanted),
+        str(record.get("incident") or record.get("run")),
+        str(record.get("started") or "9"),
+        limit,
+    )
     rows = ask(outputs, lambda index: index.execute(_SIMILAR, values).fetchall(), limit_seconds=limit_seconds)
     return [_earlier(row, len(wanted)) for row in rows]
 
@@ -138,7 +143,7 @@ def earlier_incidents(investigation: Investigation) -> pd.DataFrame:
     """For triage: incidents that were like what *investigation* has found so far."""
     import pandas as pd
 
-    about = {**investigation.outcome, "incident": investigation.ledger.incident}
+    about = {**investigation.outcome, "incident": investigation.ledger.folder}
     found = seen_before(investigation.settings.outputs, about, limit=SHOWN)
     rows = [{**one, "in_common": in_common(one), "resolved_by": ", ".join(one["resolved_by"])} for one in found]
     frame = pd.DataFrame(rows, columns=["incident", "started", "severity", "diagnosis", "in_common", "resolved_by"])

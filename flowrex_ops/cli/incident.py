@@ -27,6 +27,12 @@ def open_(
     impact: options.ImpactOption = "",
     started: options.StartedOption = "",
     role: options.RoleOption = None,
+    from_: Annotated[
+        str,
+        options.option(
+            "--from", "RUN", "A run that found it: an id, its beginning, or latest. It becomes the incident's."
+        ),
+    ] = "",
     author: options.AuthorOption = "",
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
@@ -34,12 +40,15 @@ def open_(
     """Open an incident: its folder, its channel's name, and who is to be notified by when.
 
     Example: flowrex-ops incident open "Orders time out" --severity P1 --service backend --role commander=ada
+
+    Example: flowrex-ops incident open "Orders time out" --from latest
     """
     facts = options.incident_facts(locals())
-    from flowrex_ops.incident.incident import open_new
+    from flowrex_ops.incident.incident import open_new, open_with
 
     session = options.Session.open(settings, author)
-    folder = open_new(session.settings.outputs, facts, by=session.author, redactor=session.redactor)
+    outputs, who = session.settings.outputs, session.who
+    folder = open_with(outputs, from_, facts, **who) if from_ else open_new(outputs, facts, **who)
     session.push()
     _print(folder, session.settings, as_json)
 
@@ -79,7 +88,7 @@ def update(
     if not (facts or notified or note):
         raise ParameterError("nothing to change was given; see 'flowrex-ops incident update --help'")
     note_notified(folder, notified or (), by=session.author)
-    change(folder, facts, by=session.author, redactor=session.redactor, note=note)
+    change(folder, facts, **session.who, note=note)
     session.push()
     _print(folder, session.settings, as_json)
 
@@ -120,7 +129,7 @@ def resolve(
     )
     folder, _ = load(session.settings.outputs, incident)
     if facts:
-        change(folder, facts, by=session.author, redactor=session.redactor)
+        change(folder, facts, **session.who)
     work = Resolution(
         folder, session.settings, settings, by=session.author, minutes=minutes, tell=partial(typer.echo, err=True)
     )
@@ -175,7 +184,18 @@ def show(
         typer.echo(f"  {str(line['at'])[11:19]}  {line.get('by') or '':<10}  {line['text']}")
 
 
-app.command()(records.export)
+@app.command()
+def export(
+    incident: options.IncidentArgument = "latest",
+    output: options.ZipOption = None,
+    settings: options.SettingsOption = "",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Pack an incident into one zip that opens anywhere: a page, the records, all files, checksums.
+
+    Example: flowrex-ops incident export latest --output incident.zip
+    """
+    records.export(options.incident_id(incident, settings), output, settings, as_json)
 
 
 def _print(folder: Path, settings: Settings, as_json: bool) -> None:

@@ -127,7 +127,7 @@ class Recorder:
         facts, found = self._facts, self.findings.to_metadata()
         return {
             "id": self.slot.id,
-            "incident": self.slot.incident.name,
+            **self.slot.belongs_to,
             "runbook": facts.runbook,
             "title": facts.title,
             "status": self.status.value,

@@ -19,14 +19,14 @@ _MITIGATION = ("slug", "state", "plan_hash", "targets")
 class RunResult:
     """A finished run. ``record`` and ``html`` are absolute paths; everything is redacted.
 
-    ``id`` is what people call the record; ``reason`` says why it failed or was interrupted.
+    ``incident`` is ``None`` for a run that belongs to none; ``id`` is what people call the record; ``reason`` says why it failed or was interrupted.
     ``next_runbooks`` is what explains the symptoms that were seen, the first first; ``impact`` is the worst of these, in words.
     """
 
     id: str
     record: Path
     html: Path
-    incident: str
+    incident: str | None
     runbook: str
     status: RunStatus
     reason: str | None
@@ -68,6 +68,11 @@ class RunResult:
         )
 
     @property
+    def folder(self) -> Path:
+        """Of the incident, or of the run that belongs to none."""
+        return self.record.parent.parent
+
+    @property
     def not_applied(self) -> list[str]:
         """Mitigations that somebody approved and that did not come to their end: ``--approve`` has not done its work."""
         told = {str(one["slug"]): str(one["state"]) for one in self.mitigations}
@@ -86,6 +91,8 @@ class RunResult:
             "record": str(self.record),
             "html": str(self.html),
             "incident": self.incident,
+            "run": None if self.incident else self.folder.name,
+            "folder": str(self.folder),
             "runbook": self.runbook,
             "status": self.status.value,
             "severity": self.severity.value if self.severity else None,

@@ -52,8 +52,9 @@ def why_so_severe(record: Mapping[str, Any]) -> str:
 
 
 def next_commands(record: Mapping[str, Any]) -> list[str]:
-    """The runbooks that explain what users feel, the first first, as they are started in this incident."""
-    return [f"flowrex-ops run {name} --incident {record['incident']}" for name in record.get("next_runbooks") or ()]
+    """The runbooks that explain what users feel, the first first, as they are started (in this incident, where there is one)."""
+    here = f" --incident {record['incident']}" if record.get("incident") else ""
+    return [f"flowrex-ops run {name}{here}" for name in record.get("next_runbooks") or ()]
 
 
 def what_was_done(mitigations: Sequence[Mapping[str, Any]]) -> str:
@@ -66,9 +67,11 @@ def what_was_done(mitigations: Sequence[Mapping[str, Any]]) -> str:
 
 def do_next(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What to type or whom to ask, and why, the first first. After a cure that is to watch, to tell people, and to resolve."""
-    incident = record["incident"]
+    incident = record.get("incident")
     failed = any(one.get("state") == MitigationState.FAILED for one in record["mitigations"])
     if record["diagnosis"] and what_was_done(record["mitigations"]) and not failed:
+        if not incident:
+            return [("flowrex-ops triage", "see whether users are healthy again"), *_incident(record)]
         return [
             (f"flowrex-ops message update {incident}", "tell people what was done"),
             (
@@ -82,7 +85,16 @@ def do_next(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     finding: Mapping[str, Any] = next(
         (one for one in record["findings"] if one.get("cause") == record["diagnosis"]), {}
     )
-    return explain + [(str(step["target"]), str(step["text"])) for step in finding.get("next_steps") or ()]
+    steps = [(str(step["target"]), str(step["text"])) for step in finding.get("next_steps") or ()]
+    return explain + steps + (_incident(record) if record["severity"] in ("P0", "P1") else [])
+
+
+def _incident(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How a run becomes an incident; nothing where it belongs to one."""
+    command = f"flowrex-ops incident open TITLE --from {record.get('run')}"
+    return (
+        [] if record.get("incident") else [(command, "open an incident: who must know is notified, and it is resolved")]
+    )
 
 
 def diagnosis_title(record: dict[str, Any]) -> str:
