@@ -167,6 +167,7 @@ def incident_facts(given: dict[str, Any]) -> dict[str, Any]:
 
     read: dict[str, Callable[[Any], Any]] = {
         **dict.fromkeys(("title", "status", "severity", "service", "impact", "root_cause", "resolution", "eta"), str),
+        "security": bool,
         "started": lambda text: parse_moment(text, name="--started"),
         "next_update": lambda text: datetime.now(UTC) + parse_duration(text, name="--next-update"),
         "roles": lambda items: dict(_role(item) for item in items),

@@ -67,6 +67,7 @@ def again(runbook: str, parameters: Sequence[str], settings: str, incident: str 
 def _open(name: str, given: dict[str, Any], operator: str, settings: str) -> str:
     """The id of a new incident for this run, once it is sure that the run will start."""
     from flowrex_ops.catalog import get_runbook
+    from flowrex_ops.incident.escalation import notify_opened
     from flowrex_ops.incident.incident import open_new
     from flowrex_ops.parameters import validate
 
@@ -76,7 +77,10 @@ def _open(name: str, given: dict[str, Any], operator: str, settings: str) -> str
     validate(runbook, given)
     session = options.Session.open(settings, operator)
     facts = {"title": runbook.title}
-    return open_new(session.settings.outputs, facts, **session.who).name
+    folder = open_new(session.settings.outputs, facts, **session.who)
+    for one in notify_opened(folder, session.settings):
+        options.progress(str(one))
+    return folder.name
 
 
 def triage(

@@ -57,7 +57,8 @@ Moment = Annotated[
 class Incident(BaseModel):
     """One incident as its file tells it; texts are empty and times ``None`` while nobody has said them.
 
-    ``started`` is when users began to suffer, ``opened`` when it was noticed. ``roles`` maps a role to a person.
+    ``started`` is when users began to suffer, ``opened`` when it was noticed. ``roles`` maps a role to a person. ``security`` says
+    that it is a breach or a leak.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,6 +79,7 @@ class Incident(BaseModel):
     next_update: Moment | None = None
     roles: dict[str, str] = {}
     runbooks: dict[str, str] = {}
+    security: bool = False
 
     @model_validator(mode="before")
     @classmethod

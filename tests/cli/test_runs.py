@@ -16,8 +16,8 @@ from flowrex_ops.archive.manifest import verify
 from flowrex_ops.archive.records import allocate, load_record
 from flowrex_ops.archive.timeline import read
 from flowrex_ops.errors import ParameterError, RecordError
+from flowrex_ops.incident.escalation import remind
 from flowrex_ops.incident.incident import close, open_new, open_with, read_incident
-from flowrex_ops.incident.messages import remind
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 from tests.record.record_bench import Bench, confirmed, shows

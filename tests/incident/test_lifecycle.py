@@ -141,7 +141,7 @@ class TestFind:
         assert len(find(folder.parent)) == 2
 
 
-def test_only_roles_of_the_matrix_are_notified(folder: Path) -> None:
+def test_only_roles_that_there_are_are_notified(folder: Path) -> None:
     """A slip in a role's name must not look like somebody who was notified."""
-    with pytest.raises(ParameterError, match="'Team leed' is not in the escalation matrix; give On-call engineer"):
+    with pytest.raises(ParameterError, match="'Team leed' is no role; give On-call engineer"):
         note_notified(folder, ["Team leed"], by="ada")
