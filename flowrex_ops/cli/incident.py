@@ -116,7 +116,7 @@ def resolve(
         options.option("--confirm", "ITEM", "fix-deployed, status-page, channel-closed; may be repeated."),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Watch the platform until it has been healthy long enough.")
+        bool, typer.Option("--watch", help="Wait until the platform is healthy, and watch that it stays so.")
     ] = False,
     minutes: Annotated[float, typer.Option("--minutes", help="How long it must have been healthy.")] = 30,
     interval: Annotated[str, options.option("--interval", "SPAN", "Time between two looks.")] = "1m",
@@ -143,9 +143,8 @@ def resolve(
     folder, _ = load(session.settings.outputs, incident)
     if facts:
         change(folder, facts, **session.who)
-    work = Resolution(
-        folder, session.settings, settings, by=session.author, minutes=minutes, tell=partial(typer.echo, err=True)
-    )
+    spans = {"minutes": minutes, "wait_minutes": min(10, max(2, minutes))}
+    work = Resolution(folder, session.settings, settings, session.author, tell=partial(typer.echo, err=True), **spans)
     work.confirm(confirm or ())
     items = work.work(watch_every_seconds=seconds if watch else None, ask=_ask())
     closed = work.close(items, force=force)

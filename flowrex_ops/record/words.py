@@ -93,7 +93,7 @@ def _incident(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How a run becomes an incident; nothing where it belongs to one."""
     command = f"flowrex-ops incident open TITLE --from {record.get('run')}"
     return (
-        [] if record.get("incident") else [(command, "open an incident: who must know is notified, and it is resolved")]
+        [] if record.get("incident") else [(command, "open an incident with it, so that whoever must know is notified")]
     )
 
 
