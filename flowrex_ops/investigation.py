@@ -363,7 +363,8 @@ class Investigation:
         """What this run found: the closing output of the record, as ``run --json`` prints it."""
         findings = tuple(self.findings)
         return RunOutcome(
-            incident=self.ledger.incident or "",
+            incident=self.ledger.incident or None,
+            run=self.ledger.folder if not self.ledger.incident else None,
             runbook=self.runbook,
             platform=self.settings.platform,
             stack=self.endpoints.stack_line,
@@ -400,7 +401,7 @@ class Investigation:
         facts |= dict(self.endpoints.origins)
         if self.endpoints.stack_error:
             facts["stack"] = self.endpoints.stack_error
-        facts["incident"] = self.ledger.incident or "none yet"
+        facts["incident"] = self.ledger.incident or "none"
         facts["operator"] = self.approval.operator or "none: plans are shown, nothing is changed"
         text = "\n".join(f"{name}: {value}" for name, value in facts.items())
         self._notebook.show(presentation.facts_html(facts), text)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flowrex_ops.archive.incidents import INCIDENT_FILE, read_incident
+from flowrex_ops.archive.incidents import INCIDENT_FILE, list_folders, read_incident
 from flowrex_ops.archive.outcome import RecordMetadata, RunOutcome, iso
 from flowrex_ops.errors import RecordError
 from flowrex_ops.files import locked
@@ -61,7 +61,7 @@ def ask(outputs: Path, question: Callable[[sqlite3.Connection], T], *, limit_sec
     *limit_seconds* bounds the taking in; what is left then is for the next time. Rows are ``sqlite3.Row``.
     """
     deadline = time.monotonic() + limit_seconds
-    for _attempt in range(2 if any(outputs.glob("INC-*")) else 0):
+    for _attempt in range(2 if list_folders(outputs) else 0):
         try:
             return _ask(outputs / FILE, outputs, question, deadline)
         except sqlite3.OperationalError:  # it is busy, or cannot be written
@@ -121,7 +121,7 @@ def _ask(place: Path | str, outputs: Path, question: Callable[[sqlite3.Connectio
 
 def _refresh(connection: sqlite3.Connection, outputs: Path, deadline: float) -> None:
     """Take in what changed in the folders since, the newest first; nothing is written where nothing did."""
-    folders = [folder for folder in outputs.glob("INC-*") if folder.is_dir()]
+    folders = [folder for folder in list_folders(outputs) if folder.is_dir()]
     found = {
         folder.name: " ".join(map(_stamp, [folder / INCIDENT_FILE, *find_notebooks(folder)])) for folder in folders
     }
@@ -130,7 +130,7 @@ def _refresh(connection: sqlite3.Connection, outputs: Path, deadline: float) -> 
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         known = dict(connection.execute(_KNOWN).fetchall())
-        for name in sorted(known.keys() | found.keys(), reverse=True):
+        for name in sorted(known.keys() | found.keys(), key=lambda name: name[4:], reverse=True):
             if known.get(name) != found.get(name) and time.monotonic() < deadline:
                 _forget(connection, name)
                 if name in found:

@@ -132,9 +132,10 @@ class EarlierIncident(_Part):
 
 
 class RunOutcome(_Part):
-    """What a run found. ``severity`` and ``impact`` are of the moment, which may be worse than what was found."""
+    """What a run found; it belongs to an ``incident``, or is a ``run`` by itself. ``severity`` and ``impact`` are of the moment, which may be worse than what was found."""
 
-    incident: str = ""
+    incident: str | None = None
+    run: str | None = None
     runbook: str = ""
     platform: str = ""
     stack: str = ""
@@ -151,7 +152,7 @@ class RunOutcome(_Part):
     started: Moment = None
     seconds: float | None = None
 
-    @field_validator("incident", "runbook", "platform", "stack", "operator", "impact", "configuration", mode="before")
+    @field_validator("runbook", "platform", "stack", "operator", "impact", "configuration", mode="before")
     @classmethod
     def _empty(cls, value: Any, info: Any) -> Any:
         """Records of earlier versions write null where there is nothing."""

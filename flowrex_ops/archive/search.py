@@ -116,7 +116,7 @@ def find_similar(
     """
     wanted = [feature for feature in features(outcome) if feature[0] in ("cause", "signature")]
     wanted += [("runbook", name) for name in outcome.next_runbooks]
-    values = (json.dumps(wanted), outcome.incident, iso(outcome.started) or "9", limit)
+    values = (json.dumps(wanted), outcome.incident or outcome.run or "", iso(outcome.started) or "9", limit)
     rows = ask(outputs, lambda index: index.execute(_SIMILAR, values).fetchall(), limit_seconds=limit_seconds)
     return [_earlier(row, len(wanted)) for row in rows]
 

@@ -60,24 +60,24 @@ def show(
 
 @app.command()
 def verify(
-    record: Annotated[str, typer.Argument(metavar="RECORD", help="A record or incident; all when left out.")] = "",
+    record: Annotated[str, typer.Argument(metavar="RECORD", help="A record, run or incident; all when left out.")] = "",
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Check that nothing was changed since it was written: manifest and timeline of every incident. Exit 1 names what was.
+    """Check that nothing was changed since it was written: manifest and timeline of every incident and run. Exit 1 names what was.
 
     Of a timeline the first line is named that does not follow from the one before.
 
     Example: flowrex-ops records verify
     """
     from flowrex_ops.archive.manifest import verify as verify_folder
-    from flowrex_ops.archive.records import find_incidents
+    from flowrex_ops.archive.records import find_folders
 
-    folders = find_incidents(options.load_settings(settings).outputs, record)
+    folders = find_folders(options.load_settings(settings).outputs, record)
     problems = [(folder.name, problem) for folder in folders for problem in verify_folder(folder)]
     told = [{"incident": name, "kind": one.kind, "path": one.path, "text": one.text} for name, one in problems]
     lines = [f"{name}: {problem}" for name, problem in problems]
-    lines = lines or [f"{len(folders)} incidents verified, nothing was changed"]
+    lines = lines or [f"{len(folders)} folders verified, nothing was changed"]
     options.echo({"incidents": len(folders), "problems": told}, lines, as_json=as_json)
     if problems:
         raise typer.Exit(1)
@@ -99,7 +99,7 @@ def reindex(settings: options.SettingsOption = "", as_json: options.JsonOption =
     finished = recover_all_orphaned(loaded)
     counts = rebuild(outputs)
     lines = [f"{name}: its runner had been killed; finished as interrupted" for name in finished]
-    lines += [f"{counts['records']} records of {counts['incidents']} incidents in '{outputs / FILE}'"]
+    lines += [f"{counts['records']} records in {counts['incidents']} folders, indexed in '{outputs / FILE}'"]
     options.echo({"index": str(outputs / FILE), **counts, "finished": finished}, lines, as_json=as_json)
 
 
@@ -145,7 +145,7 @@ def search(
 def similar(
     record: WantedArgument = "latest", settings: options.SettingsOption = "", as_json: options.JsonOption = False
 ) -> None:
-    """Show earlier incidents with the same causes or error signatures, those that share the most first, and what ended them.
+    """Show earlier incidents and runs with the same causes or error signatures, those that share the most first, and what ended them.
 
     Example: flowrex-ops records similar latest
     """
@@ -155,7 +155,7 @@ def similar(
     outputs = options.load_settings(settings).outputs
     found = find_similar(outputs, load_record(outputs, record).metadata)
     lines = [f"{one.incident}  {_line(one.to_dict())}\n    {one.in_common}" for one in found]
-    options.echo([one.to_dict() for one in found], lines or ["no earlier incident was like it"], as_json=as_json)
+    options.echo([one.to_dict() for one in found], lines or ["nothing earlier was like it"], as_json=as_json)
 
 
 @app.command()
@@ -193,7 +193,7 @@ def trend(
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show how often a cause was found (or a runbook ran), and how long those incidents lasted.
+    """Show how often a cause was found (or a runbook ran), and how long it lasted.
 
     Example: flowrex-ops records trend db.lock-contention --since 30d --output trend.png
     """
@@ -204,22 +204,23 @@ def trend(
     if output is not None:
         draw_trend(found, output)
     table = found.periods[found.periods["times"] > 0].to_string(index=False)
-    lines = [f"{what}: {len(found.incidents)} incidents, by {found.period}", *([table] if len(found.incidents) else [])]
+    lines = [f"{what}: {len(found.incidents)} times, by {found.period}", *([table] if len(found.incidents) else [])]
     options.echo({**found.to_dict(), "chart": str(output) if output else None}, lines, as_json=as_json)
 
 
 @app.command()
 def export(
     wanted: Annotated[
-        str, typer.Argument(metavar="INCIDENT|RECORD", help="An id, the beginning of one, or latest.")
+        str,
+        typer.Argument(
+            metavar="INCIDENT|RUN|RECORD", help="An id, the beginning of one, or latest: the newest record's."
+        ),
     ] = "latest",
     output: options.ZipOption = None,
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Pack an incident into one zip that opens anywhere: a page, the records, all files, checksums.
-
-    Example: flowrex-ops incident export latest --output incident.zip
+    """Pack an incident or a run into one zip that opens anywhere: a page, the records, all files, checksums.
 
     Example: flowrex-ops records export INC-20261101-0412-a1b2
     """
@@ -241,7 +242,7 @@ def import_(
 ) -> None:
     """Make a record of a runbook that was run live in JupyterLab: checked, redacted, with banner and page.
 
-    Without --incident it goes to the incident that it was run in, or to a new one.
+    Without --incident it goes to the incident that it was run in, or is a run of its own.
 
     Example: flowrex-ops records import notebooks/incidents/error_rate.ipynb --incident INC-20261101-0412-a1b2
     """

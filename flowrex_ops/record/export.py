@@ -1,4 +1,4 @@
-"""An incident as one zip that opens anywhere: a page with links, the files as they are, and their checksums.
+"""An incident, or a run, as one zip that opens anywhere: a page with links, the files as they are, and their checksums.
 
 ```
 index.html                what happened, with links to everything; needs no network and no tool of ours
@@ -26,7 +26,7 @@ from flowrex_ops.archive import timeline
 from flowrex_ops.archive.incidents import INCIDENT_FILE
 from flowrex_ops.archive.index import read_metadata
 from flowrex_ops.archive.manifest import verify
-from flowrex_ops.archive.records import find_incidents
+from flowrex_ops.archive.records import find_folders
 from flowrex_ops.errors import RecordError
 from flowrex_ops.files import locked, write_atomic
 from flowrex_ops.record.words import headline
@@ -35,12 +35,12 @@ _TEMPLATE = Path(__file__).parent / "templates" / "export.html.j2"
 
 
 def export(outputs: Path, wanted: str, target: Path | None = None) -> Path:
-    """Write the incident that *wanted* names (also by a record of it) to *target*; its path.
+    """Write the incident or run that *wanted* names (also by a record of it) to *target*; its path.
 
-    ``INC-….zip`` in this folder where *target* is left out. RecordError where there is no such incident, or *target* exists
+    ``INC-….zip`` in this folder where *target* is left out. RecordError where there is none, or *target* exists
     already (nothing is overwritten) or cannot be written.
     """
-    (folder,) = find_incidents(outputs, wanted or "latest")
+    (folder,) = find_folders(outputs, wanted or "latest")
     target = target or Path(f"{folder.name}.zip")
     if target.exists():
         raise RecordError(f"'{target}' exists already; give another file with --output")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import update_incident
+from flowrex_ops.archive.incidents import note_run
 from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.archive.records import Slot
@@ -58,7 +58,7 @@ def seal(slot: Slot, notebook: dict[str, Any], redactor: Redactor) -> RecordMeta
 
     record = RecordMetadata.model_validate(notebook["metadata"]["flowrex_ops"]["record"])
     write_atomic(slot.html, render_page(notebook), mode=READ_ONLY)
-    update_incident(slot.incident, runbook=record.runbook, title=record.title, severity=record.severity)
+    note_run(slot.incident, runbook=record.runbook, title=record.title, severity=record.severity)
     _note_end(slot, redactor, record)
     write_manifest(slot.incident, finished=slot.notebook)
     return record

@@ -16,7 +16,7 @@ from typing import Any
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import LOCK_SUFFIX
 from flowrex_ops.archive.outcome import RecordMetadata
-from flowrex_ops.archive.records import Slot, find_incidents
+from flowrex_ops.archive.records import Slot, find_folders
 from flowrex_ops.archive.store import push
 from flowrex_ops.errors import FlowrexOpsError
 from flowrex_ops.files import locked, take_lock
@@ -58,7 +58,7 @@ def recover_orphaned(incident: Path, redactor: Redactor) -> list[str]:
 def recover_all_orphaned(settings: Settings) -> list[str]:
     """The same for the whole archive, a store included; the ids."""
     redactor = Redactor(settings.secret_values())
-    finished = [name for folder in find_incidents(settings.outputs) for name in recover_orphaned(folder, redactor)]
+    finished = [name for folder in find_folders(settings.outputs) for name in recover_orphaned(folder, redactor)]
     if finished:
         push(settings)
     return finished

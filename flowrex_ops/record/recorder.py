@@ -130,7 +130,7 @@ class Recorder:
             **dict(found)
             | {
                 "id": self.slot.id,
-                "incident": self.slot.incident.name,
+                **self.slot.belongs_to,
                 "runbook": facts.runbook,
                 "title": facts.title,
                 "status": self.status,

@@ -26,6 +26,11 @@ class RunResult(RecordMetadata):
         return cls(**dict(metadata), record=record, html=html)
 
     @property
+    def folder(self) -> Path:
+        """Of the incident, or of the run that belongs to none."""
+        return self.record.parent.parent
+
+    @property
     def not_applied(self) -> list[str]:
         """Mitigations that somebody approved and that did not come to their end: ``--approve`` has not done its work."""
         approved = [str(one).partition("@")[0] for one in self.parameters.get("approve") or ()]
@@ -42,10 +47,9 @@ class RunResult(RecordMetadata):
         about = self.to_dict()
         more = {name: about[name] for name in ("impact", "next_runbooks") if about[name]}
         return {
-            **{
-                name: about[name]
-                for name in ("record", "html", "incident", "runbook", "status", "severity", "diagnosis")
-            },
+            **{name: about[name] for name in ("record", "html", "incident", "run")},
+            "folder": str(self.folder),
+            **{name: about[name] for name in ("runbook", "status", "severity", "diagnosis")},
             "findings": [_only(_FINDING, finding) for finding in about["findings"]],
             "verdicts": [_only(_VERDICT, verdict) for verdict in about["verdicts"]],
             "mitigations": [_only(_MITIGATION, mitigation) for mitigation in about["mitigations"]],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flowrex_ops.archive.outcome import MitigationResult, RecordMetadata
 from flowrex_ops.causes import find_causes
-from flowrex_ops.model import MitigationState, RunStatus, Verdict, VerdictKind
+from flowrex_ops.model import MitigationState, RunStatus, Severity, Verdict, VerdictKind
 
 _STATUS = {
     RunStatus.RUNNING: "This run has not finished. Where nothing runs any more, it was killed; what stands below is all there is.",
@@ -52,8 +52,9 @@ def why_so_severe(record: RecordMetadata) -> str:
 
 
 def next_commands(record: RecordMetadata) -> list[str]:
-    """The runbooks that explain what users feel, the first first, as they are started in this incident."""
-    return [f"flowrex-ops run {name} --incident {record.incident}" for name in record.next_runbooks]
+    """The runbooks that explain what users feel, the first first, as they are started (in this incident, where there is one)."""
+    here = f" --incident {record.incident}" if record.incident else ""
+    return [f"flowrex-ops run {name}{here}" for name in record.next_runbooks]
 
 
 def what_was_done(mitigations: Sequence[MitigationResult]) -> str:
@@ -68,6 +69,8 @@ def do_next(record: RecordMetadata) -> list[tuple[str, str]]:
     """What to type or whom to ask, and why, the first first. After a cure that is to watch, to tell people, and to resolve."""
     failed = any(one.state is MitigationState.FAILED for one in record.mitigations)
     if record.diagnosis and what_was_done(record.mitigations) and not failed:
+        if not record.incident:
+            return [("flowrex-ops triage", "see whether users are healthy again"), *_incident(record)]
         return [
             (f"flowrex-ops message update {record.incident}", "tell people what was done"),
             (
@@ -78,8 +81,14 @@ def do_next(record: RecordMetadata) -> list[tuple[str, str]]:
     explain = [
         (command, "what users feel has another reason; this runbook explains it") for command in next_commands(record)
     ]
-    steps = record.finding.next_steps if record.finding else ()
-    return explain + [(step.target, step.text) for step in steps]
+    steps = [(step.target, step.text) for step in (record.finding.next_steps if record.finding else ())]
+    return explain + steps + (_incident(record) if record.severity in (Severity.P0, Severity.P1) else [])
+
+
+def _incident(record: RecordMetadata) -> list[tuple[str, str]]:
+    """How a run becomes an incident; nothing where it belongs to one."""
+    command = f"flowrex-ops incident open TITLE --from {record.run}"
+    return [] if record.incident else [(command, "open an incident with it, so that whoever must know is notified")]
 
 
 def diagnosis_title(record: RecordMetadata) -> str:

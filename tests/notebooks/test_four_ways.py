@@ -126,7 +126,7 @@ def test_plan_approved_by_its_hash_is_applied_and_another_is_refused(locked_up: 
     stale = run_runbook("database_connections", given | {"approve": [f"{slug}@000000000000"]})
     assert {m.slug: m.state for m in stale.mitigations}[slug] == "refused"
     assert root_is_there(locked_up)
-    approval = {"approve": [f"{slug}@{shown.plan_hash}"], "incident_id": planned.incident}
+    approval = {"approve": [f"{slug}@{shown.plan_hash}"], "incident_id": planned.folder.name}
     applied = run_runbook("database_connections", given | approval)
     assert {m.slug: m.state for m in applied.mitigations}[slug] == "verified"
     assert not root_is_there(locked_up)

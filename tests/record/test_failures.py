@@ -297,19 +297,19 @@ def test_a_task_that_lost_its_next_step_holds_nobody_up() -> None:
 class TestCollisions:
     """Runs at the same time keep out of each other's way."""
 
-    def test_runs_in_one_incident_get_numbers_of_their_own(self, bench: Bench) -> None:
+    def test_runs_in_one_folder_get_numbers_of_their_own(self, bench: Bench) -> None:
         first = bench.run("1")
-        runners = [bench_runner(bench, first.incident) for _ in range(2)]
+        runners = [bench_runner(bench, first.folder.name) for _ in range(2)]
         for process in runners:
             assert process.wait(timeout=60) == 0
         names = sorted(record.id.partition("/")[2] for record in list_records(bench.outputs))
         assert [f"00{n}-database_connections" for n in range(1, 4)] == names
-        assert verify(bench.outputs / first.incident) == []
+        assert verify(bench.outputs / first.folder.name) == []
 
-    def test_runs_in_one_second_get_incidents_of_their_own(self, bench: Bench) -> None:
+    def test_runs_in_one_second_get_folders_of_their_own(self, bench: Bench) -> None:
         with ThreadPoolExecutor(2) as pool:
             results = list(pool.map(lambda _: bench.run("1"), range(2)))
-        assert len({result.incident for result in results}) == 2
+        assert len({result.folder for result in results}) == 2
         assert {"complete"} == {str(result.status) for result in results}
 
 

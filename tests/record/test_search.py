@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flowrex_ops.archive import index
 from flowrex_ops.archive.index import features
 from flowrex_ops.archive.outcome import RunOutcome
-from flowrex_ops.archive.records import find_incidents, list_records, load_record
+from flowrex_ops.archive.records import find_folders, list_records, load_record
 from flowrex_ops.archive.search import find_similar, match_words, search, seen_before
 from flowrex_ops.errors import ParameterError, RecordError
 from flowrex_ops.record import banner
@@ -163,14 +163,14 @@ class TestFinding:
     def test_incident_without_records(self, two: Path) -> None:
         empty = two / "INC-20261224-0000-abcd"
         empty.mkdir()
-        assert find_incidents(two, "INC-20261224") == [empty]
-        assert len(find_incidents(two)) == 3
+        assert find_folders(two, "INC-20261224") == [empty]
+        assert len(find_folders(two)) == 3
 
     def test_one_that_fits_several_or_none(self, two: Path) -> None:
         with pytest.raises(RecordError, match="fits 2 incidents"):
-            find_incidents(two, "INC-2026")
+            find_folders(two, "INC-2026")
         with pytest.raises(RecordError, match="no incident is called 'INC-1999'"):
-            find_incidents(two, "INC-1999")
+            find_folders(two, "INC-1999")
 
 
 class TestFeatures:
