@@ -1,4 +1,4 @@
-"""A finished record as one HTML file: the verdict on top, code folded away, no network, no script.
+"""A finished record as one HTML file: the verdict on top, code and what is ruled out folded away, no network, no script.
 
 A content security policy in the page forbids scripts and requests, whatever a reading may have put into an output.
 """
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.catalog import is_live
 from flowrex_ops.model import MitigationState
+from flowrex_ops.record.banner import TAG
+from flowrex_ops.record.folding import fold, is_folded
 from flowrex_ops.record.words import (
     counts,
     diagnosis_title,
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 _HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)(?:<a class="anchor-link"[^>]*>.*?</a>)?</h2>', re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
+_TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
+_EMPTY_HEAD = re.compile(r"<thead>\s*<tr>\s*(?:<th[^>]*>\s*</th>\s*)+</tr>\s*</thead>")
+_FITS = 2
+"""So many columns fit any screen: names and values."""
 _TONES = {"complete": "good", "partial": "unsure", "running": "unsure"}
 
 
@@ -40,28 +46,47 @@ def render_page(notebook: dict[str, Any]) -> str:
     from nbformat import NotebookNode, from_dict
 
     record = notebook["metadata"]["flowrex_ops"]["record"]
-    nodes: NotebookNode = from_dict(
-        {**notebook, "cells": [_presentable(cell) for cell in notebook["cells"] if not is_live(cell)]}
-    )
+    approved = {str(one).partition("@")[0] for one in record["parameters"].get("approve") or ()}
+    shown = (one for one in notebook["cells"] if not is_live(one) and TAG not in one["metadata"].get("tags", ()))
+    done = what_was_done(record["mitigations"])
+    cells = fold(shown, approved, changed=bool(done))
+    nodes: NotebookNode = from_dict({**notebook, "cells": [_presentable(cell) for cell in cells]})
     body, _ = _exporter().from_notebook_node(nodes)
+    title = diagnosis_title(record) if record["diagnosis"] else headline(record)
+    finding = next((one for one in record["findings"] if one.get("cause") == record["diagnosis"]), {})
+    lead = (_more(str(finding.get("reason") or ""), title), why_so_severe(record), done if record["diagnosis"] else "")
     return _shell().render(
         record=record,
-        body=body,
+        body=_TABLE.sub(_scrolling, _EMPTY_HEAD.sub("", body)),
         contents=_contents(body),
+        anchors={anchor for cell in cells for anchor in cell["metadata"].get("page", {}).get("anchors", ())},
         css=_css(),
         headline=headline(record),
-        title=diagnosis_title(record) if record["diagnosis"] else headline(record),
-        done=what_was_done(record["mitigations"]) if record["diagnosis"] else "",
+        title=title,
+        lead=list(filter(None, lead)),
+        badge=record["diagnosis"],
         do_next=do_next(record),
-        why_so_severe=why_so_severe(record),
         tone=_tone(record),
         notices=trust(record),
         seen_before=seen_before(record),
-        finding=next((f for f in record["findings"] if f.get("cause") == record["diagnosis"]), None),
+        needed=[one for one in record["mitigations"] if not is_folded(one, approved)],
+        refused=[one for one in record["mitigations"] if is_folded(one, approved)],
         verdicts=ordered(record["verdicts"]),
         counts=counts(record["verdicts"]),
         started=str(record["started"])[:19].replace("T", " "),
     )
+
+
+def _more(reason: str, title: str) -> str:
+    """What *reason* says beyond the *title* above it."""
+    return reason.removeprefix(title).strip().strip("()") if reason.startswith(title) else reason
+
+
+def _scrolling(table: re.Match[str]) -> str:
+    """A table of more than two columns may be wider than a phone; then it is scrolled by itself, with the keyboard too."""
+    row = table[0].partition("</tr>")[0]
+    wide = row.count("<td") + row.count("<th") - row.count("<thead") > _FITS
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="table">{table[0]}</div>' if wide else table[0]
 
 
 def _tone(record: dict[str, Any]) -> str:
