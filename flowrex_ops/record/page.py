@@ -64,7 +64,7 @@ def render_page(notebook: dict[str, Any]) -> str:
         headline=headline(record),
         title=title,
         lead=list(filter(None, lead)),
-        badge=record["diagnosis"],
+        badge=record["diagnosis"] or not record.get("impact"),
         do_next=do_next(record),
         tone=_tone(record),
         notices=trust(record),
@@ -94,7 +94,7 @@ def _tone(record: dict[str, Any]) -> str:
     states = {one.get("state") for one in record["mitigations"]}
     if what_was_done(record["mitigations"]) and MitigationState.FAILED not in states:
         return "unsure" if MitigationState.APPLIED_UNVERIFIED in states else "good"
-    if record["diagnosis"] or record.get("severity"):
+    if record["diagnosis"] or record.get("impact"):
         return "bad"
     return _TONES.get(record["status"], "bad")
 
