@@ -248,7 +248,10 @@ class Investigation:
         frame = view(value) if view else value
         evidence = self._keep(reading.what, value, frame, view)
         shown = frame[list(columns)] if columns else frame
-        self._notebook.show(presentation.frame_html(shown, evidence=evidence), shown.head(15).to_string(index=False))
+        self._notebook.show(
+            presentation.frame_html(shown, evidence=evidence),
+            shown.head(presentation.SHOWN_ROWS).to_string(index=False),
+        )
 
     def _keep(self, what: str, value: Any, frame: pd.DataFrame, view: Callable[[Any], pd.DataFrame] | None) -> str:
         """Write the reading's whole table as evidence, and the view of it beside it; the path of what is shown."""
@@ -267,7 +270,10 @@ class Investigation:
     def show_table(self, what: str, frame: pd.DataFrame) -> None:
         """Show a table that was made from several readings; the whole goes to evidence under *what*."""
         evidence = self.ledger.write_evidence(what, frame)
-        self._notebook.show(presentation.frame_html(frame, evidence=evidence), frame.head(15).to_string(index=False))
+        self._notebook.show(
+            presentation.frame_html(frame, evidence=evidence),
+            frame.head(presentation.SHOWN_ROWS).to_string(index=False),
+        )
 
     def draw(self, draw: Callable[..., Figure], *values: Any, **options: Any) -> None:
         """Draw a chart from *values*. One that cannot be drawn costs itself, and no answer of the cells after it."""

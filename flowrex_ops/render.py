@@ -10,13 +10,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
+from itertools import chain, repeat
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from flowrex_ops.model import MARKS, Outcome, Plan, Reading, Verdict, VerdictKind
 
-SHOWN_ROWS = 15
+SHOWN_ROWS, KEPT_ROWS = 10, 50
+"""Rows of a table that are seen at once, and those that are there when it is unfolded; all are in the evidence."""
+_SQL = re.compile(
+    r"\s*(?:select|with|update|insert|delete|merge|create|alter|drop|copy|lock|refresh|call|do)\s", re.IGNORECASE
+)
+_SQL_SHOWN = 60
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?)?")
 COLOURS = {VerdictKind.CONFIRMED: "#D55E00", VerdictKind.RULED_OUT: "#009E73", VerdictKind.INCONCLUSIVE: "#8A7A00"}
 """Okabe and Ito's vermillion and bluish green, and an ochre: told apart with every kind of colour vision."""
@@ -25,7 +32,7 @@ COLOURS = {VerdictKind.CONFIRMED: "#D55E00", VerdictKind.RULED_OUT: "#009E73", V
 def badge(kind: VerdictKind) -> str:
     """A verdict's mark and word."""
     return (
-        f'<span style="border:1px solid {COLOURS[kind]};border-left:6px solid {COLOURS[kind]};'
+        f'<span class="flowrex-badge {kind.value.replace(" ", "-")}" style="border:1px solid {COLOURS[kind]};border-left:6px solid {COLOURS[kind]};'
         f'padding:0 .5em;border-radius:3px;white-space:nowrap"><b>{MARKS[kind]} {kind.value}</b></span>'
     )
 
@@ -104,19 +111,20 @@ def unavailable_html(readings: Iterable[Reading[Any]]) -> str:
     return items or "<p>Nothing to show.</p>"
 
 
-def frame_html(frame: pd.DataFrame, *, evidence: str = "") -> str:
-    """The first rows of a table; where the rest is, when there is more."""
+def frame_html(frame: pd.DataFrame, *, evidence: str = "", shown: int = SHOWN_ROWS) -> str:
+    """The first *shown* rows of a table, more of them folded, and where all are."""
     if frame.empty:
         return "<p>No rows.</p>"
-    rows = [[format_cell(value) for value in row] for row in frame.head(SHOWN_ROWS).itertuples(index=False)]
-    more = (
-        f"<p>{SHOWN_ROWS} of {len(frame)} rows"
-        + (f"; all in <code>{escape(evidence)}</code>" if evidence else "")
-        + "</p>"
-    )
-    return html_table([str(c).replace("_", " ") for c in frame.columns], rows) + (
-        more if len(frame) > SHOWN_ROWS else ""
-    )
+    names = [str(name).replace("_", " ") for name in frame.columns]
+    kept = frame.head(max(shown, KEPT_ROWS))
+    numbers = [is_numeric_dtype(kind) and not is_bool_dtype(kind) for kind in frame.dtypes]
+    rows = [[format_cell(value) for value in row] for row in kept.itertuples(index=False)]
+    html = html_table(names, rows[:shown], numbers)
+    if len(frame) <= shown:
+        return html
+    where = f"; all {len(frame)} in <code>{escape(evidence)}</code>" if evidence else f" of {len(frame)}"
+    folded = f"<summary>{len(rows) - shown} more rows{where}</summary>{html_table(names, rows[shown:], numbers)}"
+    return f"{html}<details>{folded}</details>"
 
 
 def facts_html(facts: Mapping[str, str]) -> str:
@@ -124,18 +132,25 @@ def facts_html(facts: Mapping[str, str]) -> str:
     return html_table((), list(facts.items()))
 
 
-def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of text, escaped, aligned to the left."""
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
-    names = "".join(f"<th style='text-align:left'>{escape(c)}</th>" for c in columns)
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[bool] = ()) -> str:
+    """A table of text, escaped, aligned to the left; columns of *numbers* to the right."""
+    sides = ["right" if number else "left" for number in numbers]
+    body = "".join("<tr>" + "".join(map(_cell, row, chain(sides, repeat("left")))) + "</tr>" for row in rows)
+    names = "".join(map(_name, columns, chain(sides, repeat("left"))))
     head = f"<thead><tr>{names}</tr></thead>" if columns else ""
     return f"<table class='flowrex'>{head}<tbody>{body}</tbody></table>"
 
 
-def _cell(value: str) -> str:
-    """A date is read at a glance only while it stands on one line."""
-    style = "text-align:left" + (";white-space:nowrap" if MOMENT.fullmatch(value) else "")
-    return f"<td style='{style}'>{escape(value)}</td>"
+def _name(text: str, side: str) -> str:
+    return f"<th style='text-align:{side}'>{escape(text)}</th>"
+
+
+def _cell(value: str, side: str) -> str:
+    """A date is read at a glance only while it stands on one line; SQL is known by its beginning, and whole where one points at it."""
+    style = f"text-align:{side}" + (";white-space:nowrap" if MOMENT.fullmatch(value) else "")
+    if len(value) <= _SQL_SHOWN or not _SQL.match(value):
+        return f"<td style='{style}'>{escape(value)}</td>"
+    return f"<td style='{style}' title='{escape(value)}'>{escape(value[:_SQL_SHOWN].rstrip())} …</td>"
 
 
 def format_cell(value: object) -> str:

@@ -194,6 +194,11 @@ class RecordMetadata(RunOutcome):
             return None
 
     @property
+    def approved(self) -> list[str]:
+        """The slugs of the mitigations that its operator approved, whether by name or by a plan's hash."""
+        return [str(one).partition("@")[0] for one in self.parameters.get("approve") or ()]
+
+    @property
     def started_text(self) -> str:
         """``2026-11-01 04:12:33``, UTC."""
         return f"{self.started:%Y-%m-%d %H:%M:%S}" if self.started else "at an unknown time"

@@ -1,7 +1,8 @@
-"""What happened, in one table and one picture, and when it began, was noticed, understood, mitigated and over. Pure, but for reading deploys."""
+"""What happened, in one table and one picture, and when it began, was noticed, understood, mitigated and over. Pure, but for reading evidence."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,9 +13,10 @@ import pandas as pd
 from flowrex_ops.chart_style import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, format_times, new_figure
 from flowrex_ops.durations import format_seconds
 from flowrex_ops.incident.incident import Incident, Status
-from flowrex_ops.model import MitigationState
+from flowrex_ops.model import MitigationState, RunStatus
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Line = Mapping[str, Any]
@@ -24,6 +26,7 @@ _FORMERLY = {"well": HEALTHY, "not well": UNHEALTHY}
 """As timelines said it that were written before."""
 EVENT_COLUMNS = ["at", "what", "event", "who"]
 _LOOKS = {
+    "start": (INK, "v"),
     "alert": (VERMILLION, "X"),
     "finding": (BLUE, "o"),
     "mitigation": (GREEN, "s"),
@@ -49,7 +52,7 @@ _SPANS = (
     ("resolve", "started", "resolved"),
 )
 _BY_TOOL = frozenset({"", "flowrex-ops"})
-_DEPLOYS = "*-recent-starts.csv"
+_DEPLOYS, _ALERTS = "*-recent-starts.csv", "*-alerts.csv"
 _WAVE = timedelta(minutes=10)
 """Replicas of one version that start within this are one deploy."""
 
@@ -65,37 +68,55 @@ def health_of(line: Line) -> str:
     return _FORMERLY.get(state, state)
 
 
-def merge_events(lines: Sequence[Line], deploys: pd.DataFrame) -> pd.DataFrame:
+def merge_events(lines: Sequence[Line], seen: pd.DataFrame, *, began: datetime | None = None) -> pd.DataFrame:
     """Every event that a post-mortem tells, the earliest first; columns ``EVENT_COLUMNS``, ``what`` is a key of ``_LOOKS``.
 
-    *lines* is the timeline, *deploys* as ``read_deploys`` gives them. Steps and looks of a watch are left out, relapses are not.
+    *lines* is the timeline, *seen* as ``read_seen`` gives it, *began* when users began to suffer. Left out are steps, looks of a watch
+    that were healthy, drafts that were sent, and alerts that the timeline has itself.
     """
-    rows = [
-        (at(line), _WHAT[line["kind"]], str(line["text"]), str(line.get("by") or line.get("operator") or ""))
+    sent = {line.get("message") for line in lines if line["kind"] == "message-sent"}
+    alerts = {line.get("alertname") for line in lines if line["kind"] == "alert"}
+    rows = [(began, "start", "users began to suffer", "")] if began else []
+    rows += [
+        (at(line), _WHAT[line["kind"]], _event(line), str(line.get("by") or line.get("operator") or ""))
         for line in lines
-        if _is_told(line)
+        if _is_told(line) and not (line["kind"] == "message" and line.get("message") in sent)
     ]
-    rows += [(row.at, "deploy", row.event, "") for row in deploys.itertuples()]
+    rows += [(row.at, row.what, row.event, "") for row in seen.itertuples() if row.name not in alerts]
     frame = pd.DataFrame(rows, columns=EVENT_COLUMNS)
     return frame.assign(at=pd.to_datetime(frame["at"], utc=True)).sort_values("at", kind="stable", ignore_index=True)
 
 
-def read_deploys(folder: Path) -> pd.DataFrame:
-    """Starts of replicas that runs of triage saw, one row a version and wave; columns ``at``, ``event``.
+def read_seen(folder: Path) -> pd.DataFrame:
+    """What runs of triage saw of deploys and alerts; columns ``at``, ``what``, ``event``, ``name``.
 
-    A table that cannot be read is left out: the post-mortem is about more than deploys.
+    A table that cannot be read is left out: the post-mortem is about more than these.
     """
-    tables = list(_read_starts(folder / "evidence"))
-    if not tables:
-        return pd.DataFrame(columns=["at", "event"])
-    starts = pd.concat(tables).drop_duplicates(["started_at", "name"])
+    evidence = folder / "evidence"
+    rows = [*_deploys(_read(evidence, _DEPLOYS, "started_at")), *_alerts(_read(evidence, _ALERTS, "since"))]
+    return pd.DataFrame(rows, columns=["at", "what", "event", "name"])
+
+
+def _deploys(starts: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """One row a version and wave of replicas that started."""
+    if starts.empty:
+        return
+    starts = starts.drop_duplicates(["started_at", "name"])
     starts = starts[starts["version"].fillna("").ne("")].sort_values("started_at")
     waves = starts.groupby(["version", starts["started_at"].diff().gt(_WAVE).cumsum()], sort=False)
-    rows = [
-        (part["started_at"].min(), f"{version} started ({', '.join(sorted(set(part['name'].astype(str))))})")
-        for (version, _), part in waves
-    ]
-    return pd.DataFrame(rows, columns=["at", "event"])
+    for (version, _), part in waves:
+        names = ", ".join(sorted(set(part["name"].astype(str))))
+        yield part["started_at"].min(), "deploy", f"{version} started ({names})", ""
+
+
+def _alerts(alerts: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """One row an alert, from when it first fired."""
+    if alerts.empty:
+        return
+    firing = alerts[alerts["state"].eq("firing")].sort_values("since")
+    for name, part in firing.groupby("alert", sort=False):
+        first = part.iloc[0]
+        yield first["since"], "alert", f"alert {name} firing: {first['summary']}", name
 
 
 def get_milestones(incident: Incident, lines: Sequence[Line]) -> dict[str, datetime | None]:
@@ -152,16 +173,38 @@ def plot_course(events: pd.DataFrame, milestones: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(kinds)), kinds[::-1])
     axes.set_ylim(-0.6, len(kinds) - 0.4)
     axes.grid(axis="y", color="#e3e3dd", zorder=0)
-    for row in milestones.itertuples():
-        axes.axvline(row.at, color=INK, linestyle="--", linewidth=1, zorder=1)
-        # Slanted, so that names of moments that lie close together can both be read.
-        axes.text(row.at, 1.02, str(row.milestone), transform=axes.get_xaxis_transform(), rotation=35, fontsize=9)
     moments = pd.concat([events["at"], pd.to_datetime(milestones["at"], utc=True)])
     if len(moments):
         format_times(axes, moments)
+    rows = _name_moments(axes, milestones)
     axes.set_xlabel("time of day, UTC")
-    axes.set_title(_title(milestones), pad=52)
+    axes.set_title(_title(milestones), pad=8 + 13 * rows)
     return figure
+
+
+def _name_moments(axes: Axes, milestones: pd.DataFrame) -> int:
+    """A dashed line for each moment with its name above, in as many rows as it takes for none to lie on another; how many."""
+    from matplotlib.dates import date2num
+
+    begin, end = axes.get_xlim()
+    free: list[float] = []  # where each row is free again, as a share of the axis
+    for moment, part in milestones.sort_values("at", kind="stable").groupby("at"):
+        axes.axvline(moment, color=INK, linestyle="--", linewidth=1, zorder=1)
+        name = ", ".join(map(str, part["milestone"]))
+        width, where = 0.012 * len(name), (float(date2num(moment)) - begin) / (end - begin)  # type: ignore[no-untyped-call]  # of matplotlib
+        left = min(where, 1 - width)
+        row = next((row for row, taken in enumerate(free) if taken <= left), len(free))
+        free[row:] = [left + width, *free[row + 1 :]]
+        axes.annotate(
+            name,
+            (left, 1),
+            xycoords="axes fraction",
+            xytext=(2, 3 + 13 * row),
+            textcoords="offset points",
+            fontsize=9,
+            color=INK,
+        )
+    return len(free)
 
 
 def _is_told(line: Line) -> bool:
@@ -171,13 +214,31 @@ def _is_told(line: Line) -> bool:
     return kind in _WHAT and not (kind == "run-finished" and str(line.get("record")).endswith("-post_mortem"))
 
 
-def _read_starts(folder: Path) -> Iterator[pd.DataFrame]:
-    for path in sorted(folder.glob(_DEPLOYS)):
-        try:
+def _event(line: Line) -> str:
+    """A line of the timeline as it is told afterwards: what happened, without the tool's own bookkeeping."""
+    kind, text = line["kind"], str(line["text"])
+    message = str(line.get("message")).partition("-")[2]
+    if kind == "run-finished":
+        cut = "" if line.get("status") in (None, RunStatus.COMPLETE, RunStatus.PARTIAL) else f" ({line['status']})"
+        return f"{str(line.get('record')).partition('/')[2][4:]}: {line.get('diagnosis') or 'no cause confirmed'}{cut}"
+    if kind == "message":
+        return f"{message} message written, not sent by this tool"
+    if kind == "message-sent":
+        return text.replace(f"message {line.get('message')}", f"{message} message")
+    if kind == "mitigation-intent":
+        return f"{line.get('slug')} begins: {text}"
+    if kind == "mitigation-result":
+        return f"{line.get('slug')} {line.get('state')}: {text}"
+    return "incident opened" if kind == "incident" else text
+
+
+def _read(folder: Path, pattern: str, moment: str) -> pd.DataFrame:
+    tables = []
+    for path in sorted(folder.glob(pattern)):
+        with contextlib.suppress(OSError, ValueError, KeyError):
             table = pd.read_csv(path)
-            yield table.assign(started_at=pd.to_datetime(table["started_at"], utc=True))
-        except (OSError, ValueError, KeyError):
-            continue
+            tables.append(table.assign(**{moment: pd.to_datetime(table[moment], utc=True, format="ISO8601")}))
+    return pd.concat(tables) if tables else pd.DataFrame()
 
 
 def _is_a_person(line: Line) -> bool:

@@ -30,17 +30,17 @@ def write_document(
     events: pd.DataFrame,
     durations: pd.DataFrame,
     evidence: Mapping[str, str],
+    author: str = "",
 ) -> str:
     """The whole document; of an *existing* one only the generated blocks are replaced, each where it stands.
 
     It is written from the facts, ``EVENT_COLUMNS``, ``DURATION_COLUMNS``, and what lies at which path in the incident's folder.
     """
-    took, began = format_seconds(incident.duration_seconds), f"{incident.started:%H:%M}"
-    ended = f"{began} to {incident.resolved:%H:%M} UTC ({took})" if incident.resolved else ""
     document = fill_in(
         "post_mortem.md.j2",
         incident=incident,
-        span=ended or f"since {began} UTC ({took}), not resolved yet",
+        span=format_span(incident),
+        author=author,
         roles=", ".join(f"{role}: {person}" for role, person in incident.roles.items()),
         events=list(events.itertuples()),
         durations=list(durations.itertuples()),
@@ -54,6 +54,14 @@ def write_document(
         new = pattern.search(document)
         existing = pattern.sub(lambda _old, new=new: new.group() if new else "", existing, count=1)  # type: ignore[misc]
     return existing
+
+
+def format_span(incident: Incident) -> str:
+    """When it began and ended (``04:12`` and ``05:40``), and how long that was, as ``(1 h 28 min)``."""
+    took, began = format_seconds(incident.duration_seconds), f"{incident.started:%H:%M}"
+    if incident.resolved is None:
+        return f"since {began} UTC ({took}), not resolved yet"
+    return f"{began}\u2013{incident.resolved:%H:%M} UTC ({took})"
 
 
 def read_actions(text: str) -> pd.DataFrame:

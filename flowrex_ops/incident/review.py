@@ -21,14 +21,15 @@ from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.archive.outcome import RecordMetadata, RunOutcome
 from flowrex_ops.archive.store import push
 from flowrex_ops.files import READ_ONLY, write_atomic
-from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_deploys
+from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_seen
 from flowrex_ops.incident.incident import load as load_incident
-from flowrex_ops.incident.post_mortem import FILE, read_actions, to_write, write_document
+from flowrex_ops.incident.post_mortem import FILE, format_span, read_actions, to_write, write_document
 from flowrex_ops.notebook import Notebook
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings, load
 
 RUNBOOK = "post_mortem"
+_SHOWN = {"status", "severity", "service", "impact", "root_cause", "resolution", "channel"}
 _FOUND = ["record", "runbook", "status", "severity", "diagnosis", "title"]
 
 
@@ -56,7 +57,7 @@ class Review:
     @cached_property
     def events(self) -> pd.DataFrame:
         """Everything that happened, columns ``EVENT_COLUMNS``."""
-        return merge_events(self.lines, read_deploys(self.folder))
+        return merge_events(self.lines, read_seen(self.folder), began=self.incident.started)
 
     @cached_property
     def durations(self) -> pd.DataFrame:
@@ -77,13 +78,15 @@ class Review:
     def write(self) -> str:
         """The document anew, with what people wrote in it."""
         found = {"events": self.events, "durations": self.durations, "evidence": self._evidence()}
-        return write_document(self.incident, self.document, **found)
+        return write_document(self.incident, self.document, author=self._operator, **found)
 
     def show_facts(self) -> None:
         """What the incident's file says."""
-        known = self.incident.model_dump(mode="json")
-        known["roles"] = [f"{role}: {person}" for role, person in self.incident.roles.items()]
-        known["runbooks"] = list(self.incident.runbooks)
+        incident = self.incident
+        known: dict[str, Any] = {"date": f"{incident.started:%Y-%m-%d}", "duration": format_span(incident)}
+        known |= incident.model_dump(mode="json", include=_SHOWN)
+        known["roles"] = [f"{role}: {person}" for role, person in incident.roles.items()]
+        known |= {"runbooks": list(incident.runbooks), "author": self._operator}
         facts = {name.replace("_", " "): presentation.format_cell(value) for name, value in known.items() if value}
         self._notebook.show(presentation.facts_html(facts), "\n".join(f"{k}: {v}" for k, v in facts.items()))
 
@@ -94,7 +97,7 @@ class Review:
 
     def show(self, frame: pd.DataFrame) -> None:
         """A table, whole."""
-        self._notebook.show(presentation.frame_html(frame), frame.to_string(index=False))
+        self._notebook.show(presentation.frame_html(frame, shown=len(frame)), frame.to_string(index=False))
 
     def show_actions(self) -> None:
         """The action items that people wrote, and what they still have to write."""
@@ -109,6 +112,7 @@ class Review:
             runbook=RUNBOOK,
             platform=self._platform,
             operator=self._operator,
+            severity=self.incident.severity,
             seconds=round(time.monotonic() - self._began, 3),
         )
         facts = {"events": str(len(self.events)), "records": str(self.findings["record"].nunique())}
@@ -157,7 +161,8 @@ def write_post_mortem(wanted: str, settings: Settings, settings_file: str, *, op
     text = redactor.text(review.write())
     write_atomic(folder / FILE, text)
     given = {"incident_id": folder.name, "operator": operator, "settings": settings_file}
-    result = run_runbook(RUNBOOK, {name: value for name, value in given.items() if value})
+    title = f"Post-mortem: {review.incident.title or folder.name}"
+    result = run_runbook(RUNBOOK, {name: value for name, value in given.items() if value}, title=title)
     for made in (result.record, result.html):
         write_atomic(folder / f"{RUNBOOK}{made.suffix}", made.read_bytes(), mode=READ_ONLY)
     write_manifest(folder)

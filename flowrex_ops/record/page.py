@@ -1,4 +1,4 @@
-"""A finished record as one HTML file: the verdict on top, code folded away, no network, no script.
+"""A finished record as one HTML file: the verdict on top, code and what is ruled out folded away, no network, no script.
 
 A content security policy in the page forbids scripts and requests, whatever a reading may have put into an output.
 """
@@ -15,6 +15,8 @@ from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.catalog import is_live
 from flowrex_ops.causes import ranked
 from flowrex_ops.model import MitigationState, RunStatus
+from flowrex_ops.record.banner import TAG
+from flowrex_ops.record.folding import fold, is_folded
 from flowrex_ops.record.words import (
     counts,
     diagnosis_title,
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 _HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)(?:<a class="anchor-link"[^>]*>.*?</a>)?</h2>', re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
+_TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
+_EMPTY_HEAD = re.compile(r"<thead>\s*<tr>\s*(?:<th[^>]*>\s*</th>\s*)+</tr>\s*</thead>")
+_FITS = 2
+"""So many columns fit any screen: names and values."""
 _TONES = {RunStatus.COMPLETE: "good", RunStatus.PARTIAL: "unsure", RunStatus.RUNNING: "unsure"}
 
 
@@ -41,27 +47,46 @@ def render_page(notebook: dict[str, Any]) -> str:
     from nbformat import NotebookNode, from_dict
 
     record = RecordMetadata.model_validate(notebook["metadata"]["flowrex_ops"]["record"])
-    nodes: NotebookNode = from_dict(
-        {**notebook, "cells": [_presentable(cell) for cell in notebook["cells"] if not is_live(cell)]}
-    )
+    shown = (one for one in notebook["cells"] if not is_live(one) and TAG not in one["metadata"].get("tags", ()))
+    done = what_was_done(record.mitigations)
+    cells = fold(shown, record.approved, changed=bool(done))
+    nodes: NotebookNode = from_dict({**notebook, "cells": [_presentable(cell) for cell in cells]})
     body, _ = _exporter().from_notebook_node(nodes)
+    title = diagnosis_title(record) if record.diagnosis else headline(record)
+    reason = record.finding.reason if record.finding else ""
+    lead = (_more(reason, title), why_so_severe(record), done if record.diagnosis else "")
+    folded = [one for one in record.mitigations if is_folded(one.slug, one.state, record.approved)]
     return _shell().render(
         record=record,
-        body=body,
+        body=_TABLE.sub(_scrolling, _EMPTY_HEAD.sub("", body)),
         contents=_contents(body),
+        anchors={anchor for cell in cells for anchor in cell["metadata"].get("page", {}).get("anchors", ())},
         css=_css(),
         headline=headline(record),
-        title=diagnosis_title(record) if record.diagnosis else headline(record),
-        done=what_was_done(record.mitigations) if record.diagnosis else "",
+        title=title,
+        lead=list(filter(None, lead)),
+        badge=record.diagnosis or not record.impact,
         do_next=do_next(record),
-        why_so_severe=why_so_severe(record),
         tone=_tone(record),
         notices=trust(record),
         seen_before=seen_before(record),
-        finding=record.finding,
+        needed=[one for one in record.mitigations if one not in folded],
+        refused=folded,
         verdicts=ranked(record.verdicts),
         counts=counts(record.verdicts),
     )
+
+
+def _more(reason: str, title: str) -> str:
+    """What *reason* says beyond the *title* above it."""
+    return reason.removeprefix(title).strip().strip("()") if reason.startswith(title) else reason
+
+
+def _scrolling(table: re.Match[str]) -> str:
+    """A table of more than two columns may be wider than a phone; then it is scrolled by itself, with the keyboard too."""
+    row = table[0].partition("</tr>")[0]
+    wide = row.count("<td") + row.count("<th") - row.count("<thead") > _FITS
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="table">{table[0]}</div>' if wide else table[0]
 
 
 def _tone(record: RecordMetadata) -> str:
@@ -69,7 +94,7 @@ def _tone(record: RecordMetadata) -> str:
     states = {one.state for one in record.mitigations}
     if what_was_done(record.mitigations) and MitigationState.FAILED not in states:
         return "unsure" if MitigationState.APPLIED_UNVERIFIED in states else "good"
-    if record.diagnosis or record.severity:
+    if record.diagnosis or record.impact:
         return "bad"
     return _TONES.get(record.status, "bad")
 

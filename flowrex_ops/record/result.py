@@ -33,9 +33,8 @@ class RunResult(RecordMetadata):
     @property
     def not_applied(self) -> list[str]:
         """Mitigations that somebody approved and that did not come to their end: ``--approve`` has not done its work."""
-        approved = [str(one).partition("@")[0] for one in self.parameters.get("approve") or ()]
         applied = {one.slug for one in self.mitigations if one.applied}
-        return [slug for slug in approved if slug not in applied]
+        return [slug for slug in self.approved if slug not in applied]
 
     @property
     def severity_found(self) -> Severity | None:

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from flowrex_ops.record.result import RunResult
 
 
-def run_runbook(name: str, given: Mapping[str, Any], *, on_event: OnEvent = ignore, trigger: str = "") -> RunResult:
+def run_runbook(
+    name: str, given: Mapping[str, Any], *, on_event: OnEvent = ignore, trigger: str = "", title: str = ""
+) -> RunResult:
     """Validate everything, then run: nothing is started for a request that cannot be right.
 
     *trigger* says what asked for it where that was no person (``alert 17``, ``batch nightly``); it stands in the record.
+    *title* is the record's where the runbook's says too little.
     Raises UsageError for a request that is wrong, RecordError where the record cannot be written.
     """
     from flowrex_ops.record.run import run_notebook
@@ -39,7 +42,7 @@ def run_runbook(name: str, given: Mapping[str, Any], *, on_event: OnEvent = igno
         folder=settings.outputs,
         incident_id=parameters.get("incident_id") or None,
         runbook=runbook.slug,
-        title=runbook.title,
+        title=title or runbook.title,
         settings=settings,
         redactor=Redactor(settings.secret_values()),
         on_event=on_event,

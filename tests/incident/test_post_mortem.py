@@ -13,9 +13,9 @@ import pytest
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError, RecordError
-from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_deploys
+from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_seen
 from flowrex_ops.incident.incident import Incident, Status, change, close, note_alert, open_new
-from flowrex_ops.incident.post_mortem import read_actions, to_write, write_document
+from flowrex_ops.incident.post_mortem import format_span, read_actions, to_write, write_document
 from flowrex_ops.incident.review import write_post_mortem
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
@@ -70,30 +70,72 @@ def test_what_left_no_trace_is_said() -> None:
 
 def test_events_are_merged_in_order() -> None:
     """Deploys among them; steps and looks that were healthy are left out."""
-    deploys = pd.DataFrame({"at": [STARTED + timedelta(minutes=1)], "event": ["2.0 started (backend-1)"]})
-    events = merge_events(LINES, deploys)
+    deploys = {
+        "at": [STARTED + timedelta(minutes=1)],
+        "what": "deploy",
+        "event": ["2.0 started (backend-1)"],
+        "name": "",
+    }
+    events = merge_events(LINES, pd.DataFrame(deploys))
     expected = ["deploy", "alert", "people", "people", "people", "finding", "mitigation", "mitigation", "message"]
     assert list(events["what"]) == expected
 
 
-def test_deploys_come_from_what_triage_saw(tmp_path: Path) -> None:
-    """Replicas of one version that start together are one deploy; a damaged table costs nothing."""
+def test_the_start_and_what_was_said_are_told_without_bookkeeping() -> None:
+    """A draft that was sent is told once; names of files and records are not."""
+    lines = [
+        line(8, "incident", "incident INC-20260131-0420-abcd opened", by="ada"),
+        line(9, "run-finished", "002-triage interrupted: no diagnosis", record="x/002-triage", status="interrupted"),
+        line(10, "message", "message 001-initial written", message="001-initial", by="ada"),
+        line(11, "message-sent", "message 001-initial sent to ops", message="001-initial", by="ada"),
+        line(12, "message", "message 002-update written", message="002-update", by="ada"),
+        line(13, "mitigation-intent", "end PID 7", slug="terminate", operator="ada"),
+        line(14, "mitigation-result", "PID 7 is gone", slug="terminate", state="verified", operator="ada"),
+    ]
+    assert list(merge_events(lines, read_seen(Path("nowhere")), began=STARTED)["event"]) == [
+        "users began to suffer",
+        "incident opened",
+        "triage: no cause confirmed (interrupted)",
+        "initial message sent to ops",
+        "update message written, not sent by this tool",
+        "terminate begins: end PID 7",
+        "terminate verified: PID 7 is gone",
+    ]
+
+
+def test_deploys_and_alerts_come_from_what_triage_saw(tmp_path: Path) -> None:
+    """Replicas of one version that start together are one deploy, an alert is one however many fire; a damaged table costs nothing."""
     folder = tmp_path / "evidence"
     folder.mkdir()
     rows = ["2026-01-31 04:00:00+00:00,backend,backend-1,2.0,0", "2026-01-31 04:01:00+00:00,backend,backend-2,2.0,0"]
     table = "\n".join(["started_at,service,name,version,restarts", *rows, "2026-01-31 04:02:00+00:00,redis,redis-1,,0"])
     (folder / "001-triage-recent-starts.csv").write_text(table)
     (folder / "002-triage-recent-starts.csv").write_text("nonsense")
-    assert list(read_deploys(tmp_path)["event"]) == ["2.0 started (backend-1, backend-2)"]
+    names = ["Slow,firing", "Slow,firing", "Seen,pending", "HighErrorRate,firing"]
+    rows = [f"{name},P1,a:1,2026-01-31 04:1{n}:00.5+00:00,says {n}" for n, name in enumerate(names)]
+    (folder / "001-triage-alerts.csv").write_text("\n".join(["alert,state,severity,instance,since,summary", *rows]))
+    (folder / "003-triage-alerts.csv").write_text("alert,state,severity,instance,since,summary\n")
+    seen = read_seen(tmp_path)
+    assert list(seen["event"]) == [
+        "2.0 started (backend-1, backend-2)",
+        "alert Slow firing: says 0",
+        "alert HighErrorRate firing: says 3",
+    ]
+    alerts = [line(6, "alert", "alert HighErrorRate firing", alertname="HighErrorRate", state="firing")]
+    assert list(merge_events(alerts, seen)["what"]) == ["deploy", "alert", "alert"]
+
+
+def test_the_span_is_as_the_playbook_writes_it() -> None:
+    assert format_span(INCIDENT) == "04:12\u201305:40 UTC (1 h 28 min)"
 
 
 class TestDocument:
     """Generated blocks are renewed where they stand; everything else is people's."""
 
     def write(self, existing: str = "", **facts: Any) -> str:
-        events = merge_events(LINES, read_deploys(Path("nowhere")))
+        events = merge_events(LINES, read_seen(Path("nowhere")))
         durations = get_durations(get_milestones(INCIDENT, LINES))
-        known = {"events": events, "durations": durations, "evidence": {"records/001.html": "Triage"}}
+        known = {"events": events, "durations": durations, "evidence": {"records/001.html": "Triage"}, "author": "ada"}
         return write_document(INCIDENT.model_copy(update=facts), existing, **known)
 
     def test_what_people_wrote_stays(self) -> None:
@@ -137,9 +179,18 @@ class TestDocument:
 def test_chart_says_how_long_it_took() -> None:
     """One mark an event, and the milestones by name."""
     milestones = pd.DataFrame({"milestone": ["started", "resolved"], "at": [STARTED, STARTED + timedelta(minutes=88)]})
-    figure = plot_course(merge_events(LINES, read_deploys(Path("nowhere"))), milestones)
+    figure = plot_course(merge_events(LINES, read_seen(Path("nowhere"))), milestones)
     axes = figure.axes[0]
     assert axes.get_title() == "Over after 88 minutes"
+    names = {
+        "milestone": list("abcde"),
+        "at": [STARTED + timedelta(seconds=20 * number) for number in (0, 0, 1, 2, 900)],
+    }
+    axes_of_many = plot_course(merge_events(LINES, read_seen(Path("nowhere"))), pd.DataFrame(names)).axes[0]
+    axes_of_many.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes_of_many.texts]
+    assert [text.get_text() for text in axes_of_many.texts] == ["a, b", "c", "d", "e"]
+    assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[at + 1 :])
     assert [label.get_text() for label in axes.get_yticklabels()][::-1] == [
         "alert",
         "finding",
@@ -175,7 +226,11 @@ def test_the_whole_of_it(folder: Path) -> None:
     assert verify(folder) == []
     record = json.loads((folder / "post_mortem.ipynb").read_text())["metadata"]["flowrex_ops"]["record"]
     assert (record["status"], record["id"]) == ("complete", f"{folder.name}/002-post_mortem")
-    assert "Traceback" not in (folder / "post_mortem.html").read_text()
+    page = (folder / "post_mortem.html").read_text()
+    assert "Traceback" not in page
+    assert "<title>Post-mortem: Orders time out" in page
+    assert '<h1><span class="severity P1">P1</span> Post-mortem: Orders time out</h1>' in page
+    assert "| Author | ada |" in document.read_text()
 
 
 def test_another_machines_incident_is_left_as_it_is(folder: Path) -> None:

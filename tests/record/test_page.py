@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+from html import escape
+from typing import Any
 
+import pandas as pd
 import pytest
+from nbformat import v4
 from record_bench import Bench, confirmed, read, shows, verdict
 
 from flowrex_ops.cli.report import summary
 from flowrex_ops.model import Severity
 from flowrex_ops.record.page import render_page
+from flowrex_ops.render import frame_html
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -42,8 +47,8 @@ class TestPage:
         assert "&lt;script&gt;alert(1)" in page
 
     def test_verdict_is_on_top_and_code_is_folded_away(self, page: str) -> None:
-        assert page.index('class="severity P1"') < page.index("<main>")
-        assert page.count("<details>") == page.count("<summary>") >= 4
+        assert page.index('class="severity P1"') < page.index('id="Step-1"')
+        assert page.count("<details") == page.count("<summary>") == page.count("</details>") >= 4
         assert "data:image/png;base64," in page
         assert 'href="#Step-1"' in page
 
@@ -61,6 +66,84 @@ class TestPage:
         started = time.process_time()
         render_page(record)
         assert time.process_time() - started < 0.5
+
+
+def mitigation(slug: str, state: str, reason: str) -> dict[str, Any]:
+    return {"kind": "mitigation", "slug": slug, "state": state, "reason": reason, "targets": []}
+
+
+class TestFolding:
+    """What nobody needs at once is one line, and all of it is there."""
+
+    def test_what_is_ruled_out_is_folded_and_a_finding_is_linked_from_the_banner(self, bench: Bench) -> None:
+        page = bench.run(shows(verdict("tls.expired", "ruled out")), shows(confirmed())).html.read_text()
+        assert re.findall(r'<details class="fold"><summary><h2 [^>]*id="Step-1".*<code>tls.expired</code>', page)
+        assert '<h2 id="Step-2">' in page
+        assert '<a href="#db.idle-in-transaction">its evidence and chart</a>' in page
+        assert '<span id="db.idle-in-transaction">' in page
+
+    def test_what_is_not_known_or_failed_stays_open(self, bench: Bench) -> None:
+        ruled_out = shows(verdict("tls.expired", "ruled out"))
+        page = bench.run(shows(verdict("db.unreachable", "inconclusive")), f"{ruled_out}; 1/0").html.read_text()
+        assert '<h2 id="Step-1">' in page
+        assert '<h2 id="Step-2">' in page
+
+    def test_what_did_not_run_is_folded(self, bench: Bench) -> None:
+        page = bench.run("1/0", "1").html.read_text()
+        assert re.findall(r'<summary><h2 [^>]*id="Step-2".*did not run', page)
+
+    def test_the_hypotheses_stand_once(self, bench: Bench) -> None:
+        """At the top; the live table below them says the same."""
+        quiet = "class I:\n    def show_verdicts(self): display({'text/html': '<table>again</table>'}, raw=True)\n"
+        page = bench.run(shows(confirmed()), f"{quiet}I().show_verdicts()").html.read_text()
+        assert page.count("<td>5 sessions</td>") == 1
+        assert "again</table>" not in page
+        assert '<a href="#hypotheses">' in page
+
+    def test_refused_mitigations_are_folded_unless_somebody_approved_them(self, bench: Bench) -> None:
+        cells = [shows(mitigation(slug, "refused", f"why not {slug}")) for slug in ("one", "two")]
+        record = read(bench.run(*cells).record)
+        record["metadata"]["flowrex_ops"]["record"]["parameters"]["approve"] = ["two@1234"]
+        page = render_page(record)
+        assert re.findall(r'<summary><span class="pill refused">refused</span> <code>one</code></summary>', page)
+        assert page.index("why not two") < page.index("why not one")
+
+
+def test_what_a_reason_says_beyond_the_title_stands_below_it(bench: Bench) -> None:
+    """Nobody reads the same numbers twice."""
+    finding = confirmed()
+    finding["reason"] = "db.idle-in-transaction it is (5 of 6)"
+    assert '<p class="lead">5 of 6</p>' in bench.run(shows(finding)).html.read_text()
+
+
+def test_tables_are_scrolled_by_themselves_and_have_no_empty_heads(bench: Bench) -> None:
+    """For a keyboard, and for who hears the page."""
+    wide = "<table><tr><td>1</td><td>2</td><td>3</td></tr></table>"
+    record = read(bench.run(f"display({{'text/html': '{wide}'}}, raw=True)").record)
+    record.cells.append(v4.new_markdown_cell("| | |\n|---|---|\n| Alerts | none |"))
+    page = render_page(record)
+    assert f'<div class="scroll" tabindex="0" role="group" aria-label="table">{wide}</div>' in page
+    assert page.count('class="scroll"') == 1
+    assert "<td>Alerts</td>" in page
+    assert "<th" not in page
+
+
+class TestTables:
+    """Rows in a notebook and on its page."""
+
+    def test_rows_beyond_ten_are_folded_and_numbers_stand_right(self) -> None:
+        html = frame_html(pd.DataFrame({"pid": range(70), "state": "idle"}), evidence="all.csv")
+        seen, _, folded = html.partition("<details>")
+        assert (seen.count("<tr>"), folded.count("<tr>")) == (11, 41)
+        assert "<summary>40 more rows; all 70 in <code>all.csv</code></summary>" in folded
+        assert "<th style='text-align:right'>pid</th><th style='text-align:left'>state</th>" in seen
+        assert "<td style='text-align:right'>7</td><td style='text-align:left'>idle</td>" in seen
+
+    def test_sql_is_short_and_whole_where_one_points_at_it(self) -> None:
+        sql = f"SELECT {'a, ' * 30}b FROM orders WHERE note = 'x'"
+        html = frame_html(pd.DataFrame({"query": [sql], "says": ["a sentence of prose " * 5]}))
+        assert f"title='{escape(sql)}'>{sql[:60].rstrip()} …</td>" in html
+        assert "a sentence of prose " * 5 in html
 
 
 class TestBanner:
