@@ -51,7 +51,8 @@ def mitigations(ctx: typer.Context, incomplete: str) -> list[Offer]:
 @offers
 def incidents() -> Iterable[Offer]:
     """``latest`` and every incident, the newest first, with its title."""
-    from flowrex_ops.archive.incidents import LATEST, list_incidents, read_incident
+    from flowrex_ops.archive.folders import list_incidents
+    from flowrex_ops.archive.incidents import LATEST, read_incident
     from flowrex_ops.settings import load
 
     yield LATEST, "the newest that is open"
@@ -62,7 +63,8 @@ def incidents() -> Iterable[Offer]:
 @offers
 def runs() -> Iterable[Offer]:
     """``latest`` and every run that belongs to no incident, the newest first."""
-    from flowrex_ops.archive.incidents import LATEST, list_runs
+    from flowrex_ops.archive.folders import list_runs
+    from flowrex_ops.archive.incidents import LATEST
     from flowrex_ops.settings import load
 
     yield LATEST, "the newest"
