@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.archive.incidents import FOLDER_ID
+from flowrex_ops.archive.folders import FOLDER_ID
 from flowrex_ops.catalog import NOTEBOOKS, Parameter, Runbook, get_runbook
 from flowrex_ops.durations import parse_duration
 from flowrex_ops.errors import ParameterError, UsageError, nearest

@@ -1,8 +1,4 @@
-"""Folders of incidents and of runs: made without collisions, found by id; what ``incident.json`` says of an incident.
-
-An incident (``INC-…``) is opened by a person or an alert. A run that belongs to none has a folder of its own kind (``RUN-…``): the same,
-but without ``incident.json``, so that nobody is notified of it, and it is neither open nor resolved. An incident can be opened with a
-run: its folder then goes on as the incident's, under the same number.
+"""Incidents and runs made without collisions and found by id, and what ``incident.json`` says of an incident.
 
 An id can be on disk before its folder is, so that a crash leaves no incident that nobody asked for.
 """
@@ -13,20 +9,16 @@ import contextlib
 import getpass
 import json
 import os
-import re
-import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
+from flowrex_ops.archive.folders import FOLDER_ID, INCIDENT, RUN, is_run, list_incidents, list_runs, reserve_id
 from flowrex_ops.errors import ParameterError, RecordError, nearest
 from flowrex_ops.files import record_error, sync_folder, write_atomic
 
-INCIDENT, RUN = "INC-", "RUN-"
-FOLDER_ID = re.compile(rf"(?:{INCIDENT}|{RUN})\d{{8}}-\d{{4}}-[0-9a-f]{{4}}")
-"""The id of an incident or a run: ``INC-YYYYMMDD-HHMM-xxxx``."""
 INCIDENT_FILE = "incident.json"
 INVESTIGATING = "Investigating"
 """The status in which each incident begins."""
@@ -46,11 +38,6 @@ def current_user() -> str:
         return f"uid {os.getuid()}"
 
 
-def is_run(name: str) -> bool:
-    """Whether the folder of this name is a run's, and no incident's."""
-    return name.startswith(RUN)
-
-
 def open_folder(outputs: Path, name: str | None) -> Path:
     """The folder of the incident (or run) called *name*, or of a new run where that is ``None``; absolute.
 
@@ -67,27 +54,6 @@ def open_folder(outputs: Path, name: str | None) -> Path:
         raise RecordError(f"incident '{name}' is not in '{outputs}'; leave it out for a run without one")
     timeline.require_own(folder)
     return folder
-
-
-def list_incidents(outputs: Path) -> list[Path]:
-    """Folders of all incidents, the newest first."""
-    return _newest_first(path for path in outputs.glob(f"{INCIDENT}*") if path.is_dir())
-
-
-def list_runs(outputs: Path) -> list[Path]:
-    """Folders of all runs that belong to no incident, the newest first."""
-    return _newest_first(path for path in outputs.glob(f"{RUN}*") if path.is_dir() and not incident_of(path))
-
-
-def list_folders(outputs: Path) -> list[Path]:
-    """Folders of all incidents and runs, in no order."""
-    return [*outputs.glob(f"{INCIDENT}*"), *(path for path in outputs.glob(f"{RUN}*") if not incident_of(path))]
-
-
-def incident_of(run: Path) -> Path | None:
-    """The incident that was opened with *run*. A copy of the run may be left of before (from a store); it counts no more."""
-    folder = run.parent / run.name.replace(RUN, INCIDENT, 1)
-    return folder if is_run(run.name) and folder.is_dir() else None
 
 
 def find_incident(outputs: Path, wanted: str) -> Path:
@@ -126,17 +92,6 @@ def _find(outputs: Path, folders: Sequence[Path], wanted: str, kind: str, *, oth
         hint = nearest(wanted, [folder.name for folder in folders], otherwise=otherwise)
         raise ParameterError(f"no {kind} is called '{wanted}' in '{outputs}'; {hint}")
     return found[0]
-
-
-def _newest_first(folders: Iterable[Path]) -> list[Path]:
-    return sorted(folders, key=_opened, reverse=True)
-
-
-def _opened(folder: Path) -> tuple[str, str]:
-    """The minute of its name; within that the first line of its timeline, for the rest of the name is random."""
-    with contextlib.suppress(OSError, ValueError, AttributeError), (folder / timeline.FILE).open() as lines:
-        return folder.name[:17], str(json.loads(lines.readline()).get("at"))
-    return folder.name[:17], ""
 
 
 def _is_open(folder: Path) -> bool:
@@ -208,14 +163,6 @@ def take_run(run: Path, facts: Mapping[str, Any], *, by: str) -> Path:
         raise record_error(error, run) from error
     _note_opened(folder, by, facts.get("severity"), f" with {run.name}")
     return folder
-
-
-def reserve_id(outputs: Path, kind: str = INCIDENT) -> str:
-    """An id that no incident (or run) has yet, for whoever must write it down before the folder exists (``ensure_folder``)."""
-    while True:
-        name = f"{kind}{datetime.now(UTC):%Y%m%d-%H%M}-{secrets.token_hex(2)}"
-        if not any((outputs / name.replace(kind, one, 1)).exists() for one in (INCIDENT, RUN)):
-            return name
 
 
 def ensure_folder(outputs: Path, name: str, *, title: str, by: str = "") -> Path:

@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flowrex_ops.archive.incidents import INCIDENT_FILE, list_folders, read_incident
+from flowrex_ops.archive.folders import list_folders
+from flowrex_ops.archive.incidents import INCIDENT_FILE, read_incident
 from flowrex_ops.archive.outcome import RecordMetadata, RunOutcome, iso
 from flowrex_ops.errors import RecordError
 from flowrex_ops.files import locked

@@ -13,16 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import (
-    INCIDENT,
-    LATEST,
-    RUN,
-    find_incident,
-    find_run,
-    incident_of,
-    is_run,
-    list_folders,
-)
+from flowrex_ops.archive.folders import INCIDENT, RUN, incident_of, is_run, list_folders
+from flowrex_ops.archive.incidents import LATEST, find_incident, find_run
 from flowrex_ops.archive.index import ask, find_notebooks, read_metadata
 from flowrex_ops.archive.manifest import LOCK_SUFFIX, lock_of
 from flowrex_ops.archive.outcome import RecordMetadata

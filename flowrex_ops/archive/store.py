@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from flowrex_ops.archive.incidents import FOLDER_ID, incident_of, list_folders
+from flowrex_ops.archive.folders import FOLDER_ID, incident_of, list_folders
 from flowrex_ops.archive.manifest import FILE as MANIFEST
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.archive.timeline import FILE as TIMELINE

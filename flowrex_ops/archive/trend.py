@@ -94,9 +94,9 @@ def plot_trend(periods: pd.DataFrame, *, what: str, period: str) -> Figure:
     )
     axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]  # of matplotlib
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(f"incidents a {period}", color=INK)
+    axes.set_ylabel(f"times a {period}", color=INK)
     axes.set_xlabel("began (UTC); above the bars: median length in minutes", color=INK)
-    axes.set_title(f"{what}: {int(periods['times'].sum())} incidents")
+    axes.set_title(f"{what}: {int(periods['times'].sum())} times")
     return figure
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.evidence import kernel_record, write_evidence
-from flowrex_ops.archive.incidents import is_run, open_folder
+from flowrex_ops.archive.folders import is_run
+from flowrex_ops.archive.incidents import open_folder
 from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.errors import RecordError
 from flowrex_ops.redaction.redactor import Redactor

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flowrex_ops.archive.incidents import RUN, reserve_id
+from flowrex_ops.archive.folders import RUN, reserve_id
 from flowrex_ops.batch.plan import Plan, digest
 from flowrex_ops.errors import RecordError, UsageError
 from flowrex_ops.files import record_error, sync_folder, write_atomic

@@ -46,7 +46,6 @@ app = typer.Typer(
     cls=ByMoment,
     context_settings={"help_option_names": ["-h", "--help"], **current_names(heal="reset", score="run-all")},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Executable incident runbooks for Flowrex: run one, read its record, apply what you approve.",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrex_ops.cli import options, records
+from flowrex_ops.cli import complete, options, records
 from flowrex_ops.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ def open_(
     from_: Annotated[
         str,
         options.option(
-            "--from", "RUN", "A run that found it: an id, its beginning, or latest. It becomes the incident's."
+            "--from",
+            "RUN",
+            "A run that found it: an id, its beginning, or latest. It becomes the incident's.",
+            autocompletion=complete.runs,
         ),
     ] = "",
     security: Annotated[

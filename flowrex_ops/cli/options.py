@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from flowrex_ops.cli import complete
 from flowrex_ops.model import Severity
 
 if TYPE_CHECKING:
@@ -64,13 +65,18 @@ LevelOption = Annotated[Severity | None, option("--severity", "P0|P1|P2|P3", par
 IncidentArgument = Annotated[
     str,
     typer.Argument(
-        metavar="INCIDENT", help="An incident's id, the beginning of one, or latest: the newest that is open."
+        metavar="INCIDENT",
+        help="An incident's id, the beginning of one, or latest: the newest that is open.",
+        autocompletion=complete.incidents,
     ),
 ]
 IncidentOption = Annotated[
     str,
     option(
-        "--incident", "INCIDENT", "Add the record to this incident: an id, its beginning, or latest. Else it is a run."
+        "--incident",
+        "INCIDENT",
+        "Add the record to this incident: an id, its beginning, or latest. Else it is a run.",
+        autocompletion=complete.incidents,
     ),
 ]
 OpenOption = Annotated[bool, typer.Option("--open", help="Open an incident, and add the record to it.")]

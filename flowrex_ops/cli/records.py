@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrex_ops.cli import options
+from flowrex_ops.cli import complete, options
 
 if TYPE_CHECKING:
     from flowrex_ops.archive.records import Record
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List, search, compare and pack past runs.", rich_markup_mode=None)
 
 WantedArgument = Annotated[
-    str, typer.Argument(metavar="RECORD", help="A record's id, the beginning of one, or latest.")
+    str,
+    typer.Argument(
+        metavar="RECORD", help="A record's id, the beginning of one, or latest.", autocompletion=complete.records
+    ),
 ]
 SinceOption = Annotated[str, options.option("--since", "TIME", "7d for ago, or 2026-01-31, UTC.")]
 UntilOption = Annotated[str, options.option("--until", "TIME", "The same, not included.")]
@@ -60,7 +63,12 @@ def show(
 
 @app.command()
 def verify(
-    record: Annotated[str, typer.Argument(metavar="RECORD", help="A record, run or incident; all when left out.")] = "",
+    record: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECORD", help="A record, run or incident; all when left out.", autocompletion=complete.records
+        ),
+    ] = "",
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
@@ -111,7 +119,7 @@ def search(
     cause: Annotated[str, options.option("--cause", "CAUSE", "A cause, or a family such as db.")] = "",
     service: Annotated[str, options.option("--service", "NAME", "Such as backend, redis, nginx.")] = "",
     severity: options.LevelOption = None,
-    runbook: Annotated[str, options.option("--runbook", "RUNBOOK")] = "",
+    runbook: Annotated[str, options.option("--runbook", "RUNBOOK", autocompletion=complete.runbooks)] = "",
     since: SinceOption = "",
     until: UntilOption = "",
     limit: Annotated[int, options.option("--limit", "NUMBER", "At most so many.", min=1, max=1000)] = 20,
@@ -160,8 +168,16 @@ def similar(
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", help="A record's id, or the beginning of one.")],
-    after: Annotated[str, typer.Argument(metavar="AFTER", help="Another record of the same runbook.")],
+    before: Annotated[
+        str,
+        typer.Argument(
+            metavar="BEFORE", help="A record's id, or the beginning of one.", autocompletion=complete.records
+        ),
+    ],
+    after: Annotated[
+        str,
+        typer.Argument(metavar="AFTER", help="Another record of the same runbook.", autocompletion=complete.records),
+    ],
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:

@@ -67,10 +67,10 @@ def verdict_line(verdict: Verdict) -> str:
     return typer.style(text, fg=_COLOURS.get(verdict.kind), bold=verdict.confirmed, dim=dim)
 
 
-def summary(result: RunResult, *, verdicts_shown: bool, command: str = "") -> str:
+def summary(result: RunResult, *, verdicts_shown: bool, command: str = "", over: bool = False) -> str:
     """The end of a run: what was found, what was done, what to do now as it is typed, and where the record lies.
 
-    *command* is what repeats the run; with an approval added it applies what was planned.
+    *command* is what repeats the run; with an approval added it applies what was planned. There is nothing to do about what is *over*.
     """
     lines: list[str] = []
     if not verdicts_shown:
@@ -85,7 +85,7 @@ def summary(result: RunResult, *, verdicts_shown: bool, command: str = "") -> st
         ("Findings", [f"{one.severity} {one.cause}: {one.title}" for one in result.findings]),
         ("Severity", [f"{result.severity or ''}: {result.impact}"] if result.impact else []),
         ("Done", [done] if done else []),
-        ("Do next", [f"{target}  ({why})" for target, why in do_next(result)]),
+        ("Do next", [] if over else [f"{target}  ({why})" for target, why in do_next(result)]),
         ("To apply", approvals if command else []),
         ("Not needed", [f"{elsewhere}: their causes are not confirmed"] if elsewhere else []),
         ("Reason", [result.reason] if result.reason else []),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flowrex_ops.cli import options
+from flowrex_ops.cli import complete, options
 from flowrex_ops.errors import ParameterError
 
 ParameterOption = Annotated[
@@ -17,12 +17,20 @@ ParameterOption = Annotated[
 
 
 def run(
-    runbook: Annotated[str, typer.Argument(metavar="RUNBOOK", help="A runbook's slug, or the path of its .ipynb.")],
+    runbook: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUNBOOK", help="A runbook's slug, or the path of its .ipynb.", autocompletion=complete.runbooks
+        ),
+    ],
     parameter: ParameterOption = None,
     incident: options.IncidentOption = "",
     open_: options.OpenOption = False,
     approve: Annotated[
-        list[str] | None, options.option("--approve", "SLUG[@HASH]", "Apply this mitigation; may be repeated.")
+        list[str] | None,
+        options.option(
+            "--approve", "SLUG[@HASH]", "Apply this mitigation; may be repeated.", autocompletion=complete.mitigations
+        ),
     ] = None,
     operator: Annotated[str, options.option("--operator", "NAME", "Who approves.")] = "",
     settings: options.SettingsOption = "",

@@ -19,12 +19,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
 
 from flowrex_ops.archive import timeline
+from flowrex_ops.archive.folders import list_incidents
 from flowrex_ops.archive.incidents import (
     INCIDENT_FILE,
     change_incident,
     find_incident,
     find_run,
-    list_incidents,
     new_incident,
     take_run,
 )

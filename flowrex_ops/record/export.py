@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
+from flowrex_ops.archive.folders import is_run
 from flowrex_ops.archive.incidents import INCIDENT_FILE
 from flowrex_ops.archive.index import read_metadata
 from flowrex_ops.archive.manifest import verify
@@ -79,6 +80,7 @@ def _index(folder: Path, names: list[str], problems: list[str]) -> str:
         Environment(autoescape=True, trim_blocks=True)
         .from_string(_TEMPLATE.read_text(encoding="utf-8"))
         .render(
+            run=is_run(folder.name),
             incident={**(about if isinstance(about, dict) else {}), "id": folder.name},
             records=[_row(folder.parent / name, name, names) for name in records],
             files=[name for name in names if not name.startswith(f"{folder.name}/records/")],

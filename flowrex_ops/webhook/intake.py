@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flowrex_ops.archive.incidents import read_incident, reserve_id
+from flowrex_ops.archive.folders import reserve_id
+from flowrex_ops.archive.incidents import read_incident
 from flowrex_ops.catalog import Runbook
 from flowrex_ops.errors import RecordError
 from flowrex_ops.jobs.table import Job, JobTable, insert, iso, length

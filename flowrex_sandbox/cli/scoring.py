@@ -123,7 +123,6 @@ def play(
         return Score(drill, result, recovery, approved=bool(approve), alerts=alerts)
     finally:
         if reset:
-            on_progress("resetting")
             drills.reset(sandbox, on_progress)
 
 

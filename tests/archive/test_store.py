@@ -13,7 +13,8 @@ import pytest
 from conftest import import_part
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import list_folders, new_incident, open_folder, take_run
+from flowrex_ops.archive.folders import list_folders
+from flowrex_ops.archive.incidents import new_incident, open_folder, take_run
 from flowrex_ops.archive.manifest import verify, write_manifest
 from flowrex_ops.archive.store import pull, push
 from flowrex_ops.errors import RecordError, SettingsError

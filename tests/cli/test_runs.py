@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ def test_latest_is_an_incident_for_incidents_and_a_record_for_records(run: Path)
     assert f"{run.name}/001-database_connections" in flowrex(folder, "records", "show", "latest")[1]
     assert json.loads(flowrex(folder, "records", "verify", "--json")[1])["incidents"] == 2
     assert flowrex(folder, "records", "export", run.name, "--output", "run.zip")[0] == 0
+    assert b"a run that belongs to no incident" in zipfile.ZipFile(folder / "run.zip").read("index.html")
 
 
 def test_a_run_is_taken_into_an_incident(run: Path) -> None:

@@ -106,9 +106,9 @@ class TestTrend:
         """Axes are labelled with units, bars with how long it took."""
         found = get_trend(outputs, "db.lock-contention", since=BEGIN, until=END)
         (axes,) = plot_trend(found.periods, what=found.what, period=found.period).axes
-        assert (axes.get_title(), axes.get_ylabel()) == ("db.lock-contention: 3 incidents", "incidents a day")
+        assert (axes.get_title(), axes.get_ylabel()) == ("db.lock-contention: 3 times", "times a day")
         assert [text.get_text() for text in axes.texts if text.get_text()] == ["30", "30"]
 
     def test_chart_of_nothing(self, outputs: Path) -> None:
         found = get_trend(outputs, "tls.expired", until=END)
-        assert plot_trend(found.periods, what="x", period=found.period).axes[0].get_title() == "x: 0 incidents"
+        assert plot_trend(found.periods, what="x", period=found.period).axes[0].get_title() == "x: 0 times"
