@@ -1,7 +1,9 @@
 """The one style of all charts.
 
-Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/); what matters also differs by hatch or by label. The
-background is opaque and light, so that a chart keeps its contrast on a dark page.
+Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/); what matters also differs by hatch or by label. The background is
+opaque and light: JupyterLab shows it so in the dark too, and the record's page turns it dark (``page.css``), by which blue stays blue
+and orange orange. The page shows a chart 800 pixels wide on any screen,
+and a phone scrolls it: what has ``SMALLEST_POINTS`` is then 11 pixels high.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, VERMILLION, YELLOW, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#F0E442", "#8C8C8C"
 INK, PAPER = "#1b1f24", "#fbfbf9"
+WIDTH_INCHES, DOTS_PER_INCH, SMALLEST_POINTS = 9, 110, 9
 LINES = ((BLUE, "-"), (VERMILLION, "--"), (GREEN, "-."), (ORANGE, ":"), (INK, "-"), (GREY, "--"))
 """How lines are told apart, by colour and by dash."""
 
@@ -25,7 +28,7 @@ def new_figure(height: float) -> tuple[Figure, Axes]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, height), dpi=110, facecolor=PAPER, layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_facecolor(PAPER)

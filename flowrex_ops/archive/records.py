@@ -95,9 +95,10 @@ def allocate(incident: Path, runbook: str) -> Slot:
     return Slot(incident, f"{number}-{runbook}", lock)
 
 
-def list_records(outputs: Path) -> list[Record]:
-    """All records under *outputs*, newest first; files that are no records are left out. Answered from the index."""
-    rows = ask(outputs, lambda index: index.execute(f"SELECT id, metadata FROM records {_NEWEST_FIRST}").fetchall())  # noqa: S608  # our own words
+def list_records(outputs: Path, *, limit: int = -1) -> list[Record]:
+    """The records under *outputs*, newest first, all or so many; files that are no records are left out. Answered from the index."""
+    sql = f"SELECT id, metadata FROM records {_NEWEST_FIRST} LIMIT ?"  # noqa: S608  # our own words
+    rows = ask(outputs, lambda index: index.execute(sql, (limit,)).fetchall())
     return [_record(outputs, row["id"], RecordMetadata.model_validate_json(row["metadata"])) for row in rows]
 
 

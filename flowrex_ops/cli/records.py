@@ -27,14 +27,28 @@ UntilOption = Annotated[str, options.option("--until", "TIME", "The same, not in
 
 
 @app.command("list")
-def list_(settings: options.SettingsOption = "", as_json: options.JsonOption = False) -> None:
-    """List all records, newest first.
+def list_(
+    html: Annotated[
+        Path | None, options.option("--html", "FILE", "Write a page of runs and incidents instead.")
+    ] = None,
+    settings: options.SettingsOption = "",
+    as_json: options.JsonOption = False,
+) -> None:
+    """List all records, newest first. The page outputs/index.html has the newest, with incidents and filters.
 
     Example: flowrex-ops records list --json
+
+    Example: flowrex-ops records list --html runs.html
     """
     from flowrex_ops.archive.records import list_records
+    from flowrex_ops.record.index_page import write_index
 
-    records = list_records(options.load_settings(settings).outputs)
+    outputs = options.load_settings(settings).outputs
+    if html is not None:
+        written = str(write_index(outputs, html))
+        options.echo({"html": written}, [written], as_json=as_json)
+        return
+    records = list_records(outputs)
     found = [_facts(record) for record in records]
     lines = [
         f"{one['started'] or '':<26} {one['id']:<48} {one['status']:<12} {one['severity'] or '  '} {one['diagnosis'] or '-'}"

@@ -86,7 +86,7 @@ class Review:
         known: dict[str, Any] = {"date": f"{incident.started:%Y-%m-%d}", "duration": format_span(incident)}
         known |= incident.model_dump(mode="json", include=_SHOWN)
         known["roles"] = [f"{role}: {person}" for role, person in incident.roles.items()]
-        known |= {"runbooks": list(incident.runbooks), "author": self._operator}
+        known |= {"runbooks": [name for name in incident.runbooks if name != RUNBOOK], "author": self._operator}
         facts = {name.replace("_", " "): presentation.format_cell(value) for name, value in known.items() if value}
         self._notebook.show(presentation.facts_html(facts), "\n".join(f"{k}: {v}" for k, v in facts.items()))
 
@@ -161,7 +161,7 @@ def write_post_mortem(wanted: str, settings: Settings, settings_file: str, *, op
     text = redactor.text(review.write())
     write_atomic(folder / FILE, text)
     given = {"incident_id": folder.name, "operator": operator, "settings": settings_file}
-    title = f"Post-mortem: {review.incident.title or folder.name}"
+    title = f"Post-mortem: {review.incident.title or folder.name}, {format_span(review.incident)}"
     result = run_runbook(RUNBOOK, {name: value for name, value in given.items() if value}, title=title)
     for made in (result.record, result.html):
         write_atomic(folder / f"{RUNBOOK}{made.suffix}", made.read_bytes(), mode=READ_ONLY)

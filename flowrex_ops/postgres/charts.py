@@ -93,7 +93,7 @@ def plot_session_ages(sessions: pd.DataFrame, *, threshold_seconds: float) -> Fi
 def plot_blocking_tree(sessions: pd.DataFrame) -> Figure:
     """Who waits for whom, the roots at the left; takes ``PostgresSource.get_sessions``."""
     tree = blocking_tree(sessions).head(2 * SHOWN_BARS)
-    figure, axes = new_figure(1.2 + 0.42 * max(1, len(tree)))
+    figure, axes = new_figure(1.2 + 0.3 * max(1, len(tree)))
     places = {int(row.pid): (int(row.depth), -place) for place, row in enumerate(_in_tree_order(tree))}
     for row in tree.itertuples():
         depth, y = places[int(row.pid)]

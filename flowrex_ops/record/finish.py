@@ -54,6 +54,7 @@ def _cut_off(slot: Slot, told: Collection[str]) -> Iterator[dict[str, Any]]:
 
 def seal(slot: Slot, notebook: dict[str, Any], redactor: Redactor) -> RecordMetadata:
     """What belongs to a record beside its finished *notebook*; returns what it says of itself."""
+    from flowrex_ops.record.index_page import refresh_index
     from flowrex_ops.record.page import render_page
 
     record = RecordMetadata.model_validate(notebook["metadata"]["flowrex_ops"]["record"])
@@ -61,6 +62,7 @@ def seal(slot: Slot, notebook: dict[str, Any], redactor: Redactor) -> RecordMeta
     note_run(slot.incident, runbook=record.runbook, title=record.title, severity=record.severity)
     _note_end(slot, redactor, record)
     write_manifest(slot.incident, finished=slot.notebook)
+    refresh_index(slot.incident.parent)
     return record
 
 

@@ -56,12 +56,12 @@ def render_page(notebook: dict[str, Any]) -> str:
     reason = record.finding.reason if record.finding else ""
     lead = (_more(reason, title), why_so_severe(record), done if record.diagnosis else "")
     folded = [one for one in record.mitigations if is_folded(one.slug, one.state, record.approved)]
-    return _shell().render(
+    return template("page.html.j2").render(
         record=record,
         body=_TABLE.sub(_scrolling, _EMPTY_HEAD.sub("", body)),
         contents=_contents(body),
         anchors={anchor for cell in cells for anchor in cell["metadata"].get("page", {}).get("anchors", ())},
-        css=_css(),
+        css=css(),
         headline=headline(record),
         title=title,
         lead=list(filter(None, lead)),
@@ -79,7 +79,10 @@ def render_page(notebook: dict[str, Any]) -> str:
 
 def _more(reason: str, title: str) -> str:
     """What *reason* says beyond the *title* above it."""
-    return reason.removeprefix(title).strip().strip("()") if reason.startswith(title) else reason
+    if not reason.startswith(title):
+        return reason
+    rest = reason.removeprefix(title).strip(" :;,")
+    return rest[1:-1] if rest.startswith("(") and rest.endswith(")") else rest
 
 
 def _scrolling(table: re.Match[str]) -> str:
@@ -96,6 +99,8 @@ def _tone(record: RecordMetadata) -> str:
         return "unsure" if MitigationState.APPLIED_UNVERIFIED in states else "good"
     if record.diagnosis or record.impact:
         return "bad"
+    if record.severity and not record.verdicts:
+        return ""  # a post-mortem: what was severe is told, not found
     return _TONES.get(record.status, "bad")
 
 
@@ -105,7 +110,7 @@ def warm_up() -> None:
 
     cells = [new_markdown_cell("## a"), new_code_cell("a = 1")]
     _exporter().from_notebook_node(new_notebook(cells=cells))
-    _shell()
+    template("page.html.j2")
 
 
 def _presentable(cell: dict[str, Any]) -> dict[str, Any]:
@@ -133,15 +138,17 @@ def _exporter() -> HTMLExporter:
 
 
 @cache
-def _shell() -> Template:
+def template(name: str) -> Template:
+    """One of the pages around what is told, compiled."""
     from jinja2 import Environment, FileSystemLoader
 
     loader = FileSystemLoader(_TEMPLATES)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True)  # lenient: outputs may lack members
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
-def _css() -> Any:
+def css() -> Any:
+    """The one style of all pages, as markup."""
     from markupsafe import Markup
 
     return Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704  # our own file

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,37 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import missing_part
 
 from flowrex_ops.catalog import get_runbook
 from flowrex_ops.waiting import wait_until
 from flowrex_sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 RUNBOOK = get_runbook("database_connections").path
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """A Chromium of this machine, or no test."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        missing_part("Chromium")
-    if importlib.util.find_spec("playwright") is None:
-        missing_part("playwright (dependency group browser)")
-    return str(found)
 
 
 @pytest.fixture
@@ -95,13 +72,9 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def notebook(chromium: str, lab: str) -> Iterator[Page]:
+def notebook(browser: Browser, lab: str) -> Iterator[Page]:
     """The runbook on an engineer's screen, its kernel idle."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    with browser.new_page(viewport={"width": 1400, "height": 1000}) as page:
         # On a busy machine JupyterLab says that its server did not answer in time, and goes on by itself once that is read.
         lost = page.locator("dialog.jp-Dialog[aria-label^='Server Connection Error']")
         page.add_locator_handler(lost, lambda dialog: dialog.locator(".jp-Dialog-footer button").last.click())
@@ -110,7 +83,6 @@ def notebook(chromium: str, lab: str) -> Iterator[Page]:
         page.locator(".jp-MarkdownOutput h1").first.wait_for(timeout=60_000)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
         yield page
-        browser.close()
 
 
 def run_all(page: Page) -> None:
@@ -129,10 +101,10 @@ def is_locked(sandbox: Sandbox) -> bool:
     return bool(sandbox.query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'migration'"))
 
 
-def test_run_all_cells_ends_with_the_diagnosis(chromium: str, lab: str, locked_up: Sandbox, tmp_path: Path) -> None:
+def test_run_all_cells_ends_with_the_diagnosis(browser: Browser, lab: str, locked_up: Sandbox, tmp_path: Path) -> None:
     """Run All Cells by accident: the outcome names the root of the chain, nobody is asked, the platform is as it was."""
     committed = RUNBOOK.read_bytes()
-    with notebook(chromium, lab) as page:
+    with notebook(browser, lab) as page:
         run_all(page)
         text = read_outcome(page)
         shot = Path(os.environ.get("FLOWREX_OPS_SCREENSHOTS", tmp_path)) / "jupyterlab.png"
@@ -148,10 +120,10 @@ def test_run_all_cells_ends_with_the_diagnosis(chromium: str, lab: str, locked_u
     ("typed", "state", "locked"), [("yes", "planned", True), ("terminate-root-blocker", "verified", False)]
 )
 def test_the_engineer_types_the_slug(
-    chromium: str, lab: str, locked_up: Sandbox, tmp_path: Path, typed: str, state: str, *, locked: bool
+    browser: Browser, lab: str, locked_up: Sandbox, tmp_path: Path, typed: str, state: str, *, locked: bool
 ) -> None:
     """With a name in ``operator`` the plan is shown and the slug asked for; anything else that is typed changes nothing."""
-    with notebook(chromium, lab) as page:
+    with notebook(browser, lab) as page:
         parameters = page.locator(".jp-CodeCell .cm-content").first
         parameters.click()
         page.keyboard.press("Control+End")

@@ -229,7 +229,8 @@ def test_the_whole_of_it(folder: Path) -> None:
     page = (folder / "post_mortem.html").read_text()
     assert "Traceback" not in page
     assert "<title>Post-mortem: Orders time out" in page
-    assert '<h1><span class="severity P1">P1</span> Post-mortem: Orders time out</h1>' in page
+    assert '<h1><span class="severity P1">P1</span> Post-mortem: Orders time out, ' in page
+    assert '<header class="">' in page
     assert "| Author | ada |" in document.read_text()
 
 

@@ -79,7 +79,7 @@ class TestFolding:
         page = bench.run(shows(verdict("tls.expired", "ruled out")), shows(confirmed())).html.read_text()
         assert re.findall(r'<details class="fold"><summary><h2 [^>]*id="Step-1".*<code>tls.expired</code>', page)
         assert '<h2 id="Step-2">' in page
-        assert '<a href="#db.idle-in-transaction">its evidence and chart</a>' in page
+        assert '<a href="#db.idle-in-transaction">see its evidence</a>' in page
         assert '<span id="db.idle-in-transaction">' in page
 
     def test_what_is_not_known_or_failed_stays_open(self, bench: Bench) -> None:
