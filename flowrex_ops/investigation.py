@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,7 +29,7 @@ from flowrex_ops.metrics.backend import BackendSource
 from flowrex_ops.metrics.prometheus import PrometheusSource
 from flowrex_ops.mitigations import find, split_approval
 from flowrex_ops.model import Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
-from flowrex_ops.notebook import Notebook
+from flowrex_ops.notebook import KEPT_VARIABLE, Notebook
 from flowrex_ops.parameters import validate_started
 from flowrex_ops.postgres.backups.databases import open_databases
 from flowrex_ops.postgres.backups.source import BackupsSource, open_tools
@@ -399,6 +400,9 @@ class Investigation:
             "mitigations": "; ".join(f"{m.slug} {m.state.value}" for m in outcome.mitigations) or "none",
             "took": format_seconds(outcome.seconds or 0),
         }
+        if self._notebook.live:
+            keeps = os.environ.get(KEPT_VARIABLE)
+            facts["record"] = "kept when this is saved" if keeps else "to keep it: flowrex-ops records import FILE"
         text = "\n".join(f"{name}: {value}" for name, value in facts.items())
         self._notebook.show(presentation.facts_html(facts), text, {"kind": "outcome", **outcome.to_dict()})
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+KEPT_VARIABLE = "FLOWREX_OPS_KEEPS_SAVED"
+"""Set where JupyterLab keeps what it saves as a record (``record/live.py``)."""
+
+
 class Notebook:
     """Shows outputs in the running kernel; outside of one they go to the terminal as text."""
 

@@ -188,6 +188,9 @@ def _settings_text(sandbox: Sandbox) -> str:
     }
     sections["sentry"] = {"url": sandbox.outside_url, "token": state.sentry_token}
     sections["grafana"] = {"url": sandbox.outside_url, "token": state.grafana_token}
+    chat = sandbox.outside_url.replace("http://", "json://") + "/chat"
+    sections["notify"] = {"default": ["incident"]}
+    sections["notify.urls"] = {name: f"{chat}/{name}" for name in ("incident", "on-call-engineer")}
     sections["status_pages"] = {page: f"{sandbox.outside_url}/status/{page}" for page in STATUS_PAGES}
     if "prometheus" in state.ports:
         sections["prometheus"] = {"url": f"http://127.0.0.1:{state.ports['prometheus']}"}

@@ -60,3 +60,33 @@ def test_picture_of_the_house_is_that_of_the_import_rules() -> None:
     assert {floor.name for floor in (DOCS.parent / "flowrex_ops").iterdir() if (floor / "__init__.py").exists()} <= set(
         rooms
     )
+
+
+PLAYBOOK = """Severity Levels|Escalation Matrix|1. Detection|2. Triage|3. Investigation|4. Mitigation|5. Resolution|6. Post-Mortem
+Database Connection Pool Exhausted|High Error Rate (5xx Errors)|Trade Execution Failures|WebSocket Disconnections|High Memory Usage|SSL Certificate Expiry
+Service Restart Procedure|Emergency Database Restore|Enable Maintenance Mode|Initial Incident Notification|Status Update|Resolution Notification
+Post-Mortem Template|Post-Mortem Meeting Agenda|Useful Commands Cheat Sheet|Contact Information|External Service Status Pages"""
+
+
+def test_every_section_of_the_playbook_is_somewhere() -> None:
+    """docs/on-call.md says what replaces each, and names commands and runbooks that there are."""
+    page = (DOCS / "on-call.md").read_text(encoding="utf-8")
+    table = page.split("## From the playbook")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", table, re.MULTILINE))
+    assert {section for line in PLAYBOOK.splitlines() for section in line.split("|")} <= set(rows)
+    assert set(re.findall(r"`run (\w+)`", page)) <= set(find_runbooks())
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """No dangling link in any page."""
+    links = [
+        (page.name, target)
+        for page in (*DOCS.glob("*.md"), *DOCS.parent.glob("*.md"))
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+        if "://" not in target
+    ]
+    assert [
+        (page, target)
+        for page, target in links
+        if not ((DOCS if (DOCS / page).exists() else DOCS.parent) / target).exists()
+    ] == []

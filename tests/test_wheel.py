@@ -177,14 +177,20 @@ class TestMissingExtra:
 
 @pytest.mark.browser
 def test_jupyterlab_is_opened_on_copies(wheel: Path, tmp_path: Path) -> None:
-    """Nobody edits the installed runbooks: ``notebooks`` copies them here once, and leaves what was edited alone."""
+    """Nobody edits the installed runbooks: ``notebooks`` copies them, and leaves alone what has run and is not kept yet."""
     import_part("jupyterlab", "JupyterLab (extra lab)")
     environment = _environment(wheel, tmp_path, "lab")
-    copies = environment.work / "notebooks"
+    copies = environment.work / "outputs" / "live"
 
     said = environment.run("flowrex-ops", "notebooks", "--version")
-    (copies / "triage.ipynb").write_text("edited")
+    ran = json.loads((copies / "triage.ipynb").read_text())
+    ran["cells"][2]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "it ran"}]
+    (copies / "triage.ipynb").write_text(json.dumps(ran))
+    (copies / "procedures" / "rollback.ipynb").write_text("edited")
     environment.run("flowrex-ops", "notebooks", "--version")
 
     assert said.stdout.strip() == metadata.version("jupyterlab")
-    assert (_files(copies), (copies / "triage.ipynb").read_text()) == (_files(ROOT / "notebooks"), "edited")
+    assert set(_files(copies)) == {*_files(ROOT / "notebooks"), "start.ipynb"}
+    assert json.loads((copies / "triage.ipynb").read_text()) == ran
+    renewed = Path("procedures") / "rollback.ipynb"
+    assert (copies / renewed).read_bytes() == (ROOT / "notebooks" / renewed).read_bytes()

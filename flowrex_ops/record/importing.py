@@ -45,18 +45,15 @@ def import_notebook(
     imported before and not *again*; RecordError where the record cannot be written. *path* is left as it is.
     """
     notebook = _read(path)
-    digest = content_hash(notebook)
-    sql = "SELECT id FROM records WHERE imported = ? ORDER BY id"
-    earlier = ask(settings.outputs, lambda index: index.execute(sql, (digest,)).fetchone())
+    digest, earlier = content_hash(notebook), kept_as(settings.outputs, notebook)
     if earlier and not again:
-        raise ParameterError(f"'{path}' was imported before, as {earlier['id']}; give --force to import it once more")
+        raise ParameterError(f"'{path}' was imported before, as {earlier}; give --force to import it once more")
     redactor, runbook = Redactor(settings.secret_values()), read_runbook(path)
     parameters = {parameter.name: parameter.default for parameter in runbook.parameters}
     parameters |= notebook["metadata"].get("papermill", {}).get("parameters", {})
     about = {"file": path.name, "sha256": digest, "at": datetime.now(UTC).isoformat(timespec="seconds")}
     facts = run_facts(runbook.slug, redactor.text(runbook.title), parameters, settings)
-    own = str(parameters.get("incident_id") or "-")
-    incident_id = incident_id or (own if (settings.outputs / own).is_dir() else None)
+    incident_id = incident_id or _own_folder(notebook, parameters, settings.outputs)
     slot = allocate(open_folder(settings.outputs, incident_id), facts.runbook)
     try:
         recorder = Recorder(slot, notebook, replace(facts, imported=about), redactor, ignore)
@@ -67,6 +64,22 @@ def import_notebook(
         os.close(slot.lock)
     push(settings)
     return result
+
+
+def _own_folder(notebook: Mapping[str, Any], parameters: Mapping[str, Any], outputs: Path) -> str | None:
+    """The incident that it was run in, or the run that its mitigations made; ``None`` where there is neither any more."""
+    closing: Mapping[str, Any] = next(
+        (one for one in reversed(list(payloads(notebook))) if one.get("kind") == "outcome"), {}
+    )
+    named = (parameters.get("incident_id"), closing.get("incident"), closing.get("run"))
+    return next((str(name) for name in named if name and (outputs / str(name)).is_dir()), None)
+
+
+def kept_as(outputs: Path, notebook: Mapping[str, Any]) -> str:
+    """The id of the record that was made of this very content; empty where there is none."""
+    sql = "SELECT id FROM records WHERE imported = ? ORDER BY id"
+    found = ask(outputs, lambda index: index.execute(sql, (content_hash(notebook),)).fetchone())
+    return str(found["id"]) if found else ""
 
 
 def content_hash(notebook: Mapping[str, Any]) -> str:

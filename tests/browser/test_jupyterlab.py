@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flowrex_ops.catalog import get_runbook
+from flowrex_ops.archive.records import list_records
+from flowrex_ops.catalog import find_runbooks, get_runbook
 from flowrex_ops.waiting import wait_until
 from flowrex_sandbox.sandbox import Sandbox
 
@@ -114,6 +115,24 @@ def test_run_all_cells_ends_with_the_diagnosis(browser: Browser, lab: str, locke
     assert "terminate-root-blocker planned" in text
     assert shot.stat().st_size > 20_000
     assert is_locked(locked_up)
+
+
+def test_it_opens_where_one_begins_and_keeps_what_has_run(browser: Browser, lab: str, tmp_path: Path) -> None:
+    """The first page leads to triage and the runbooks; a run is a record once it is saved, and only once."""
+    with browser.new_page(viewport={"width": 1400, "height": 1000}) as page:
+        page.goto(f"{lab}/lab?reset")
+        page.get_by_role("heading", name="What is wrong?").wait_for(timeout=60_000)
+        shot = Path(os.environ.get("FLOWREX_OPS_SCREENSHOTS", tmp_path)) / "start.png"
+        page.screenshot(path=shot)
+        assert page.locator(".jp-MarkdownOutput a").count() >= len(find_runbooks()) - 1
+    with notebook(browser, lab) as page:
+        run_all(page)
+        assert "kept when this is saved" in read_outcome(page)
+        page.keyboard.press("Control+s")
+        assert wait_until(lambda: len(list_records(tmp_path / "outputs")) == 1, seconds=60)
+    (record,) = list_records(tmp_path / "outputs")
+    assert (record.status, record.metadata.diagnosis) == ("complete", "db.lock-contention")
+    assert record.html is not None
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import broker, faults, grafana, sentry, status_pages
+from . import broker, chat, faults, grafana, sentry, status_pages
 
-SERVICES = (broker, sentry, status_pages, grafana)
+SERVICES = (broker, sentry, status_pages, grafana, chat)
 
 
 def create_app() -> Starlette:
