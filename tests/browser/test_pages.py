@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
-SAMPLE = Path(__file__).parents[2] / "outputs" / "sample" / "INC-20261123-1840-9ae1"
+SAMPLE = next((Path(__file__).parents[2] / "outputs" / "sample").glob("*/records")).parent
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 LOOKS: tuple[tuple[dict[str, int], str, dict[str, Any]], ...] = (
     (DESKTOP, "light", {"resultTypes": ["violations"]}),
