@@ -6,12 +6,13 @@ apart, and ``CAUSES``. They are found there as they are first asked for, without
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from flowrex_ops.model import NextStep, Severity, VerdictKind
+from flowrex_ops.model import NextStep, Severity, Verdict, VerdictKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +57,15 @@ def causes_by_runbook() -> dict[str, tuple[str, ...]]:
     return {runbook: tuple(cause.slug for cause in causes) for runbook, causes in _declared()}
 
 
-def worst_first(kind: str, severity: str | None, share: float, cause: str) -> tuple[int, str, float, int]:
+def ranked(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """The one order of verdicts: confirmed, inconclusive, ruled out; then the worst, what explains the most, what is nearest to the root."""
-    known = find_causes()
-    kinds = list(VerdictKind)
-    return (
-        kinds.index(VerdictKind(kind)) if kind in kinds else len(kinds),
-        severity or "P9",
-        -share,
-        known[cause].rank if cause in known else 10_000,
-    )
+    known, kinds = find_causes(), list(VerdictKind)
+
+    def rank(verdict: Verdict) -> tuple[int, str, float, int]:
+        order = known[verdict.cause].rank if verdict.cause in known else 10_000
+        return kinds.index(verdict.kind), verdict.severity or "P9", -verdict.share, order
+
+    return sorted(verdicts, key=rank)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Any, ParamSpec, Protocol
 
@@ -47,9 +48,11 @@ def confirmed(
     severity: Severity | None = None,
     title: str = "",
     share: float = 0.0,
+    services: Iterable[str] = (),
 ) -> Verdict:
-    """A finding, with the catalogue's severity and next steps unless the check knows better."""
+    """A finding, with the catalogue's severity and next steps unless the check knows better; these name *services* for ``SERVICE``."""
     entry = find_causes()[cause]
+    named = " ".join(dict.fromkeys(services)) or "SERVICE"
     return Verdict(
         cause,
         VerdictKind.CONFIRMED,
@@ -57,7 +60,7 @@ def confirmed(
         tuple(evidence),
         severity=severity or entry.severity,
         title=title or entry.title,
-        next_steps=entry.next_steps,
+        next_steps=tuple(replace(step, target=step.target.replace("SERVICE", named)) for step in entry.next_steps),
         share=share,
     )
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from flowrex_ops import render as presentation
+from flowrex_ops.archive.outcome import MitigationResult, RunOutcome
 from flowrex_ops.archive.writer import Ledger
-from flowrex_ops.causes import causes_by_runbook, worst_first
+from flowrex_ops.causes import causes_by_runbook, ranked
 from flowrex_ops.checks import Check
 from flowrex_ops.discovery.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.discovery.services import ServicesSource
@@ -340,7 +341,7 @@ class Investigation:
             hold=partial(resource_lock, self.settings.outputs, self.settings.platform),
         )
         self.mitigations[slug] = outcome
-        data = {"kind": "mitigation", **outcome.to_dict()}
+        data = {"kind": "mitigation", **MitigationResult.of(outcome).to_dict()}
         self._notebook.show(presentation.outcome_html(outcome), presentation.outcome_text(outcome), data)
         if timeline.trouble:
             self._notebook.show_text(timeline.trouble)
@@ -357,60 +358,56 @@ class Investigation:
         self._notebook.show(presentation.verdicts_html(ranked), "\n".join(presentation.verdict_text(v) for v in ranked))
 
     def _ranked(self) -> list[Verdict]:
-        return sorted(
-            self.verdicts.values(),
-            key=lambda v: worst_first(v.kind, v.severity.value if v.severity else None, v.share, v.cause),
-        )
+        return ranked(self.verdicts.values())
 
     def show_text(self, text: str) -> None:
         """Show a text as it is, such as a message to copy."""
         self._notebook.show_text(text)
 
     @property
-    def outcome(self) -> dict[str, Any]:
+    def outcome(self) -> RunOutcome:
         """What this run found: the closing output of the record, as ``run --json`` prints it."""
-        findings = self.findings
-        severity = worst([s for s in (self.severity, *(f.severity for f in findings)) if s])
-        return {
-            "kind": "outcome",
-            "runbook": self.runbook,
-            "platform": self.settings.platform,
-            "stack": self.endpoints.stack_line,
-            "configuration": self.endpoints.configuration,
-            "operator": self.approval.operator,
-            "severity": severity.value if severity else None,
-            "impact": self.impact,
-            "diagnosis": findings[0].cause if findings else None,
-            "title": findings[0].title if findings else "no cause found",
-            "findings": [finding.to_finding() for finding in findings],
-            "verdicts": [verdict.to_dict() for verdict in self.verdicts.values()],
-            "next_runbooks": list(self.next_runbooks),
-            "mitigations": [mitigation.to_dict() for mitigation in self.mitigations.values()],
-            "unavailable": sorted({f"{r.source}: {r.error}" for r in self.readings if not r.available}),
-            "seconds": round(time.monotonic() - self._started, 3),
-        }
+        findings = tuple(self.findings)
+        return RunOutcome(
+            incident=self.ledger.incident or None,
+            run=self.ledger.folder if not self.ledger.incident else None,
+            runbook=self.runbook,
+            platform=self.settings.platform,
+            stack=self.endpoints.stack_line,
+            configuration=self.endpoints.configuration,
+            operator=self.approval.operator,
+            severity=worst([s for s in (self.severity, *(f.severity for f in findings)) if s]),
+            impact=self.impact,
+            diagnosis=findings[0].cause if findings else None,
+            findings=findings,
+            verdicts=tuple(self.verdicts.values()),
+            next_runbooks=self.next_runbooks,
+            mitigations=tuple(map(MitigationResult.of, self.mitigations.values())),
+            unavailable=tuple(sorted({f"{r.source}: {r.error}" for r in self.readings if not r.available})),
+            seconds=round(time.monotonic() - self._started, 3),
+        )
 
     def close(self) -> None:
         """Show the outcome, and leave the machine-readable one in the record."""
         outcome = self.outcome
         self.database.close()
         facts = {
-            "diagnosis": f"{outcome['diagnosis'] or 'none'}: {outcome['title']}",
-            "severity": outcome["severity"] or "none",
-            "confirmed": str(len(self.findings)),
-            "inconclusive": str(sum(v.kind is VerdictKind.INCONCLUSIVE for v in self.verdicts.values())),
-            "mitigations": "; ".join(f"{m.slug} {m.state.value}" for m in self.mitigations.values()) or "none",
-            "took": format_seconds(outcome["seconds"]),
+            "diagnosis": f"{outcome.diagnosis}: {outcome.findings[0].title}" if outcome.findings else "no cause found",
+            "severity": outcome.severity or "none",
+            "confirmed": str(len(outcome.findings)),
+            "inconclusive": str(sum(v.kind is VerdictKind.INCONCLUSIVE for v in outcome.verdicts)),
+            "mitigations": "; ".join(f"{m.slug} {m.state.value}" for m in outcome.mitigations) or "none",
+            "took": format_seconds(outcome.seconds or 0),
         }
         text = "\n".join(f"{name}: {value}" for name, value in facts.items())
-        self._notebook.show(presentation.facts_html(facts), text, outcome)
+        self._notebook.show(presentation.facts_html(facts), text, {"kind": "outcome", **outcome.to_dict()})
 
     def _show_opening(self) -> None:
         facts = {"platform": self.settings.platform, "stack": self.endpoints.stack_line}
         facts |= dict(self.endpoints.origins)
         if self.endpoints.stack_error:
             facts["stack"] = self.endpoints.stack_error
-        facts["incident"] = self.ledger.incident or "none yet"
+        facts["incident"] = self.ledger.incident or "none"
         facts["operator"] = self.approval.operator or "none: plans are shown, nothing is changed"
         text = "\n".join(f"{name}: {value}" for name, value in facts.items())
         self._notebook.show(presentation.facts_html(facts), text)

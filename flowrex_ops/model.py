@@ -209,20 +209,6 @@ class Outcome:
     reason: str
     plan: Plan | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """``{slug, state, reason, plan_hash, action, cost, undo, targets}``."""
-        plan = self.plan
-        return {
-            "slug": self.slug,
-            "state": self.state.value,
-            "reason": self.reason,
-            "plan_hash": plan.hash if plan else None,
-            "action": plan.action if plan else None,
-            "cost": plan.cost if plan else None,
-            "undo": plan.undo if plan else None,
-            "targets": [t.label for t in plan.targets] if plan else [],
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Definition:

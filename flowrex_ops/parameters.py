@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.archive.incidents import INCIDENT_ID
+from flowrex_ops.archive.folders import FOLDER_ID
 from flowrex_ops.catalog import NOTEBOOKS, Parameter, Runbook, get_runbook
 from flowrex_ops.durations import parse_duration
 from flowrex_ops.errors import ParameterError, UsageError, nearest
@@ -144,7 +144,7 @@ def _require_possible(parameter: Parameter, value: Any) -> None:
         raise ParameterError(f"operator: {value!r} names nobody; give a name")
     if name == "since":
         parse_duration(value)
-    if name == "incident_id" and value and not INCIDENT_ID.fullmatch(value):
+    if name == "incident_id" and value and not FOLDER_ID.fullmatch(value):
         raise ParameterError(f"incident_id: '{value}' is not an incident; one looks like INC-20260131-0412-a1b2")
     if name == "approve":
         for item in value:

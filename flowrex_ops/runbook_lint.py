@@ -25,12 +25,15 @@ FORBIDDEN = {
     ast.While: "loops",
     ast.Try: "catches errors",
 }
+HEADINGS = ("Impact", "Diagnosis", "Verdict", "Mitigation", "Verification", "Communication", "Outcome")
+"""Of a runbook that judges causes, in this order; whoever knows one of them finds his way in each."""
+READS = re.compile(r"\binvestigation\.(?:\w+\.(?:get|sample|read)_\w+|check)\(")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
 def lint(runbook: Runbook) -> list[str]:
     """What is wrong with *runbook*, one line each; empty when nothing is."""
-    problems = [*_structure(runbook), *_links(runbook)]
+    problems = [*_structure(runbook), *_story(runbook), *_links(runbook)]
     code = [(number, cell) for number, cell in enumerate(runbook.document["cells"]) if cell["cell_type"] == "code"]
     trees = {}
     for number, cell in code:
@@ -68,6 +71,23 @@ def _structure(runbook: Runbook) -> Iterator[str]:
     for parameter in runbook.parameters:
         if not parameter.help:
             yield f"parameters: '{parameter.name}' has no comment"
+
+
+def _story(runbook: Runbook) -> Iterator[str]:
+    """Whoever reads it without this tool can still work: every reading has its command beside it."""
+    above = ""
+    for number, cell in enumerate(runbook.document["cells"]):
+        text = source(cell)
+        if cell["cell_type"] == "markdown":
+            above = text if re.search(r"^#{1,3} ", text, re.MULTILINE) else f"{above}\n{text}"
+        elif READS.search(text) and "Manual command" not in above:
+            yield f"cell {number}: reads, and no 'Manual command' stands above it"
+    if runbook.slug in causes_by_runbook():
+        found = [
+            line[3:] for cell in runbook.document["cells"] for line in source(cell).splitlines() if line[:3] == "## "
+        ]
+        if [heading for heading in found if heading in HEADINGS] != list(HEADINGS):
+            yield f"headings: needs {', '.join(HEADINGS)}, once each and in this order"
 
 
 def _manners(tree: ast.Module) -> Iterator[str]:
@@ -119,6 +139,8 @@ def _causes(runbook: Runbook, whole: ast.Module) -> Iterator[str]:
     for cause in promised:
         if cause not in judged:
             yield f"cause '{cause}' is never checked"
+        if not find_causes()[cause].next_steps:
+            yield f"cause '{cause}' has no next step"
     if promised and not {n.attr for n in ast.walk(whole) if isinstance(n, ast.Attribute)} & {"assess", "assess_impact"}:
         yield "never says how severe it is for users; call survey.assess_impact"
     for cause in sorted(c for c in judged if c and c not in find_causes()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flowrex_ops.causes import causes_by_runbook
-from flowrex_ops.errors import UsageError
+from flowrex_ops.errors import UsageError, nearest
 from flowrex_sandbox.drill import Drill
 from flowrex_sandbox.faults import find_drills, find_faults
 from flowrex_sandbox.faults.base import Fault
@@ -36,13 +36,13 @@ _AFTER_RESTART_SECONDS = 40.0
 
 
 def get_drill(scenario: str) -> Drill:
-    """The drill of that name, or that had it; UsageError naming those there are."""
+    """The drill of that name, or that had it; UsageError naming the nearest."""
     wanted = _FORMER_NAMES.get(scenario, scenario)
     for drill in DRILLS:
         if drill.scenario == wanted:
             return drill
-    names = ", ".join(drill.scenario for drill in DRILLS)
-    raise UsageError(f"there is no drill '{scenario}'; take one of: {names}")
+    hint = nearest(scenario, (drill.scenario for drill in DRILLS), otherwise="see 'flowrex-ops drill list'")
+    raise UsageError(f"there is no drill '{scenario}'; {hint}")
 
 
 def inject(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -> None:
@@ -76,15 +76,14 @@ def reset(sandbox: Sandbox, on_progress: Callable[[str], None]) -> None:
 
     A replica that does not recover by itself is restarted.
     """
+    on_progress("taking every fault away")
     stale = empty_control(sandbox)
     services, others = _faults_to_reset()
     for fault in services:
-        on_progress(f"resetting {fault.name}")
         fault.stop(sandbox)
     if stale:
         reload_nginx(sandbox)
     for fault in others:
-        on_progress(f"resetting {fault.name}")
         fault.stop(sandbox)
     on_progress("waiting for the platform to recover")
     if not comes_true(lambda: not unready_replicas(sandbox), timeout_seconds=_BY_ITSELF_SECONDS):

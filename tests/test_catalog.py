@@ -133,6 +133,7 @@ BREACHES = {
     "mitigates beside other work": "f\nf.mitigate('rolling-restart')",
     "reaches into investigation.settings.contacts": "investigation = f\ninvestigation.settings.contacts",
     "'drop-database' is not a mitigation": "f.mitigate('drop-database')",
+    "reads, and no 'Manual command' stands above it": "investigation = f\ninvestigation.redis.get_memory()",
 }
 
 

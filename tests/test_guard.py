@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pytest
 
+from flowrex_ops.archive.outcome import MitigationResult
 from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, VerificationError
 from flowrex_ops.guard import Approval, Mitigation, guard
 from flowrex_ops.mitigation_context import Context
@@ -104,9 +105,9 @@ class TestDryRun:
 
     def test_plan_states_targets_cost_and_undo(self) -> None:
         """The outcome carries what a person must know before approving."""
-        told = run(Erase([1]), NOBODY)[0].to_dict()
-        assert told["targets"] == ["number 1"]
-        assert "" not in (told["cost"], told["undo"], told["action"])
+        told = MitigationResult.of(run(Erase([1]), NOBODY)[0])
+        assert told.targets == ("number 1",)
+        assert "" not in (told.cost, told.undo, told.action)
 
 
 class TestApproval:

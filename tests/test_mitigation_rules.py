@@ -13,6 +13,7 @@ from _pytest.mark import ParameterSet
 from mitigation_examples import EXAMPLES, Example
 from running import investigate
 
+from flowrex_ops.archive.outcome import MitigationResult
 from flowrex_ops.guard import Approval, Mitigation, guard
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.mitigations import KNOWN, find
@@ -196,4 +197,4 @@ def acts_verifies_and_says_so(case: Case) -> None:
     assert {facts["operator"] for _, facts in case.events} == {"ada"}
     assert {facts["plan_hash"] for _, facts in case.events} == {plan.hash}
     assert result["state"] == "verified"
-    json.dumps(outcome.to_dict())
+    json.dumps(MitigationResult.of(outcome).to_dict())

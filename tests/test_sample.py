@@ -13,5 +13,5 @@ SAMPLE = Path(__file__).parents[1] / "outputs" / "sample"
 def test_sample_record_is_complete_and_unchanged() -> None:
     """It verifies, and says what it found."""
     record = load_record(SAMPLE, "latest")
-    assert (record.status, record.metadata["diagnosis"]) == ("complete", "db.lock-contention")
+    assert (record.status, record.metadata.diagnosis) == ("complete", "db.lock-contention")
     assert verify(record.incident) == []

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-from flowrex_ops.archive.index import dicts
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.errors import ParameterError
 
 TABLES = ("findings", "verdicts", "numbers", "configuration")
@@ -15,19 +14,19 @@ _FACTS = ("platform", "stack", "host", "operator", "status")
 Facts = dict[str, dict[tuple[str, ...], str]]
 
 
-def compare_records(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"before", "after", "runbook"}`` of two ``metadata.flowrex_ops.record``, and for each of ``TABLES`` the rows that differ.
+def compare_records(before: RecordMetadata, after: RecordMetadata) -> dict[str, Any]:
+    """``{"before", "after", "runbook"}`` of two records, and for each of ``TABLES`` the rows that differ.
 
     Each row has ``before`` and ``after``, and ``cause`` or ``name`` or both; of findings and numbers also ``change``, of verdicts
     the reasons. ParameterError where the two are of two runbooks.
     """
-    if before.get("runbook") != after.get("runbook"):
+    if before.runbook != after.runbook:
         raise ParameterError(
-            f"'{before.get('id')}' is of {before.get('runbook')} and '{after.get('id')}' of {after.get('runbook')}; "
+            f"'{before.id}' is of {before.runbook} and '{after.id}' of {after.runbook}; "
             "give two records of the same runbook, see 'flowrex-ops records search --runbook'"
         )
     old, new = _facts(before), _facts(after)
-    found: dict[str, Any] = {"before": before.get("id"), "after": after.get("id"), "runbook": after.get("runbook")}
+    found: dict[str, Any] = {"before": before.id, "after": after.id, "runbook": after.runbook}
     for table in TABLES:
         keys = dict.fromkeys([*new[table], *old[table]])
         pairs = ((key, old[table].get(key, ""), new[table].get(key, "")) for key in keys)
@@ -35,22 +34,18 @@ def compare_records(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
     return found
 
 
-def _facts(record: Mapping[str, Any]) -> Facts:
-    verdicts = dicts(record, "verdicts")
+def _facts(record: RecordMetadata) -> Facts:
     numbers: dict[tuple[str, ...], str] = {}
-    for verdict in verdicts:
-        for one in dicts(verdict, "evidence"):
-            key = (str(verdict.get("cause")), str(one.get("name")))
-            numbers[key] = f"{numbers[key]}; {one.get('value')}" if key in numbers else str(one.get("value"))
-    configuration: dict[tuple[str, ...], str] = {(name,): str(record.get(name) or "") for name in _FACTS}
+    for verdict in record.verdicts:
+        for one in verdict.evidence:
+            key = (verdict.cause, one.name)
+            numbers[key] = f"{numbers[key]}; {one.value}" if key in numbers else one.value
+    configuration: dict[tuple[str, ...], str] = {(name,): getattr(record, name) for name in _FACTS}
     for group in ("parameters", "versions", "configuration"):
-        configuration |= {(f"{group}: {name}",): str(value) for name, value in (record.get(group) or {}).items()}
+        configuration |= {(f"{group}: {name}",): str(value) for name, value in getattr(record, group).items()}
     return {
-        "findings": {
-            (str(one.get("cause")),): f"{one.get('severity') or ''} {one.get('title')}".strip()
-            for one in dicts(record, "findings")
-        },
-        "verdicts": {(str(one.get("cause")),): f"{one.get('verdict')}: {one.get('reason')}" for one in verdicts},
+        "findings": {(one.cause,): f"{one.severity or ''} {one.title}".strip() for one in record.findings},
+        "verdicts": {(one.cause,): f"{one.kind}: {one.reason}" for one in record.verdicts},
         "numbers": numbers,
         "configuration": configuration,
     }

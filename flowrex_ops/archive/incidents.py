@@ -1,4 +1,4 @@
-"""Incident folders: made without collisions, and what ``incident.json`` says of them.
+"""Incidents and runs made without collisions and found by id, and what ``incident.json`` says of an incident.
 
 An id can be on disk before its folder is, so that a crash leaves no incident that nobody asked for.
 """
@@ -9,19 +9,16 @@ import contextlib
 import getpass
 import json
 import os
-import re
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
+from flowrex_ops.archive.folders import FOLDER_ID, INCIDENT, RUN, is_run, list_incidents, list_runs, reserve_id
 from flowrex_ops.errors import ParameterError, RecordError, nearest
 from flowrex_ops.files import record_error, sync_folder, write_atomic
 
-INCIDENT_ID = re.compile(r"INC-(\d{8}-\d{4})-[0-9a-f]{4}")
-"""An incident's id: ``INC-YYYYMMDD-HHMM-xxxx``."""
 INCIDENT_FILE = "incident.json"
 INVESTIGATING = "Investigating"
 """The status in which each incident begins."""
@@ -41,27 +38,22 @@ def current_user() -> str:
         return f"uid {os.getuid()}"
 
 
-def open_incident(outputs: Path, incident_id: str | None, *, title: str = "") -> Path:
-    """The folder of *incident_id*, or of a new incident where that is ``None``; absolute.
+def open_folder(outputs: Path, name: str | None) -> Path:
+    """The folder of the incident (or run) called *name*, or of a new run where that is ``None``; absolute.
 
     RecordError for an id that does not exist or has another shape, and for a folder that cannot be written.
     """
-    if incident_id is None:
-        return new_incident(outputs, {"title": title})
-    if not INCIDENT_ID.fullmatch(incident_id):
+    if name is None:
+        return _new_folder(outputs, RUN, {}, "")
+    if not FOLDER_ID.fullmatch(name):
         raise RecordError(
-            f"'{incident_id}' is not an incident id such as INC-20260102-0304-a1b2; leave it out for a new one"
+            f"'{name}' is not an incident id such as INC-20260102-0304-a1b2; leave it out for a run without one"
         )
-    folder = outputs.absolute() / incident_id
+    folder = outputs.absolute() / name
     if not folder.is_dir():
-        raise RecordError(f"incident '{incident_id}' is not in '{outputs}'; leave it out to open a new one")
+        raise RecordError(f"incident '{name}' is not in '{outputs}'; leave it out for a run without one")
     timeline.require_own(folder)
     return folder
-
-
-def list_incidents(outputs: Path) -> list[Path]:
-    """Folders of all incidents, the newest first."""
-    return sorted((path for path in outputs.glob("INC-*") if path.is_dir()), key=_opened, reverse=True)
 
 
 def find_incident(outputs: Path, wanted: str) -> Path:
@@ -72,23 +64,34 @@ def find_incident(outputs: Path, wanted: str) -> Path:
     folders = list_incidents(outputs.absolute())
     if wanted == LATEST and folders:
         return next((folder for folder in folders if _is_open(folder)), folders[0])
+    if wanted == LATEST:
+        raise ParameterError(f"there is no incident in '{outputs}'; open one with 'flowrex-ops incident open TITLE'")
+    if is_run(wanted):
+        if run := next((run for run in list_runs(outputs.absolute()) if run.name.startswith(wanted)), None):
+            text = f"open an incident with it: flowrex-ops incident open TITLE --from {run.name}"
+            raise ParameterError(f"'{run.name}' is a run, not an incident; {text}")
+        wanted = wanted.replace(RUN, INCIDENT, 1)  # one was opened with it
+    return _find(outputs, folders, wanted, "incident", otherwise="see 'flowrex-ops incident list --all'")
+
+
+def find_run(outputs: Path, wanted: str) -> Path:
+    """The folder of the run that *wanted* names: its id, the beginning of it, or ``latest``. ParameterError where none is, or several are."""
+    runs = list_runs(outputs.absolute())
+    if wanted == LATEST and runs:
+        return runs[0]
+    return _find(outputs, runs, wanted, "run", otherwise="see 'flowrex-ops records list'")
+
+
+def _find(outputs: Path, folders: Sequence[Path], wanted: str, kind: str, *, otherwise: str) -> Path:
     exact = [folder for folder in folders if folder.name == wanted]
     found = exact or [folder for folder in folders if wanted and folder.name.startswith(wanted)]
     if len(found) > 1:
         some = ", ".join(folder.name for folder in found[:3])
-        raise ParameterError(f"'{wanted}' fits {len(found)} incidents ({some} …); give more of it")
+        raise ParameterError(f"'{wanted}' fits {len(found)} {kind}s ({some} …); give more of it")
     if not found:
-        names = [folder.name for folder in folders]
-        hint = nearest(wanted, names, otherwise="see 'flowrex-ops incident list --all'")
-        raise ParameterError(f"no incident is called '{wanted}' in '{outputs}'; {hint}")
+        hint = nearest(wanted, [folder.name for folder in folders], otherwise=otherwise)
+        raise ParameterError(f"no {kind} is called '{wanted}' in '{outputs}'; {hint}")
     return found[0]
-
-
-def _opened(folder: Path) -> tuple[str, str]:
-    """The minute of its name; within that the first line of its timeline, for the rest of the name is random."""
-    with contextlib.suppress(OSError, ValueError, AttributeError), (folder / timeline.FILE).open() as lines:
-        return folder.name[:17], str(json.loads(lines.readline()).get("at"))
-    return folder.name[:17], ""
 
 
 def _is_open(folder: Path) -> bool:
@@ -130,72 +133,94 @@ def change_incident(
         return value
 
 
-def update_incident(incident: Path, *, runbook: str, title: str, severity: str | None) -> None:
-    """Note in ``incident.json`` that *runbook* ran; the severity only ever gets worse by itself."""
+def note_run(folder: Path, *, runbook: str, title: str, severity: str | None) -> None:
+    """Note in ``incident.json`` that *runbook* ran; the severity only ever gets worse by itself. Nothing of a run without incident."""
+    if is_run(folder.name):
+        return
 
     def decide(value: dict[str, Any]) -> tuple[Mapping[str, Any], str]:
         known = [level for level in (value.get("severity"), severity) if level]
         level = min(known, default=None)
         return {"runbooks": {**value.get("runbooks", {}), runbook: title}, "severity": level}, f"severity {level}"
 
-    change_incident(incident, decide, by=runbook)
+    change_incident(folder, decide, by=runbook)
 
 
 def new_incident(outputs: Path, facts: Mapping[str, Any], *, by: str = "") -> Path:
     """The folder of a new incident that *facts* (already redacted) are written of; RecordError where it cannot be."""
+    return _new_folder(outputs, INCIDENT, facts, by)
+
+
+def take_run(run: Path, facts: Mapping[str, Any], *, by: str) -> Path:
+    """The folder of a new incident that *run* was the first word of: the same folder, under its new name; RecordError where it cannot be."""
+    timeline.require_own(run)
+    folder = run.with_name(run.name.replace(RUN, INCIDENT, 1))
+    try:
+        _describe(run, folder.name, facts)
+        run.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise record_error(error, run) from error
+    _note_opened(folder, by, facts.get("severity"), f" with {run.name}")
+    return folder
+
+
+def ensure_folder(outputs: Path, name: str, *, title: str, by: str = "") -> Path:
+    """The folder of *name*, a reserved id, made now unless it is there; absolute. What a crash left half is completed."""
+    folder = outputs.absolute() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise record_error(error, outputs) from error
+    if not (folder / (timeline.FILE if is_run(name) else INCIDENT_FILE)).is_file():
+        _begin(folder, {"title": title}, by)
+    return folder
+
+
+def _begin(folder: Path, facts: Mapping[str, Any], by: str) -> None:
+    if is_run(folder.name):
+        timeline.append(folder, {"kind": "run", "text": f"run {folder.name} begun"})
+        return
+    _describe(folder, folder.name, facts)
+    _note_opened(folder, by, facts.get("severity"))
+
+
+def _describe(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
+    opened = datetime.now(UTC).isoformat(timespec="seconds")
+    incident: dict[str, Any] = {
+        "id": name,
+        "status": INVESTIGATING,
+        "severity": None,
+        "started": opened,
+        "opened": opened,
+        "channel": f"#incident-{'-'.join(name.split('-')[1:3])}",
+        "title": "",
+        "runbooks": {},
+        **facts,
+    }
+    write_atomic(folder / INCIDENT_FILE, json.dumps(incident, indent=1, ensure_ascii=False) + "\n")
+
+
+def _note_opened(folder: Path, by: str, severity: str | None, how: str = "") -> None:
+    about = {"by": by, "severity": severity} if by else {}
+    timeline.append(folder, {"kind": "incident", "text": f"incident {folder.name} opened{how}", **about})
+
+
+def _new_folder(outputs: Path, kind: str, facts: Mapping[str, Any], by: str) -> Path:
     outputs = outputs.absolute()
     try:
         outputs.mkdir(parents=True, exist_ok=True)
-        folder = _exclusive_folder(outputs, f"{datetime.now(UTC):%Y%m%d-%H%M}")
+        folder = _exclusive_folder(outputs, kind)
     except OSError as error:
         raise record_error(error, outputs) from error
     _begin(folder, facts, by)
     return folder
 
 
-def reserve_incident_id(outputs: Path) -> str:
-    """An id that no incident has yet, for whoever must write it down before the folder exists (``ensure_incident``)."""
+def _exclusive_folder(outputs: Path, kind: str) -> Path:
     while True:
-        name = f"INC-{datetime.now(UTC):%Y%m%d-%H%M}-{secrets.token_hex(2)}"
-        if not (outputs / name).exists():
-            return name
-
-
-def ensure_incident(outputs: Path, incident_id: str, *, title: str, by: str = "") -> Path:
-    """The folder of *incident_id*, a reserved id, made now unless it is there; absolute. What a crash left half is completed."""
-    folder = outputs.absolute() / incident_id
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(folder.parent)
-    except OSError as error:
-        raise record_error(error, outputs) from error
-    if not (folder / INCIDENT_FILE).is_file():
-        _begin(folder, {"title": title}, by)
-    return folder
-
-
-def _begin(folder: Path, facts: Mapping[str, Any], by: str) -> None:
-    opened = datetime.now(UTC).isoformat(timespec="seconds")
-    stamp = "-".join(folder.name.split("-")[1:3])
-    incident: dict[str, Any] = {
-        "id": folder.name,
-        "status": INVESTIGATING,
-        "severity": None,
-        "started": opened,
-        "opened": opened,
-        "channel": f"#incident-{stamp}",
-        "title": "",
-        "runbooks": {},
-        **facts,
-    }
-    write_atomic(folder / INCIDENT_FILE, json.dumps(incident, indent=1, ensure_ascii=False) + "\n")
-    about = {"by": by, "severity": incident["severity"]} if by else {}
-    timeline.append(folder, {"kind": "incident", "text": f"incident {folder.name} opened", **about})
-
-
-def _exclusive_folder(outputs: Path, stamp: str) -> Path:
-    while True:
-        folder = outputs / f"INC-{stamp}-{secrets.token_hex(2)}"
+        folder = outputs / reserve_id(outputs, kind)
         try:
             folder.mkdir()
         except FileExistsError:

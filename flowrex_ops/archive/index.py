@@ -16,14 +16,16 @@ import math
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flowrex_ops.archive.folders import list_folders
 from flowrex_ops.archive.incidents import INCIDENT_FILE, read_incident
+from flowrex_ops.archive.outcome import RecordMetadata, RunOutcome, iso
 from flowrex_ops.errors import RecordError
 from flowrex_ops.files import locked
-from flowrex_ops.model import MitigationState, VerdictKind
+from flowrex_ops.model import Evidence, VerdictKind
 
 T = TypeVar("T")
 
@@ -47,7 +49,6 @@ COMMIT;
 """
 _KNOWN = "SELECT id, stamp FROM incidents"
 _RECORD_NAME = re.compile(r"\d{3,}-.+\.ipynb")
-_ACTED = (MitigationState.VERIFIED.value, MitigationState.APPLIED_UNVERIFIED.value)
 _ABOUT = {"db": "postgres", "tls": "nginx", "external": "outside"}
 """What causes of a family are about, where it is not the backend."""
 _SIGNED = re.compile(r"\d+ |raised at$|error$|refusal$")
@@ -61,7 +62,7 @@ def ask(outputs: Path, question: Callable[[sqlite3.Connection], T], *, limit_sec
     *limit_seconds* bounds the taking in; what is left then is for the next time. Rows are ``sqlite3.Row``.
     """
     deadline = time.monotonic() + limit_seconds
-    for _attempt in range(2 if any(outputs.glob("INC-*")) else 0):
+    for _attempt in range(2 if list_folders(outputs) else 0):
         try:
             return _ask(outputs / FILE, outputs, question, deadline)
         except sqlite3.OperationalError:  # it is busy, or cannot be written
@@ -78,34 +79,26 @@ def rebuild(outputs: Path) -> dict[str, int]:
     return dict(ask(outputs, lambda index: index.execute(sql).fetchone()))
 
 
-def features(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def features(outcome: RunOutcome) -> list[tuple[str, str]]:
     """What a record is recognized by: ``(kind, value)`` with the kinds cause, signature, resolved (mitigations that acted), runbook.
 
     Signatures are the texts of evidence that counts lines of a log or says where an error was raised, with numbers and quoted
     values masked, and names of exceptions. A runbook is one only where it found something.
     """
-    found = [("cause", str(finding["cause"])) for finding in dicts(record, "findings") if finding.get("cause")]
-    for evidence in _evidence(record):
-        text = str(evidence.get("value") or "")
-        if _SIGNED.match(str(evidence.get("name"))) and evidence.get("source") != "access log" and text:
-            signatures = [" ".join(_MASKED.sub("#", text).split())[:200], *_EXCEPTION.findall(text)]
+    found = [("cause", finding.cause) for finding in outcome.findings]
+    for evidence in _evidence(outcome):
+        if _SIGNED.match(evidence.name) and evidence.source != "access log" and evidence.value:
+            signatures = [" ".join(_MASKED.sub("#", evidence.value).split())[:200], *_EXCEPTION.findall(evidence.value)]
             found += [("signature", signature) for signature in signatures]
-    found += [("resolved", str(one.get("slug"))) for one in dicts(record, "mitigations") if one.get("state") in _ACTED]
-    found += [("runbook", str(record.get("runbook")))] if record.get("diagnosis") else []
+    found += [("resolved", one.slug) for one in outcome.mitigations if one.applied]
+    found += [("runbook", outcome.runbook)] if outcome.diagnosis else []
     return list(dict.fromkeys(found))
 
 
-def dicts(members: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """The dicts in the list *name*; whatever else stands there is left out."""
-    value = members.get(name)
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def read_metadata(path: Path) -> dict[str, Any] | None:
+def read_metadata(path: Path) -> RecordMetadata | None:
     """``metadata.flowrex_ops.record`` of the notebook at *path*; ``None`` for whatever is no record."""
     with contextlib.suppress(OSError, ValueError, RecursionError, LookupError, TypeError):
-        record: dict[str, Any] = json.loads(path.read_bytes())["metadata"]["flowrex_ops"]["record"]
-        return record if isinstance(record["status"], str) else None
+        return RecordMetadata.read(json.loads(path.read_bytes())["metadata"]["flowrex_ops"]["record"])
     return None
 
 
@@ -129,7 +122,7 @@ def _ask(place: Path | str, outputs: Path, question: Callable[[sqlite3.Connectio
 
 def _refresh(connection: sqlite3.Connection, outputs: Path, deadline: float) -> None:
     """Take in what changed in the folders since, the newest first; nothing is written where nothing did."""
-    folders = [folder for folder in outputs.glob("INC-*") if folder.is_dir()]
+    folders = [folder for folder in list_folders(outputs) if folder.is_dir()]
     found = {
         folder.name: " ".join(map(_stamp, [folder / INCIDENT_FILE, *find_notebooks(folder)])) for folder in folders
     }
@@ -138,7 +131,7 @@ def _refresh(connection: sqlite3.Connection, outputs: Path, deadline: float) -> 
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         known = dict(connection.execute(_KNOWN).fetchall())
-        for name in sorted(known.keys() | found.keys(), reverse=True):
+        for name in sorted(known.keys() | found.keys(), key=lambda name: name[4:], reverse=True):
             if known.get(name) != found.get(name) and time.monotonic() < deadline:
                 _forget(connection, name)
                 if name in found:
@@ -161,44 +154,44 @@ def _take(connection: sqlite3.Connection, folder: Path, stamp: str) -> None:
     for path in find_notebooks(folder):
         record = read_metadata(path)
         if record is not None:
-            facts = [str(record.get(name) or "") for name in ("runbook", "severity", "started", "ended")]
-            imported = str((record.get("imported") or {}).get("sha256") or "")
-            row = (f"{folder.name}/{path.stem}", folder.name, *facts, imported, json.dumps(record, ensure_ascii=False))
+            facts = [record.runbook, record.severity or "", iso(record.started) or "", iso(record.ended) or ""]
+            imported = record.imported.get("sha256", "")
+            row = (f"{folder.name}/{path.stem}", folder.name, *facts, imported, record.model_dump_json(fallback=str))
             number = connection.execute("INSERT INTO records VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", row).lastrowid
             rows = [(number, *feature) for feature in features(record)]
             connection.executemany("INSERT INTO features VALUES (?, ?, ?)", rows)
-            words = (number, "\n".join(_words(record)), "\n".join([*_services(record), _join(about, "service")]))
+            words = (
+                number,
+                "\n".join(_words(record)),
+                "\n".join([*_services(record), str(about.get("service") or "")]),
+            )
             connection.execute("INSERT INTO words (rowid, text, services) VALUES (?, ?, ?)", words)
 
 
-def _words(record: Mapping[str, Any]) -> Iterator[str]:
+def _words(record: RecordMetadata) -> Iterator[str]:
     """What search looks through; not what was ruled out, for each record names every cause that it ruled out."""
-    yield from (_join(one, "cause", "severity", "title", "reason") for one in dicts(record, "findings"))
-    yield from (_join(one, "name", "value") for one in _evidence(record))
-    mitigations = [one for one in dicts(record, "mitigations") if one.get("plan_hash")]
-    yield from (_join(one, "slug", "state", "reason", "action", "targets") for one in mitigations)
-    yield _join(record, "title", "runbook", "operator", "trigger", "reason")
+    yield from (f"{one.cause} {one.severity or ''} {one.title} {one.reason}" for one in record.findings)
+    yield from (f"{one.name} {one.value}" for one in _evidence(record))
+    planned = [one for one in record.mitigations if one.plan_hash]
+    yield from (f"{one.slug} {one.state} {one.reason} {one.action or ''} {' '.join(one.targets)}" for one in planned)
+    yield " ".join((record.title, record.runbook, record.operator, record.trigger, record.reason or ""))
 
 
-def _services(record: Mapping[str, Any]) -> Iterator[str]:
+def _services(record: RecordMetadata) -> Iterator[str]:
     """What confirmed causes are about, what their evidence and mitigations name, and the platform."""
-    for finding in dicts(record, "findings"):
-        yield _ABOUT.get(str(finding.get("cause")).partition(".")[0], "backend")
-        yield _join(finding, "cause", "title")
-        yield from (_join(evidence, "name") for evidence in dicts(finding, "evidence"))
-    yield from (_join(one, "targets") for one in dicts(record, "mitigations"))
-    yield _join(record, "platform")
+    for finding in record.findings:
+        yield _ABOUT.get(finding.cause.partition(".")[0], "backend")
+        yield f"{finding.cause} {finding.title}"
+        yield from (evidence.name for evidence in finding.evidence)
+    yield from (" ".join(one.targets) for one in record.mitigations)
+    yield record.platform
 
 
-def _join(members: Mapping[str, Any], *names: str) -> str:
-    return " ".join(str(members.get(name) or "") for name in names)
-
-
-def _evidence(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _evidence(outcome: RunOutcome) -> Iterator[Evidence]:
     """Of findings, and of hypotheses that stayed open: what was seen counts also where it proved nothing."""
-    open_ones = [one for one in dicts(record, "verdicts") if one.get("verdict") == VerdictKind.INCONCLUSIVE.value]
-    for one in [*dicts(record, "findings"), *open_ones]:
-        yield from dicts(one, "evidence")
+    open_ones = [one for one in outcome.verdicts if one.kind is VerdictKind.INCONCLUSIVE]
+    for one in (*outcome.findings, *open_ones):
+        yield from one.evidence
 
 
 def _discard(outputs: Path) -> None:

@@ -1,4 +1,4 @@
-"""Incident folders and the records in them: made without collisions, found by id, listed.
+"""The records in the folders of incidents and runs: made without collisions, found by id, listed.
 
 ``outputs/INC-YYYYMMDD-HHMM-xxxx/records/001-<runbook>.ipynb``; a record's id is ``<incident>/001-<runbook>``.
 """
@@ -6,20 +6,21 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import LATEST, find_incident, list_incidents
+from flowrex_ops.archive.folders import INCIDENT, RUN, incident_of, is_run, list_folders
+from flowrex_ops.archive.incidents import LATEST, find_incident, find_run
 from flowrex_ops.archive.index import ask, find_notebooks, read_metadata
 from flowrex_ops.archive.manifest import LOCK_SUFFIX, lock_of
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.errors import ParameterError, RecordError
 from flowrex_ops.files import is_locked, locked, record_error
+from flowrex_ops.model import RunStatus
 
 _NEWEST_FIRST = "ORDER BY started DESC, id DESC"
 _RUNBOOK = re.compile(r"[A-Za-z0-9][\w-]*")
@@ -39,6 +40,12 @@ class Slot:
         return f"{self.incident.name}/{self.name}"
 
     @property
+    def belongs_to(self) -> dict[str, str | None]:
+        """``{"incident", "run"}``: the id of one of them, the other ``None``."""
+        name, run = self.incident.name, is_run(self.incident.name)
+        return {"incident": None if run else name, "run": name if run else None}
+
+    @property
     def notebook(self) -> Path:
         """The executed notebook."""
         return self.incident / "records" / f"{self.name}.ipynb"
@@ -55,12 +62,12 @@ class Record:
 
     id: str
     path: Path
-    status: str
-    metadata: dict[str, Any]
+    status: RunStatus
+    metadata: RecordMetadata
 
     @property
     def incident(self) -> Path:
-        """The incident's folder."""
+        """The folder of the incident, or of the run."""
         return self.path.parent.parent
 
     @property
@@ -92,13 +99,13 @@ def list_records(outputs: Path, *, limit: int = -1) -> list[Record]:
     """The records under *outputs*, newest first, all or so many; files that are no records are left out. Answered from the index."""
     sql = f"SELECT id, metadata FROM records {_NEWEST_FIRST} LIMIT ?"  # noqa: S608  # our own words
     rows = ask(outputs, lambda index: index.execute(sql, (limit,)).fetchall())
-    return [_record(outputs, row["id"], json.loads(row["metadata"])) for row in rows]
+    return [_record(outputs, row["id"], RecordMetadata.model_validate_json(row["metadata"])) for row in rows]
 
 
 def find_by_trigger(incident: Path, trigger: str) -> list[Record]:
     """The records in the folder *incident* that *trigger* asked for, oldest first."""
     found = ((f"{incident.name}/{path.stem}", read_metadata(path)) for path in find_notebooks(incident))
-    return [_record(incident.parent, name, about) for name, about in found if about and about.get("trigger") == trigger]
+    return [_record(incident.parent, name, about) for name, about in found if about and about.trigger == trigger]
 
 
 def load_record(outputs: Path, wanted: str) -> Record:
@@ -110,25 +117,30 @@ def load_record(outputs: Path, wanted: str) -> Record:
     return _record(outputs, name, metadata)
 
 
-def _load(index: sqlite3.Connection, outputs: Path, wanted: str) -> tuple[str, dict[str, Any]]:
+def _load(index: sqlite3.Connection, outputs: Path, wanted: str) -> tuple[str, RecordMetadata]:
     ids = [str(row["id"]) for row in index.execute(f"SELECT id FROM records {_NEWEST_FIRST}")]  # noqa: S608  # our own words
     if not ids:
         raise RecordError(f"there are no records in '{outputs}'; make one with 'flowrex-ops run RUNBOOK'")
+    if incident_of(outputs / wanted.partition("/")[0]):  # it was opened with this run
+        wanted = wanted.replace(RUN, INCIDENT, 1)
     name = ids[0] if wanted == LATEST else _choose(outputs, ids, wanted)
-    return name, json.loads(index.execute("SELECT metadata FROM records WHERE id = ?", (name,)).fetchone()[0])
+    found = index.execute("SELECT metadata FROM records WHERE id = ?", (name,)).fetchone()
+    return name, RecordMetadata.model_validate_json(found[0])
 
 
-def find_incidents(outputs: Path, wanted: str = "") -> list[Path]:
-    """Every incident's folder, oldest first, or the one that *wanted* names: as ``find_incident`` takes it, or one of its records.
+def find_folders(outputs: Path, wanted: str = "") -> list[Path]:
+    """Every incident's and run's folder, oldest first, or the one that *wanted* names: its id, the beginning of it, or one of its records.
 
-    Incidents without any record count too. RecordError where *wanted* fits none, or several.
+    ``latest`` is that of the newest record. Folders without any record count too. RecordError where *wanted* fits none, or several.
     """
     if not wanted:
-        return list_incidents(outputs)[::-1]
-    if "/" in wanted:
+        return sorted(
+            (path for path in list_folders(outputs) if path.is_dir()), key=lambda path: path.name[len(INCIDENT) :]
+        )
+    if "/" in wanted or wanted == LATEST:
         return [load_record(outputs, wanted).incident]
     try:
-        return [find_incident(outputs, wanted)]
+        return [(find_run if is_run(wanted) and not incident_of(outputs / wanted) else find_incident)(outputs, wanted)]
     except ParameterError as error:
         raise RecordError(str(error)) from None
 
@@ -143,7 +155,7 @@ def _choose(outputs: Path, ids: list[str], wanted: str) -> str:
     incidents = sorted({name.partition("/")[0] for name in found})
     if len(incidents) > 1:
         raise RecordError(
-            f"'{wanted}' fits records of {len(incidents)} incidents ({', '.join(incidents[:3])} …); give more of it"
+            f"'{wanted}' fits records of {len(incidents)} folders ({', '.join(incidents[:3])} …); give more of it"
         )
     return found[0]
 
@@ -158,8 +170,8 @@ def _path(outputs: Path, name: str) -> Path:
     return outputs / incident / "records" / f"{record}.ipynb"
 
 
-def _record(outputs: Path, name: str, metadata: dict[str, Any]) -> Record:
-    path, status = _path(outputs, name), str(metadata["status"])
-    if status == "running" and not is_locked(lock_of(path)):
-        status = "interrupted"
+def _record(outputs: Path, name: str, metadata: RecordMetadata) -> Record:
+    path, status = _path(outputs, name), metadata.status
+    if status is RunStatus.RUNNING and not is_locked(lock_of(path)):
+        status = RunStatus.INTERRUPTED
     return Record(name, path, status, metadata)

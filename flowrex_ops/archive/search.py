@@ -13,12 +13,12 @@ import json
 import math
 import re
 import sqlite3
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.archive.index import ask, features
+from flowrex_ops.archive.outcome import EarlierIncident, RecordMetadata, RunOutcome, iso
 from flowrex_ops.causes import find_causes
 from flowrex_ops.errors import FlowrexOpsError, ParameterError, nearest
 
@@ -63,7 +63,7 @@ def search(outputs: Path, text: str = "", *, limit: int = 20, **filters: str | d
     match = match_words(text)
     if text.strip() and not match:
         raise ParameterError(f"'{text}' has no word to look for; give one, such as 'migration'")
-    given = {name: moment(value) if isinstance(value, datetime) else value for name, value in filters.items() if value}
+    given = {name: iso(value) if isinstance(value, datetime) else value for name, value in filters.items() if value}
     service = given.pop("service", None)
     conditions = [_FILTERS[name] for name in given]
     values = [f"{value}.*" if name == "cause" else value for name, value in given.items()]
@@ -106,30 +106,25 @@ def is_cause(index: sqlite3.Connection, name: str) -> bool:
     raise ParameterError(f"'{name}' is neither a cause nor a runbook with records; {hint}")
 
 
-def moment(at: datetime) -> str:
-    """As records write their times, which then compare as texts."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
 def find_similar(
-    outputs: Path, record: Mapping[str, Any], *, limit: int = SHOWN, limit_seconds: float = math.inf
-) -> list[dict[str, Any]]:
-    """Incidents before *record* (its metadata) with causes or error signatures of it; those with the most first, then the newest.
+    outputs: Path, outcome: RunOutcome, *, limit: int = SHOWN, limit_seconds: float = math.inf
+) -> list[EarlierIncident]:
+    """Incidents before *outcome* with causes or error signatures of it; those with the most first, then the newest.
 
-    Also those in which a runbook found something that *record* names as the next. ``causes`` and ``signatures`` are those in
-    common, ``likeness`` is what share of *record*'s own they are.
+    Also those in which a runbook found something that *outcome* names as the next. ``causes`` and ``signatures`` are those in
+    common, ``likeness`` is what share of *outcome*'s own they are.
     """
-    wanted = [feature for feature in features(record) if feature[0] in ("cause", "signature")]
-    wanted += [("runbook", str(name)) for name in record.get("next_runbooks") or ()]
-    values = (json.dumps(wanted), str(record.get("incident")), str(record.get("started") or "9"), limit)
+    wanted = [feature for feature in features(outcome) if feature[0] in ("cause", "signature")]
+    wanted += [("runbook", name) for name in outcome.next_runbooks]
+    values = (json.dumps(wanted), outcome.incident or outcome.run or "", iso(outcome.started) or "9", limit)
     rows = ask(outputs, lambda index: index.execute(_SIMILAR, values).fetchall(), limit_seconds=limit_seconds)
     return [_earlier(row, len(wanted)) for row in rows]
 
 
-def seen_before(outputs: Path, record: Mapping[str, Any], *, limit: int = IN_BANNER) -> list[dict[str, Any]]:
+def seen_before(outputs: Path, outcome: RunOutcome, *, limit: int = IN_BANNER) -> list[EarlierIncident]:
     """What a finished record says of earlier incidents; nothing where that cannot be told, since no run fails for it."""
     try:
-        return find_similar(outputs, record, limit=limit, limit_seconds=BANNER_SECONDS)
+        return find_similar(outputs, outcome, limit=limit, limit_seconds=BANNER_SECONDS)
     except (OSError, ValueError, sqlite3.Error, FlowrexOpsError):
         return []
 
@@ -138,30 +133,33 @@ def earlier_incidents(investigation: Investigation) -> pd.DataFrame:
     """For triage: incidents that were like what *investigation* has found so far."""
     import pandas as pd
 
-    about = {**investigation.outcome, "incident": investigation.ledger.incident}
-    found = seen_before(investigation.settings.outputs, about, limit=SHOWN)
-    rows = [{**one, "in_common": in_common(one), "resolved_by": ", ".join(one["resolved_by"])} for one in found]
-    frame = pd.DataFrame(rows, columns=["incident", "started", "severity", "diagnosis", "in_common", "resolved_by"])
-    return frame.assign(started=frame["started"].str[:16].str.replace("T", " "))
-
-
-def in_common(earlier: Mapping[str, Any]) -> str:
-    """What two incidents share, in one line: causes, the first signature, or that the same runbook found something."""
-    return ", ".join([*earlier["causes"], *earlier["signatures"][:1]]) or "the runbook that is next"
+    rows = [
+        {
+            **one.to_dict(),
+            "started": f"{one.started:%Y-%m-%d %H:%M}" if one.started else "",
+            "in_common": one.in_common,
+            "resolved_by": ", ".join(one.resolved_by),
+        }
+        for one in seen_before(investigation.settings.outputs, investigation.outcome, limit=SHOWN)
+    ]
+    return pd.DataFrame(rows, columns=["incident", "started", "severity", "diagnosis", "in_common", "resolved_by"])
 
 
 def _hit(row: sqlite3.Row) -> dict[str, Any]:
-    about = json.loads(row["metadata"])
+    about = RecordMetadata.model_validate_json(row["metadata"])
     found = features(about)
-    told: dict[str, Any] = {name: about.get(name) for name in _HIT}
+    told: dict[str, Any] = {name: value for name, value in about.to_dict().items() if name in _HIT}
     told["causes"] = [value for kind, value in found if kind == "cause"]
     told["resolved_by"] = [value for kind, value in found if kind == "resolved"]
     return {"id": row["id"], "incident": row["incident"], **told, "excerpt": " ".join(row["excerpt"].split())}
 
 
-def _earlier(row: sqlite3.Row, wanted: int) -> dict[str, Any]:
-    about = json.loads(row["metadata"])
-    told: dict[str, Any] = {name: row[name] for name in ("incident", "record")}
-    told |= {name: about.get(name) for name in ("started", "title", "severity", "diagnosis")}
-    told |= {name: json.loads(row[name]) for name in ("causes", "signatures", "resolved_by")}
-    return {**told, "likeness": round(row["shared"] / wanted, 3)}
+def _earlier(row: sqlite3.Row, wanted: int) -> EarlierIncident:
+    about = RecordMetadata.model_validate_json(row["metadata"])
+    return EarlierIncident(
+        incident=row["incident"],
+        record=row["record"],
+        **{name: getattr(about, name) for name in ("started", "title", "severity", "diagnosis")},
+        **{name: json.loads(row[name]) for name in ("causes", "signatures", "resolved_by")},
+        likeness=round(row["shared"] / wanted, 3),
+    )

@@ -1,6 +1,6 @@
 """Records in a store: each machine writes below a folder of its own there, and reads what the others wrote.
 
-``<url>/<host name>/INC-…`` is an incident as its machine last sent it, ``manifest.json`` last. Nobody else writes there, so there
+``<url>/<host name>/INC-…`` (``RUN-…``) is an incident (a run) as its machine last sent it, ``manifest.json`` last. Nobody else writes there, so there
 are no conflicts; what was fetched is only read here (``timeline.require_own``). ``outputs/.store`` has what was sent and seen:
 ``host`` the name that this folder sends below, ``sent/INC-…`` the manifest that was last sent, ``INC-…@<host>`` a mark of the one that was last fetched.
 
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-from flowrex_ops.archive.incidents import INCIDENT_ID
+from flowrex_ops.archive.folders import FOLDER_ID, incident_of, list_folders
 from flowrex_ops.archive.manifest import FILE as MANIFEST
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.archive.timeline import FILE as TIMELINE
@@ -88,7 +88,7 @@ class _Store:
                 name.write_text(socket.gethostname())
             for manifest, mark in self._changed() if fetch else ():
                 self._try(self._fetch, manifest.parent, mark)
-            for folder in sorted(self._outputs.glob("INC-*")):
+            for folder in sorted(list_folders(self._outputs)):
                 self._try(self._send, folder, f"{name.read_text()}/{folder.name}")
         if self._failed:
             raise self._failed[0]
@@ -106,10 +106,11 @@ class _Store:
 
         found = self._files.find("", detail=True).items()
         marks = {PurePosixPath(path): tokenize(about) for path, about in found if path.endswith(f"/{MANIFEST}")}
-        for path in sorted(marks, key=lambda path: path.parent.name, reverse=True):
+        for path in sorted(marks, key=lambda path: path.parent.name[4:], reverse=True):
             folder = self._outputs / path.parent.name
-            theirs = INCIDENT_ID.fullmatch(folder.name) and (is_fetched(folder) or not folder.is_dir())
-            if theirs and len(path.parts) == 3 and _text(self._seen(path.parent)) != marks[path]:  # noqa: PLR2004  # host, incident, file
+            ours = incident_of(folder) or (folder.is_dir() and not is_fetched(folder))
+            theirs = FOLDER_ID.fullmatch(folder.name) and len(path.parts) == 3 and not ours  # noqa: PLR2004  # host, folder, file
+            if theirs and _text(self._seen(path.parent)) != marks[path]:
                 yield path, marks[path]
 
     def _fetch(self, there: PurePosixPath, mark: str) -> None:

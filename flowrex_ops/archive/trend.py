@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from flowrex_ops.archive.index import ask
-from flowrex_ops.archive.search import OF_CAUSE, is_cause, moment
+from flowrex_ops.archive.outcome import iso
+from flowrex_ops.archive.search import OF_CAUSE, is_cause
 from flowrex_ops.chart_style import BLUE, INK, PAPER, new_figure
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.files import write_atomic
@@ -63,7 +64,7 @@ def get_trend(outputs: Path, what: str, *, since: datetime | None = None, until:
     def read(index: sqlite3.Connection) -> tuple[bool, pd.DataFrame]:
         cause = is_cause(index, what)
         sql = _SQL.format(condition=OF_CAUSE if cause else "r.runbook = ?")
-        values = (f"{what}.*" if cause else what, moment(since) if since else "", moment(until))
+        values = (f"{what}.*" if cause else what, iso(since) or "", iso(until))
         return cause, pd.read_sql_query(sql, index, params=values)
 
     cause, found = ask(outputs, read)
@@ -93,9 +94,9 @@ def plot_trend(periods: pd.DataFrame, *, what: str, period: str) -> Figure:
     )
     axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]  # of matplotlib
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(f"incidents a {period}", color=INK)
+    axes.set_ylabel(f"times a {period}", color=INK)
     axes.set_xlabel("began (UTC); above the bars: median length in minutes", color=INK)
-    axes.set_title(f"{what}: {int(periods['times'].sum())} incidents")
+    axes.set_title(f"{what}: {int(periods['times'].sum())} times")
     return figure
 
 

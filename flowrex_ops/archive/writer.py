@@ -1,4 +1,4 @@
-"""Where an investigation writes besides its outputs: the incident's timeline and its evidence tables."""
+"""Where an investigation writes besides its outputs: the timeline and the evidence tables of its folder."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import pandas as pd
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.evidence import kernel_record, write_evidence
-from flowrex_ops.archive.incidents import open_incident
+from flowrex_ops.archive.folders import is_run
+from flowrex_ops.archive.incidents import open_folder
 from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.errors import RecordError
 from flowrex_ops.redaction.redactor import Redactor
 
 
 class Ledger:
-    """The incident's folder, made at the first mitigation when the run belongs to no incident yet.
+    """The folder of the incident or run, made (as a run's) at the first mitigation when there is none yet.
 
     Headless runs get it from our runner; plain papermill and live runs name it by the parameter ``incident_id``.
-    Evidence tables are written only where there is an incident: a live look at things leaves nothing behind.
+    Evidence tables are written only where there is a folder: a live look at things leaves nothing behind.
     """
 
     def __init__(
@@ -39,25 +40,30 @@ class Ledger:
         own = kernel_record()
         if own is not None:
             return cls(outputs, own.incident, own.record, redactor, sealed_by_runner=True)
-        folder = open_incident(outputs, incident_id) if incident_id else None
+        folder = open_folder(outputs, incident_id) if incident_id else None
         return cls(outputs, folder, runbook, redactor, sealed_by_runner=False)
+
+    @property
+    def folder(self) -> str:
+        """The id of the incident or the run, or nothing."""
+        return self._folder.name if self._folder else ""
 
     @property
     def incident(self) -> str:
         """The incident's id, or nothing."""
-        return self._folder.name if self._folder else ""
+        return "" if is_run(self.folder) else self.folder
 
     def note(self, kind: str, facts: Mapping[str, Any]) -> None:
         """Append one event to the timeline; it is on disk when this returns. RecordError where it cannot be."""
         if self._folder is None:
-            self._folder = open_incident(self._outputs, None, title=self._record)
+            self._folder = open_folder(self._outputs, None)
         text = facts.get("reason") or facts.get("action") or kind
         about = {"record": f"{self._folder.name}/{self._record}"} if self._sealed_by_runner else {}
         timeline.append(self._folder, self._redactor.json({"kind": kind, "text": text, **about, **facts}))
         self._seal(self._folder)
 
     def write_evidence(self, what: str, frame: pd.DataFrame) -> str:
-        """Write a whole table as CSV; its path within the incident, or nothing where there is no incident.
+        """Write a whole table as CSV; its path within the folder, or nothing where there is none.
 
         A full disk costs the table, not the investigation.
         """

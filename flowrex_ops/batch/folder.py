@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flowrex_ops.archive.incidents import reserve_incident_id
+from flowrex_ops.archive.folders import RUN, reserve_id
 from flowrex_ops.batch.plan import Plan, digest
 from flowrex_ops.errors import RecordError, UsageError
 from flowrex_ops.files import record_error, sync_folder, write_atomic
@@ -23,13 +23,13 @@ _TABLE = "jobs.sqlite"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """An open batch. ``incidents`` is where each platform's records lie, ``threads`` how many runs its plan wants at once."""
+    """An open batch. ``folders`` is where each platform's records lie (a run, no incident), ``threads`` how many runs its plan wants at once."""
 
     path: Path
     name: str
     threads: int | None
     jobs: tuple[Job, ...]
-    incidents: Mapping[str, str]
+    folders: Mapping[str, str]
     digest: str
 
     @property
@@ -51,7 +51,7 @@ class Batch:
 def create(outputs: Path, plan: Plan, jobs: Sequence[Job]) -> Batch:
     """A new batch folder under *outputs*, its plan on disk. RecordError where it cannot be written."""
     platforms = {job.platform: Path(job.outputs) for job in jobs}
-    incidents = {platform: reserve_incident_id(folder) for platform, folder in platforms.items()}
+    folders = {platform: reserve_id(folder, RUN) for platform, folder in platforms.items()}
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
     path = outputs.absolute() / FOLDER / f"{plan.name}-{stamp}"
     try:
@@ -62,13 +62,13 @@ def create(outputs: Path, plan: Plan, jobs: Sequence[Job]) -> Batch:
     placed = [
         replace(
             job,
-            incident=incidents[job.platform],
+            incident=folders[job.platform],
             title=f"batch {path.name}, {job.platform}",
             trigger=f"batch {path.name} run {job.id}",
         )
         for job in jobs
     ]
-    batch = Batch(path, plan.name, plan.jobs, tuple(placed), incidents, digest(jobs))
+    batch = Batch(path, plan.name, plan.jobs, tuple(placed), folders, digest(jobs))
     with batch.table() as table, table.transaction() as db:
         insert(db, placed, datetime.now(UTC))
     write_atomic(

@@ -22,7 +22,7 @@ _STYLE = "body{font:14px system-ui;margin:2em}table{border-collapse:collapse}td,
 
 
 def to_json(batch: Batch, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """``{batch, name, report, counts{status: n}, severity, incidents{platform: id}, runs[]}``."""
+    """``{batch, name, report, counts{status: n}, severity, folders{platform: id}, runs[]}``."""
     severity = worst_severity(outcomes)
     return {
         "batch": batch.id,
@@ -30,7 +30,7 @@ def to_json(batch: Batch, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "report": str(batch.path / "report.html"),
         "counts": dict(Counter(outcome.status for outcome in outcomes)),
         "severity": severity.value if severity else None,
-        "incidents": dict(batch.incidents),
+        "folders": dict(batch.folders),
         "runs": [_about(job) | asdict(outcome) for job, outcome in zip(batch.jobs, outcomes, strict=True)],
     }
 

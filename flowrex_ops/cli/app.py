@@ -8,7 +8,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flowrex_ops.cli import backup, batch, doctor, incident, init, message, notebooks, records, run, runbooks, serve
+from flowrex_ops.cli import (
+    backup,
+    batch,
+    doctor,
+    incident,
+    init,
+    message,
+    new,
+    notebooks,
+    records,
+    run,
+    runbooks,
+    serve,
+)
 from flowrex_ops.cli.options import current_names
 
 LOOK, INCIDENT, ARCHIVE, SET_UP, PRACTICE = "Look and change", "Incident", "Archive", "Set up", "Practice"
@@ -33,7 +46,6 @@ app = typer.Typer(
     cls=ByMoment,
     context_settings={"help_option_names": ["-h", "--help"], **current_names(heal="reset", score="run-all")},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Executable incident runbooks for Flowrex: run one, read its record, apply what you approve.",
@@ -53,6 +65,7 @@ app.command(name="post-mortem", rich_help_panel=INCIDENT)(message.post_mortem)
 app.add_typer(records.app, name="records", cls=ByMoment, rich_help_panel=ARCHIVE)
 app.command(rich_help_panel=SET_UP)(doctor.doctor)
 app.command(rich_help_panel=SET_UP)(init.init)
+app.command(rich_help_panel=SET_UP)(new.new)
 app.command(rich_help_panel=SET_UP)(serve.serve)
 for plugged in entry_points(group="flowrex_ops.commands"):  # what other packages bring, as the sandbox does
     app.add_typer(plugged.load(), name=plugged.name, cls=ByMoment, rich_help_panel=PRACTICE)

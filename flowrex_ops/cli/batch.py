@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from flowrex_ops.cli import complete
 from flowrex_ops.cli.options import EXIT_FOUND, FailOnOption, JsonOption, SettingsOption, echo, option
 from flowrex_ops.errors import UsageError
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 def batch(
     runbook: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUNBOOK]...", help="Runbooks, each run once; else --plan.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUNBOOK]...", help="Runbooks, each run once; else --plan.", autocompletion=complete.runbooks
+        ),
     ] = None,
     plan: Annotated[Path | None, option("--plan", "FILE", "Runbooks, parameters and platforms, as TOML.")] = None,
     jobs: Annotated[int | None, option("--jobs", "N", "Runs at once; as many as processors.", min=1, max=256)] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -14,6 +14,13 @@ from flowrex_ops.cli.options import JsonOption, ProjectOption, SettingsOption, e
 
 if TYPE_CHECKING:
     from flowrex_ops.investigation import Investigation
+    from flowrex_ops.model import Reading
+    from flowrex_ops.settings import Settings
+
+OK, UNREACHABLE, SET, NOT_SET = "OK", "unreachable", "set", "not set"
+_LOOKS = {OK: ("green", "●"), UNREACHABLE: ("red", "✖"), SET: ("green", "○"), NOT_SET: ("yellow", "○")}
+_PLATFORM = frozenset({"postgres", "redis", "backend", "front door", "prometheus", "tls", "broker"})
+"""Of these one at least answers where there is a platform at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ class Row:
 
 
 def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: JsonOption = False) -> None:  # noqa: ARG001  # its callback uses it
-    """Show every source: where its address was found, and whether it answers. Exits 1 where none does.
+    """Show every source and tool: what configures it, and whether it answers. Exits 1 where nothing of the platform does.
 
     Settings come from --settings, $FLOWREX_OPS_SETTINGS or ./flowrex-ops.toml; single values from the environment
     (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
@@ -63,7 +70,7 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
     else:
         typer.echo(f"settings: {file or 'none found; defaults and discovery'}")
         _print(clean)
-    if not any(row.state == "answers" for row in rows if row.source not in ("stack", "logs")):
+    if not any(row.state == OK for row in rows if row.source in _PLATFORM):
         raise typer.Exit(1)
 
 
@@ -80,23 +87,71 @@ def _examine(investigation: Investigation) -> list[Row]:
         "prometheus": (i.prometheus.get_targets, _prometheus),
         "tls": (i.tls.get_certificates, _tls),
         "logs": (lambda: i.logs.get_pool_errors(since=timedelta(minutes=1)), _logs),
+        "proxy": (i.nginx.get_locations, lambda found: _proxy(found, settings)),
+        "certbot": (lambda: _ask_certbot(i), str),
+        "backups": (i.backups.get_backups, _backups),
+        "status pages": (i.status_pages.get_pages, _pages),
     }
-    origins = {**endpoints.origins, "logs": f"stack: service '{settings.backend.service}'"}
+    proxy, certbot = settings.proxy, settings.certbot
+    origins = {
+        **endpoints.origins,
+        "logs": f"stack: service '{settings.backend.service}'",
+        "proxy": "settings: proxy.configuration" if proxy.configuration else f"stack: service '{proxy.service}'",
+        "certbot": f"stack: service '{certbot.service}'" if certbot.service else "settings: certbot.program",
+        "backups": f"backup.folder '{settings.backup.folder}'",
+        "status pages": f"status_pages ({', '.join(settings.status_pages)})",
+        "broker": "settings: broker.url",
+        "sentry": f"settings: sentry.token for {settings.sentry.url}",
+    }
     if settings.broker.url:
         questions["broker"] = (lambda: i.broker.check_from_here(times=1), _broker)
-        origins["broker"] = "settings: broker.url"
-    state, kind = "unreachable" if endpoints.stack_error else "answers", f"settings: stack.kind={settings.stack.kind}"
+    if settings.sentry.token:
+        questions["sentry"] = (lambda: i.sentry.get_issues(since=i.since), lambda found: f"{len(found)} recent issues")
+    state, kind = UNREACHABLE if endpoints.stack_error else OK, f"settings: stack.kind={settings.stack.kind}"
     stack = Row("stack", kind, state, endpoints.stack_error or endpoints.stack_line)
     with ThreadPoolExecutor(len(questions)) as pool:
         asked = pool.map(lambda name: _row(name, origins.get(name, ""), *questions[name]), questions)
-        return [stack, *asked]
+        unset = (
+            () if settings.sentry.token else (Row("sentry", "", NOT_SET, "not asked for new issues; set sentry.token"),)
+        )
+        return [stack, *asked, *unset, _notify(settings)]
 
 
 def _row(source: str, origin: str, ask: Callable[[], Any], tell: Callable[[Any], str]) -> Row:
     reading = ask()
     if not reading.available:
-        return Row(source, origin, "unreachable", str(reading.error))
-    return Row(source, origin, "unreachable" if _silent(reading.value) else "answers", tell(reading.require()))
+        return Row(source, origin, UNREACHABLE, str(reading.error))
+    return Row(source, origin, UNREACHABLE if _silent(reading.value) else OK, tell(reading.require()))
+
+
+def _notify(settings: Settings) -> Row:
+    """Nobody is asked: that would be a message. Whether each role of the matrix has a receiver, and whether one could be sent."""
+    from flowrex_ops.errors import MissingExtraError
+    from flowrex_ops.extras import require
+    from flowrex_ops.incident.severity import ROLES, key
+
+    names = list(settings.notify.urls)
+    if not names:
+        return Row("notify", "", NOT_SET, "nobody is notified; set notify.urls")
+    try:
+        require("notify", "notify", "apprise")
+    except MissingExtraError as error:
+        return Row("notify", "settings: notify.urls", UNREACHABLE, str(error))
+    without = [role for role in ROLES if key(role) not in {key(name) for name in names}]
+    lack = f"; without a receiver of their own: {', '.join(without)}" if without else ""
+    return Row("notify", "settings: notify.urls", SET, f"not tried: {', '.join(names)}{lack}")
+
+
+def _ask_certbot(investigation: Investigation) -> Reading[str]:
+    from flowrex_ops.errors import FlowrexOpsError
+    from flowrex_ops.model import Reading
+    from flowrex_ops.tls.certbot import Certbot
+
+    try:
+        certbot = Certbot(investigation.endpoints.stack, investigation.settings.certbot)
+        return Reading("certbot", "version", value=certbot.require())
+    except (FlowrexOpsError, OSError) as error:
+        return Reading("certbot", "version", error=str(error))
 
 
 def _silent(value: Any) -> bool:
@@ -140,15 +195,44 @@ def _logs(summary: Any) -> str:
     return f"{summary.lines} lines in the last minute"
 
 
+def _proxy(locations: Any, settings: Settings) -> str:
+    lack = "" if settings.proxy.control else "; proxy.control is not set, so nothing is put into its configuration"
+    return f"{len(locations)} locations pass requests on{lack}"
+
+
+def _backups(backups: Any) -> str:
+    if backups.empty:
+        return "no backup yet; 'flowrex-ops backup' takes one"
+    return f"{len(backups)} backups, the newest of {backups['taken_at'].iloc[0]:%Y-%m-%d %H:%M} UTC"
+
+
+def _pages(pages: Any) -> str:
+    return f"{pages['error'].eq('').sum()} of {len(pages)} pages answer"
+
+
+def fold(rows: Sequence[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """*rows*, those of which the same is said as one; what the stack said (the first row) is said once."""
+    why = rows[0]["detail"] if rows[0]["state"] != OK else ""
+    told: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        detail = (
+            "needs the stack, which cannot be asked"
+            if why and row is not rows[0] and why in row["detail"]
+            else row["detail"]
+        )
+        one = told.setdefault((row["state"], detail), {**row, "detail": detail, "source": ""})
+        one["origin"] = "" if one["source"] else row["origin"].replace(why or "\n", "see stack")
+        one["source"] = ", ".join(filter(None, [one["source"], row["source"]]))
+    yield from told.values()
+
+
 def _print(rows: list[dict[str, str]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("source", "state", "found", "detail", box=None, pad_edge=False, header_style="bold")
-    # What the stack said is said once.
-    why = rows[0]["detail"] if rows[0]["state"] != "answers" else "\n"
-    for row in [rows[0], *({name: text.replace(why, "see stack") for name, text in one.items()} for one in rows[1:])]:
-        mark = "●" if row["state"] == "answers" else "✖"
-        style = "green" if row["state"] == "answers" else "red"
+    columns = (Column(name, overflow="fold") for name in ("source", "status", "configured by", "detail"))
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in fold(rows):
+        style, mark = _LOOKS[row["state"]]
         table.add_row(row["source"], f"[{style}]{mark} {row['state']}[/]", row["origin"], row["detail"])
     Console(soft_wrap=False).print(table)

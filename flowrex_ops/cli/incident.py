@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrex_ops.cli import options, records
+from flowrex_ops.cli import complete, options, records
 from flowrex_ops.errors import ParameterError
 
 if TYPE_CHECKING:
+    from flowrex_ops.incident.messages import Delivery
     from flowrex_ops.incident.severity import Deadline
     from flowrex_ops.settings import Settings
 
@@ -27,21 +30,43 @@ def open_(
     impact: options.ImpactOption = "",
     started: options.StartedOption = "",
     role: options.RoleOption = None,
+    from_: Annotated[
+        str,
+        options.option(
+            "--from",
+            "RUN",
+            "A run that found it: an id, its beginning, or latest. It becomes the incident's.",
+            autocompletion=complete.runs,
+        ),
+    ] = "",
+    security: Annotated[
+        bool, typer.Option("--security", help="A breach, or a leaked credential: P0, with its checklist.")
+    ] = False,
     author: options.AuthorOption = "",
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
     """Open an incident: its folder, its channel's name, and who is to be notified by when.
 
+    Whoever is due at once, the on-call engineer first, is notified through the receiver that is named like the role (notify.urls).
+
     Example: flowrex-ops incident open "Orders time out" --severity P1 --service backend --role commander=ada
+
+    Example: flowrex-ops incident open "Orders time out" --from latest
+
+    Example: flowrex-ops incident open "The broker's token is in a public repository" --security
     """
+    severity = severity or ("P0" if security else "")
     facts = options.incident_facts(locals())
-    from flowrex_ops.incident.incident import open_new
+    from flowrex_ops.incident.escalation import notify_opened
+    from flowrex_ops.incident.incident import open_new, open_with
 
     session = options.Session.open(settings, author)
-    folder = open_new(session.settings.outputs, facts, by=session.author, redactor=session.redactor)
+    outputs, who = session.settings.outputs, session.who
+    folder = open_with(outputs, from_, facts, **who) if from_ else open_new(outputs, facts, **who)
+    sent = notify_opened(folder, session.settings)
     session.push()
-    _print(folder, session.settings, as_json)
+    _print(folder, session.settings, as_json, sent)
 
 
 @app.command()
@@ -59,7 +84,7 @@ def update(
     next_update: options.NextUpdateOption = "",
     role: options.RoleOption = None,
     notified: Annotated[
-        list[str] | None, options.option("--notified", "ROLE", "This role of the escalation matrix was notified.")
+        list[str] | None, options.option("--notified", "ROLE", "Who was notified: a role of the matrix, or another.")
     ] = None,
     note: Annotated[str, options.option("--note", "TEXT", "A line for the timeline.")] = "",
     author: options.AuthorOption = "",
@@ -79,7 +104,7 @@ def update(
     if not (facts or notified or note):
         raise ParameterError("nothing to change was given; see 'flowrex-ops incident update --help'")
     note_notified(folder, notified or (), by=session.author)
-    change(folder, facts, by=session.author, redactor=session.redactor, note=note)
+    change(folder, facts, **session.who, note=note)
     session.push()
     _print(folder, session.settings, as_json)
 
@@ -94,7 +119,7 @@ def resolve(
         options.option("--confirm", "ITEM", "fix-deployed, status-page, channel-closed; may be repeated."),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Watch the platform until it has been healthy long enough.")
+        bool, typer.Option("--watch", help="Wait until the platform is healthy, and watch that it stays so.")
     ] = False,
     minutes: Annotated[float, typer.Option("--minutes", help="How long it must have been healthy.")] = 30,
     interval: Annotated[str, options.option("--interval", "SPAN", "Time between two looks.")] = "1m",
@@ -120,10 +145,9 @@ def resolve(
     )
     folder, _ = load(session.settings.outputs, incident)
     if facts:
-        change(folder, facts, by=session.author, redactor=session.redactor)
-    work = Resolution(
-        folder, session.settings, settings, by=session.author, minutes=minutes, tell=partial(typer.echo, err=True)
-    )
+        change(folder, facts, **session.who)
+    spans = {"minutes": minutes, "wait_minutes": min(10, max(2, minutes))}
+    work = Resolution(folder, session.settings, settings, session.author, tell=partial(typer.echo, err=True), **spans)
     work.confirm(confirm or ())
     items = work.work(watch_every_seconds=seconds if watch else None, ask=_ask())
     closed = work.close(items, force=force)
@@ -175,27 +199,50 @@ def show(
         typer.echo(f"  {str(line['at'])[11:19]}  {line.get('by') or '':<10}  {line['text']}")
 
 
-app.command()(records.export)
+@app.command()
+def export(
+    incident: options.IncidentArgument = "latest",
+    output: options.ZipOption = None,
+    settings: options.SettingsOption = "",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Pack an incident into one zip that opens anywhere: a page, the records, all files, checksums.
+
+    Example: flowrex-ops incident export latest --output incident.zip
+    """
+    records.export(options.incident_id(incident, settings), output, settings, as_json)
 
 
-def _print(folder: Path, settings: Settings, as_json: bool) -> None:
+def _print(folder: Path, settings: Settings, as_json: bool, sent: Sequence[Delivery] = ()) -> None:
     from flowrex_ops.archive import timeline
     from flowrex_ops.incident.incident import read_incident
-    from flowrex_ops.incident.severity import get_deadlines
+    from flowrex_ops.incident.severity import get_contacts, get_deadlines, respond_by
+    from flowrex_ops.incident.templates import fill_in
 
-    found = read_incident(folder)
-    deadlines = get_deadlines(found, timeline.read(folder), contacts=settings.contacts, now=datetime.now(UTC))
+    found, history = read_incident(folder), timeline.read(folder)
+    deadlines = get_deadlines(found, history, contacts=settings.contacts, now=datetime.now(UTC))
+    by, contacts = respond_by(found, history), get_contacts(settings.contacts)
     roles = ", ".join(f"{role} {name}" for role, name in found.roles.items()) or "no commander yet"
-    facts = {name: value for name, value in found if value and name != "runbooks"} | {"roles": roles}
-    lines = [f"{name.replace('_', ' '):<12} {_text(value)}" for name, value in facts.items()]
+    facts = {name: value for name, value in found if value and name not in ("runbooks", "security")} | {
+        "roles": roles,
+        "respond_by": by,
+    }
+    lines = [f"{name.replace('_', ' '):<12} {_text(value)}" for name, value in facts.items() if value]
+    lines += [*(f"  {_due(one)}" for one in deadlines), *(f"  {one}" for one in sent)]
+    others = [
+        f"{role} ({contacts[role]})" for role in contacts.keys() - {one.role for one in deadlines} if contacts[role]
+    ]
+    lines += [f"  Also: {', '.join(sorted(others))}"] if others and not found.over else []
+    lines += [fill_in("security.txt.j2", id=found.id).rstrip()] if found.security and not found.over else []
     due = [{"role": d.role, "contact": d.contact, "by": d.by.isoformat(), "state": d.state} for d in deadlines]
-    told = {**found.model_dump(mode="json"), "folder": str(folder), "escalation": due}
-    options.echo(told, [*lines, *(f"  {_due(one)}" for one in deadlines)], as_json=as_json)
+    told = {**found.model_dump(mode="json"), "folder": str(folder), "escalation": due, "respond_by": by}
+    options.echo(told | {"notified": [asdict(one) for one in sent]}, lines, as_json=as_json)
 
 
 def _due(one: Deadline) -> str:
-    by = {"notified": "", "due": f" by {_text(one.by)}", "overdue": f" since {_text(one.by)}"}
-    return f"{one.role}{f' ({one.contact})' if one.contact else ''}: {one.state}{by[one.state]}"
+    now = one.state == "overdue" and datetime.now(UTC) - one.by < timedelta(minutes=1)
+    by = {"notified": "notified", "due": f"due by {_text(one.by)}", "overdue": f"overdue since {_text(one.by)}"}
+    return f"{one.role}{f' ({one.contact})' if one.contact else ''}: {'due now' if now else by[one.state]}"
 
 
 def _text(value: object) -> str:

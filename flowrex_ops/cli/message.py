@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -45,25 +45,24 @@ def message(
     if force != bool(reason.strip()):
         raise ParameterError("--force and --reason go together; say why with --reason TEXT")
     session = options.Session.open(settings, author)
-    who: dict[str, Any] = {"by": session.author, "redactor": session.redactor}
     notify = session.settings.notify
     receivers = messages.choose_receivers(notify, receiver or ()) if send else {}
     folder, found = load(session.settings.outputs, incident)
     if send and not force:
         messages.require_resolved(kind, found)
     if facts:
-        found = change(folder, facts, **who)
+        found = change(folder, facts, **session.who)
     text = messages.compose(kind, found, force=force)
     if edit:
         text = _edited(text)
     if send:
         messages.require_complete(text)
-    kept = messages.save_draft(folder, kind, text, **who)
+    kept = messages.save_draft(folder, kind, text, **session.who)
     if force:
         note = f"message {kept.name} by force, the incident is '{found.status}': {reason}"
-        change(folder, {}, note=note, **who)
+        change(folder, {}, note=note, **session.who)
     if send:
-        kept = messages.send(folder, kept, receivers, incident=found, settings=notify, **who)
+        kept = messages.send(folder, kept, receivers, incident=found, settings=notify, **session.who)
     session.push()
     lines = [kept.text, f"kept as {kept.path.relative_to(folder.parent)}" + ("" if send else "; nothing was sent")]
     options.echo(kept.to_dict(), [*lines, *(f"  {one}" for one in kept.deliveries)], as_json=as_json)

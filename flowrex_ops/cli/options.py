@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from flowrex_ops.cli import complete
 from flowrex_ops.model import Severity
 
 if TYPE_CHECKING:
@@ -64,12 +65,21 @@ LevelOption = Annotated[Severity | None, option("--severity", "P0|P1|P2|P3", par
 IncidentArgument = Annotated[
     str,
     typer.Argument(
-        metavar="INCIDENT", help="An incident's id, the beginning of one, or latest: the newest that is open."
+        metavar="INCIDENT",
+        help="An incident's id, the beginning of one, or latest: the newest that is open.",
+        autocompletion=complete.incidents,
     ),
 ]
 IncidentOption = Annotated[
-    str, option("--incident", "INCIDENT", "Add the record to this incident: an id, its beginning, or latest.")
+    str,
+    option(
+        "--incident",
+        "INCIDENT",
+        "Add the record to this incident: an id, its beginning, or latest. Else it is a run.",
+        autocompletion=complete.incidents,
+    ),
 ]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open an incident, and add the record to it.")]
 AuthorOption = Annotated[str, option("--author", "NAME", "Your name; your login unless given.")]
 TitleOption = Annotated[str, option("--title", "TEXT", "The symptom, in the user's words.")]
 StatusOption = Annotated[str, option("--status", "STATUS", "Investigating, Identified or Mitigating.")]
@@ -84,7 +94,7 @@ CauseOption = Annotated[str, option("--root-cause", "TEXT", "Why it happened, as
 ResolutionOption = Annotated[str, option("--resolution", "TEXT", "What was done.")]
 EtaOption = Annotated[str, option("--eta", "TEXT", "When it will be over, as far as known.")]
 NextUpdateOption = Annotated[str, option("--next-update", "SPAN", "Such as 30m.")]
-ZipOption = Annotated[Path | None, option("--output", "FILE", "The zip; INC-….zip in this folder unless given.")]
+ZipOption = Annotated[Path | None, option("--output", "FILE", "The zip; its id with .zip in this folder unless given.")]
 
 
 class Session(NamedTuple):
@@ -102,6 +112,11 @@ class Session(NamedTuple):
 
         loaded = load_settings(settings)
         return cls(loaded, author or current_user(), Redactor(loaded.secret_values()))
+
+    @property
+    def who(self) -> dict[str, Any]:
+        """As what changes an incident takes it."""
+        return {"by": self.author, "redactor": self.redactor}
 
     def push(self) -> None:
         """Send what was changed to the store, where there is one; trouble is one line, and loses nothing."""
@@ -158,6 +173,7 @@ def incident_facts(given: dict[str, Any]) -> dict[str, Any]:
 
     read: dict[str, Callable[[Any], Any]] = {
         **dict.fromkeys(("title", "status", "severity", "service", "impact", "root_cause", "resolution", "eta"), str),
+        "security": bool,
         "started": lambda text: parse_moment(text, name="--started"),
         "next_update": lambda text: datetime.now(UTC) + parse_duration(text, name="--next-update"),
         "roles": lambda items: dict(_role(item) for item in items),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrex_ops.cli import options
+from flowrex_ops.cli import complete, options
 
 if TYPE_CHECKING:
     from flowrex_ops.archive.records import Record
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List, search, compare and pack past runs.", rich_markup_mode=None)
 
 WantedArgument = Annotated[
-    str, typer.Argument(metavar="RECORD", help="A record's id, the beginning of one, or latest.")
+    str,
+    typer.Argument(
+        metavar="RECORD", help="A record's id, the beginning of one, or latest.", autocompletion=complete.records
+    ),
 ]
 SinceOption = Annotated[str, options.option("--since", "TIME", "7d for ago, or 2026-01-31, UTC.")]
 UntilOption = Annotated[str, options.option("--until", "TIME", "The same, not included.")]
@@ -67,31 +70,36 @@ def show(
     found = load_record(options.load_settings(settings).outputs, record)
     facts = _facts(found)
     lines = [f"{name:<10} {value if value is not None else '-'}" for name, value in facts.items()]
-    lines += [f"  {one['verdict']:<12} {one['cause']}: {one['reason']}" for one in found.metadata.get("verdicts", [])]
-    lines += [f"  {one['slug']}: {one['state']}: {one['reason']}" for one in found.metadata.get("mitigations", [])]
-    options.echo({**facts, "record": found.metadata}, lines, as_json=as_json)
+    lines += [f"  {one.kind:<12} {one.cause}: {one.reason}" for one in found.metadata.verdicts]
+    lines += [f"  {one.slug}: {one.state}: {one.reason}" for one in found.metadata.mitigations]
+    options.echo({**facts, "record": found.metadata.to_dict()}, lines, as_json=as_json)
 
 
 @app.command()
 def verify(
-    record: Annotated[str, typer.Argument(metavar="RECORD", help="A record or incident; all when left out.")] = "",
+    record: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECORD", help="A record, run or incident; all when left out.", autocompletion=complete.records
+        ),
+    ] = "",
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Check that nothing was changed since it was written: manifest and timeline of every incident. Exit 1 names what was.
+    """Check that nothing was changed since it was written: manifest and timeline of every incident and run. Exit 1 names what was.
 
     Of a timeline the first line is named that does not follow from the one before.
 
     Example: flowrex-ops records verify
     """
     from flowrex_ops.archive.manifest import verify as verify_folder
-    from flowrex_ops.archive.records import find_incidents
+    from flowrex_ops.archive.records import find_folders
 
-    folders = find_incidents(options.load_settings(settings).outputs, record)
+    folders = find_folders(options.load_settings(settings).outputs, record)
     problems = [(folder.name, problem) for folder in folders for problem in verify_folder(folder)]
     told = [{"incident": name, "kind": one.kind, "path": one.path, "text": one.text} for name, one in problems]
     lines = [f"{name}: {problem}" for name, problem in problems]
-    lines = lines or [f"{len(folders)} incidents verified, nothing was changed"]
+    lines = lines or [f"{len(folders)} folders verified, nothing was changed"]
     options.echo({"incidents": len(folders), "problems": told}, lines, as_json=as_json)
     if problems:
         raise typer.Exit(1)
@@ -113,7 +121,7 @@ def reindex(settings: options.SettingsOption = "", as_json: options.JsonOption =
     finished = recover_all_orphaned(loaded)
     counts = rebuild(outputs)
     lines = [f"{name}: its runner had been killed; finished as interrupted" for name in finished]
-    lines += [f"{counts['records']} records of {counts['incidents']} incidents in '{outputs / FILE}'"]
+    lines += [f"{counts['records']} records in {counts['incidents']} folders, indexed in '{outputs / FILE}'"]
     options.echo({"index": str(outputs / FILE), **counts, "finished": finished}, lines, as_json=as_json)
 
 
@@ -125,7 +133,7 @@ def search(
     cause: Annotated[str, options.option("--cause", "CAUSE", "A cause, or a family such as db.")] = "",
     service: Annotated[str, options.option("--service", "NAME", "Such as backend, redis, nginx.")] = "",
     severity: options.LevelOption = None,
-    runbook: Annotated[str, options.option("--runbook", "RUNBOOK")] = "",
+    runbook: Annotated[str, options.option("--runbook", "RUNBOOK", autocompletion=complete.runbooks)] = "",
     since: SinceOption = "",
     until: UntilOption = "",
     limit: Annotated[int, options.option("--limit", "NUMBER", "At most so many.", min=1, max=1000)] = 20,
@@ -159,23 +167,31 @@ def search(
 def similar(
     record: WantedArgument = "latest", settings: options.SettingsOption = "", as_json: options.JsonOption = False
 ) -> None:
-    """Show earlier incidents with the same causes or error signatures, those that share the most first, and what ended them.
+    """Show earlier incidents and runs with the same causes or error signatures, those that share the most first, and what ended them.
 
     Example: flowrex-ops records similar latest
     """
     from flowrex_ops.archive.records import load_record
-    from flowrex_ops.archive.search import find_similar, in_common
+    from flowrex_ops.archive.search import find_similar
 
     outputs = options.load_settings(settings).outputs
     found = find_similar(outputs, load_record(outputs, record).metadata)
-    lines = [f"{one['incident']}  {_line(one)}\n    {in_common(one)}" for one in found]
-    options.echo(found, lines or ["no earlier incident was like it"], as_json=as_json)
+    lines = [f"{one.incident}  {_line(one.to_dict())}\n    {one.in_common}" for one in found]
+    options.echo([one.to_dict() for one in found], lines or ["nothing earlier was like it"], as_json=as_json)
 
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", help="A record's id, or the beginning of one.")],
-    after: Annotated[str, typer.Argument(metavar="AFTER", help="Another record of the same runbook.")],
+    before: Annotated[
+        str,
+        typer.Argument(
+            metavar="BEFORE", help="A record's id, or the beginning of one.", autocompletion=complete.records
+        ),
+    ],
+    after: Annotated[
+        str,
+        typer.Argument(metavar="AFTER", help="Another record of the same runbook.", autocompletion=complete.records),
+    ],
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
@@ -207,7 +223,7 @@ def trend(
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show how often a cause was found (or a runbook ran), and how long those incidents lasted.
+    """Show how often a cause was found (or a runbook ran), and how long it lasted.
 
     Example: flowrex-ops records trend db.lock-contention --since 30d --output trend.png
     """
@@ -218,22 +234,23 @@ def trend(
     if output is not None:
         draw_trend(found, output)
     table = found.periods[found.periods["times"] > 0].to_string(index=False)
-    lines = [f"{what}: {len(found.incidents)} incidents, by {found.period}", *([table] if len(found.incidents) else [])]
+    lines = [f"{what}: {len(found.incidents)} times, by {found.period}", *([table] if len(found.incidents) else [])]
     options.echo({**found.to_dict(), "chart": str(output) if output else None}, lines, as_json=as_json)
 
 
 @app.command()
 def export(
     wanted: Annotated[
-        str, typer.Argument(metavar="INCIDENT|RECORD", help="An id, the beginning of one, or latest.")
+        str,
+        typer.Argument(
+            metavar="INCIDENT|RUN|RECORD", help="An id, the beginning of one, or latest: the newest record's."
+        ),
     ] = "latest",
     output: options.ZipOption = None,
     settings: options.SettingsOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Pack an incident into one zip that opens anywhere: a page, the records, all files, checksums.
-
-    Example: flowrex-ops incident export latest --output incident.zip
+    """Pack an incident or a run into one zip that opens anywhere: a page, the records, all files, checksums.
 
     Example: flowrex-ops records export INC-20261101-0412-a1b2
     """
@@ -255,7 +272,7 @@ def import_(
 ) -> None:
     """Make a record of a runbook that was run live in JupyterLab: checked, redacted, with banner and page.
 
-    Without --incident it goes to the incident that it was run in, or to a new one.
+    Without --incident it goes to the incident that it was run in, or is a run of its own.
 
     Example: flowrex-ops records import notebooks/incidents/error_rate.ipynb --incident INC-20261101-0412-a1b2
     """
@@ -269,7 +286,8 @@ def import_(
 
 def _facts(record: Record) -> dict[str, Any]:
     names = ("runbook", "status", "severity", "diagnosis", "started", "seconds", "operator")
-    told = {name: record.metadata.get(name) for name in names} | {"status": record.status}
+    about = record.metadata.to_dict()
+    told = {name: about[name] for name in names} | {"status": record.status}
     return {"id": record.id, **told, "notebook": str(record.path), "html": str(record.html) if record.html else None}
 
 

@@ -6,20 +6,22 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import typer
 
-from flowrex_ops.model import MARKS, MitigationState, RunStatus, VerdictKind
+from flowrex_ops.model import MARKS, MitigationState, RunStatus, Verdict, VerdictKind
 from flowrex_ops.record.events import CellStarted, Event, MitigationSeen, VerdictSeen
+from flowrex_ops.record.words import do_next, what_was_done
 
 if TYPE_CHECKING:
+    from flowrex_ops.archive.outcome import MitigationResult
     from flowrex_ops.record.result import RunResult
 
 _COLUMN = 12
-_COLOURS = {"confirmed": typer.colors.RED, "inconclusive": typer.colors.YELLOW}
+_COLOURS = {VerdictKind.CONFIRMED: typer.colors.RED, VerdictKind.INCONCLUSIVE: typer.colors.YELLOW}
 
 
 class LiveReport:
@@ -43,10 +45,10 @@ class LiveReport:
             return
         if isinstance(event, VerdictSeen):
             _clear_line()
-            typer.echo(verdict_line(event.verdict, event.finding))
-        elif isinstance(event, MitigationSeen) and not is_out_of_place(event.outcome):
+            typer.echo(verdict_line(event.verdict))
+        elif isinstance(event, MitigationSeen) and not is_out_of_place(event.result):
             _clear_line()
-            typer.echo(mitigation_line(event.outcome))
+            typer.echo(mitigation_line(event.result))
         elif isinstance(event, CellStarted):
             self._say(event.heading)
 
@@ -56,54 +58,52 @@ class LiveReport:
         typer.echo(typer.style(f"  … {what}", dim=True), nl=False)
 
 
-def verdict_line(verdict: dict[str, Any], finding: dict[str, Any] | None) -> str:
+def verdict_line(verdict: Verdict) -> str:
     """A verdict as one line; findings stand out by mark and word, and by colour where there is one."""
-    mark, colour = MARKS.get(verdict["verdict"], "?"), _COLOURS.get(verdict["verdict"])
-    severity = f"{finding['severity']} " if finding and finding.get("severity") else ""
-    text = f"{severity}{verdict['cause']}: {verdict['reason']}"
-    text = _wrapped(text, f"  {mark} {verdict['verdict']:<12} ", " " * 17)
-    return typer.style(text, fg=colour, bold=bool(finding), dim=verdict["verdict"] == "ruled out")
+    severity = f"{verdict.severity} " if verdict.confirmed and verdict.severity else ""
+    text = f"{severity}{verdict.cause}: {verdict.reason}"
+    text = _wrapped(text, f"  {MARKS[verdict.kind]} {verdict.kind.value:<12} ", " " * 17)
+    dim = verdict.kind is VerdictKind.RULED_OUT
+    return typer.style(text, fg=_COLOURS.get(verdict.kind), bold=verdict.confirmed, dim=dim)
 
 
-def summary(result: RunResult, *, verdicts_shown: bool, command: str = "") -> str:
+def summary(result: RunResult, *, verdicts_shown: bool, command: str = "", over: bool = False) -> str:
     """The end of a run: what was found, what was done, what to do now as it is typed, and where the record lies.
 
-    *command* is what repeats the run; with an approval added it applies what was planned.
+    *command* is what repeats the run; with an approval added it applies what was planned. There is nothing to do about what is *over*.
     """
     lines: list[str] = []
     if not verdicts_shown:
-        confirmed = {finding["cause"]: finding for finding in result.findings}
-        lines += [verdict_line(verdict, confirmed.get(verdict["cause"])) for verdict in result.verdicts]
+        lines += [verdict_line(verdict) for verdict in result.verdicts]
         lines += [mitigation_line(one) for one in result.mitigations if not is_out_of_place(one)]
-    planned = [one for one in result.mitigations if one["state"] == MitigationState.PLANNED]
-    elsewhere = ", ".join(str(one["slug"]) for one in result.mitigations if is_out_of_place(one))
-    approvals = [f"{command} --approve {one['slug']}@{one['plan_hash']} --operator NAME" for one in planned]
+    done = what_was_done(result.mitigations)
+    planned = [one for one in result.mitigations if one.state is MitigationState.PLANNED]
+    elsewhere = ", ".join(one.slug for one in result.mitigations if is_out_of_place(one))
+    approvals = [f"{command} --approve {one.slug}@{one.plan_hash} --operator NAME" for one in planned]
     rows = [
         ("Diagnosis", [_diagnosis(result)] if result.verdicts else []),
-        ("Findings", [f"{one['severity']} {one['cause']}: {one['title']}" for one in result.findings]),
+        ("Findings", [f"{one.severity} {one.cause}: {one.title}" for one in result.findings]),
         ("Severity", [f"{result.severity or ''}: {result.impact}"] if result.impact else []),
-        ("Done", [result.done] if result.done else []),
-        ("Do next", [f"{target}  ({why})" for target, why in result.do_next]),
+        ("Done", [done] if done else []),
+        ("Do next", [] if over else [f"{target}  ({why})" for target, why in do_next(result)]),
         ("To apply", approvals if command else []),
         ("Not needed", [f"{elsewhere}: their causes are not confirmed"] if elsewhere else []),
         ("Reason", [result.reason] if result.reason else []),
-        ("Status", [f"{result.status} in {result.seconds:.1f} s"]),
+        ("Status", [f"{result.status} in {result.seconds or 0:.1f} s"]),
         ("Record", [_short(result.record)]),
         ("Page", [_short(result.html)]),
     ]
     return "\n".join([*lines, "", *(line for name, texts in rows for line in _row(name, texts))])
 
 
-def mitigation_line(one: Mapping[str, Any]) -> str:
+def mitigation_line(one: MitigationResult) -> str:
     """What became of a mitigation, as one line."""
-    return _wrapped(f"{one['slug']}: {one['state']}: {one.get('reason', '')}", "  ", "    ")
+    return _wrapped(f"{one.slug}: {one.state}: {one.reason}", "  ", "    ")
 
 
-def is_out_of_place(one: Mapping[str, Any]) -> bool:
+def is_out_of_place(one: MitigationResult) -> bool:
     """Whether a mitigation was refused for want of its cause, as all but one or two of a runbook's are."""
-    return one["state"] == MitigationState.REFUSED and str(one.get("reason", "")).startswith(
-        "its cause is not confirmed"
-    )
+    return one.state is MitigationState.REFUSED and one.reason.startswith("its cause is not confirmed")
 
 
 def _row(name: str, texts: Sequence[str]) -> Iterator[str]:
@@ -134,7 +134,7 @@ def _diagnosis(result: RunResult) -> str:
         return f"{result.diagnosis} ({result.severity or 'no severity'})"
     if result.status not in (RunStatus.COMPLETE, RunStatus.PARTIAL):
         return f"none; the run is {result.status}"
-    unknown = sum(verdict["verdict"] == VerdictKind.INCONCLUSIVE for verdict in result.verdicts)
+    unknown = sum(verdict.kind is VerdictKind.INCONCLUSIVE for verdict in result.verdicts)
     if unknown:
         return f"none yet; {unknown} {'hypothesis is' if unknown == 1 else 'hypotheses are'} inconclusive"
     return (

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flowrex_ops.cli import options
+from flowrex_ops.cli import complete, options
 from flowrex_ops.errors import ParameterError
 
 ParameterOption = Annotated[
@@ -17,11 +17,20 @@ ParameterOption = Annotated[
 
 
 def run(
-    runbook: Annotated[str, typer.Argument(metavar="RUNBOOK", help="A runbook's slug, or the path of its .ipynb.")],
+    runbook: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUNBOOK", help="A runbook's slug, or the path of its .ipynb.", autocompletion=complete.runbooks
+        ),
+    ],
     parameter: ParameterOption = None,
     incident: options.IncidentOption = "",
+    open_: options.OpenOption = False,
     approve: Annotated[
-        list[str] | None, options.option("--approve", "SLUG[@HASH]", "Apply this mitigation; may be repeated.")
+        list[str] | None,
+        options.option(
+            "--approve", "SLUG[@HASH]", "Apply this mitigation; may be repeated.", autocompletion=complete.mitigations
+        ),
     ] = None,
     operator: Annotated[str, options.option("--operator", "NAME", "Who approves.")] = "",
     settings: options.SettingsOption = "",
@@ -34,6 +43,8 @@ def run(
     Example: flowrex-ops run database_connections -p idle_after_seconds=5
 
     Example: flowrex-ops run database_connections --approve terminate-root-blocker --operator ada
+
+    Example: flowrex-ops run database_connections --open
     """
     from flowrex_ops.cli.report import LiveReport, is_terminal, summary
 
@@ -44,6 +55,8 @@ def run(
         named = {"approve": list(approve or ()), "operator": operator, "settings": settings}
         named["incident_id"] = options.incident_id(incident, settings)
         given |= {name: value for name, value in named.items() if value}
+        if open_:
+            given["incident_id"] = _open(runbook, given, operator, settings)
         result = run_runbook(runbook, given, on_event=report)
     command = again(runbook, parameter or (), settings, result.incident)
     options.echo(result.to_json(), [summary(result, verdicts_shown=is_terminal(), command=command)], as_json=as_json)
@@ -53,15 +66,35 @@ def run(
         raise typer.Exit(1)
 
 
-def again(runbook: str, parameters: Sequence[str], settings: str, incident: str) -> str:
-    """The command line that runs it again in its incident, from this folder, with what was given."""
+def again(runbook: str, parameters: Sequence[str], settings: str, incident: str | None) -> str:
+    """The command line that runs it again (in its incident, where there is one), from this folder, with what was given."""
     given = [word for item in parameters for word in ("-p", item)] + (["--settings", settings] if settings else [])
-    return shlex.join(["flowrex-ops", "run", runbook, *given, "--incident", incident])
+    return shlex.join(["flowrex-ops", "run", runbook, *given, *(("--incident", incident) if incident else ())])
+
+
+def _open(name: str, given: dict[str, Any], operator: str, settings: str) -> str:
+    """The id of a new incident for this run, once it is sure that the run will start."""
+    from flowrex_ops.catalog import get_runbook
+    from flowrex_ops.incident.escalation import notify_opened
+    from flowrex_ops.incident.incident import open_new
+    from flowrex_ops.parameters import validate
+
+    if given.get("incident_id"):
+        raise ParameterError("--open makes a new incident, and --incident names one; leave one of them out")
+    runbook = get_runbook(name)
+    validate(runbook, given)
+    session = options.Session.open(settings, operator)
+    facts = {"title": runbook.title}
+    folder = open_new(session.settings.outputs, facts, **session.who)
+    for one in notify_opened(folder, session.settings):
+        options.progress(str(one))
+    return folder.name
 
 
 def triage(
     parameter: ParameterOption = None,
     incident: options.IncidentOption = "",
+    open_: options.OpenOption = False,
     settings: options.SettingsOption = "",
     project: options.ProjectOption = "",  # noqa: ARG001  # its callback uses it
     fail_on: options.FailOnOption = None,
@@ -71,7 +104,7 @@ def triage(
 
     Example: flowrex-ops triage --fail-on P1
     """
-    run("triage", parameter, incident, settings=settings, fail_on=fail_on, as_json=as_json)
+    run("triage", parameter, incident, open_, settings=settings, fail_on=fail_on, as_json=as_json)
 
 
 def parse_parameters(items: Sequence[str]) -> dict[str, Any]:

@@ -36,10 +36,6 @@ class Stack(Protocol):
         """The filesystems that the services write to, each once."""
         ...
 
-    def get_environment(self, service: str) -> Mapping[str, str]:
-        """The environment that the service was started with; empty where the stack does not tell."""
-        ...
-
     def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[LogLine]:
         """The service's log lines (stdout and stderr of all replicas) since a time, streamed, newest *max_bytes* at most."""
         ...

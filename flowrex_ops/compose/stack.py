@@ -100,12 +100,6 @@ class ComposeStack:
         with ThreadPoolExecutor(len(running)) as pool:
             return each_once(disk for disks in pool.map(ask, running.values()) for disk in disks)
 
-    def get_environment(self, service: str) -> Mapping[str, str]:
-        """The environment of the service's first container, its image's defaults included."""
-        for container in self._containers(service):
-            return _variables(container.attrs["Config"].get("Env") or ())
-        return {}
-
     def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[LogLine]:
         """Lines of all containers merged by the engine's times; *max_bytes* is shared out between the containers."""
         containers = self._containers(service)

@@ -210,7 +210,7 @@ def _name_moments(axes: Axes, milestones: pd.DataFrame) -> int:
 def _is_told(line: Line) -> bool:
     kind = line.get("kind")
     if kind == "watch":
-        return health_of(line) == UNHEALTHY
+        return health_of(line) == UNHEALTHY and not line.get("waiting")
     return kind in _WHAT and not (kind == "run-finished" and str(line.get("record")).endswith("-post_mortem"))
 
 

@@ -19,11 +19,22 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import INCIDENT_FILE, change_incident, find_incident, list_incidents, new_incident
+from flowrex_ops.archive.folders import list_incidents
+from flowrex_ops.archive.incidents import (
+    INCIDENT_FILE,
+    change_incident,
+    find_incident,
+    find_run,
+    new_incident,
+    take_run,
+)
 from flowrex_ops.archive.incidents import read_incident as read_file
-from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.archive.index import find_notebooks, read_metadata
+from flowrex_ops.archive.manifest import LOCK_SUFFIX, write_manifest
+from flowrex_ops.archive.outcome import iso
 from flowrex_ops.errors import ParameterError, RecordError
 from flowrex_ops.model import Severity
+from flowrex_ops.record.orphaned import recover_orphaned
 from flowrex_ops.redaction.redactor import Redactor
 
 COMMANDER = "commander"
@@ -47,7 +58,8 @@ Moment = Annotated[
 class Incident(BaseModel):
     """One incident as its file tells it; texts are empty and times ``None`` while nobody has said them.
 
-    ``started`` is when users began to suffer, ``opened`` when it was noticed. ``roles`` maps a role to a person.
+    ``started`` is when users began to suffer, ``opened`` when it was noticed. ``roles`` maps a role to a person. ``security`` says
+    that it is a breach or a leak.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +80,7 @@ class Incident(BaseModel):
     next_update: Moment | None = None
     roles: dict[str, str] = {}
     runbooks: dict[str, str] = {}
+    security: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -106,6 +119,23 @@ def find(outputs: Path) -> list[Path]:
 def open_new(outputs: Path, facts: Mapping[str, Any], *, by: str, redactor: Redactor) -> Path:
     """The folder of a new incident; *facts* as ``change`` takes them. ParameterError for a value that cannot be."""
     folder = new_incident(outputs, redactor.json(_checked(facts)), by=by)
+    write_manifest(folder)
+    return folder
+
+
+def open_with(outputs: Path, wanted: str, facts: Mapping[str, Any], *, by: str, redactor: Redactor) -> Path:
+    """The same with the run that *wanted* names: its records, and what they found, are the incident's first. RecordError while it runs."""
+    run = find_run(outputs, wanted)
+    recover_orphaned(run, redactor)
+    if list(run.glob(f"records/.*{LOCK_SUFFIX}")):
+        raise RecordError(f"'{run.name}' still runs; open the incident with it once it has ended")
+    records = [about for path in find_notebooks(run) if (about := read_metadata(path))]
+    found = {
+        "started": iso(min((one.started for one in records if one.started), default=None)),
+        "severity": min((one.severity for one in records if one.severity), default=None),
+        "runbooks": {one.runbook: one.title for one in records},
+    }
+    folder = take_run(run, redactor.json(_checked(found | dict(facts))), by=by)
     write_manifest(folder)
     return folder
 

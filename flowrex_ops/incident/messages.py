@@ -1,7 +1,7 @@
 """What to tell people: the playbook's three templates filled in, kept as drafts, and sent to named receivers through apprise.
 
 What only people know, and nobody has said, is a placeholder in square brackets; such a text is not sent. ``messages/001-initial.txt``
-is the text as it went out; the timeline says when, by whom and what became of it at each receiver. Roles that are overdue are reminded, once. A receiver is a name and an apprise URL
+is the text as it went out; the timeline says when, by whom and what became of it at each receiver. A receiver is a name and an apprise URL
 (https://github.com/caronc/apprise/wiki): ``slack://…``, ``mailtos://…``, ``pagerduty://…``.
 """
 
@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,42 +19,37 @@ from pydantic import SecretStr
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.archive.outcome import RunOutcome
 from flowrex_ops.durations import format_seconds
-from flowrex_ops.errors import ParameterError, PreconditionError, RecordError, SettingsError, SourceUnavailableError
+from flowrex_ops.errors import ParameterError, PreconditionError, SettingsError, SourceUnavailableError
 from flowrex_ops.extras import require
-from flowrex_ops.files import locked, write_atomic
-from flowrex_ops.incident.events import at
-from flowrex_ops.incident.incident import Incident, find, read_incident
+from flowrex_ops.files import write_atomic
+from flowrex_ops.incident.incident import Incident
 from flowrex_ops.incident.severity import KIND as ESCALATION
-from flowrex_ops.incident.severity import OVERDUE, ROLES, Deadline, get_deadlines, key
+from flowrex_ops.incident.severity import OTHERS, ROLES, key
 from flowrex_ops.incident.templates import fill_in
 from flowrex_ops.model import MitigationState
 from flowrex_ops.reading import call_within
 from flowrex_ops.redaction.redactor import Redactor
-from flowrex_ops.settings import NotifySettings, Settings
+from flowrex_ops.settings import NotifySettings
 
 FOLDER = "messages"
 RESOLVED = "resolved"
 KINDS = ("initial", "update", RESOLVED)
-REMINDER = "reminder"
-_LOCK = ".reminders.lock"
-_AGAIN = timedelta(minutes=5)
-"""A reminder that did not arrive is tried again after this."""
 _PLACEHOLDER = re.compile(r"\[[^\]\n]+\]")
 _MARKER = re.compile(r"\[redacted:[a-z-]+\]")
 
 
-def initial(outcome: Mapping[str, Any]) -> str:
+def initial(outcome: RunOutcome) -> str:
     """The first message about an incident, from ``Investigation.outcome``."""
-    findings = outcome.get("findings") or []
-    found = findings[0]["title"] if findings else "No cause was confirmed; the search goes on."
-    service = f"{outcome['platform']} ({outcome['runbook'].replace('_', ' ')})"
-    return fill_in("initial.txt.j2", severity=outcome.get("severity"), service=service, found=found).strip()
+    found = outcome.findings[0].title if outcome.findings else "No cause was confirmed; the search goes on."
+    service = f"{outcome.platform} ({outcome.runbook.replace('_', ' ')})"
+    return fill_in("initial.txt.j2", severity=outcome.severity, service=service, found=found).strip()
 
 
-def update(outcome: Mapping[str, Any]) -> str:
+def update(outcome: RunOutcome) -> str:
     """A status update after a change, from ``Investigation.outcome``: what was done, and what showed the effect."""
-    done = [one for one in outcome.get("mitigations") or [] if one["state"] != MitigationState.PLANNED]
+    done = [one for one in outcome.mitigations if one.state is not MitigationState.PLANNED]
     return fill_in("update.txt.j2", status="Mitigating" if done else "", done=done).strip()
 
 
@@ -162,7 +156,7 @@ def send(
         facts = {"message": message.name, "receiver": one.receiver, "delivered": one.delivered, "by": by}
         text = f"message {message.name} {one}"
         timeline.append(folder, redactor.json({"kind": "message-sent", "text": text, **facts}))
-        role = next((role for role in ROLES if key(role) == key(one.receiver)), None)
+        role = next((role for role in (*ROLES, *OTHERS) if key(role) == key(one.receiver)), None)
         if one.delivered and role:
             timeline.append(folder, {"kind": ESCALATION, "text": f"{role} notified by message", "role": role, "by": by})
     write_manifest(folder)
@@ -178,55 +172,6 @@ def deliver(
     with ThreadPoolExecutor(max(1, len(receivers))) as pool:
         urls = [url.get_secret_value() for url in receivers.values()]
         return list(pool.map(lambda name, url: _deliver(name, url, title, body, settings), receivers, urls))
-
-
-def remind(settings: Settings, *, now: datetime | None = None) -> list[str]:
-    """Remind every role that is overdue in an open incident, once for each severity; the lines that were written.
-
-    Several processes may do this at once: one of them reminds. A reminder that did not arrive says so, and is tried again.
-    """
-    now = now or datetime.now(UTC)
-    said = []
-    settings.outputs.mkdir(parents=True, exist_ok=True)
-    with locked(settings.outputs / _LOCK):
-        for folder in find(settings.outputs):
-            said += _remind_of(folder, settings, now)
-    return said
-
-
-def _remind_of(folder: Path, settings: Settings, now: datetime) -> list[str]:
-    if timeline.is_fetched(folder):
-        return []  # its own machine does
-    try:
-        incident = read_incident(folder)
-    except RecordError:
-        return []  # 'records verify' names a damaged incident; the others must not wait for it
-    lines = timeline.read(folder)
-    deadlines = get_deadlines(incident, lines, contacts=settings.contacts, now=now)
-    overdue = [one for one in deadlines if one.state == OVERDUE and not _reminded(incident, one, lines, now)]
-    said = [_remind_role(folder, incident, one, settings) for one in overdue]
-    if said:
-        write_manifest(folder)
-    return said
-
-
-def _reminded(incident: Incident, deadline: Deadline, lines: Sequence[Mapping[str, Any]], now: datetime) -> bool:
-    wanted = (REMINDER, deadline.role, incident.severity)
-    mine = [line for line in lines if (line.get("kind"), line.get("role"), line.get("severity")) == wanted]
-    return bool(mine) and (mine[-1].get("arrived", True) or at(mine[-1]) + _AGAIN > now)
-
-
-def _remind_role(folder: Path, incident: Incident, deadline: Deadline, settings: Settings) -> str:
-    redactor = Redactor(settings.secret_values())
-    who = f"{deadline.role} ({deadline.contact})" if deadline.contact else deadline.role
-    text = f"{who} was to be notified of {incident.id} ({incident.severity}) by {deadline.by:%H:%M} UTC"
-    receivers = {name: url for name, url in settings.notify.urls.items() if key(name) == key(deadline.role)}
-    sent = deliver(receivers, title=f"{incident.id} escalation", body=text, settings=settings.notify, redactor=redactor)
-    failed = [one for one in sent if not one.delivered]
-    text = redactor.text("; ".join([text, *map(str, failed)]))
-    event = {"kind": REMINDER, "role": deadline.role, "severity": incident.severity, "arrived": not failed}
-    timeline.append(folder, redactor.json({**event, "text": text}))
-    return text
 
 
 def _deliver(name: str, url: str, title: str, body: str, settings: NotifySettings) -> Delivery:

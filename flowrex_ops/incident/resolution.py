@@ -84,7 +84,7 @@ def watched(lines: Sequence[Mapping[str, Any]]) -> timedelta:
 
 @dataclass(slots=True)
 class Resolution:
-    """The checklist of the incident in *folder*, as *by* works through it; *minutes* is how long it must have been healthy."""
+    """The checklist of the incident in *folder*, as *by* works through it; *minutes* is how long it must have been healthy, *wait_minutes* how long that may take to begin."""
 
     folder: Path
     settings: Settings
@@ -92,6 +92,7 @@ class Resolution:
     by: str
     minutes: float
     tell: Callable[[str], None]
+    wait_minutes: float = 10
 
     def __post_init__(self) -> None:
         timeline.require_own(self.folder)
@@ -139,20 +140,25 @@ class Resolution:
         return True
 
     def watch(self, *, every_seconds: float, look: Callable[[Settings], tuple[str, str]] | None = None) -> bool:
-        """Look every *every_seconds* until it has been healthy long enough; ``False`` at the first look that is unhealthy.
+        """Look every *every_seconds* until it has been healthy long enough; ``False`` at the first relapse.
 
-        What is unknown is no regression, and begins the time anew; after three times as many looks as it takes it gives up.
-        Ctrl-C keeps what was seen: the next watch goes on from there.
+        Right after a cure the last minute's log lines and alerts still tell of before: it waits for the first healthy look, for
+        ``wait_minutes`` at most. What is unknown is no regression, and begins the time anew; after three times as many looks as it
+        takes it gives up. Ctrl-C keeps what was seen: the next watch goes on from there.
         """
-        seconds = self.minutes * 60
-        for _ in range(math.ceil(3 * seconds / every_seconds) + 1):
+        seconds, give_up = self.minutes * 60, time.monotonic() + self.wait_minutes * 60
+        left, waiting = math.ceil(3 * seconds / every_seconds) + 1, True
+        while left:
             began = time.monotonic()
             state, says = (look or take_look)(self.settings)
             # On a busy machine a look takes longer than the interval; that is no time in which nobody looked.
             interval = round(every_seconds + time.monotonic() - began, 3)
-            noted = self._note(kind=WATCH, text=f"{state}: {says}", state=state, interval_seconds=interval)
+            waiting = waiting and state == UNHEALTHY
+            text = f"not healthy yet, waiting: {says}" if waiting else f"{state}: {says}"
+            noted = self._note(kind=WATCH, text=text, state=state, interval_seconds=interval, waiting=waiting)
             self.tell(f"  {noted['text']}")
-            if state == UNHEALTHY:
+            left -= not waiting
+            if state == UNHEALTHY and not (waiting and time.monotonic() < give_up):
                 return False
             if watched(timeline.read(self.folder)).total_seconds() >= seconds:
                 return True
@@ -215,10 +221,10 @@ def _judge(result: RunResult) -> tuple[str, str]:
         return UNHEALTHY, f"{UNHEALTHY}: {result.diagnosis or result.severity}"
     if result.status is RunStatus.COMPLETE:
         return HEALTHY, "nothing found, everything ruled out"
-    unknown = [verdict for verdict in result.verdicts if verdict.get("verdict") == VerdictKind.INCONCLUSIVE]
+    unknown = [verdict for verdict in result.verdicts if verdict.kind is VerdictKind.INCONCLUSIVE]
     why = result.reason or "it was not complete"
     if unknown:
-        why = f"{unknown[0]['cause']}: {unknown[0].get('reason') or 'inconclusive'}"
+        why = f"{unknown[0].cause}: {unknown[0].reason or 'inconclusive'}"
         why += f"; and {len(unknown) - 1} more" if unknown[1:] else ""
     return UNKNOWN, f"the run is {result.status.value} ({why}); unknown is not healthy, try again"
 

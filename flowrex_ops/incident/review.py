@@ -7,7 +7,7 @@ replaces the blocks alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from flowrex_ops import render as presentation
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.index import find_notebooks, read_metadata
 from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.archive.outcome import RecordMetadata, RunOutcome
 from flowrex_ops.archive.store import push
 from flowrex_ops.files import READ_ONLY, write_atomic
 from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_seen
@@ -107,25 +108,21 @@ class Review:
 
     def close(self) -> None:
         """Leave the machine-readable outcome in the record."""
-        outcome: dict[str, Any] = {
-            "kind": "outcome",
-            "runbook": RUNBOOK,
-            "platform": self._platform,
-            "operator": self._operator,
-            "severity": self.incident.severity,
-            "diagnosis": None,
-            **dict.fromkeys(("findings", "verdicts", "mitigations"), ()),
-            "title": f"post-mortem of {self.incident.id}",
-            "seconds": round(time.monotonic() - self._began, 3),
-        }
+        outcome = RunOutcome(
+            runbook=RUNBOOK,
+            platform=self._platform,
+            operator=self._operator,
+            severity=self.incident.severity,
+            seconds=round(time.monotonic() - self._began, 3),
+        )
         facts = {"events": str(len(self.events)), "records": str(self.findings["record"].nunique())}
-        self._notebook.show(presentation.facts_html(facts), str(facts), outcome)
+        self._notebook.show(presentation.facts_html(facts), str(facts), {"kind": "outcome", **outcome.to_dict()})
 
-    def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _records(self) -> Iterator[tuple[str, RecordMetadata]]:
         """Those that can be read ('records verify' names the others), but for post-mortems."""
         for path in find_notebooks(self.folder):
             about = read_metadata(path)
-            if about and about.get("runbook") != RUNBOOK:
+            if about and about.runbook != RUNBOOK:
                 yield path.stem, about
 
     def _evidence(self) -> dict[str, str]:
@@ -133,17 +130,18 @@ class Review:
         evidence = {}
         for name, about in self._records():
             end = "html" if (self.folder / "records" / f"{name}.html").exists() else "ipynb"
-            said = about.get("diagnosis") or about.get("status")
-            evidence[f"records/{name}.{end}"] = f"{about.get('title')}: {said}"
+            evidence[f"records/{name}.{end}"] = f"{about.title}: {about.diagnosis or about.status}"
         for path in sorted((self.folder / "messages").glob("*.txt")):
             evidence[f"messages/{path.name}"] = f"message {path.stem}"
         return {**evidence, "timeline.jsonl": "the timeline, each line with the hash of the one before"}
 
 
-def _found(name: str, about: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    facts = (name, about.get("runbook"), about.get("status"))
-    for one in about.get("findings") or [{"title": "nothing confirmed"}]:
-        yield (*facts, one.get("severity"), one.get("cause"), one.get("title"))
+def _found(name: str, about: RecordMetadata) -> Iterator[tuple[Any, ...]]:
+    facts = (name, about.runbook, about.status)
+    for one in about.findings:
+        yield (*facts, one.severity, one.cause, one.title)
+    if not about.findings:
+        yield (*facts, None, None, "nothing confirmed")
 
 
 def write_post_mortem(wanted: str, settings: Settings, settings_file: str, *, operator: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.incident.events import at
+from flowrex_ops.incident.events import at, get_milestones
 from flowrex_ops.incident.incident import COMMANDER, Incident
 from flowrex_ops.incident.symptoms import UNKNOWN, YES
 from flowrex_ops.model import Severity, Verdict, VerdictKind
@@ -28,7 +28,17 @@ MEANS = {
     Severity.P3: "nothing that users notice",
 }
 ROLES = ("On-call engineer", "Team lead", "Management")
+SECURITY = "Security"
+OTHERS = ("Secondary on-call", "Database administrator", SECURITY)
+"""Who is called where they are needed; security always where it is a breach or a leak."""
 _NEXT_MORNING = timedelta.max
+RESPOND_WITHIN = {
+    Severity.P0: timedelta(0),
+    Severity.P1: timedelta(minutes=15),
+    Severity.P2: timedelta(hours=1),
+    Severity.P3: _NEXT_MORNING,
+}
+"""The playbook's response times: how long after it was noticed somebody works on it."""
 MATRIX: Mapping[Severity, tuple[timedelta | None, ...]] = {
     Severity.P0: (timedelta(0), timedelta(0), timedelta(minutes=15)),
     Severity.P1: (timedelta(0), timedelta(minutes=15), timedelta(hours=1)),
@@ -107,20 +117,36 @@ def get_deadlines(
     notified = {key(str(line.get("role"))) for line in lines if line.get("kind") == KIND}
     if incident.roles.get(COMMANDER):
         notified.add(key(ROLES[0]))
+    due = [*_due(incident.severity, began, contacts)]
+    due += [(SECURITY, get_contacts(contacts)[SECURITY], began)] if incident.security else []
     found = [
         Deadline(role, contact, by, NOTIFIED if key(role) in notified else OVERDUE if now >= by else DUE)
-        for role, contact, by in _due(incident.severity, began, contacts)
+        for role, contact, by in due
         if by is not None
     ]
     return sorted(found, key=lambda deadline: deadline.by)
 
 
+def respond_by(incident: Incident, lines: Sequence[Mapping[str, Any]]) -> datetime | None:
+    """When somebody is to work on it; ``None`` once somebody does, and without a severity."""
+    if incident.severity is None or incident.over or incident.roles.get(COMMANDER):
+        return None
+    acknowledged = get_milestones(incident, lines)["acknowledged"]
+    return None if acknowledged else _moment(RESPOND_WITHIN[incident.severity], _severe_since(incident, lines))
+
+
+def get_contacts(contacts: Mapping[str, str]) -> dict[str, str]:
+    """The contact of each role that this tool knows, however the settings spell it; empty where there is none."""
+    known = {key(name): contact for name, contact in contacts.items()}
+    return {role: known.get(key(role), "") for role in (*ROLES, *OTHERS)}
+
+
 def note_notified(folder: Path, roles: Sequence[str], *, by: str) -> None:
-    """Note that *roles* of the escalation matrix were notified. ParameterError for one that it does not have."""
-    known = {key(role): role for role in ROLES}
+    """Note that *roles* were notified. ParameterError for one that there is not."""
+    known = {key(role): role for role in (*ROLES, *OTHERS)}
     unknown = [role for role in roles if key(role) not in known]
     if unknown:
-        raise ParameterError(f"--notified: '{unknown[0]}' is not in the escalation matrix; give {', '.join(ROLES)}")
+        raise ParameterError(f"--notified: '{unknown[0]}' is no role; give {', '.join(known.values())}")
     for role in (known[key(role)] for role in roles):
         timeline.append(folder, {"kind": KIND, "text": f"{role} notified", "role": role, "by": by})
 
@@ -145,9 +171,9 @@ def _due(
     severity: Severity | None, began: datetime, contacts: Mapping[str, str]
 ) -> Iterator[tuple[str, str, datetime | None]]:
     """Each role, its contact, and the moment by which it is to be notified, if it is."""
-    known = {key(name): contact for name, contact in contacts.items()}
+    known = get_contacts(contacts)
     for role, rule in zip(ROLES, MATRIX[severity], strict=True) if severity else ():
-        yield role, known.get(key(role), ""), None if rule is None else _moment(rule, began)
+        yield role, known[role], None if rule is None else _moment(rule, began)
 
 
 def _moment(rule: timedelta, began: datetime) -> datetime:

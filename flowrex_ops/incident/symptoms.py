@@ -23,7 +23,7 @@ from flowrex_ops.postgres.source import ConnectionLimits
 from flowrex_ops.reading import UNREACHABLE_CODES
 from flowrex_ops.services import impact
 from flowrex_ops.services.impact import Thresholds
-from flowrex_ops.tls.source import UNREACHABLE_CODES as NO_CERTIFICATE
+from flowrex_ops.tls.source import NO_CERTIFICATE, TIMEOUT, UNREACHABLE
 from flowrex_ops.tls.views import each_endpoint, ends_soon
 
 Frame = Reading[pd.DataFrame]
@@ -258,11 +258,13 @@ def _oom(_value: object, survey: Survey, _thresholds: Thresholds) -> Seen:
     return Seen(len(killed) > 0, says, severity)
 
 
-def _certificates(certificates: pd.DataFrame, _survey: Survey, thresholds: Thresholds) -> Seen:
+def _certificates(certificates: pd.DataFrame, survey: Survey, thresholds: Thresholds) -> Seen:
     """Whatever ``certificate_expiry`` would look into; it says what it is."""
     served, days = each_endpoint(certificates), thresholds.warn_days
     if not served:
         return _unknown("no endpoint is known; set tls.endpoints")
+    if all(one.code in (UNREACHABLE, TIMEOUT) for one in served) and _edge_is_silent(survey):
+        return _unknown("nothing answers at the edge, so that no certificate can be seen")
     dated = [(one, one.asked_at) for one in served if one.asked_at]
     for what, found, severity in (
         ("give no certificate", [one for one in served if one.error and one.code in NO_CERTIFICATE], Severity.P1),
@@ -276,6 +278,14 @@ def _certificates(certificates: pd.DataFrame, _survey: Survey, thresholds: Thres
         return _unknown(f"{len(unknown)} of {len(served)} could not be looked at: {unknown[0].error}")
     left = min(((link.not_after - at).days for one, at in dated for link in one.chain), default=0)
     return _absent(f"the first of {len(served)} ends in {left} days")
+
+
+def _edge_is_silent(survey: Survey) -> bool:
+    """Whether users get no answer at all: what is asked there besides explains nothing by its silence."""
+    if not survey.front_door.available:
+        return False
+    answer = survey.front_door.require()
+    return judge_door(answer)[0] is False and bool(answer["status"].isna().all())
 
 
 def _alerts(reading: Frame, runbooks: Mapping[str, str]) -> list[tuple[Any, ...]]:

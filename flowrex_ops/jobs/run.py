@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from flowrex_ops.archive.incidents import ensure_incident
+from flowrex_ops.archive.incidents import ensure_folder
 from flowrex_ops.archive.records import Record, find_by_trigger
 from flowrex_ops.errors import RecordError, UsageError
 from flowrex_ops.jobs.table import INTERRUPTED, Job, Outcome
@@ -56,9 +56,9 @@ def _watch(process: RunnerProcess, ended: threading.Event, stopped: Callable[[],
 
 
 def open_folder(job: Job) -> Path:
-    """The incident's folder, made now unless it is there; opened once, whichever thread comes first."""
+    """The incident's folder (or a batch's), made now unless it is there; opened once, whichever thread comes first."""
     with _opening:
-        return ensure_incident(Path(job.outputs), job.incident, title=job.title)
+        return ensure_folder(Path(job.outputs), job.incident, title=job.title)
 
 
 def outcome_of(records: Sequence[Record], *, reason: str = "") -> Outcome:
@@ -69,10 +69,10 @@ def outcome_of(records: Sequence[Record], *, reason: str = "") -> Outcome:
         record.status,
         record=str(record.path),
         html=str(record.html or ""),
-        diagnosis=about.get("diagnosis"),
-        severity=severity_found(str(about.get("runbook")), about.get("severity"), about.get("findings") or ()),
-        seconds=about.get("seconds"),
-        reason=about.get("reason") or reason,
+        diagnosis=about.diagnosis,
+        severity=severity_found(about),
+        seconds=about.seconds,
+        reason=about.reason or reason,
         earlier=tuple(one.id for one in earlier),
     )
 

@@ -48,7 +48,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """The incident's folder."""
+        """The folder of its incident, or of its batch's run."""
         return Path(self.outputs) / self.incident
 
 

@@ -29,7 +29,6 @@ _VARIABLES = {
     "version": "version upstream_version release",
 }
 """NGINX's variables, and the names that they and others' fields have in JSON and as labels; of several the first counts."""
-FIELDS = tuple(_VARIABLES)
 LABELS = ("seconds", "upstream", "header", "asked", "version")
 """What may stand anywhere behind the status, with its name before it."""
 _MEANING = {name: field for field, names in reversed(_VARIABLES.items()) for name in names.split()}
@@ -115,7 +114,7 @@ def _value(name: str, following: str) -> str:
 
 
 def parse_line(text: str, formats: Sequence[Format] = ()) -> dict[str, str] | None:
-    """The fields (``FIELDS``) of one line, empty where it is none of a request; ``None`` where it is not understood."""
+    """The fields (the keys of ``_VARIABLES``) of one line, empty where it is none of a request; ``None`` where it is not understood."""
     start = text.find("{")
     if start == 0 or (start > 0 and "handled request" in text[:start]):
         return _from_json(text[:start], text[start:], formats)

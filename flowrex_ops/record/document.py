@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from flowrex_ops.archive.outcome import RecordMetadata, iso
 from flowrex_ops.archive.records import Slot
 from flowrex_ops.catalog import is_live
+from flowrex_ops.model import RunStatus
 from flowrex_ops.record.banner import banner_cell
 from flowrex_ops.record.cells import CellRun, CellState, mark
 from flowrex_ops.redaction.redactor import Redactor
@@ -43,11 +45,11 @@ class Document:
                 return str(found[-1])
         return ""
 
-    def render(self, record: Mapping[str, Any], runs: Mapping[int, CellRun], slot: Slot) -> dict[str, Any]:
+    def render(self, record: RecordMetadata, runs: Mapping[int, CellRun], slot: Slot) -> dict[str, Any]:
         """The whole notebook as it goes to disk, *record* in its metadata and as the banner."""
-        redacted = self._redactor.json(dict(record))
+        redacted = RecordMetadata.model_validate(self._redactor.json(record.to_dict()))
         minor = int(self._notebook.get("nbformat_minor", 4))
-        over = record["status"] != "running"
+        over = record.status is not RunStatus.RUNNING
         cells = [self._cell(cell, runs.get(index), over) for index, cell in enumerate(self._cells)]
         return {
             "cells": [banner_cell(redacted, with_id=minor >= _CELL_IDS_SINCE), *cells],
@@ -56,18 +58,18 @@ class Document:
             "nbformat_minor": minor,
         }
 
-    def _metadata(self, record: dict[str, Any], slot: Slot) -> dict[str, Any]:
+    def _metadata(self, record: RecordMetadata, slot: Slot) -> dict[str, Any]:
         metadata = self._members(self._notebook["metadata"])
-        metadata["flowrex_ops"] = {**metadata.get("flowrex_ops", {}), "record": record}
+        metadata["flowrex_ops"] = {**metadata.get("flowrex_ops", {}), "record": record.to_dict()}
         if "papermill" in metadata:
             metadata["papermill"] |= {
-                "input_path": f"{record['runbook']}.ipynb",
+                "input_path": f"{record.runbook}.ipynb",
                 "output_path": f"{slot.incident.name}/records/{slot.notebook.name}",
-                "parameters": record["parameters"],
-                "exception": record["status"] in ("failed", "interrupted") or None,
-                "start_time": record["started"],
-                "end_time": record["ended"],
-                "duration": record["seconds"],
+                "parameters": record.parameters,
+                "exception": record.status in (RunStatus.FAILED, RunStatus.INTERRUPTED) or None,
+                "start_time": iso(record.started),
+                "end_time": iso(record.ended),
+                "duration": record.seconds,
             }
         return metadata
 

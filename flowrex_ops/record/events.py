@@ -1,11 +1,13 @@
-"""What a run tells its caller while it goes on; every text and dict in them is already redacted."""
+"""What a run tells its caller while it goes on; every text in them is already redacted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from flowrex_ops.archive.outcome import MitigationResult
+from flowrex_ops.model import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +29,16 @@ class CellStarted:
 
 @dataclass(frozen=True, slots=True)
 class VerdictSeen:
-    """A check answered; ``finding`` is set where it confirmed its cause."""
+    """A check answered; where it confirmed its cause, that is a finding."""
 
-    verdict: dict[str, Any]
-    finding: dict[str, Any] | None
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class MitigationSeen:
     """A mitigation was planned, refused or applied."""
 
-    outcome: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadingSeen:
-    """A source answered, or did not (``reading["error"]``)."""
-
-    reading: dict[str, Any]
+    result: MitigationResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,7 @@ class RunFinished:
     reason: str | None
 
 
-Event = RunStarted | CellStarted | VerdictSeen | MitigationSeen | ReadingSeen | CellFinished | RunFinished
+Event = RunStarted | CellStarted | VerdictSeen | MitigationSeen | CellFinished | RunFinished
 OnEvent = Callable[[Event], None]
 
 

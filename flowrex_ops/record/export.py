@@ -1,4 +1,4 @@
-"""An incident as one zip that opens anywhere: a page with links, the files as they are, and their checksums.
+"""An incident, or a run, as one zip that opens anywhere: a page with links, the files as they are, and their checksums.
 
 ```
 index.html                what happened, with links to everything; needs no network and no tool of ours
@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
+from flowrex_ops.archive.folders import is_run
 from flowrex_ops.archive.incidents import INCIDENT_FILE
 from flowrex_ops.archive.index import read_metadata
 from flowrex_ops.archive.manifest import verify
-from flowrex_ops.archive.records import find_incidents
+from flowrex_ops.archive.records import find_folders
 from flowrex_ops.errors import RecordError
 from flowrex_ops.files import locked, write_atomic
 from flowrex_ops.record.page import css, template
@@ -34,12 +35,12 @@ from flowrex_ops.record.words import headline
 
 
 def export(outputs: Path, wanted: str, target: Path | None = None) -> Path:
-    """Write the incident that *wanted* names (also by a record of it) to *target*; its path.
+    """Write the incident or run that *wanted* names (also by a record of it) to *target*; its path.
 
-    ``INC-….zip`` in this folder where *target* is left out. RecordError where there is no such incident, or *target* exists
+    ``INC-….zip`` in this folder where *target* is left out. RecordError where there is none, or *target* exists
     already (nothing is overwritten) or cannot be written.
     """
-    (folder,) = find_incidents(outputs, wanted or "latest")
+    (folder,) = find_folders(outputs, wanted or "latest")
     target = target or Path(f"{folder.name}.zip")
     if target.exists():
         raise RecordError(f"'{target}' exists already; give another file with --output")
@@ -74,6 +75,7 @@ def _index(folder: Path, names: list[str], problems: list[str]) -> str:
     records = [name for name in names if name.endswith(".ipynb") and name.startswith(f"{folder.name}/records/")]
     return template("export.html.j2").render(
         css=css(),
+        run=is_run(folder.name),
         incident={**(about if isinstance(about, dict) else {}), "id": folder.name},
         records=[_row(folder.parent / name, name, names) for name in records],
         files=[name for name in names if not name.startswith(f"{folder.name}/records/")],
@@ -84,8 +86,6 @@ def _index(folder: Path, names: list[str], problems: list[str]) -> str:
 
 
 def _row(path: Path, name: str, names: list[str]) -> dict[str, Any]:
-    record, page = read_metadata(path) or {}, name.replace(".ipynb", ".html")
-    said = ""
-    with contextlib.suppress(KeyError, TypeError):
-        said = headline(record)
-    return {**record, "notebook": name, "page": page if page in names else "", "name": path.stem, "said": said}
+    record, page = read_metadata(path), name.replace(".ipynb", ".html")
+    said = {"started": record.started_text, "status": record.status, "said": headline(record)} if record else {}
+    return {**said, "notebook": name, "page": page if page in names else "", "name": path.stem}

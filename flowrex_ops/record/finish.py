@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import update_incident
+from flowrex_ops.archive.incidents import note_run
 from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.archive.records import Slot
 from flowrex_ops.archive.search import seen_before
 from flowrex_ops.files import READ_ONLY, write_atomic
@@ -24,13 +25,12 @@ _ENDED = "run-finished"
 def finish_record(recorder: Recorder, redactor: Redactor, on_event: OnEvent) -> RunResult:
     """Close *recorder*'s record; the open lock of its slot still has to be given back. RecordError where it cannot be written."""
     slot = recorder.slot
-    for payload in _cut_off(slot, {one["slug"] for one in recorder.findings.mitigations}):
+    for payload in _cut_off(slot, {one.slug for one in recorder.findings.mitigations}):
         recorder.take(payload)
-    recorder.seen_before = seen_before(slot.incident.parent, recorder.metadata())
-    notebook = recorder.finish()
-    record = seal(slot, notebook, redactor)
-    on_event(RunFinished(record["status"], record["reason"]))
-    return RunResult.from_metadata(record, slot.notebook, slot.html)
+    recorder.seen_before = tuple(seen_before(slot.incident.parent, recorder.metadata()))
+    record = seal(slot, recorder.finish(), redactor)
+    on_event(RunFinished(record.status, record.reason))
+    return RunResult.of(record, slot.notebook, slot.html)
 
 
 def _cut_off(slot: Slot, told: Collection[str]) -> Iterator[dict[str, Any]]:
@@ -52,14 +52,14 @@ def _cut_off(slot: Slot, told: Collection[str]) -> Iterator[dict[str, Any]]:
         }
 
 
-def seal(slot: Slot, notebook: dict[str, Any], redactor: Redactor) -> dict[str, Any]:
+def seal(slot: Slot, notebook: dict[str, Any], redactor: Redactor) -> RecordMetadata:
     """What belongs to a record beside its finished *notebook*; returns what it says of itself."""
     from flowrex_ops.record.index_page import refresh_index
     from flowrex_ops.record.page import render_page
 
-    record: dict[str, Any] = notebook["metadata"]["flowrex_ops"]["record"]
+    record = RecordMetadata.model_validate(notebook["metadata"]["flowrex_ops"]["record"])
     write_atomic(slot.html, render_page(notebook), mode=READ_ONLY)
-    update_incident(slot.incident, runbook=record["runbook"], title=record["title"], severity=record["severity"])
+    note_run(slot.incident, runbook=record.runbook, title=record.title, severity=record.severity)
     _note_end(slot, redactor, record)
     write_manifest(slot.incident, finished=slot.notebook)
     refresh_index(slot.incident.parent)
@@ -71,10 +71,10 @@ def note(slot: Slot, redactor: Redactor, kind: str, text: str, **more: Any) -> N
     timeline.append(slot.incident, {"kind": kind, "text": redactor.text(text), "record": slot.id, **more})
 
 
-def _note_end(slot: Slot, redactor: Redactor, record: dict[str, Any]) -> None:
+def _note_end(slot: Slot, redactor: Redactor, record: RecordMetadata) -> None:
     if any(line["kind"] == _ENDED and line.get("record") == slot.id for line in timeline.read(slot.incident)):
         return  # it was killed right after
-    found = record["diagnosis"] or "no diagnosis"
-    said = f"{slot.name} {record['status']}: {found}" + (f" ({record['reason']})" if record["reason"] else "")
+    found = record.diagnosis or "no diagnosis"
+    said = f"{slot.name} {record.status}: {found}" + (f" ({record.reason})" if record.reason else "")
     digest = hashlib.sha256(slot.notebook.read_bytes()).hexdigest()
-    note(slot, redactor, _ENDED, said, status=record["status"], diagnosis=record["diagnosis"], sha256=digest)
+    note(slot, redactor, _ENDED, said, status=record.status, diagnosis=record.diagnosis, sha256=digest)

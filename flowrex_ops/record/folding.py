@@ -27,9 +27,9 @@ _ABOVE = "## Verdict\n\nEvery hypothesis stands [at the top of this page](#hypot
 Cell = dict[str, Any]
 
 
-def is_folded(mitigation: Mapping[str, Any], approved: Collection[str]) -> bool:
-    """Whether it was refused, and nobody had asked for it: who approved one wants to read why it was not done."""
-    return mitigation.get("state") == MitigationState.REFUSED and mitigation.get("slug") not in approved
+def is_folded(slug: str, state: str, approved: Collection[str]) -> bool:
+    """Whether a mitigation was refused, and nobody had asked for it: who approved one wants to read why it was not done."""
+    return state == MitigationState.REFUSED and slug not in approved
 
 
 def fold(cells: Iterable[Cell], approved: Collection[str], *, changed: bool) -> list[Cell]:
@@ -88,13 +88,13 @@ def _fold_mitigations(cells: list[Cell], approved: Collection[str]) -> Iterator[
     while at < len(cells):
         alone = cells[at]["cell_type"] == "code" or _heading(cells[at])
         pair = cells[at : at + (1 if alone else 2)]
-        out = [one for one in _payloads(pair[-1:]) if one.get("kind") == "mitigation" and is_folded(one, approved)]
-        if out:
-            slugs = [str(one.get("slug")) for one in out]
+        told = [one for one in _payloads(pair[-1:]) if one.get("kind") == "mitigation"]
+        names = [(str(one.get("slug")), str(one.get("state"))) for one in told]
+        if slugs := [slug for slug, state in names if is_folded(slug, state, approved)]:
             yield from _folded(pair, {"level": 0, "pill": MitigationState.REFUSED.value, "causes": slugs})
         else:
             yield from map(_placed, pair[:1])
-        at += len(pair) if out else 1
+        at += len(pair) if slugs else 1
 
 
 def _folded(cells: list[Cell], line: dict[str, Any]) -> list[Cell]:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowrex_ops.archive.incidents import open_incident
+from flowrex_ops.archive.incidents import open_folder
 from flowrex_ops.archive.index import ask
 from flowrex_ops.archive.records import allocate
 from flowrex_ops.archive.store import push
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def import_notebook(
     path: Path, settings: Settings, *, incident_id: str | None = None, again: bool = False
 ) -> RunResult:
-    """Make a record of the executed runbook at *path*, in the incident given, else in its own, else in a new one.
+    """Make a record of the executed runbook at *path*, in the incident given, else in its own, else in a new run.
 
     NotebookError for what is no runbook, did not run or is a record already; ParameterError where this very content was
     imported before and not *again*; RecordError where the record cannot be written. *path* is left as it is.
@@ -57,7 +57,7 @@ def import_notebook(
     facts = run_facts(runbook.slug, redactor.text(runbook.title), parameters, settings)
     own = str(parameters.get("incident_id") or "-")
     incident_id = incident_id or (own if (settings.outputs / own).is_dir() else None)
-    slot = allocate(open_incident(settings.outputs, incident_id, title=facts.title), facts.runbook)
+    slot = allocate(open_folder(settings.outputs, incident_id), facts.runbook)
     try:
         recorder = Recorder(slot, notebook, replace(facts, imported=about), redactor, ignore)
         note(slot, redactor, "record-imported", f"{slot.name} imported from {path.name}", sha256=digest)

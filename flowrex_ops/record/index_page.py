@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.archive.incidents import list_incidents, read_incident
+from flowrex_ops.archive.folders import list_incidents
+from flowrex_ops.archive.incidents import read_incident
+from flowrex_ops.archive.outcome import iso
 from flowrex_ops.archive.records import list_records
 from flowrex_ops.errors import FlowrexOpsError, RecordError
 from flowrex_ops.files import record_error, write_atomic
@@ -74,17 +76,16 @@ def _incidents(outputs: Path, start: Path) -> Iterator[dict[str, Any]]:
 
 def _runs(outputs: Path, start: Path) -> Iterator[dict[str, Any]]:
     for record in list_records(outputs, limit=SHOWN):
-        about, said = record.metadata, ""
-        with contextlib.suppress(LookupError, TypeError, AttributeError):
-            said = headline(about).removeprefix(f"{about.get('severity')} · ")
+        about = record.metadata
+        said = headline(about).removeprefix(f"{about.severity} · ")
         yield {
             "kind": "run",
             "id": record.id,
-            "started": about.get("started"),
-            "severity": about.get("severity"),
+            "started": iso(about.started),
+            "severity": about.severity,
             "state": record.status,
-            "title": about.get("title"),
-            "said": said if said != about.get("title") else "",
-            "cause": about.get("diagnosis"),
+            "title": about.title,
+            "said": said if said != about.title else "",
+            "cause": about.diagnosis,
             "page": os.path.relpath(record.html, start) if record.html else "",
         }

@@ -8,17 +8,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import LOCK_SUFFIX
-from flowrex_ops.archive.records import Slot, find_incidents
+from flowrex_ops.archive.outcome import RecordMetadata
+from flowrex_ops.archive.records import Slot, find_folders
 from flowrex_ops.archive.store import push
 from flowrex_ops.errors import FlowrexOpsError
 from flowrex_ops.files import locked, take_lock
+from flowrex_ops.model import RunStatus
 from flowrex_ops.record.banner import TAG
 from flowrex_ops.record.cells import CUT_OFF, MARK_KEY, CellRun, CellState
 from flowrex_ops.record.events import ignore
@@ -56,7 +58,7 @@ def recover_orphaned(incident: Path, redactor: Redactor) -> list[str]:
 def recover_all_orphaned(settings: Settings) -> list[str]:
     """The same for the whole archive, a store included; the ids."""
     redactor = Redactor(settings.secret_values())
-    finished = [name for folder in find_incidents(settings.outputs) for name in recover_orphaned(folder, redactor)]
+    finished = [name for folder in find_folders(settings.outputs) for name in recover_orphaned(folder, redactor)]
     if finished:
         push(settings)
     return finished
@@ -85,24 +87,24 @@ def _record_of(lock: Path) -> str:
 
 def _finish(slot: Slot, redactor: Redactor) -> None:
     notebook = json.loads(slot.notebook.read_bytes())
-    record = notebook["metadata"]["flowrex_ops"].pop("record")
-    if record["status"] != "running":  # killed between its last write and its seal
-        notebook["metadata"]["flowrex_ops"]["record"] = record
+    record = RecordMetadata.model_validate(notebook["metadata"]["flowrex_ops"]["record"])
+    if record.status is not RunStatus.RUNNING:  # killed between its last write and its seal
         seal(slot, notebook, redactor)
         return
+    del notebook["metadata"]["flowrex_ops"]["record"]
     ended = datetime.fromtimestamp(slot.notebook.stat().st_mtime, UTC)
     runs = _take_marks_off(notebook, ended)
     recorder = Recorder(slot, notebook, _facts(record), redactor, ignore)
-    recorder.replay(runs, started=datetime.fromisoformat(record["started"]), ended=ended)
+    recorder.replay(runs, started=record.started or ended, ended=ended)
     for payload in payloads(notebook):
         recorder.take(payload)
     recorder.interrupt(REASON)
     finish_record(recorder, redactor, ignore)
 
 
-def _facts(record: Mapping[str, Any]) -> RunFacts:
+def _facts(record: RecordMetadata) -> RunFacts:
     names = ("runbook", "title", "parameters", "operator", "platform", "host", "versions", "trigger")
-    return RunFacts(**{name: record[name] for name in names})
+    return RunFacts(**{name: getattr(record, name) for name in names})
 
 
 def _take_marks_off(notebook: dict[str, Any], ended: datetime) -> dict[int, CellRun]:

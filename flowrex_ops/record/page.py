@@ -11,8 +11,10 @@ from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.catalog import is_live
-from flowrex_ops.model import MitigationState
+from flowrex_ops.causes import ranked
+from flowrex_ops.model import MitigationState, RunStatus
 from flowrex_ops.record.banner import TAG
 from flowrex_ops.record.folding import fold, is_folded
 from flowrex_ops.record.words import (
@@ -20,7 +22,6 @@ from flowrex_ops.record.words import (
     diagnosis_title,
     do_next,
     headline,
-    ordered,
     seen_before,
     trust,
     what_was_done,
@@ -38,23 +39,23 @@ _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _EMPTY_HEAD = re.compile(r"<thead>\s*<tr>\s*(?:<th[^>]*>\s*</th>\s*)+</tr>\s*</thead>")
 _FITS = 2
 """So many columns fit any screen: names and values."""
-_TONES = {"complete": "good", "partial": "unsure", "running": "unsure"}
+_TONES = {RunStatus.COMPLETE: "good", RunStatus.PARTIAL: "unsure", RunStatus.RUNNING: "unsure"}
 
 
 def render_page(notebook: dict[str, Any]) -> str:
     """The page of *notebook*, a record as JSON (already redacted; ``metadata.flowrex_ops.record`` set)."""
     from nbformat import NotebookNode, from_dict
 
-    record = notebook["metadata"]["flowrex_ops"]["record"]
-    approved = {str(one).partition("@")[0] for one in record["parameters"].get("approve") or ()}
+    record = RecordMetadata.model_validate(notebook["metadata"]["flowrex_ops"]["record"])
     shown = (one for one in notebook["cells"] if not is_live(one) and TAG not in one["metadata"].get("tags", ()))
-    done = what_was_done(record["mitigations"])
-    cells = fold(shown, approved, changed=bool(done))
+    done = what_was_done(record.mitigations)
+    cells = fold(shown, record.approved, changed=bool(done))
     nodes: NotebookNode = from_dict({**notebook, "cells": [_presentable(cell) for cell in cells]})
     body, _ = _exporter().from_notebook_node(nodes)
-    title = diagnosis_title(record) if record["diagnosis"] else headline(record)
-    finding: dict[str, Any] = next((one for one in record["findings"] if one.get("cause") == record["diagnosis"]), {})
-    lead = (_more(str(finding.get("reason") or ""), title), why_so_severe(record), done if record["diagnosis"] else "")
+    title = diagnosis_title(record) if record.diagnosis else headline(record)
+    reason = record.finding.reason if record.finding else ""
+    lead = (_more(reason, title), why_so_severe(record), done if record.diagnosis else "")
+    folded = [one for one in record.mitigations if is_folded(one.slug, one.state, record.approved)]
     return template("page.html.j2").render(
         record=record,
         body=_TABLE.sub(_scrolling, _EMPTY_HEAD.sub("", body)),
@@ -64,16 +65,15 @@ def render_page(notebook: dict[str, Any]) -> str:
         headline=headline(record),
         title=title,
         lead=list(filter(None, lead)),
-        badge=record["diagnosis"] or not record.get("impact"),
+        badge=record.diagnosis or not record.impact,
         do_next=do_next(record),
         tone=_tone(record),
         notices=trust(record),
         seen_before=seen_before(record),
-        needed=[one for one in record["mitigations"] if not is_folded(one, approved)],
-        refused=[one for one in record["mitigations"] if is_folded(one, approved)],
-        verdicts=ordered(record["verdicts"]),
-        counts=counts(record["verdicts"]),
-        started=str(record["started"])[:19].replace("T", " "),
+        needed=[one for one in record.mitigations if one not in folded],
+        refused=folded,
+        verdicts=ranked(record.verdicts),
+        counts=counts(record.verdicts),
     )
 
 
@@ -92,16 +92,16 @@ def _scrolling(table: re.Match[str]) -> str:
     return f'<div class="scroll" tabindex="0" role="group" aria-label="table">{table[0]}</div>' if wide else table[0]
 
 
-def _tone(record: dict[str, Any]) -> str:
+def _tone(record: RecordMetadata) -> str:
     """Red for what is wrong; once something was done about it, green where its effect was seen, and amber where it was not."""
-    states = {one.get("state") for one in record["mitigations"]}
-    if what_was_done(record["mitigations"]) and MitigationState.FAILED not in states:
+    states = {one.state for one in record.mitigations}
+    if what_was_done(record.mitigations) and MitigationState.FAILED not in states:
         return "unsure" if MitigationState.APPLIED_UNVERIFIED in states else "good"
-    if record["diagnosis"] or record.get("impact"):
+    if record.diagnosis or record.impact:
         return "bad"
-    if record.get("severity") and not record["verdicts"]:
+    if record.severity and not record.verdicts:
         return ""  # a post-mortem: what was severe is told, not found
-    return _TONES.get(record["status"], "bad")
+    return _TONES.get(record.status, "bad")
 
 
 def warm_up() -> None:

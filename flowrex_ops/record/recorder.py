@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from flowrex_ops.archive.outcome import EarlierIncident, RecordMetadata
 from flowrex_ops.archive.records import Slot
 from flowrex_ops.files import READ_ONLY, write_atomic
 from flowrex_ops.model import RunStatus
@@ -46,7 +47,7 @@ class Recorder:
         self.findings = Findings()
         self.status = RunStatus.RUNNING
         self.reason: str | None = None
-        self.seen_before: list[dict[str, Any]] = []
+        self.seen_before: tuple[EarlierIncident, ...] = ()
         self._facts = facts
         self._redactor = redactor
         self._emit = on_event
@@ -122,30 +123,32 @@ class Recorder:
         self._ended = self._ended or datetime.now(UTC)
         return self._write(mode=READ_ONLY)
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> RecordMetadata:
         """``metadata.flowrex_ops.record``; redacted where it is written."""
-        facts, found = self._facts, self.findings.to_metadata()
-        return {
-            "id": self.slot.id,
-            "incident": self.slot.incident.name,
-            "runbook": facts.runbook,
-            "title": facts.title,
-            "status": self.status.value,
-            "reason": self.reason,
-            "started": self._started.isoformat(timespec="milliseconds"),
-            "ended": self._ended.isoformat(timespec="milliseconds") if self._ended else None,
-            "seconds": round((self._ended - self._started).total_seconds(), 3) if self._ended else None,
-            "operator": facts.operator,
-            "trigger": facts.trigger,
-            "host": facts.host,
-            "parameters": dict(facts.parameters),
-            "versions": dict(facts.versions),
-            "cells": summary(list(self._runs.values())),
-            **found,
-            "platform": found.get("platform") or facts.platform,
-            "seen_before": self.seen_before,
-            **({"imported": dict(facts.imported)} if facts.imported else {}),
-        }
+        facts, found = self._facts, self.findings.outcome
+        return RecordMetadata(
+            **dict(found)
+            | {
+                "id": self.slot.id,
+                **self.slot.belongs_to,
+                "runbook": facts.runbook,
+                "title": facts.title,
+                "status": self.status,
+                "reason": self.reason,
+                "started": self._started,
+                "ended": self._ended,
+                "seconds": round((self._ended - self._started).total_seconds(), 3) if self._ended else None,
+                "operator": found.operator or facts.operator,
+                "trigger": facts.trigger,
+                "host": facts.host,
+                "platform": found.platform or facts.platform,
+                "parameters": dict(facts.parameters),
+                "versions": dict(facts.versions),
+                "cells": summary(list(self._runs.values())),
+                "seen_before": self.seen_before,
+                "imported": dict(facts.imported),
+            }
+        )
 
     def _close(self, status: RunStatus, reason: str) -> None:
         if self.status is RunStatus.RUNNING:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.archive.evidence import VARIABLE
-from flowrex_ops.archive.incidents import current_user, open_incident
+from flowrex_ops.archive.incidents import current_user, open_folder
 from flowrex_ops.archive.records import allocate
 from flowrex_ops.archive.store import push
 from flowrex_ops.errors import NotebookError, RecordError
@@ -61,7 +61,7 @@ def run_notebook(
     """Execute *notebook_path* with *parameters* (validated, JSON values) into a new record under *folder*.
 
     Whatever happens to a cell, the kernel, a limit or the runner (signals) is told by the result's ``status`` and by
-    the record. *incident_id* ``None`` opens an incident. Limits default to the settings'; *cwd* (of the kernel) to
+    the record. *incident_id* ``None`` makes a run that belongs to none. Limits default to the settings'; *cwd* (of the kernel) to
     the present folder; *environment* is added to the kernel's, which imports the module *preload* as it starts. *trigger* says what asked for the run where that was no person. Blocking; several may run in threads or processes.
 
     Raises NotebookError for a file that is not a notebook, RecordError where the record cannot be written: what was
@@ -69,7 +69,7 @@ def run_notebook(
     """
     notebook = read_notebook(notebook_path)
     facts = run_facts(runbook, title, parameters, settings, trigger)
-    incident = open_incident(folder, incident_id, title=title)
+    incident = open_folder(folder, incident_id)
     recover_orphaned(incident, redactor)
     slot = allocate(incident, runbook)
     limits = (cell_seconds or settings.limits.cell_seconds, run_seconds or settings.limits.run_seconds)

@@ -46,9 +46,8 @@ def check_down(services: Frame, *, may_be_absent: Collection[str] = ("certbot",)
         for name, state, code in gone.sort_values("name")[["name", "state", "exit_code"]].itertuples(index=False)
     ]
     severity = Severity.P1 if whole else Severity.P2
-    return confirmed(
-        cause, f"{title}: {len(gone)} of {len(expected)} replicas", evidence, severity=severity, title=title
-    )
+    reason, down = f"{title}: {len(gone)} of {len(expected)} replicas", gone["service"].dropna()
+    return confirmed(cause, reason, evidence, severity=severity, title=title, services=down)
 
 
 @check("service.unhealthy")
@@ -111,7 +110,7 @@ def check_restarting(services: Frame, *, restarts: int = 2, recent_minutes: floa
         for name, count, state, at in rows[["name", "restarts", "state", "started_at"]].itertuples(index=False)
     ]
     title = f"{_listed(rows['name'])} {'keeps' if len(rows) == 1 else 'keep'} restarting"
-    return confirmed(cause, f"{title}: {evidence[0].value}", evidence, title=title)
+    return confirmed(cause, f"{title}: {evidence[0].value}", evidence, title=title, services=rows["service"].dropna())
 
 
 def _looping(services: Frame, restarts: int, recent_minutes: float) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_ou
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict, worst
 from flowrex_ops.tls import views as c
 from flowrex_ops.tls.certificates import Certificate
-from flowrex_ops.tls.source import DATE_CODES, TRUSTED, UNREACHABLE_CODES
+from flowrex_ops.tls.source import DATE_CODES, NO_CERTIFICATE, TRUSTED
 from flowrex_ops.tls.views import Served
 
 Frame = Reading[pd.DataFrame]
@@ -43,7 +43,7 @@ def check_unreachable(certificates: Frame) -> Verdict:
     if missing(certificates):
         return inconclusive(cause, certificates)
     endpoints = c.each_endpoint(certificates.require())
-    dead = [one for one in endpoints if not one.chain and one.code in UNREACHABLE_CODES]
+    dead = [one for one in endpoints if not one.chain and one.code in NO_CERTIFICATE]
     if dead:
         severity = Severity.P0 if len(dead) == len(endpoints) else Severity.P1
         title = f"{len(dead)} of {len(endpoints)} endpoints give no certificate"

@@ -52,7 +52,7 @@ DATE_CODES = frozenset({9, 10})
 
 UNREACHABLE, TIMEOUT, NOT_TLS, NO_SUCH_NAME = "unreachable", "timeout", "not-tls", "no-such-name"
 REFUSED, UNKNOWN = "refused", "unknown"
-UNREACHABLE_CODES = frozenset({UNREACHABLE, TIMEOUT, NOT_TLS, NO_SUCH_NAME})
+NO_CERTIFICATE = frozenset({UNREACHABLE, TIMEOUT, NOT_TLS, NO_SUCH_NAME})
 """Evidence that clients get no certificate there. ``refused`` is an answer in TLS to how it was asked, which clients may do
 better; ``unknown`` tells more of this machine than of the endpoint."""
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flowrex_ops.archive.incidents import read_incident, reserve_incident_id
+from flowrex_ops.archive.folders import reserve_id
+from flowrex_ops.archive.incidents import read_incident
 from flowrex_ops.catalog import Runbook
 from flowrex_ops.errors import RecordError
 from flowrex_ops.jobs.table import Job, JobTable, insert, iso, length
@@ -59,7 +60,7 @@ class Intake:
         """In an incident of its own, or in that of a storm that goes on: there each runbook that ran is not run again, and triage is."""
         incident = self._of_storm(db, now)
         if not incident:
-            incident = reserve_incident_id(Path(self.template.outputs))
+            incident = reserve_id(Path(self.template.outputs))
             return replace(decision, group=replace(decision.group, incident=incident))
         ran = {row["slug"] for row in db.execute("SELECT DISTINCT slug FROM jobs WHERE incident = ?", (incident,))}
         wanted = ((FALLBACK, Kind.ALERT), *decision.runs)

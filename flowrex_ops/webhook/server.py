@@ -16,7 +16,7 @@ import uvicorn
 
 from flowrex_ops.catalog import NOTEBOOKS, Runbook, find_runbooks
 from flowrex_ops.errors import FlowrexOpsError, NotebookError, SettingsError
-from flowrex_ops.incident.messages import remind
+from flowrex_ops.incident.escalation import remind
 from flowrex_ops.jobs.run import run_job
 from flowrex_ops.jobs.table import Job, JobTable, Outcome
 from flowrex_ops.jobs.workers import Workers, exclusive, recover

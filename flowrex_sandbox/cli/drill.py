@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowrex_ops.cli.complete import Offer, offers
 from flowrex_ops.cli.options import HomeOption, JsonOption, StackOption, echo_json, progress
 from flowrex_ops.errors import SandboxError
+from flowrex_ops.model import MitigationState
 from flowrex_sandbox.cli.sandbox import home_of
 
 if TYPE_CHECKING:
@@ -19,7 +22,18 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="Faults injected for real, and the runbook's answer.", rich_markup_mode=None
 )
-ScenarioArgument = Annotated[str, typer.Argument(metavar="SCENARIO", help="A scenario of 'drill list'.")]
+
+
+@offers
+def _drills() -> Iterable[Offer]:
+    from flowrex_sandbox.drills import DRILLS
+
+    return ((drill.scenario, drill.title) for drill in DRILLS)
+
+
+ScenarioArgument = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A scenario of 'drill list'.", autocompletion=_drills)
+]
 
 
 @app.command("list")
@@ -46,7 +60,7 @@ def run(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the sandbox up afterwards, healthy.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Start a sandbox, inject a fault, run the runbook, show what it says, and leave nothing running.
+    """Start a sandbox, inject a fault, run the runbook, show what it says and what was expected, and leave nothing running.
 
     A sandbox that already runs is used, reset and left up. Exit 1 when the runbook did not name the cause.
 
@@ -72,10 +86,29 @@ def run(
     if as_json:
         echo_json(score.to_dict())
     else:
-        typer.echo(summary(score.result, verdicts_shown=is_terminal()))
-        typer.echo(f"Drill      {'passed' if not score.failures else 'FAILED: ' + '; '.join(score.failures)}")
+        # Its next steps are for the platform as it was, and the faults are gone.
+        typer.echo(summary(score.result, verdicts_shown=is_terminal(), over=True))
+        typer.echo("\n".join(_screen(score, stack)))
     if score.failures:
         raise typer.Exit(1)
+
+
+def _screen(score: Score, stack: str) -> Iterator[str]:
+    """What a drill came to: what was broken, what was found, in how long, and what cures it."""
+    drill, found = score.drill, ", ".join(score.found) or "nothing"
+    planned = [one.slug for one in score.result.mitigations if one.state is MitigationState.PLANNED]
+    where = "" if stack == "supervisor" else f" --stack {stack}"
+    rows = {
+        "Broken": drill.title,
+        "Found": f"{found} in {score.result.seconds or 0:.1f} s",
+        "Expected": ", ".join(drill.expected) or "nothing",
+        "Recovered": f"in {score.recovery_seconds:.1f} s" if score.recovery_seconds is not None else "",
+        "To apply": f"flowrex-ops drill run {drill.scenario}{where} --approve  ({', '.join(planned)})"
+        if planned
+        else "",
+        "Drill": "passed" if not score.failures else "FAILED: " + "; ".join(score.failures),
+    }
+    yield from (f"{name:<12}{text}" for name, text in rows.items() if text)
 
 
 @app.command()
@@ -112,7 +145,9 @@ def reset(stack: StackOption = "supervisor", home: HomeOption = None) -> None:
 @app.command("score", hidden=True)
 @app.command("run-all")
 def run_all(
-    scenario: Annotated[list[str] | None, typer.Argument(metavar="[SCENARIO]…", help="All when left out.")] = None,
+    scenario: Annotated[
+        list[str] | None, typer.Argument(metavar="[SCENARIO]…", help="All when left out.", autocompletion=_drills)
+    ] = None,
     stack: StackOption = "supervisor",
     home: HomeOption = None,
     approve: Annotated[bool, typer.Option("--approve", help="Approve the mitigations, and time the recovery.")] = False,

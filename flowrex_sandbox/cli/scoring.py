@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.errors import SandboxError
+from flowrex_ops.model import VerdictKind
 from flowrex_ops.record.events import OnEvent, ignore
 from flowrex_ops.record.runbook import run_runbook
 
@@ -39,7 +40,7 @@ class Score:
     @property
     def found(self) -> list[str]:
         """The confirmed causes, the diagnosis first."""
-        return [finding["cause"] for finding in self.result.findings]
+        return [finding.cause for finding in self.result.findings]
 
     @property
     def false_findings(self) -> list[str]:
@@ -70,7 +71,7 @@ class Score:
         return said
 
     def _unverified(self) -> dict[str, str]:
-        states = {mitigation["slug"]: mitigation["state"] for mitigation in self.result.mitigations}
+        states = {mitigation.slug: mitigation.state.value for mitigation in self.result.mitigations}
         wanted = self.drill.approve if self.approved else ()
         return {slug: states.get(slug, "not tried") for slug in wanted if states.get(slug) != self._wanted(slug)}
 
@@ -78,7 +79,7 @@ class Score:
         return "applied-unverified" if slug in self.drill.leaves else "verified"
 
     def _inconclusive(self) -> list[str]:
-        return [verdict["cause"] for verdict in self.result.verdicts if verdict["verdict"] == "inconclusive"]
+        return [verdict.cause for verdict in self.result.verdicts if verdict.kind is VerdictKind.INCONCLUSIVE]
 
     def to_dict(self) -> dict[str, Any]:
         """``drill run-all --json``: the drill, and what was said of it."""
@@ -122,7 +123,6 @@ def play(
         return Score(drill, result, recovery, approved=bool(approve), alerts=alerts)
     finally:
         if reset:
-            on_progress("resetting")
             drills.reset(sandbox, on_progress)
 
 

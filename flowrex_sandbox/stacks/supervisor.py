@@ -70,10 +70,6 @@ class SupervisorStack:
         ]
         return local_disks([self._supervisord.socket.parent, *logs])
 
-    def get_environment(self, service: str) -> Mapping[str, str]:  # noqa: ARG002  # the same for all
-        """Empty: supervisord does not tell the environment of its programs."""
-        return {}
-
     def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[LogLine]:
         """Lines of all replicas merged by time; *max_bytes* is shared out between the replicas."""
         files = self._log_files(service)

@@ -13,7 +13,8 @@ import pytest
 from conftest import import_part
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import open_incident
+from flowrex_ops.archive.folders import list_folders
+from flowrex_ops.archive.incidents import new_incident, open_folder, take_run
 from flowrex_ops.archive.manifest import verify, write_manifest
 from flowrex_ops.archive.store import pull, push
 from flowrex_ops.errors import RecordError, SettingsError
@@ -31,7 +32,7 @@ class Machine:
 
     def work(self, incident: str | None, text: str) -> Path:
         """Write a record and a line into an incident, and seal it, as a run does."""
-        folder = open_incident(self.outputs, incident)
+        folder = open_folder(self.outputs, incident) if incident else new_incident(self.outputs, {})
         (folder / "records").mkdir(exist_ok=True)
         (folder / "records" / f"{len(list((folder / 'records').iterdir())) + 1:03d}-{text}.ipynb").write_text(text)
         timeline.append(folder, {"kind": "note", "text": text})
@@ -113,6 +114,17 @@ class TestExchange:
         files, root = fsspec.url_to_fs(url)
         assert [str(path).rpartition("/")[2] for path in files.ls(root, detail=False)] == ["ada"]
 
+    def test_a_run_goes_there_too_and_is_gone_once_it_is_an_incidents(self, ada: Machine, bob: Machine) -> None:
+        """Its earlier copy stays in the store, and counts no more: neither there nor here, where it would come back."""
+        run = open_folder(ada.outputs, None)
+        ada.work(run.name, "first")
+        assert (ada.push(), bob.pull(), list_folders(bob.outputs)) == (True, True, [bob.outputs / run.name])
+        incident = take_run(run, {"title": "x"}, by="ada")
+        write_manifest(incident)
+        assert (ada.push(), ada.pull(), bob.pull()) == (True, True, True)
+        assert list_folders(bob.outputs) == [bob.outputs / incident.name]
+        assert not run.exists()
+
     def test_another_machines_incident_is_only_read(self, ada: Machine, bob: Machine) -> None:
         folder = ada.work(None, "first")
         ada.push()
@@ -134,7 +146,7 @@ class TestExchange:
 
     def test_a_local_folder_is_left_alone(self, tmp_path: Path) -> None:
         settings = Settings(outputs=tmp_path)
-        open_incident(tmp_path, None)
+        open_folder(tmp_path, None)
         assert (push(settings), pull(settings), (tmp_path / timeline.STORE_STATE).exists()) == (True, True, False)
 
 

@@ -45,7 +45,7 @@ def test_one_report_over_all_runs(yard: Yard) -> None:
     for row in (facts["runs"][0]["html"], facts["runs"][2]["html"]):
         assert f'href="../../{Path(row).relative_to(yard.folder / "outputs")}"' in (folder / "report.html").read_text()
     assert "| 1 | pool | production | since=1m | complete |" in (folder / "report.md").read_text()
-    assert {path.name for path in yard.folder.glob("outputs/INC-*")} == set(facts["incidents"].values())
+    assert {path.name for path in yard.folder.glob("outputs/RUN-*")} == set(facts["folders"].values())
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ def test_a_cluster_that_is_not_there_is_one_line(yard: Yard) -> None:
     assert (code, len(err.strip().splitlines())) == (1, 1), err
     assert "no scheduler answers at 'tcp://127.0.0.1:1'" in err
     assert yard.records() == []
-    assert list(yard.folder.glob("outputs/INC-*")) == [], "an incident of which nothing ran would be nobody's"
+    assert list(yard.folder.glob("outputs/RUN-*")) == [], "a folder in which nothing ran would be nobody's"

@@ -15,7 +15,7 @@ from generated import BEGIN, DAYS, make_archive
 
 from flowrex_ops.archive.index import rebuild
 from flowrex_ops.archive.manifest import verify
-from flowrex_ops.archive.records import find_incidents, list_records, load_record
+from flowrex_ops.archive.records import find_folders, list_records, load_record
 from flowrex_ops.archive.search import find_similar, search, seen_before
 from flowrex_ops.archive.trend import get_trend
 from flowrex_ops.record.export import pack
@@ -72,7 +72,7 @@ def test_similar(benchmark: Any, month: Path) -> None:
 
 def test_seen_before(benchmark: Any, month: Path) -> None:
     """What the end of each run pays for its banner."""
-    metadata = {**load_record(month, "latest").metadata, "incident": "INC-0"}
+    metadata = load_record(month, "latest").metadata.model_copy(update={"incident": "INC-0"})
     benchmark.pedantic(seen_before, args=(month, metadata), rounds=5, iterations=1)
 
 
@@ -84,9 +84,9 @@ def test_trend(benchmark: Any, month: Path) -> None:
 
 def test_verify(benchmark: Any, month: Path) -> None:
     """Every file of the archive read and hashed."""
-    benchmark.pedantic(lambda: [verify(folder) for folder in find_incidents(month)], rounds=2, iterations=1)
+    benchmark.pedantic(lambda: [verify(folder) for folder in find_folders(month)], rounds=2, iterations=1)
 
 
 def test_export(benchmark: Any, month: Path) -> None:
     """One incident into a zip, in memory."""
-    benchmark.pedantic(pack, args=(find_incidents(month)[0],), rounds=5, iterations=1)
+    benchmark.pedantic(pack, args=(find_folders(month)[0],), rounds=5, iterations=1)

@@ -143,6 +143,6 @@ def test_the_engineer_types_the_slug(
         text = read_outcome(page)
     assert f"terminate-root-blocker {state}" in text
     assert not (RUNBOOK.parent / "outputs").exists()
-    kept = [path.read_text() for path in tmp_path.glob("outputs/INC-*/timeline.jsonl")]
+    kept = [path.read_text() for path in tmp_path.glob("outputs/RUN-*/timeline.jsonl")]
     assert any("mitigation-result" in text for text in kept) is (state == "verified")
     assert is_locked(locked_up) is locked

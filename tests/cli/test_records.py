@@ -42,14 +42,14 @@ SAYS = {
     "search": (["search", "blocker", "--cause", "db"], f"{FIRST}/001-database_connections"),
     "search that finds nothing": (["search", "earthquake"], "nothing found"),
     "similar": (["similar", SECOND], "resolved by terminate-root-blocker"),
-    "similar to nothing": (["similar", FIRST], "no earlier incident was like it"),
+    "similar to nothing": (["similar", FIRST], "nothing earlier was like it"),
     "diff": (["diff", FIRST, SECOND], "db.lock-contention root blocker PID 3"),
     "trend": (
         ["trend", "db.lock-contention", "--since", "2026-11-01"],
         "2026-11-02 00:00:00+00:00      1            21.0",
     ),
-    "reindex": (["reindex"], "2 records of 2 incidents"),
-    "verify": (["verify"], "2 incidents verified, nothing was changed"),
+    "reindex": (["reindex"], "2 records in 2 folders"),
+    "verify": (["verify"], "2 folders verified, nothing was changed"),
     "export": (["export", FIRST], f"{FIRST}.zip (0.0 MB); unzip it and open index.html"),
 }
 
@@ -110,7 +110,7 @@ def test_verify_of_nothing_is_no_error(tmp_path: Path, monkeypatch: pytest.Monke
     """Also where the folder of outputs is not there yet; nothing is made."""
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["records", "verify"])
-    assert (done.exit_code, done.output) == (0, "0 incidents verified, nothing was changed\n")
+    assert (done.exit_code, done.output) == (0, "0 folders verified, nothing was changed\n")
     assert list(tmp_path.iterdir()) == []
 
 

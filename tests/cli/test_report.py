@@ -10,18 +10,21 @@ import pytest
 from flowrex_ops.cli.report import summary
 from flowrex_ops.cli.run import again
 from flowrex_ops.record.result import RunResult
+from flowrex_sandbox.cli.drill import _screen
+from flowrex_sandbox.cli.scoring import Score
+from flowrex_sandbox.drills import get_drill
 from tests.record.test_words import record
 
 
 def result(*states: str, **facts: Any) -> RunResult:
     """A run that found lock contention, with a mitigation for each of the *states*."""
-    of = record(*states)
-    for one in of["mitigations"]:
-        one |= {
-            "plan_hash": "abc123",
-            **({"reason": "its cause is not confirmed (x)"} if one["state"] == "refused" else {}),
-        }
-    return RunResult.from_metadata({**of, **facts}, Path("/out/001.ipynb"), Path("/out/001.html"))
+    why = {"refused": "its cause is not confirmed (x)"}
+    mitigations = [
+        {"slug": "terminate-root-blocker", "state": one, "reason": why.get(one, "as it is"), "plan_hash": "abc123"}
+        for one in states
+    ]
+    of = record(mitigations=mitigations, **facts)
+    return RunResult.of(of, Path("/out/001.ipynb"), Path("/out/001.html"))
 
 
 def test_what_was_planned_is_applied_by_a_line_to_paste() -> None:
@@ -61,3 +64,16 @@ def test_after_a_cure_it_says_what_to_do_now() -> None:
 def test_an_approval_that_came_to_nothing_is_known(state: str, left: list[str]) -> None:
     """``run --approve`` then ends with 1."""
     assert result(state, parameters={"approve": ["terminate-root-blocker@abc123"]}).not_applied == left
+
+
+def test_a_drill_ends_with_what_was_broken_and_what_was_found() -> None:
+    """In how long, what was expected, and the command that applies what was planned, on the stack that it was run on."""
+    score = Score(get_drill("lock-chain"), result("planned"))
+    assert list(_screen(score, "compose")) == [
+        "Broken      a migration holds a row, and a chain of sessions waits behind it",
+        "Found       db.lock-contention in 4.2 s",
+        "Expected    db.lock-contention",
+        "To apply    flowrex-ops drill run lock-chain --stack compose --approve  (terminate-root-blocker)",
+        "Drill       passed",
+    ]
+    assert list(_screen(Score(get_drill("lock-chain"), result()), "supervisor"))[-1] == "Drill       passed"

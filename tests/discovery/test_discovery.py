@@ -58,4 +58,4 @@ def test_runbook_needs_nothing_else(no_settings: Sandbox) -> None:
     """The whole runbook on a healthy platform: complete, no finding, nothing inconclusive."""
     result = run_runbook("database_connections", {})
     assert (result.status.value, result.diagnosis) == ("complete", None)
-    assert {verdict["verdict"] for verdict in result.verdicts} == {"ruled out"}
+    assert {verdict.kind.value for verdict in result.verdicts} == {"ruled out"}

@@ -79,7 +79,7 @@ def test_drill(stack: str, drill: Drill, start_platform: Callable[[str], Sandbox
     """On a platform of its own: the expected causes are confirmed, no other is; mitigations that are meant to cure it do, verified."""
     score = play(start_platform(stack), drill, approve=drill.approve, on_progress=print, reset=False)
     assert score.failures == []
-    states = {mitigation["slug"]: mitigation["state"] for mitigation in score.result.mitigations}
+    states = {mitigation.slug: mitigation.state.value for mitigation in score.result.mitigations}
     assert all(state in ("refused", "planned") for slug, state in states.items() if slug not in drill.approve)
     assert "Traceback" not in score.result.html.read_text(encoding="utf-8")
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import in_process
 import pytest
+from pydantic import SecretStr
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.incident.incident import Incident, Status, open_new
-from flowrex_ops.incident.messages import remind
-from flowrex_ops.incident.severity import get_deadlines, note_notified
+from flowrex_ops.archive.manifest import verify
+from flowrex_ops.incident.escalation import notify_opened, remind
+from flowrex_ops.incident.events import get_milestones
+from flowrex_ops.incident.incident import Incident, Status, open_new, read_incident
+from flowrex_ops.incident.severity import get_deadlines, note_notified, respond_by
 from flowrex_ops.redaction.redactor import Redactor
-from flowrex_ops.settings import Settings
+from flowrex_ops.settings import NotifySettings, Settings
+from tests.incident.test_messages import Receiver
 
 OPENED = datetime(2026, 1, 30, 16, 0, tzinfo=UTC)
 """A Friday."""
@@ -111,3 +116,82 @@ class TestReminders:
         other = open_new(settings.outputs, {"title": "y"}, by="ada", redactor=Redactor())
         (other / "incident.json").write_text("{")
         assert len(remind(settings, now=datetime.now(UTC) + timedelta(minutes=16))) == 1
+
+
+class TestOpening:
+    """Who is due at once is notified as the incident is opened, through the receiver that is named like the role."""
+
+    @pytest.fixture
+    def phone(self) -> Iterator[Receiver]:
+        one = Receiver()
+        yield one
+        one.server.shutdown()
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path, phone: Receiver) -> Settings:
+        names = ("on-call-engineer", "team_lead", "management", "security")
+        return Settings(outputs=tmp_path, notify=NotifySettings(urls=dict.fromkeys(names, SecretStr(phone.url))))
+
+    @pytest.mark.parametrize(
+        ("facts", "called"),
+        [
+            ({"severity": "P0"}, ["on-call-engineer", "team_lead"]),
+            ({"severity": "P1"}, ["on-call-engineer"]),
+            ({"severity": "P2"}, ["on-call-engineer"]),
+            ({}, ["on-call-engineer"]),
+            ({"severity": "P3"}, []),
+            ({"severity": "P1", "roles": {"commander": "ada"}}, []),
+            ({"severity": "P0", "security": True}, ["on-call-engineer", "security", "team_lead"]),
+        ],
+    )
+    def test_by_severity(self, settings: Settings, phone: Receiver, facts: dict[str, Any], called: list[str]) -> None:
+        """Management never is: it has a quarter of an hour at least."""
+        folder = open_new(settings.outputs, {"title": "Orders time out", **facts}, by="ada", redactor=Redactor())
+        sent = notify_opened(folder, settings)
+        assert (sorted(one.receiver for one in sent), len(phone.heard)) == (called, len(called))
+        lines = timeline.read(folder)
+        assert verify(folder) == []
+        found = read_incident(folder)
+        assert get_milestones(found, lines)["acknowledged"] is None, "a word of the tool is nobody's"
+        assert remind(settings) == []
+
+    def test_who_cannot_be_reached_is_tried_again(self, tmp_path: Path) -> None:
+        urls = {"on-call-engineer": SecretStr("json://127.0.0.1:9/")}
+        settings = Settings(outputs=tmp_path, notify=NotifySettings(urls=urls, attempts=1))
+        folder = open_new(tmp_path, {"title": "x", "severity": "P1"}, by="ada", redactor=Redactor())
+        assert [one.delivered for one in notify_opened(folder, settings)] == [False]
+        assert remind(settings) == []
+        (said,) = remind(settings, now=datetime.now(UTC) + timedelta(minutes=6))
+        assert said.startswith("On-call engineer was to be notified of")
+
+
+@pytest.mark.parametrize(
+    ("severity", "expected"), [("P0", "Fri 16:00"), ("P1", "Fri 16:15"), ("P2", "Fri 17:00"), ("P3", "Mon 09:00")]
+)
+def test_somebody_is_to_respond(severity: str, expected: str) -> None:
+    """By the playbook's response times, until somebody does."""
+    by = respond_by(incident(severity), [])
+    assert by is not None
+    assert f"{by:%a %H:%M}" == expected
+    spoke = {"kind": "note", "by": "ada", "text": "on it", "at": OPENED.isoformat()}
+    assert respond_by(incident(severity), [spoke]) is None
+    assert respond_by(incident(severity, roles={"commander": "ada"}), []) is None
+
+
+def test_a_leak_is_an_incident_with_a_list(tmp_path: Path) -> None:
+    """P0, security and the others with their contacts, and what to do first; gone once it is over."""
+    contacts = '[contacts]\nSecurity = "@mallory"\nsecondary-on-call = "@bob"\ndatabase_administrator = "@codd"\n'
+    (tmp_path / "flowrex-ops.toml").write_text(contacts, encoding="utf-8")
+    code, out, err = in_process.call("incident", "open", "A token leaked", "--security", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    for text in (
+        "severity     P0",
+        "Security (@mallory): due now",
+        "Also: Database administrator (@codd), Secondary on-call (@bob)",
+        "1. revoke what leaked",
+    ):
+        assert text in out
+    assert in_process.call("incident", "update", "latest", "--notified", "security", cwd=tmp_path)[0] == 0
+    assert "Security (@mallory): notified" in in_process.call("incident", "show", cwd=tmp_path)[1]
+    in_process.call("incident", "resolve", "latest", "--force", "an old token", cwd=tmp_path)
+    assert "revoke" not in in_process.call("incident", "show", cwd=tmp_path)[1]

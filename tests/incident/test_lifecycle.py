@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import read_incident, update_incident
+from flowrex_ops.archive.incidents import note_run, read_incident
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.incident.incident import Status, change, close, find, load, note_alert, open_new
@@ -84,8 +84,8 @@ class TestChange:
         assert all("hunter22" not in path.read_text() for path in folder.iterdir() if path.is_file())
 
     def test_a_run_raises_the_severity_and_never_lowers_it(self, folder: Path) -> None:
-        update_incident(folder, runbook="triage", title="Triage", severity="P1")
-        update_incident(folder, runbook="error_rate", title="Errors", severity="P3")
+        note_run(folder, runbook="triage", title="Triage", severity="P1")
+        note_run(folder, runbook="error_rate", title="Errors", severity="P3")
         assert read_incident(folder)["severity"] == "P1"
         assert set(read_incident(folder)["runbooks"]) == {"triage", "error_rate"}
 
@@ -141,7 +141,7 @@ class TestFind:
         assert len(find(folder.parent)) == 2
 
 
-def test_only_roles_of_the_matrix_are_notified(folder: Path) -> None:
+def test_only_roles_that_there_are_are_notified(folder: Path) -> None:
     """A slip in a role's name must not look like somebody who was notified."""
-    with pytest.raises(ParameterError, match="'Team leed' is not in the escalation matrix; give On-call engineer"):
+    with pytest.raises(ParameterError, match="'Team leed' is no role; give On-call engineer"):
         note_notified(folder, ["Team leed"], by="ada")

@@ -11,12 +11,8 @@ from typing import Any
 import pytest
 
 from flowrex_ops.archive.records import load_record
-from flowrex_ops.incident.events import HEALTHY
-from flowrex_ops.incident.resolution import take_look
-from flowrex_ops.settings import load
 from flowrex_sandbox import drills
 from flowrex_sandbox.sandbox import Sandbox
-from flowrex_sandbox.waiting import await_condition
 
 RESOLVE = (
     *("incident", "resolve", "latest", "--author", "ada"),
@@ -29,7 +25,7 @@ RESOLVE = (
 def flowrex(sandbox: Sandbox, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from flowrex_ops.cli import main; main()", *words]
     command += ["--settings", str(sandbox.settings_file)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=400)
 
 
 def checklist(done: subprocess.CompletedProcess[str]) -> tuple[int, bool, dict[str, bool]]:
@@ -37,6 +33,7 @@ def checklist(done: subprocess.CompletedProcess[str]) -> tuple[int, bool, dict[s
     return done.returncode, answer["resolved"], {item["item"]: item["done"] for item in answer["checklist"]}
 
 
+@pytest.mark.timeout(700)
 @pytest.mark.thorough
 def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_healthy(
     locked_up: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -51,19 +48,13 @@ def test_not_over_while_the_fault_is_there_and_over_once_it_is_seen_healthy(
     assert (items["verified"], items["watched"], items["fix-deployed"]) == (False, False, True)
 
     drills.reset(locked_up, print)
-    await_condition(
-        lambda: take_look(load(locked_up.settings_file))[0] == HEALTHY,
-        "the last minute was healthy",
-        timeout_seconds=150,
-        details=lambda: take_look(load(locked_up.settings_file))[1],
-    )
     done = flowrex(locked_up, tmp_path, *RESOLVE)
     code, resolved, items = checklist(done)
     assert (code, resolved) == (0, True), done.stdout + done.stderr
     assert all(items.values())
     shown = flowrex(locked_up, tmp_path, "incident", "show", "latest").stdout
     assert "Resolved" in shown
-    assert "unhealthy: " in shown
+    assert "not healthy yet, waiting: " in shown
     verified = flowrex(locked_up, tmp_path, "records", "verify", "latest")
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
@@ -87,4 +78,4 @@ def test_what_cannot_be_looked_at_is_tried_again_and_then_named(tmp_path: Path) 
     said = {item["item"]: item["says"] for item in json.loads(done.stdout)["checklist"]}["verified"]
     assert "/003-triage: the run is partial (service.down: the stack knows no service at all; and " in said
     record = load_record(tmp_path / "outputs", "latest")
-    assert record.metadata["parameters"]["reading_seconds"] == 2, "as patient as the settings say"
+    assert record.metadata.parameters["reading_seconds"] == 2, "as patient as the settings say"

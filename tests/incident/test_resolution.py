@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.incident.events import HEALTHY, UNHEALTHY, UNKNOWN
+from flowrex_ops.incident.events import HEALTHY, UNHEALTHY, UNKNOWN, merge_events
 from flowrex_ops.incident.incident import load, open_new
 from flowrex_ops.incident.resolution import Resolution, answer, watched
 from flowrex_ops.redaction.redactor import Redactor
@@ -94,16 +95,34 @@ class TestResolving:
 class TestWatch:
     """Every look is on the timeline; it ends at the first relapse."""
 
-    def run(self, tmp_path: Path, *states: str) -> tuple[bool, list[str]]:
+    def run(
+        self, tmp_path: Path, *states: str, wait: float = 9, said: list[str] | None = None
+    ) -> tuple[bool, list[str]]:
+        said = [] if said is None else said
         folder = open_new(tmp_path, {"title": "x"}, by="ada", redactor=Redactor())
         left = iter(states)
-        work = Resolution(folder, Settings(outputs=tmp_path), "", by="ada", minutes=0.0005, tell=lambda _line: None)
+        work = Resolution(
+            folder, Settings(outputs=tmp_path), "", by="ada", minutes=0.0005, tell=said.append, wait_minutes=wait
+        )
         ended = work.watch(every_seconds=0.02, look=lambda _settings: (next(left), "seen"))
         return ended, [line["state"] for line in timeline.read(folder) if line["kind"] == "watch"]
 
     def test_healthy_long_enough(self, tmp_path: Path) -> None:
         ended, seen = self.run(tmp_path, *[HEALTHY] * 50)
         assert (ended, set(seen)) == (True, {HEALTHY})
+
+    def test_waits_until_it_is_healthy(self, tmp_path: Path) -> None:
+        """What the log still tells of before a cure ends nothing, is no relapse, and is said."""
+        said: list[str] = []
+        ended, seen = self.run(tmp_path, *[UNHEALTHY] * 20, *[HEALTHY] * 50, said=said)
+        assert (ended, seen[:20], set(seen[20:])) == (True, [UNHEALTHY] * 20, {HEALTHY})
+        assert (said[0], said[-1]) == ("  not healthy yet, waiting: seen", "  healthy: seen")
+        (folder,) = tmp_path.glob("INC-*")
+        told = merge_events(timeline.read(folder), pd.DataFrame(columns=["at", "event"]))["event"]
+        assert "unhealthy" not in " ".join(told)
+
+    def test_waits_no_longer_than_it_may(self, tmp_path: Path) -> None:
+        assert self.run(tmp_path, *[UNHEALTHY] * 9, wait=0) == (False, [UNHEALTHY])
 
     def test_ends_at_a_relapse(self, tmp_path: Path) -> None:
         expected = [UNKNOWN, HEALTHY, UNHEALTHY]

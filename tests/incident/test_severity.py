@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from certificate_examples import dead, endpoint
+from certificate_examples import reading as certificate_reading
 from database_examples import silent
 from triage_examples import alerts, disks, front_door, health, issues, pages, services, usage
 
@@ -105,6 +107,22 @@ def test_nothing_seen_ranks_nothing() -> None:
 def test_most_severe_first() -> None:
     ranked = rank_runbooks(seen(trades=trades(0, 9), log=log(slow_requests=3)))
     assert ranked["runbook"].tolist() == ["trade_failures", "database_connections"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "certificate", "runbooks"),
+    [
+        (front_door(None, "no answer: timed out"), dead("timeout"), ["error_rate"]),
+        (front_door(200), dead("timeout"), ["certificate_expiry"]),
+        (front_door(None, "no answer: timed out"), endpoint(verify_code=10), ["certificate_expiry", "error_rate"]),
+    ],
+    ids=["the edge is silent", "only TLS is", "it is refused besides"],
+)
+def test_an_edge_that_is_silent_is_no_matter_of_certificates(
+    answer: Reading[pd.DataFrame], certificate: dict[str, Any], runbooks: list[str]
+) -> None:
+    ranked = rank_runbooks(seen(front_door=answer, certificates=certificate_reading(certificate)))
+    assert ranked["runbook"].tolist() == runbooks
 
 
 def test_nearest_to_the_root_first_where_severity_is_equal() -> None:

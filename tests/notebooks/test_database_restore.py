@@ -38,7 +38,7 @@ def states(sandbox: Sandbox, *approve: str) -> list[str]:
     result = run_runbook("database_restore", given)
     assert "Traceback" not in result.html.read_text(encoding="utf-8")
     assert result.status.value == "complete"
-    return [mitigation["state"] for mitigation in result.mitigations]
+    return [mitigation.state for mitigation in result.mitigations]
 
 
 def test_backup_restore_and_back(platform: Sandbox) -> None:

@@ -60,7 +60,7 @@ def test_it_finishes(
     assert time.monotonic() - started < 60
     assert result.status.value == "partial"
     assert result.diagnosis == diagnosis
-    assert {verdict["verdict"] for verdict in result.verdicts} == verdicts
+    assert {verdict.kind.value for verdict in result.verdicts} == verdicts
     text = result.record.read_text(encoding="utf-8") + result.html.read_text(encoding="utf-8")
     assert [word for word in ("Traceback", *SECRETS) if word in text] == []
 
@@ -76,6 +76,6 @@ def test_memory_usage_finishes(port: int, tmp_path: Path, monkeypatch: pytest.Mo
     result = run_runbook("memory_usage", {"settings": str(file)})
 
     assert (result.status.value, result.diagnosis) == ("partial", None)
-    assert {verdict["verdict"] for verdict in result.verdicts} == {"inconclusive"}
+    assert {verdict.kind.value for verdict in result.verdicts} == {"inconclusive"}
     text = result.record.read_text(encoding="utf-8") + result.html.read_text(encoding="utf-8")
     assert [word for word in ("Traceback", *SECRETS) if word in text] == []

@@ -53,13 +53,13 @@ def test_a_pool_of_unknown_size_is_neither_full_nor_well(
 
     result = run_runbook("database_connections", {"settings": str(supervisor_sandbox.settings_file)})
 
-    verdicts = {verdict["cause"]: verdict for verdict in result.verdicts}
+    verdicts = {verdict.cause: verdict for verdict in result.verdicts}
     assert result.status.value == "partial", result.reason
-    assert {cause for cause, one in verdicts.items() if one["verdict"] == "inconclusive"} == {
+    assert {cause for cause, one in verdicts.items() if one.kind == "inconclusive"} == {
         "db.pool-saturated",
         "db.unexplained-pool-exhaustion",
     }
-    assert "set backend.pool_size" in verdicts["db.pool-saturated"]["reason"]
+    assert "set backend.pool_size" in verdicts["db.pool-saturated"].reason
     assert "Pools: 0 of 1 replicas have none left; 1 do not tell their size" in result.record.read_text(
         encoding="utf-8"
     )

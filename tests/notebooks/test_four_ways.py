@@ -122,13 +122,13 @@ def test_plan_approved_by_its_hash_is_applied_and_another_is_refused(locked_up: 
     slug = "terminate-root-blocker"
     given = {"settings": str(locked_up.settings_file), "operator": "ada"}
     planned = run_runbook("database_connections", given)
-    (shown,) = [mitigation for mitigation in planned.mitigations if mitigation["slug"] == slug]
+    (shown,) = [mitigation for mitigation in planned.mitigations if mitigation.slug == slug]
     stale = run_runbook("database_connections", given | {"approve": [f"{slug}@000000000000"]})
-    assert {m["slug"]: m["state"] for m in stale.mitigations}[slug] == "refused"
+    assert {m.slug: m.state for m in stale.mitigations}[slug] == "refused"
     assert root_is_there(locked_up)
-    approval = {"approve": [f"{slug}@{shown['plan_hash']}"], "incident_id": planned.incident}
+    approval = {"approve": [f"{slug}@{shown.plan_hash}"], "incident_id": planned.folder.name}
     applied = run_runbook("database_connections", given | approval)
-    assert {m["slug"]: m["state"] for m in applied.mitigations}[slug] == "verified"
+    assert {m.slug: m.state for m in applied.mitigations}[slug] == "verified"
     assert not root_is_there(locked_up)
     events = [json.loads(line) for line in (applied.record.parent.parent / "timeline.jsonl").open()]
     assert [e["kind"] for e in events if "mitigation" in e["kind"]] == ["mitigation-intent", "mitigation-result"]

@@ -42,7 +42,7 @@ def run(sandbox: Sandbox, name: str, *approve: str, **more: Any) -> RunResult:
 
 def state_of(result: RunResult) -> tuple[str, str]:
     [mitigation] = result.mitigations
-    return result.status.value, mitigation["state"]
+    return result.status.value, mitigation.state
 
 
 def await_answer(sandbox: Sandbox) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.causes import causes_by_runbook, find_causes
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -71,11 +72,15 @@ def metadata(
         "findings": [finding] if finding else [],
         "verdicts": verdicts,
         "mitigations": [_mitigation(cause, n)] if cause else [],
-        "readings": [],
         "platform": "flowrex",
         "stack": "Docker Compose project 'flowrex'",
     }
     return record | more
+
+
+def about(runbook: str, cause: str | None, at: datetime, **more: Any) -> RecordMetadata:
+    """The same, typed."""
+    return RecordMetadata.model_validate(metadata(runbook, cause, at, **more))
 
 
 def add_incident(

@@ -111,7 +111,8 @@ from flowrex_ops.settings import Settings
 
 def tell(event):
     fields = {name: getattr(event, name) for name in event.__slots__}
-    print(json.dumps({"event": type(event).__name__, **fields}, default=str), flush=True)
+    text = json.dumps({"event": type(event).__name__, **fields}, default=lambda one: getattr(one, "to_dict", one.__str__)())
+    print(text, flush=True)
 
 try:
     result = run_notebook(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import open_incident, read_incident
+from flowrex_ops.archive.incidents import new_incident, open_folder, read_incident
 from flowrex_ops.archive.manifest import verify, write_manifest
 from flowrex_ops.archive.records import allocate, list_records, load_record
 from flowrex_ops.errors import RecordError
@@ -27,7 +27,7 @@ def finished_record(incident: Path, runbook: str, started: str) -> str:
 @pytest.fixture
 def incident(tmp_path: Path) -> Path:
     """A new incident's folder."""
-    return open_incident(tmp_path, None, title="Database connections")
+    return new_incident(tmp_path, {"title": "Database connections"})
 
 
 class TestIncident:
@@ -41,7 +41,7 @@ class TestIncident:
 
     def test_an_id_of_another_shape_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(RecordError, match=r"'../x' is not an incident id"):
-            open_incident(tmp_path, "../x")
+            open_folder(tmp_path, "../x")
 
     def test_a_runbook_cannot_lead_out_of_the_folder(self, incident: Path) -> None:
         with pytest.raises(RecordError, match=r"cannot name a record"):
@@ -75,8 +75,8 @@ class TestRecords:
 
     def test_a_beginning_that_fits_two_incidents_is_refused(self, incident: Path) -> None:
         finished_record(incident, "triage", "2026-01-01T00:00:00")
-        finished_record(open_incident(incident.parent, None), "triage", "2026-01-01T00:00:00")
-        with pytest.raises(RecordError, match=r"fits records of 2 incidents"):
+        finished_record(new_incident(incident.parent, {}), "triage", "2026-01-01T00:00:00")
+        with pytest.raises(RecordError, match=r"fits records of 2 folders"):
             load_record(incident.parent, "INC-")
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from generated import BEGIN, add_incident, metadata
+from generated import BEGIN, about, add_incident, metadata
 
 from flowrex_ops.archive.diff import TABLES, compare_records
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.archive.trend import get_trend
 from flowrex_ops.charts import plot_trend
 from flowrex_ops.errors import ParameterError
@@ -17,24 +18,24 @@ from flowrex_ops.errors import ParameterError
 END = BEGIN + timedelta(days=10)
 
 
-def judged(name: str, value: str, **more: Any) -> dict[str, Any]:
+def judged(name: str, value: str, **more: Any) -> RecordMetadata:
     """A record whose one verdict has one piece of evidence."""
     evidence = [{"name": name, "value": value, "source": "postgres"}]
     verdict = {"cause": "db.max-connections", "verdict": "ruled out", "reason": "as read", "evidence": evidence}
-    return metadata("database_connections", None, BEGIN, verdicts=[verdict], **more)
+    return about("database_connections", None, BEGIN, verdicts=[verdict], **more)
 
 
 class TestDiff:
     """What changed, and nothing else."""
 
     def test_a_record_does_not_differ_from_itself(self) -> None:
-        record = metadata("error_rate", "http.new-exception", BEGIN)
+        record = about("error_rate", "http.new-exception", BEGIN)
         found = compare_records(record, record)
         assert [found[table] for table in TABLES] == [[]] * 4
 
     def test_findings_appear_and_go(self) -> None:
-        before = metadata("database_connections", "db.lock-contention", BEGIN)
-        after = metadata("database_connections", "db.pool-saturated", BEGIN)
+        before = about("database_connections", "db.lock-contention", BEGIN)
+        after = about("database_connections", "db.pool-saturated", BEGIN)
         found = compare_records(before, after)
         assert {row["cause"]: row["change"] for row in found["findings"]} == {
             "db.pool-saturated": "appeared",
@@ -64,7 +65,7 @@ class TestDiff:
 
     def test_two_runbooks_are_refused(self) -> None:
         with pytest.raises(ParameterError, match="give two records of the same runbook"):
-            compare_records(metadata("error_rate", None, BEGIN), metadata("triage", None, BEGIN))
+            compare_records(about("error_rate", None, BEGIN), about("triage", None, BEGIN))
 
 
 @pytest.fixture
@@ -105,9 +106,9 @@ class TestTrend:
         """Axes are labelled with units, bars with how long it took."""
         found = get_trend(outputs, "db.lock-contention", since=BEGIN, until=END)
         (axes,) = plot_trend(found.periods, what=found.what, period=found.period).axes
-        assert (axes.get_title(), axes.get_ylabel()) == ("db.lock-contention: 3 incidents", "incidents a day")
+        assert (axes.get_title(), axes.get_ylabel()) == ("db.lock-contention: 3 times", "times a day")
         assert [text.get_text() for text in axes.texts if text.get_text()] == ["30", "30"]
 
     def test_chart_of_nothing(self, outputs: Path) -> None:
         found = get_trend(outputs, "tls.expired", until=END)
-        assert plot_trend(found.periods, what="x", period=found.period).axes[0].get_title() == "x: 0 incidents"
+        assert plot_trend(found.periods, what="x", period=found.period).axes[0].get_title() == "x: 0 times"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +29,9 @@ from flowrex_ops.settings import Settings
 
 SAY_PID = """
 import os
-display({"application/vnd.flowrex-ops.outcome+json": {"kind": "reading", "source": "test", "what": os.getpid()}}, raw=True)
+display({"application/vnd.flowrex-ops.outcome+json": {
+    "kind": "mitigation", "slug": "say-pid", "state": "planned", "reason": os.getpid()
+}}, raw=True)
 """
 LONG_CHANGE = """
 import time
@@ -141,7 +144,7 @@ class TestRunner:
 
     def test_killed_runner_leaves_a_readable_record_and_no_kernel(self, bench: Bench) -> None:
         runner = bench.runner(SAY_PID, shows(confirmed()), WAIT, "4")
-        pid = int(runner.wait_for("ReadingSeen")["reading"]["what"])
+        pid = int(runner.wait_for("MitigationSeen")["result"]["reason"])
         runner.wait_for("CellStarted", number=4)
         assert load_record(bench.outputs, "latest").status == "running"
         runner.stop(signal.SIGKILL)
@@ -149,7 +152,7 @@ class TestRunner:
 
         record = load_record(bench.outputs, "latest")
         assert record.status == "interrupted"
-        assert record.metadata["status"] == "running", "nobody was left to change it"
+        assert record.metadata.status == "running", "nobody was left to change it"
         assert states(record.path) == ["completed", "completed", "completed", "running", "did not run"]
         banner = read(record.path).cells[0].source
         assert "This run has not finished" in banner
@@ -171,10 +174,10 @@ class TestRunner:
 
         bench.run("1", incident_id=record.incident.name)
         record = load_record(bench.outputs, record.id)
-        assert "interrupted" == record.status == record.metadata["status"]
-        assert record.metadata["reason"] == REASON
-        assert record.metadata["started"] == before.metadata.flowrex_ops.record.started
-        assert record.metadata["diagnosis"] == "db.idle-in-transaction", "what was found before stays"
+        assert "interrupted" == record.status == record.metadata.status
+        assert record.metadata.reason == REASON
+        assert record.metadata.started == datetime.fromisoformat(before.metadata.flowrex_ops.record.started)
+        assert record.metadata.diagnosis == "db.idle-in-transaction", "what was found before stays"
         after = read(record.path)
         assert states(record.path) == ["completed", "completed", "completed", "interrupted", "did not run"]
         assert [cell.source for cell in after.cells[1:]] == [cell.source for cell in before.cells[1:]]
@@ -221,15 +224,15 @@ class TestRunner:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
     def test_stopped_runner_finishes_its_record(self, bench: Bench, number: signal.Signals) -> None:
         runner = bench.runner(SAY_PID, WAIT, "3")
-        pid = int(runner.wait_for("ReadingSeen")["reading"]["what"])
+        pid = int(runner.wait_for("MitigationSeen")["result"]["reason"])
         runner.wait_for("CellStarted", number=3)
         runner.stop(number)
         result = runner.wait_for("result")
         assert runner.end() == "", "an interrupted run is quiet"
 
         record = load_record(bench.outputs, "latest")
-        assert "interrupted" == result["status"] == record.metadata["status"]
-        assert f"stopped by {number.name}" == record.metadata["reason"]
+        assert "interrupted" == result["status"] == record.metadata.status
+        assert f"stopped by {number.name}" == record.metadata.reason
         assert states(record.path) == ["completed", "completed", "interrupted", "did not run"]
         assert verify(record.incident) == []
         assert not is_alive(pid)
@@ -294,19 +297,19 @@ def test_a_task_that_lost_its_next_step_holds_nobody_up() -> None:
 class TestCollisions:
     """Runs at the same time keep out of each other's way."""
 
-    def test_runs_in_one_incident_get_numbers_of_their_own(self, bench: Bench) -> None:
+    def test_runs_in_one_folder_get_numbers_of_their_own(self, bench: Bench) -> None:
         first = bench.run("1")
-        runners = [bench_runner(bench, first.incident) for _ in range(2)]
+        runners = [bench_runner(bench, first.folder.name) for _ in range(2)]
         for process in runners:
             assert process.wait(timeout=60) == 0
         names = sorted(record.id.partition("/")[2] for record in list_records(bench.outputs))
         assert [f"00{n}-database_connections" for n in range(1, 4)] == names
-        assert verify(bench.outputs / first.incident) == []
+        assert verify(bench.outputs / first.folder.name) == []
 
-    def test_runs_in_one_second_get_incidents_of_their_own(self, bench: Bench) -> None:
+    def test_runs_in_one_second_get_folders_of_their_own(self, bench: Bench) -> None:
         with ThreadPoolExecutor(2) as pool:
             results = list(pool.map(lambda _: bench.run("1"), range(2)))
-        assert len({result.incident for result in results}) == 2
+        assert len({result.folder for result in results}) == 2
         assert {"complete"} == {str(result.status) for result in results}
 
 
@@ -329,7 +332,7 @@ def test_a_killed_runs_record_reaches_the_store(bench: Bench, tmp_path: Path) ->
     (name,) = recover_all_orphaned(here)
     assert recover_all_orphaned(here) == [], "once"
     assert pull(there)
-    assert load_record(there.outputs, name).metadata["status"] == "interrupted"
+    assert load_record(there.outputs, name).metadata.status == "interrupted"
     assert verify(there.outputs / name.partition("/")[0]) == []
 
 
@@ -350,7 +353,7 @@ def test_a_mitigation_that_was_cut_off_stands_in_the_record(bench: Bench) -> Non
     """No output tells of it, but the timeline, which had its intent on disk first: the record says how far it came."""
     result = bench.run(HALF_WAY)
     (mitigation,) = result.mitigations
-    assert (mitigation["slug"], mitigation["state"]) == ("restart-backend", "failed")
-    assert mitigation["targets"] == ["backend-1", "backend-2"]
-    assert "after: backend-1: drain, stop and start" in mitigation["reason"]
+    assert (mitigation.slug, mitigation.state) == ("restart-backend", "failed")
+    assert mitigation.targets == ("backend-1", "backend-2")
+    assert "after: backend-1: drain, stop and start" in mitigation.reason
     assert "restart-backend failed" in result.html.read_text()

@@ -15,7 +15,7 @@ import pytest
 from nbformat import v4
 from record_bench import confirmed, read, states, verdict
 
-from flowrex_ops.archive.incidents import open_incident
+from flowrex_ops.archive.incidents import new_incident
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import NotebookError, ParameterError, RecordError
 from flowrex_ops.model import OUTCOME_MIME_TYPE
@@ -110,16 +110,20 @@ class TestImport:
 
 
 class TestIncident:
-    """The one given, its own, or a new one."""
+    """The one given, its own, or none."""
 
     def test_given(self, desk: Desk) -> None:
-        folder = open_incident(desk.settings.outputs, None)
+        folder = new_incident(desk.settings.outputs, {})
         assert desk.bring(parameters(), shown(confirmed(), 2), incident_id=folder.name).incident == folder.name
 
     def test_its_own(self, desk: Desk) -> None:
-        folder = open_incident(desk.settings.outputs, None)
+        folder = new_incident(desk.settings.outputs, {})
         result = desk.bring(parameters(f"incident_id: str = '{folder.name}'"), shown(confirmed(), 2))
         assert result.incident == folder.name
+
+    def test_none(self, desk: Desk) -> None:
+        result = desk.bring(parameters(), shown(confirmed(), 2))
+        assert (result.incident, result.folder.name[:4]) == (None, "RUN-")
 
     def test_one_that_is_not_there(self, desk: Desk) -> None:
         with pytest.raises(RecordError, match="is not in"):

@@ -15,10 +15,11 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 def test_a_run_and_its_incident_stand_there_when_it_ends(bench: Bench) -> None:
-    result = bench.run(shows(confirmed()))
+    incident = new_incident(bench.outputs, {"title": "Orders time out"})
+    result = bench.run(shows(confirmed()), incident_id=incident.name)
     page = (bench.outputs / FILE).read_text()
     assert (
-        f'<a href="{result.incident}/records/{result.html.name}">Database connections</a>: db.idle-in-transaction it is'
+        f'<a href="{result.folder.name}/records/{result.html.name}">Database connections</a>: db.idle-in-transaction it is'
         in page
     )
     assert '<tr data-kind="run" data-severity="P1">' in page
@@ -28,7 +29,7 @@ def test_a_run_and_its_incident_stand_there_when_it_ends(bench: Bench) -> None:
 def test_links_lead_from_where_the_page_lies(bench: Bench) -> None:
     result = bench.run("1")
     page = write_index(bench.outputs, bench.folder / "runs.html").read_text()
-    assert f'href="outputs/{result.incident}/records/{result.html.name}"' in page
+    assert f'href="outputs/{result.folder.name}/records/{result.html.name}"' in page
 
 
 def test_only_its_own_script_runs(bench: Bench) -> None:

@@ -12,7 +12,7 @@ import pytest
 from record_bench import Bench, confirmed, read, shows, states, verdict
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import read_incident
+from flowrex_ops.archive.incidents import new_incident, read_incident
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.errors import NotebookError, RecordError
 from flowrex_ops.record.events import CellFinished, CellStarted, Event, RunFinished, RunStarted, VerdictSeen
@@ -42,7 +42,9 @@ class TestResult:
 
     def test_json_has_exactly_the_promised_members(self, bench: Bench) -> None:
         result = bench.run(shows(confirmed()), shows(PLANNED)).to_json()
-        members = "record html incident runbook status severity diagnosis findings verdicts mitigations seconds"
+        members = (
+            "record html incident run folder runbook status severity diagnosis findings verdicts mitigations seconds"
+        )
         assert " ".join(result) == members
         assert list(result["findings"][0]) == ["cause", "severity", "title", "evidence", "next_steps"]
         assert list(result["verdicts"][0]) == ["cause", "verdict", "reason"]
@@ -55,7 +57,7 @@ class TestResult:
         events: list[Event] = []
         bench.run(f"{shows(confirmed())}\nimport time; time.sleep(0.3)", on_event=events.append)
         seen = next(event for event in events if isinstance(event, VerdictSeen))
-        assert seen.finding is not None
+        assert seen.verdict.title == "db.idle-in-transaction it is"
         assert [type(event) for event in events if not isinstance(event, VerdictSeen)] == [
             RunStarted,
             *[CellStarted, CellFinished] * 2,
@@ -77,7 +79,6 @@ class TestRecord:
         assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == [
             "001-database_connections.html",
             "001-database_connections.ipynb",
-            "incident.json",
             "manifest.json",
             "timeline.jsonl",
         ]
@@ -87,7 +88,7 @@ class TestRecord:
         metadata = read(result.record).metadata.flowrex_ops
         assert metadata.runbook == "database_connections"
         assert metadata.record.operator == "mira"
-        assert metadata.record.id == f"{result.incident}/001-database_connections"
+        assert metadata.record.id == f"{result.folder.name}/001-database_connections"
         assert metadata.record.parameters == {"operator": "mira"}
         assert metadata.record.platform == "flowrex"
         assert metadata.record.diagnosis == "db.idle-in-transaction"
@@ -97,12 +98,13 @@ class TestRecord:
         assert str(bench.folder) not in json.dumps(papermill)
 
     def test_the_next_run_of_an_incident_gets_the_next_number(self, bench: Bench) -> None:
-        first = bench.run("1")
-        second = bench.run(shows(confirmed()), incident_id=first.incident)
-        assert second.id == f"{first.incident}/002-database_connections"
-        assert verify(bench.outputs / first.incident) == []
-        assert read_incident(bench.outputs / first.incident)["severity"] == "P1"
-        kinds = [line["kind"] for line in timeline.read(bench.outputs / first.incident)]
+        incident = new_incident(bench.outputs, {})
+        bench.run("1", incident_id=incident.name)
+        second = bench.run(shows(confirmed()), incident_id=incident.name)
+        assert second.id == f"{incident.name}/002-database_connections"
+        assert verify(incident) == []
+        assert read_incident(incident)["severity"] == "P1"
+        kinds = [line["kind"] for line in timeline.read(incident)]
         assert kinds == ["incident", "run-started", "run-finished", "run-started", "incident-changed", "run-finished"]
 
     def test_kernel_knows_its_record(self, bench: Bench) -> None:
@@ -157,7 +159,9 @@ class TestBadInput:
             run_file(bench, bench.folder / "nothing.ipynb")
 
     def test_an_incident_that_does_not_exist(self, bench: Bench) -> None:
-        with pytest.raises(RecordError, match=r"'INC-20260101-0000-beef' is not in .*; leave it out to open a new one"):
+        with pytest.raises(
+            RecordError, match=r"'INC-20260101-0000-beef' is not in .*; leave it out for a run without one"
+        ):
             bench.run("1", incident_id="INC-20260101-0000-beef")
 
     def test_outputs_that_cannot_be_written(self, bench: Bench) -> None:

@@ -9,13 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from generated import BEGIN, add_incident, make_archive, metadata, write_record
+from generated import BEGIN, about, add_incident, make_archive, metadata, write_record
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowrex_ops.archive import index
 from flowrex_ops.archive.index import features
-from flowrex_ops.archive.records import find_incidents, list_records, load_record
+from flowrex_ops.archive.outcome import RunOutcome
+from flowrex_ops.archive.records import find_folders, list_records, load_record
 from flowrex_ops.archive.search import find_similar, match_words, search, seen_before
 from flowrex_ops.errors import ParameterError, RecordError
 from flowrex_ops.record import banner
@@ -128,12 +129,12 @@ class TestIndex:
 
     def test_changed_new_and_removed_records_are_noticed(self, two: Path) -> None:
         newest = list_records(two)[0]
-        write_record(newest.path, {**newest.metadata, "diagnosis": "http.bad-deploy"})
-        assert list_records(two)[0].metadata["diagnosis"] == "http.bad-deploy"
+        write_record(newest.path, {**newest.metadata.to_dict(), "diagnosis": "http.bad-deploy"})
+        assert list_records(two)[0].metadata.diagnosis == "http.bad-deploy"
         newest.path.unlink()
         at = BEGIN + timedelta(days=9)
         add_incident(two, at, [metadata("memory_usage", "memory.leak", at)])
-        assert [record.metadata["diagnosis"] for record in list_records(two)] == ["memory.leak", "db.lock-contention"]
+        assert [record.metadata.diagnosis for record in list_records(two)] == ["memory.leak", "db.lock-contention"]
 
     def test_an_archive_that_cannot_be_written_is_answered_all_the_same(
         self, two: Path, monkeypatch: pytest.MonkeyPatch
@@ -162,28 +163,29 @@ class TestFinding:
     def test_incident_without_records(self, two: Path) -> None:
         empty = two / "INC-20261224-0000-abcd"
         empty.mkdir()
-        assert find_incidents(two, "INC-20261224") == [empty]
-        assert len(find_incidents(two)) == 3
+        assert find_folders(two, "INC-20261224") == [empty]
+        assert len(find_folders(two)) == 3
 
     def test_one_that_fits_several_or_none(self, two: Path) -> None:
         with pytest.raises(RecordError, match="fits 2 incidents"):
-            find_incidents(two, "INC-2026")
+            find_folders(two, "INC-2026")
         with pytest.raises(RecordError, match="no incident is called 'INC-1999'"):
-            find_incidents(two, "INC-1999")
+            find_folders(two, "INC-1999")
 
 
 class TestFeatures:
     """What a record is recognized by."""
 
     def test_signatures_are_masked_and_exceptions_named(self) -> None:
-        found = features(metadata("error_rate", "http.new-exception", BEGIN, n=7))
+        found = features(about("error_rate", "http.new-exception", BEGIN, n=7))
         assert [value for kind, value in found if kind == "signature"] == [
             "KeyError orders.py:place: KeyError: no price for order #",
             "KeyError",
         ]
 
     def test_nonsense_counts_as_nothing(self) -> None:
-        assert features({"findings": "x", "mitigations": [1], "verdicts": None}) == []
+        nonsense = {"findings": "x", "mitigations": [1], "verdicts": None}
+        assert features(RunOutcome.model_validate(nonsense)) == []
 
 
 class TestSimilar:
@@ -196,10 +198,10 @@ class TestSimilar:
             at = BEGIN + timedelta(days=day)
             ids += add_incident(tmp_path, at, [metadata("error_rate", "http.new-exception", at, n=n, seed=seed)])
         found = find_similar(tmp_path, load_record(tmp_path, ids[3]).metadata)
-        assert [one["record"] for one in found] == [ids[0], ids[2], ids[1]]
-        assert (found[0]["likeness"], found[0]["causes"]) == (1.0, ["http.new-exception"])
-        assert "PriceError" in found[0]["signatures"]
-        assert found[1]["likeness"] == round(1 / 3, 3)
+        assert [one.record for one in found] == [ids[0], ids[2], ids[1]]
+        assert (found[0].likeness, found[0].causes) == (1.0, ("http.new-exception",))
+        assert "PriceError" in found[0].signatures
+        assert found[1].likeness == round(1 / 3, 3)
 
     def test_later_ones_and_its_own_are_left_out(self, two: Path) -> None:
         assert find_similar(two, load_record(two, "latest").metadata) == []
@@ -208,8 +210,8 @@ class TestSimilar:
         at = BEGIN + timedelta(days=3)
         (now,) = add_incident(two, at, [metadata("triage", None, at, next_runbooks=["database_connections"])])
         (only,) = find_similar(two, load_record(two, now).metadata)
-        assert (only["diagnosis"], only["causes"]) == ("db.lock-contention", [])
-        assert only["resolved_by"] == ["terminate-root-blocker"]
+        assert (only.diagnosis, only.causes) == ("db.lock-contention", ())
+        assert only.resolved_by == ("terminate-root-blocker",)
 
     def test_nothing_confirmed_is_like_nothing(self, two: Path) -> None:
         at = BEGIN + timedelta(days=3)
@@ -222,18 +224,18 @@ class TestSeenBefore:
 
     def test_line_names_incident_cause_and_what_ended_it(self, two: Path) -> None:
         at = BEGIN + timedelta(days=3)
-        record = metadata("database_connections", "db.lock-contention", at, id="x", incident="INC-now")
-        record["seen_before"] = seen_before(two, record)
+        record = about("database_connections", "db.lock-contention", at, id="x", incident="INC-now")
+        record = record.model_copy(update={"seen_before": tuple(seen_before(two, record))})
         line = (
             "Seen before: INC-20261101-0000-0000 (2026-11-01), db.lock-contention, resolved by terminate-root-blocker"
         )
         assert banner.seen_before(record) == [line]
         assert "Seen before: INC-20261101" in banner.banner(record)
 
-    @pytest.mark.parametrize("record", [{}, {"started": None}, {"findings": 1, "started": "x", "incident": "y"}])
-    def test_no_run_fails_for_it(self, tmp_path: Path, record: dict[str, object]) -> None:
+    @pytest.mark.parametrize("outcome", [{}, {"started": None}, {"findings": 1, "started": "x", "incident": "y"}])
+    def test_no_run_fails_for_it(self, tmp_path: Path, outcome: dict[str, object]) -> None:
         (tmp_path / index.FILE).write_bytes(b"damaged" * 1000)
-        assert seen_before(tmp_path, record) == []
+        assert seen_before(tmp_path, RunOutcome.model_validate(outcome)) == []
 
     def test_a_record_of_before_has_no_such_line(self) -> None:
-        assert banner.seen_before(metadata("triage", None, BEGIN)) == []
+        assert banner.seen_before(about("triage", None, BEGIN)) == []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.record.page import render_page
 from flowrex_ops.record.words import do_next, headline
 
@@ -13,9 +14,11 @@ STEPS = [{"kind": "mitigation", "target": "terminate-root-blocker", "text": "end
 LOCKS = {"cause": "db.lock-contention", "severity": "P1", "title": "4 sessions wait behind pid 15", "next_steps": STEPS}
 
 
-def record(*states: str, status: str = "complete", finding: dict[str, Any] | None = LOCKS) -> dict[str, Any]:
+def record(
+    *states: str, status: str = "complete", finding: dict[str, Any] | None = LOCKS, **more: Any
+) -> RecordMetadata:
     """A record of lock contention, with a mitigation for each of the *states* that it came to."""
-    return {
+    about = {
         "id": "INC-20261129-0412-a1b2/001-database_connections",
         "incident": "INC-20261129-0412-a1b2",
         "runbook": "database_connections",
@@ -35,11 +38,14 @@ def record(*states: str, status: str = "complete", finding: dict[str, Any] | Non
         "versions": {},
         "cells": "2 of 2 cells ran",
     }
+    return RecordMetadata.model_validate({**about, **more})
 
 
-def page(of: dict[str, Any]) -> str:
+def page(of: RecordMetadata) -> str:
     """The page of a record without cells."""
-    return render_page({"cells": [], "metadata": {"flowrex_ops": {"record": of}}, "nbformat": 4, "nbformat_minor": 5})
+    return render_page(
+        {"cells": [], "metadata": {"flowrex_ops": {"record": of.to_dict()}}, "nbformat": 4, "nbformat_minor": 5}
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,4 +90,4 @@ def test_an_interrupted_run_has_ruled_out_nothing_for_good() -> None:
 def test_a_procedure_judges_no_cause() -> None:
     """It changed something, or nothing."""
     assert headline(record("verified", finding=None)) == "terminate-root-blocker verified; its effect was seen"
-    assert headline({**record("planned", finding=None), "verdicts": []}) == "Nothing was changed"
+    assert headline(record("planned", finding=None, verdicts=[])) == "Nothing was changed"

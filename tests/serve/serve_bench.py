@@ -178,7 +178,7 @@ class Server:
             return idle and len(found) >= count and all(record.status != "running" for record in found)
 
         until(all_ended)
-        assert len(self.records()) == count, [record.metadata["trigger"] for record in self.records()]
+        assert len(self.records()) == count, [record.metadata.trigger for record in self.records()]
         return self.records()
 
     def timeline(self) -> list[dict[str, Any]]:

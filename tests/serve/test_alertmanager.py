@@ -78,9 +78,9 @@ def test_what_amtool_adds_is_run_and_its_end_verified(served: tuple[Server, Aler
         )
         assert ended.returncode == 0, ended.stderr
     until(lambda: [line for line in server.timeline() if line["kind"] == "verification"])
-    triggers = [record.metadata["trigger"] for record in server.records()]
+    triggers = [record.metadata.trigger for record in server.records()]
     assert triggers[-1].endswith("verification")
-    assert {record.metadata["runbook"] for record in server.records()} == {"pool"}
+    assert {record.metadata.runbook for record in server.records()} == {"pool"}
     assert {line["alertname"] for line in alerts_of(server)} == {"PoolExhausted", "PoolErrors"}
 
 

@@ -68,7 +68,7 @@ def test_killed(prepare: Callable[..., Server], moment: str) -> None:
     if moment in ("before it is kept", "kept, before the 200"):
         server.send(a_payload(an_alert()))
     records = server.ended(1)
-    assert [record.metadata["trigger"] for record in records] == ["alert 1"]
+    assert [record.metadata.trigger for record in records] == ["alert 1"]
     assert records[0].status == "complete" or (records[0].status, moment) == ("interrupted", "its process has begun")
     alerts = [line for line in server.timeline() if line["kind"] == "alert"]
     assert len(alerts) <= 1, "nothing is told twice"
@@ -85,7 +85,7 @@ def test_killed_while_a_run_goes_on(prepare: Callable[..., Server]) -> None:
     server.kill()
     server.release()
     server.start()
-    told = [(record.status, record.metadata["trigger"], record.metadata["runbook"]) for record in server.ended(2)]
+    told = [(record.status, record.metadata.trigger, record.metadata.runbook) for record in server.ended(2)]
     assert told == [("interrupted", "alert 1", "pool"), ("complete", "alert 2", "triage")]
     (folder,) = server.outputs.glob("INC-*")
     assert timeline.verify(folder) is None

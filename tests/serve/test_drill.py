@@ -29,11 +29,11 @@ def test_a_fault_alerts_and_its_record_names_the_cause(
         send_alerts_to(supervisor_sandbox, f"{server.url}/alertmanager")
         drills.inject(supervisor_sandbox, drills.get_drill("lock-chain"), print)
         found = until(
-            lambda: [r for r in server.records() if r.metadata.get("diagnosis") == "db.lock-contention"], seconds=240
+            lambda: [r for r in server.records() if r.metadata.diagnosis == "db.lock-contention"], seconds=240
         )
     finally:
         drills.reset(supervisor_sandbox, print)
         send_alerts_to(supervisor_sandbox, NOBODY)
-    assert found[0].metadata["runbook"] == "database_connections"
-    assert found[0].metadata["trigger"].startswith("alert ")
-    assert all(mitigation["state"] in ("planned", "refused") for mitigation in found[0].metadata["mitigations"])
+    assert found[0].metadata.runbook == "database_connections"
+    assert found[0].metadata.trigger.startswith("alert ")
+    assert all(mitigation.state in ("planned", "refused") for mitigation in found[0].metadata.mitigations)

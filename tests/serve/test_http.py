@@ -125,10 +125,10 @@ def test_a_full_queue_says_when_to_come_again_and_a_stopped_server_keeps_it(prep
     )
     until(server.busy)
     server.stop()
-    assert [(record.status, record.metadata["trigger"]) for record in server.records()] == [("interrupted", "alert 1")]
+    assert [(record.status, record.metadata.trigger) for record in server.records()] == [("interrupted", "alert 1")]
     assert "1 runs go on, 1 wait and stay in the queue" in "\n".join(server.said)
     server.start()
-    assert [record.metadata["trigger"] for record in server.ended(2)] == ["alert 1", "alert 2"]
+    assert [record.metadata.trigger for record in server.ended(2)] == ["alert 1", "alert 2"]
 
 
 def test_others_may_not_reach_it_without_a_token() -> None:

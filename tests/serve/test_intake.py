@@ -15,7 +15,7 @@ import pytest
 from serve_bench import a_payload, an_alert
 
 from flowrex_ops.archive import timeline
-from flowrex_ops.archive.incidents import INCIDENT_FILE, ensure_incident
+from flowrex_ops.archive.incidents import INCIDENT_FILE, ensure_folder
 from flowrex_ops.catalog import find_runbooks
 from flowrex_ops.errors import RecordError
 from flowrex_ops.jobs.table import Job, JobTable, Outcome
@@ -95,7 +95,7 @@ def test_after_a_long_quiet_it_is_another_incident(send: Send) -> None:
 def test_after_people_resolved_it_it_is_another_incident(send: Send, tmp_path: Path) -> None:
     incident = send(an_alert(), minutes=0).group.incident
     send(an_alert(status="resolved"), minutes=2)
-    (ensure_incident(tmp_path, incident, title="") / INCIDENT_FILE).write_text('{"resolved": "2026-01-02T12:03:00Z"}')
+    (ensure_folder(tmp_path, incident, title="") / INCIDENT_FILE).write_text('{"resolved": "2026-01-02T12:03:00Z"}')
     later = send(moved(an_alert(), 5), minutes=5)
     assert (later.new_incident, len(later.runs)) == (True, 1)
 
@@ -119,7 +119,7 @@ def test_each_begin_and_end_is_told_once_however_often_it_is_sent(intake: Intake
     for sent in (an_alert(), an_alert(), an_alert(status="resolved"), an_alert(status="resolved"), an_alert()):
         payload = read_payload(json.dumps(a_payload(sent)).encode())
         decision = intake.accept(payload, NOON)
-        folder = ensure_incident(tmp_path, decision.group.incident, title="")
+        folder = ensure_folder(tmp_path, decision.group.incident, title="")
         sync_alerts(folder, payload, decision, Redactor([]))
     assert folder is not None
     told = [line["state"] for line in timeline.read(folder) if line["kind"] == "alert"]

@@ -166,6 +166,7 @@ def test_a_whole_service_is_worse_than_a_part_of_one() -> None:
     whole = checks.check_down(services(replica("backend-1"), replica("redis-1", "exited")))
     part = checks.check_down(services(replica("backend-1"), replica("backend-2", "exited")))
     assert (whole.severity, part.severity) == (Severity.P1, Severity.P2)
+    assert whole.next_steps[-1].target == "docker-compose -f docker-compose.prod.yml up -d redis"
 
 
 @pytest.mark.parametrize(
