@@ -14,7 +14,6 @@ from itertools import chain, repeat
 from typing import Any
 
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from flowrex_ops.model import MARKS, Outcome, Plan, Reading, Verdict, VerdictKind
 
@@ -24,6 +23,7 @@ _SQL = re.compile(
     r"\s*(?:select|with|update|insert|delete|merge|create|alter|drop|copy|lock|refresh|call|do)\s", re.IGNORECASE
 )
 _SQL_SHOWN = 60
+_NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?%?")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?)?")
 COLOURS = {VerdictKind.CONFIRMED: "#D55E00", VerdictKind.RULED_OUT: "#009E73", VerdictKind.INCONCLUSIVE: "#8A7A00"}
 """Okabe and Ito's vermillion and bluish green, and an ochre: told apart with every kind of colour vision."""
@@ -117,8 +117,8 @@ def frame_html(frame: pd.DataFrame, *, evidence: str = "", shown: int = SHOWN_RO
         return "<p>No rows.</p>"
     names = [str(name).replace("_", " ") for name in frame.columns]
     kept = frame.head(max(shown, KEPT_ROWS))
-    numbers = [is_numeric_dtype(kind) and not is_bool_dtype(kind) for kind in frame.dtypes]
     rows = [[format_cell(value) for value in row] for row in kept.itertuples(index=False)]
+    numbers = [any(column) and all(map(_NUMBER.fullmatch, filter(None, column))) for column in zip(*rows, strict=True)]
     html = html_table(names, rows[:shown], numbers)
     if len(frame) <= shown:
         return html

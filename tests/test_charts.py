@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from flowrex_ops import charts
+from flowrex_ops.chart_style import SMALLEST_POINTS
 from flowrex_ops.investigation import Investigation
 from flowrex_ops.model import Reading
 from flowrex_ops.settings import Settings, load
@@ -31,3 +33,18 @@ def test_a_line_stands_in_its_place(settings: Settings, capsys: pytest.CaptureFi
     assert said.count("'text/plain': \"no chart: it could not be drawn: TypeError") == 2
     for name in ("plot_pools", "plot_checklist"):
         assert f"{name} gave no chart: it could not be drawn" in said
+
+
+def test_every_label_is_as_high_as_the_page_counts_on() -> None:
+    """Eleven pixels on the page need nine points in the chart; whoever draws smaller is named."""
+    small = [
+        f"{path.name}:{keyword.value.lineno}"
+        for path in Path(charts.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        for keyword in call.keywords
+        if keyword.arg in ("fontsize", "labelsize")
+        and isinstance(keyword.value, ast.Constant)
+        and keyword.value.value < SMALLEST_POINTS
+    ]
+    assert small == []

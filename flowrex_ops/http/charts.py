@@ -158,7 +158,7 @@ def _bar_seconds(span: float, bucket: int) -> int:
 def _span(seconds: float) -> str:
     if seconds < 60:  # noqa: PLR2004  # a minute
         return f"{seconds:g} s"
-    return f"{timedelta(seconds=seconds).total_seconds() / 60:g} min"
+    return f"{timedelta(seconds=seconds).total_seconds() / 60:.3g} min"
 
 
 def _share_title(log: AccessLog) -> str:

@@ -30,9 +30,8 @@ from flowrex_ops.archive.manifest import verify
 from flowrex_ops.archive.records import find_folders
 from flowrex_ops.errors import RecordError
 from flowrex_ops.files import locked, write_atomic
+from flowrex_ops.record.page import css, template
 from flowrex_ops.record.words import headline
-
-_TEMPLATE = Path(__file__).parent / "templates" / "export.html.j2"
 
 
 def export(outputs: Path, wanted: str, target: Path | None = None) -> Path:
@@ -70,24 +69,19 @@ def pack(folder: Path) -> bytes:
 
 
 def _index(folder: Path, names: list[str], problems: list[str]) -> str:
-    from jinja2 import Environment
-
     about: Any = {}
     with contextlib.suppress(OSError, ValueError):
         about = json.loads((folder / INCIDENT_FILE).read_bytes())
     records = [name for name in names if name.endswith(".ipynb") and name.startswith(f"{folder.name}/records/")]
-    return (
-        Environment(autoescape=True, trim_blocks=True)
-        .from_string(_TEMPLATE.read_text(encoding="utf-8"))
-        .render(
-            run=is_run(folder.name),
-            incident={**(about if isinstance(about, dict) else {}), "id": folder.name},
-            records=[_row(folder.parent / name, name, names) for name in records],
-            files=[name for name in names if not name.startswith(f"{folder.name}/records/")],
-            timeline=timeline.read(folder),
-            problems=problems,
-            written=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
-        )
+    return template("export.html.j2").render(
+        css=css(),
+        run=is_run(folder.name),
+        incident={**(about if isinstance(about, dict) else {}), "id": folder.name},
+        records=[_row(folder.parent / name, name, names) for name in records],
+        files=[name for name in names if not name.startswith(f"{folder.name}/records/")],
+        timeline=timeline.read(folder),
+        problems=problems,
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
     )
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from flowrex_ops.chart_style import BLUE, DOTS_PER_INCH, GREEN, GREY, ORANGE, SM
 from flowrex_ops.incident.incident import close, note_alert, open_new
 from flowrex_ops.incident.review import write_post_mortem
 from flowrex_ops.model import OUTCOME_MIME_TYPE, Verdict, VerdictKind
+from flowrex_ops.record.export import pack
 from flowrex_ops.record.index_page import write_index
 from flowrex_ops.record.page import render_page
 from flowrex_ops.redaction.redactor import Redactor
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
-SAMPLE = Path(__file__).parents[2] / "outputs" / "sample" / "INC-20261123-1840-9ae1"
+SAMPLE = next((Path(__file__).parents[2] / "outputs" / "sample").glob("*/records")).parent
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 LOOKS: tuple[tuple[dict[str, int], str, dict[str, Any]], ...] = (
     (DESKTOP, "light", {"resultTypes": ["violations"]}),
@@ -112,8 +114,14 @@ def post_mortem(folder: Path) -> str:
 def index(folder: Path) -> str:
     """Of an archive with the sample, and an incident that is open."""
     shutil.copytree(SAMPLE, folder / "outputs" / SAMPLE.name)
-    open_new(folder / "outputs", {"title": "Orders time out", "severity": "P0"}, by="ada", redactor=Redactor())
+    open_new(folder / "outputs", {"title": "Reports are late", "severity": "P3"}, by="ada", redactor=Redactor())
     return write_index(folder / "outputs").read_text()
+
+
+def exported(_folder: Path) -> str:
+    """The first page of a zip."""
+    with zipfile.ZipFile(io.BytesIO(pack(SAMPLE))) as archive:
+        return archive.read("index.html").decode()
 
 
 PAGES: dict[str, Callable[[Path], str]] = {
@@ -129,6 +137,7 @@ PAGES: dict[str, Callable[[Path], str]] = {
     ),
     "post-mortem": post_mortem,
     "index": index,
+    "export": exported,
 }
 
 
@@ -227,8 +236,8 @@ def test_the_index_filters_and_leads_to_each_page(browser: Browser, folder: Path
         page.get_by_label("Show").select_option("runs")
         assert page.locator("output").inner_text() == "1 of 3"
         page.get_by_label("Show").select_option("all")
-        page.get_by_label("Severity").select_option("P0")
-        assert "Orders time out" in rows.inner_text()
+        page.get_by_label("Severity").select_option("P3")
+        assert "Reports are late" in rows.inner_text()
         page.get_by_label("Severity").select_option("all")
         page.get_by_label("Search").fill("LOCK-contention")
         rows.get_by_role("link").click()
