@@ -212,7 +212,10 @@ def _require_unchanged(plan: Plan, mitigation: Mitigation) -> None:
 def _how_to_approve(plan: Plan, approval: Approval) -> str:
     if approval.ask is not None and approval.operator:
         return "not approved: the slug was not typed; nothing was changed"
-    return f"not approved, nothing was changed; to apply: approve {plan.slug}@{plan.hash} and name an operator"
+    how = f"--approve {plan.slug}@{plan.hash} --operator NAME"
+    if approval.ask is not None:
+        how = "write your name into the parameter operator, and run the notebook again"
+    return f"not approved, nothing was changed; to apply it: {how}"
 
 
 def _how_far(done: Sequence[str], plan: Plan, error: BaseException) -> str:

@@ -222,7 +222,7 @@ def _exclusive_folder(outputs: Path, kind: str) -> Path:
     while True:
         folder = outputs / reserve_id(outputs, kind)
         try:
-            folder.mkdir()
+            folder.mkdir(mode=0o750)  # a log says more of customers than everybody on the host may read
         except FileExistsError:
             continue
         sync_folder(outputs)

@@ -78,6 +78,7 @@ def _copy_runbooks(folder: Path, outputs: Path) -> None:
     """Nothing is written into tracked or installed notebooks; and no run that is not kept yet is lost when JupyterLab starts again."""
     from flowrex_ops.catalog import NOTEBOOKS, find_runbooks
 
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     for runbook in find_runbooks().values():
         copy = folder / runbook.path.relative_to(NOTEBOOKS)
         if not _is_unkept(copy, outputs):

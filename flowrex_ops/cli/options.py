@@ -119,9 +119,11 @@ class Session(NamedTuple):
         return {"by": self.author, "redactor": self.redactor}
 
     def push(self) -> None:
-        """Send what was changed to the store, where there is one; trouble is one line, and loses nothing."""
+        """Renew the page of all incidents, and send what was changed to the store, where there is one; trouble is one line, and loses nothing."""
         from flowrex_ops.archive.store import push
+        from flowrex_ops.record.index_page import refresh_index
 
+        refresh_index(self.settings.outputs)
         push(self.settings)
 
 

@@ -38,6 +38,7 @@ class TestIncident:
         assert said["id"] == incident.name
         assert said["status"] == "Investigating"
         assert said["channel"] == f"#incident-{incident.name[4:17]}"
+        assert incident.stat().st_mode & 0o007 == 0, "others on the host could read it"
 
     def test_an_id_of_another_shape_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(RecordError, match=r"'../x' is not an incident id"):
