@@ -200,6 +200,49 @@ def show(
 
 
 @app.command()
+def actions(settings: options.SettingsOption = "", as_json: options.JsonOption = False) -> None:
+    """List the action items of all post-mortems that are not done. Exit 1 where one is overdue, or cannot be read.
+
+    Example: flowrex-ops incident actions
+    """
+    from flowrex_ops.incident.history import open_actions
+
+    found, unreadable = open_actions(options.load_settings(settings).outputs, today=datetime.now(UTC).date())
+    rows = found.astype(object).where(found.notna(), None).to_dict("records")
+    lines = [
+        f"{'OVERDUE' if one['overdue'] else '':<8}{one['due'] or 'no date'!s:<11} {one['owner'] or 'nobody':<16} {one['action']}  ({one['status']}, {one['incident']})"
+        for one in rows
+    ]
+    options.echo(
+        {"actions": rows, "unreadable": unreadable}, [*lines, *unreadable] or ["nothing is left to do"], as_json=as_json
+    )
+    if unreadable or found["overdue"].any():
+        raise typer.Exit(1)
+
+
+@app.command()
+def stats(
+    since: Annotated[str, options.option("--since", "TIME", "90d for ago, or 2026-01-31, UTC.")] = "90d",
+    settings: options.SettingsOption = "",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Show how long incidents took to detect, acknowledge, diagnose, mitigate and resolve: medians by severity.
+
+    Example: flowrex-ops incident stats --since 30d --json
+    """
+    from flowrex_ops.durations import format_seconds, parse_moment
+    from flowrex_ops.incident.history import measure_incidents
+
+    found = measure_incidents(options.load_settings(settings).outputs, since=parse_moment(since, name="--since"))
+    rows = found.astype(object).where(found.notna(), None).to_dict("records")
+    lines = [f"severity  to {'':<12} median      of"] if rows else [f"no incident since {since}"]
+    for one in rows:
+        took = format_seconds(one["median_seconds"]) if one["of"] else "no trace"
+        lines.append(f"{one['severity']:<9} {one['time']:<14} {took:<11} {one['of']} of {one['incidents']}")
+    options.echo(rows, lines, as_json=as_json)
+
+
+@app.command()
 def export(
     incident: options.IncidentArgument = "latest",
     output: options.ZipOption = None,
@@ -216,7 +259,7 @@ def export(
 def _print(folder: Path, settings: Settings, as_json: bool, sent: Sequence[Delivery] = ()) -> None:
     from flowrex_ops.archive import timeline
     from flowrex_ops.incident.incident import read_incident
-    from flowrex_ops.incident.severity import get_contacts, get_deadlines, respond_by
+    from flowrex_ops.incident.severity import get_contacts, get_deadlines, respond_by, update_due
     from flowrex_ops.incident.templates import fill_in
 
     found, history = read_incident(folder), timeline.read(folder)
@@ -229,6 +272,8 @@ def _print(folder: Path, settings: Settings, as_json: bool, sent: Sequence[Deliv
     }
     lines = [f"{name.replace('_', ' '):<12} {_text(value)}" for name, value in facts.items() if value]
     lines += [*(f"  {_due(one)}" for one in deadlines), *(f"  {one}" for one in sent)]
+    if promised := update_due(found, history):
+        lines += [f"  Next message: {'overdue since' if promised < datetime.now(UTC) else 'due by'} {_text(promised)}"]
     others = [
         f"{role} ({contacts[role]})" for role in contacts.keys() - {one.role for one in deadlines} if contacts[role]
     ]

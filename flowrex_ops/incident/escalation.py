@@ -18,7 +18,7 @@ from flowrex_ops.files import locked
 from flowrex_ops.incident.events import at
 from flowrex_ops.incident.incident import COMMANDER, Incident, find, read_incident
 from flowrex_ops.incident.messages import Delivery, deliver
-from flowrex_ops.incident.severity import DUE, KIND, OVERDUE, ROLES, Deadline, get_deadlines, key
+from flowrex_ops.incident.severity import DUE, KIND, OVERDUE, ROLES, Deadline, get_deadlines, key, update_due
 from flowrex_ops.model import Severity
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
@@ -86,6 +86,9 @@ def _remind_of(folder: Path, settings: Settings, now: datetime) -> list[str]:
     deadlines = get_deadlines(incident, lines, contacts=settings.contacts, now=now)
     overdue = [one for one in deadlines if one.state == OVERDUE and not _reminded(incident, one, lines, now)]
     said = [_remind_role(folder, incident, one, settings) for one in overdue]
+    promised = update_due(incident, lines)
+    if promised and now >= promised and not any(line.get("promised") == promised.isoformat() for line in lines):
+        said.append(_remind_update(folder, incident, promised, settings))
     if said:
         write_manifest(folder)
     return said
@@ -105,6 +108,16 @@ def _remind_role(folder: Path, incident: Incident, deadline: Deadline, settings:
     text = redactor.text("; ".join([text, *map(str, failed)]))
     event = {"kind": REMINDER, "role": deadline.role, "severity": incident.severity, "arrived": not failed}
     timeline.append(folder, redactor.json({**event, "text": text}))
+    return text
+
+
+def _remind_update(folder: Path, incident: Incident, promised: datetime, settings: Settings) -> str:
+    """Once for each update that is overdue: whoever answers the incident forgets what was promised first."""
+    text = f"an update of {incident.id} ({incident.severity or 'no severity yet'}) was due at {promised:%H:%M} UTC; flowrex-ops message update {incident.id} --send"
+    failed = [one for one in _reach(ROLES[0], f"{incident.id} update", text, settings) if not one.delivered]
+    redactor = Redactor(settings.secret_values())
+    text = redactor.text("; ".join([text, *map(str, failed)]))
+    timeline.append(folder, redactor.json({"kind": REMINDER, "promised": promised.isoformat(), "text": text}))
     return text
 
 

@@ -39,6 +39,12 @@ RESPOND_WITHIN = {
     Severity.P3: _NEXT_MORNING,
 }
 """The playbook's response times: how long after it was noticed somebody works on it."""
+UPDATE_EVERY = {
+    Severity.P0: timedelta(minutes=20),
+    Severity.P1: timedelta(minutes=30),
+    Severity.P2: timedelta(hours=1),
+}
+"""So long after a message the next one is due where no time was promised (PagerDuty's guide: at least every 20 minutes at first)."""
 MATRIX: Mapping[Severity, tuple[timedelta | None, ...]] = {
     Severity.P0: (timedelta(0), timedelta(0), timedelta(minutes=15)),
     Severity.P1: (timedelta(0), timedelta(minutes=15), timedelta(hours=1)),
@@ -125,6 +131,20 @@ def get_deadlines(
         if by is not None
     ]
     return sorted(found, key=lambda deadline: deadline.by)
+
+
+def update_due(incident: Incident, lines: Sequence[Mapping[str, Any]]) -> datetime | None:
+    """When people are to hear of it again: as was promised, else so long after the last message as is usual for its severity.
+
+    ``None`` while nobody was told anything, and once it is over.
+    """
+    if incident.over:
+        return None
+    last = max((at(line) for line in lines if line.get("kind") == "message"), default=None)
+    if incident.next_update and (last is None or last < incident.next_update):
+        return incident.next_update
+    every = UPDATE_EVERY.get(incident.severity) if incident.severity else None
+    return last + every if last and every else None
 
 
 def respond_by(incident: Incident, lines: Sequence[Mapping[str, Any]]) -> datetime | None:
