@@ -126,6 +126,32 @@ def reindex(settings: options.SettingsOption = "", as_json: options.JsonOption =
 
 
 @app.command()
+def prune(
+    before: Annotated[str, options.option("--before", "TIME", "90d for ago, or 2026-01-31, UTC.")] = "90d",
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; without it they are only named.")] = False,
+    settings: options.SettingsOption = "",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Name the runs that began before a time, or delete them. Incidents and their records stay.
+
+    Example: flowrex-ops records prune --before 90d --delete
+    """
+    from flowrex_ops.archive.index import rebuild
+    from flowrex_ops.archive.retention import find_old_runs, remove_runs
+    from flowrex_ops.durations import parse_moment
+
+    outputs = options.load_settings(settings).outputs
+    found = find_old_runs(outputs, parse_moment(before, name="--before"))
+    freed = remove_runs(found) if delete else 0
+    if delete and found:
+        rebuild(outputs)
+    number = f"{len(found)} run{'' if len(found) == 1 else 's'}"
+    done = f"{number} deleted, {freed / 1e6:.1f} MB freed" if delete else f"{number}; --delete deletes what is named"
+    facts = {"runs": [folder.name for folder in found], "deleted": delete, "bytes": freed}
+    options.echo(facts, [*(folder.name for folder in found), done], as_json=as_json)
+
+
+@app.command()
 def search(
     text: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT]...", help='Words, or their beginnings; "together" in quotes.')
