@@ -17,10 +17,9 @@ from flowrex_ops.cli.options import SettingsOption
 if TYPE_CHECKING:
     from flowrex_ops.catalog import Runbook
 
-START = "start.ipynb"
+START, _CONFIG = "start.ipynb", ".jupyter"
 _OPTIONS = (
     f"--LabApp.default_url=/lab/tree/{START}",
-    "--LabApp.news_url=",  # no question about news at three in the morning
     "--FileContentsManager.post_save_hook=flowrex_ops.record.live.keep_saved",
 )
 
@@ -55,6 +54,9 @@ def notebooks(
         folder = loaded.outputs.absolute() / "live"
         _copy_runbooks(folder, loaded.outputs)
         environment[KEPT_VARIABLE] = "1"
+        environment["JUPYTER_CONFIG_PATH"] = f"{folder / _CONFIG}:{environment.get('JUPYTER_CONFIG_PATH', '')}".rstrip(
+            ":"
+        )
         options = [*_OPTIONS, *options]
     if os.geteuid() == 0 and "--allow-root" not in options:
         typer.echo(
@@ -84,6 +86,10 @@ def _copy_runbooks(folder: Path, outputs: Path) -> None:
         if not _is_unkept(copy, outputs):
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(runbook.path, copy)
+    # No question about news at three in the morning.
+    page = folder / _CONFIG / "labconfig" / "page_config.json"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}))
     (folder / START).write_text(json.dumps(_start_page()), encoding="utf-8")
 
 
@@ -103,7 +109,8 @@ def _start_page() -> dict[str, object]:
         {"cell_type": "markdown", "id": str(number), "metadata": {}, "source": text}
         for number, text in enumerate(_start_texts())
     ]
-    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}  # else JupyterLab asks for one
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
 def _start_texts() -> Iterator[str]:

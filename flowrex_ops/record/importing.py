@@ -86,7 +86,7 @@ def content_hash(notebook: Mapping[str, Any]) -> str:
     """SHA-256 over the cells' sources and outputs: saving it once more changes nothing, another run does."""
     content = [
         [cell.get("cell_type"), source(cell), cell.get("outputs"), cell.get("execution_count")]
-        for cell in notebook["cells"]
+        for cell in _joined(notebook)["cells"]
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -104,7 +104,16 @@ def _read(path: Path) -> dict[str, Any]:
         raise NotebookError(
             f"'{path}' has not run: no cell has an output or a number; run it in JupyterLab and save it"
         )
-    return notebook
+    return _joined(notebook)
+
+
+def _joined(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """With each text in one piece: Jupyter writes them as lists of lines (nbformat, *multi-line strings*)."""
+    from nbformat import from_dict
+    from nbformat.v4.rwbase import rejoin_lines
+
+    whole: dict[str, Any] = rejoin_lines(from_dict(notebook))
+    return whole
 
 
 def _code(notebook: Mapping[str, Any]) -> list[dict[str, Any]]:

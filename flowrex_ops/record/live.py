@@ -42,4 +42,5 @@ def _keep(path: Path, log: Any) -> None:
             _kept[path] = told
             log.info("kept as the record %s", import_notebook(path, load()).id)
         except (FlowrexOpsError, OSError, ValueError, LookupError) as error:
+            _kept.pop(path, None)  # the next save tries again
             log.warning("'%s' is not kept as a record: %s", path, error)

@@ -39,7 +39,7 @@ def lab(locked_up: Sandbox, tmp_path: Path) -> Iterator[str]:
         "--IdentityProvider.token=",
         "--allow-root",
     ]
-    options += ["--LabApp.news_url=", "--ServerApp.disable_check_xsrf=True", "--ServerApp.log_level=ERROR"]
+    options += ["--ServerApp.disable_check_xsrf=True", "--ServerApp.log_level=ERROR"]
     folders = {
         name: str(tmp_path / name)
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
@@ -122,8 +122,9 @@ def test_it_opens_where_one_begins_and_keeps_what_has_run(browser: Browser, lab:
     with browser.new_page(viewport={"width": 1400, "height": 1000}) as page:
         page.goto(lab)
         page.get_by_role("heading", name="What is wrong?").wait_for(timeout=60_000)
-        shot = Path(os.environ.get("FLOWREX_OPS_SCREENSHOTS", tmp_path)) / "start.png"
-        page.screenshot(path=shot)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
+        page.screenshot(path=Path(os.environ.get("FLOWREX_OPS_SCREENSHOTS", tmp_path)) / "start.png")
+        assert page.locator("dialog").count() == 0, "JupyterLab asks something"
         assert page.locator(".jp-MarkdownOutput a").count() >= len(find_runbooks()) - 1
     with notebook(browser, lab) as page:
         run_all(page)

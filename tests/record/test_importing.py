@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -11,8 +12,10 @@ from typing import Any
 from uuid import uuid4
 
 import fsspec
+import nbformat
 import pytest
 from nbformat import v4
+from nbformat.v4.rwbase import split_lines
 from record_bench import confirmed, read, states, verdict
 
 from flowrex_ops.archive.incidents import new_incident
@@ -31,7 +34,7 @@ def shown(payload: dict[str, Any], number: int, **metadata: Any) -> Any:
     """An executed cell that showed *payload* as Investigation does."""
     bundle = {"text/plain": f"said {SECRET}", OUTCOME_MIME_TYPE: payload}
     return v4.new_code_cell(
-        "x", outputs=[v4.new_output("display_data", bundle)], execution_count=number, metadata=metadata
+        "x\n", outputs=[v4.new_output("display_data", bundle)], execution_count=number, metadata=metadata
     )
 
 
@@ -50,6 +53,8 @@ class Desk:
     def save(self, *cells: Any, about: Any = ABOUT) -> Path:
         about = {"flowrex_ops": about} if about else {}
         notebook = {"cells": list(cells), "metadata": about, "nbformat": 4, "nbformat_minor": 5}
+        with contextlib.suppress(AttributeError):  # one that is malformed
+            notebook = split_lines(nbformat.from_dict(notebook))  # as Jupyter writes it: texts as lists of lines
         self.path.write_text(json.dumps(notebook))
         return self.path
 
