@@ -110,6 +110,32 @@ def update(
 
 
 @app.command()
+def page(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="Such as 'team lead' or 'database administrator'.")],
+    incident: options.IncidentArgument = "latest",
+    text: Annotated[str, options.option("--text", "TEXT", "What they are needed for.")] = "",
+    author: options.AuthorOption = "",
+    settings: options.SettingsOption = "",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Notify a role of an incident now, through the receiver that is named like it. Exit 1 where it was not reached.
+
+    Example: flowrex-ops incident page "database administrator" --text "the restore needs a decision"
+    """
+    from flowrex_ops.incident.escalation import page as call
+    from flowrex_ops.incident.incident import load
+    from flowrex_ops.incident.severity import find_role
+
+    session = options.Session.open(settings, author)
+    folder, _ = load(session.settings.outputs, incident)
+    sent = call(folder, find_role(role, option="ROLE"), text, session.settings, by=session.author)
+    session.push()
+    options.echo([asdict(one) for one in sent], map(str, sent), as_json=as_json)
+    if not all(one.delivered for one in sent):
+        raise typer.Exit(1)
+
+
+@app.command()
 def resolve(
     incident: options.IncidentArgument,
     root_cause: options.CauseOption = "",

@@ -12,13 +12,24 @@ from typing import Any
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import write_manifest
-from flowrex_ops.errors import MissingExtraError, RecordError
+from flowrex_ops.errors import MissingExtraError, RecordError, SettingsError
 from flowrex_ops.extras import require
 from flowrex_ops.files import locked
 from flowrex_ops.incident.events import at
 from flowrex_ops.incident.incident import COMMANDER, Incident, find, read_incident
 from flowrex_ops.incident.messages import Delivery, deliver
-from flowrex_ops.incident.severity import DUE, KIND, OVERDUE, ROLES, Deadline, get_deadlines, key, update_due
+from flowrex_ops.incident.severity import (
+    DUE,
+    KIND,
+    OVERDUE,
+    ROLES,
+    SECONDARY,
+    Deadline,
+    get_deadlines,
+    key,
+    respond_by,
+    update_due,
+)
 from flowrex_ops.model import Severity
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
@@ -27,6 +38,8 @@ REMINDER = "reminder"
 TOOL = "flowrex-ops"
 """Who notified: a word of this tool is nobody's acknowledgement."""
 _LOCK = ".reminders.lock"
+_UNANSWERED = timedelta(minutes=5)
+"""So long after somebody should have answered the secondary on-call is called (PagerDuty's guide: five minutes)."""
 _AGAIN = timedelta(minutes=5)
 """A reminder that did not arrive is tried again after this."""
 
@@ -61,6 +74,26 @@ def _notify_role(folder: Path, incident: Incident, role: str, said: str, setting
     return sent
 
 
+def page(folder: Path, role: str, text: str, settings: Settings, *, by: str) -> list[Delivery]:
+    """Notify *role* of the incident in *folder* now. SettingsError where no receiver is named like it.
+
+    That it was notified stands on the timeline as *by*'s word; a receiver that fails is named there, and is tried no more.
+    """
+    incident = read_incident(folder)
+    said = f"{incident.severity or 'severity not known yet'}: {incident.title}; {incident.channel}; {text or 'please join'}"
+    sent = _reach(role, f"{incident.id}: {role}", said, settings)
+    if not sent:
+        name = role.lower().replace(" ", "-")
+        raise SettingsError(f"no receiver is named like '{role}'; set notify.urls.{name} to an apprise URL")
+    failed = [str(one) for one in sent if not one.delivered]
+    told = "; ".join([f"{role} paged: {text or 'please join'}", *failed])
+    kind = REMINDER if failed else KIND
+    event = Redactor(settings.secret_values()).json({"kind": kind, "role": role, "by": by, "text": told})
+    timeline.append(folder, event)
+    write_manifest(folder)
+    return sent
+
+
 def remind(settings: Settings, *, now: datetime | None = None) -> list[str]:
     """Remind every role that is overdue in an open incident, once for each severity; the lines that were written.
 
@@ -86,6 +119,9 @@ def _remind_of(folder: Path, settings: Settings, now: datetime) -> list[str]:
     deadlines = get_deadlines(incident, lines, contacts=settings.contacts, now=now)
     overdue = [one for one in deadlines if one.state == OVERDUE and not _reminded(incident, one, lines, now)]
     said = [_remind_role(folder, incident, one, settings) for one in overdue]
+    answer = respond_by(incident, lines)
+    if answer and now >= answer + _UNANSWERED and not any(line.get("unanswered") for line in lines):
+        said.append(_call_secondary(folder, incident, settings))
     promised = update_due(incident, lines)
     if promised and now >= promised and not any(line.get("promised") == promised.isoformat() for line in lines):
         said.append(_remind_update(folder, incident, promised, settings))
@@ -108,6 +144,16 @@ def _remind_role(folder: Path, incident: Incident, deadline: Deadline, settings:
     text = redactor.text("; ".join([text, *map(str, failed)]))
     event = {"kind": REMINDER, "role": deadline.role, "severity": incident.severity, "arrived": not failed}
     timeline.append(folder, redactor.json({**event, "text": text}))
+    return text
+
+
+def _call_secondary(folder: Path, incident: Incident, settings: Settings) -> str:
+    """Nobody has answered: not the one who was notified, by any word of a person on the timeline."""
+    text = f"nobody works on {incident.id} ({incident.severity}) yet: {incident.title}; {incident.channel}"
+    failed = [one for one in _reach(SECONDARY, f"{incident.id} unanswered", text, settings) if not one.delivered]
+    redactor = Redactor(settings.secret_values())
+    text = redactor.text("; ".join([text, f"{SECONDARY} called", *map(str, failed)]))
+    timeline.append(folder, redactor.json({"kind": REMINDER, "role": SECONDARY, "unanswered": True, "text": text}))
     return text
 
 

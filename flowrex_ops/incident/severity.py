@@ -29,7 +29,8 @@ MEANS = {
 }
 ROLES = ("On-call engineer", "Team lead", "Management")
 SECURITY = "Security"
-OTHERS = ("Secondary on-call", "Database administrator", SECURITY)
+SECONDARY = "Secondary on-call"
+OTHERS = (SECONDARY, "Database administrator", SECURITY)
 """Who is called where they are needed; security always where it is a breach or a leak."""
 _NEXT_MORNING = timedelta.max
 RESPOND_WITHIN = {
@@ -161,13 +162,17 @@ def get_contacts(contacts: Mapping[str, str]) -> dict[str, str]:
     return {role: known.get(key(role), "") for role in (*ROLES, *OTHERS)}
 
 
+def find_role(name: str, *, option: str) -> str:
+    """The role called *name*, however it is spelt. ParameterError, which names the *option*, for one that there is not."""
+    known = {key(role): role for role in (*ROLES, *OTHERS)}
+    if key(name) not in known:
+        raise ParameterError(f"{option}: '{name}' is no role; give {', '.join(known.values())}")
+    return known[key(name)]
+
+
 def note_notified(folder: Path, roles: Sequence[str], *, by: str) -> None:
     """Note that *roles* were notified. ParameterError for one that there is not."""
-    known = {key(role): role for role in (*ROLES, *OTHERS)}
-    unknown = [role for role in roles if key(role) not in known]
-    if unknown:
-        raise ParameterError(f"--notified: '{unknown[0]}' is no role; give {', '.join(known.values())}")
-    for role in (known[key(role)] for role in roles):
+    for role in [find_role(role, option="--notified") for role in roles]:
         timeline.append(folder, {"kind": KIND, "text": f"{role} notified", "role": role, "by": by})
 
 

@@ -13,10 +13,11 @@ from pydantic import SecretStr
 
 from flowrex_ops.archive import timeline
 from flowrex_ops.archive.manifest import verify
-from flowrex_ops.incident.escalation import notify_opened, remind
+from flowrex_ops.errors import SettingsError
+from flowrex_ops.incident.escalation import notify_opened, page, remind
 from flowrex_ops.incident.events import get_milestones
 from flowrex_ops.incident.incident import Incident, Status, open_new, read_incident
-from flowrex_ops.incident.severity import get_deadlines, note_notified, respond_by
+from flowrex_ops.incident.severity import find_role, get_deadlines, note_notified, respond_by
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import NotifySettings, Settings
 from tests.incident.test_messages import Receiver
@@ -163,6 +164,32 @@ class TestOpening:
         assert remind(settings) == []
         (said,) = remind(settings, now=datetime.now(UTC) + timedelta(minutes=6))
         assert said.startswith("On-call engineer was to be notified of")
+
+    def test_a_role_is_paged_on_demand(self, settings: Settings, phone: Receiver) -> None:
+        """It stands on the timeline as the word of whoever did."""
+        folder = open_new(settings.outputs, {"title": "x", "severity": "P1"}, by="ada", redactor=Redactor())
+        (sent,) = page(folder, find_role("TEAM-lead", option="ROLE"), "decide on the restore", settings, by="ada")
+        assert (sent.delivered, len(phone.heard)) == (True, 1)
+        assert timeline.read(folder)[-1]["text"] == "Team lead paged: decide on the restore"
+        states = {
+            one.role: one.state
+            for one in get_deadlines(read_incident(folder), timeline.read(folder), contacts={}, now=datetime.now(UTC))
+        }
+        assert states["Team lead"] == "notified"
+        with pytest.raises(SettingsError, match=r"set notify\.urls\.secondary-on-call to an apprise URL"):
+            page(folder, "Secondary on-call", "", settings, by="ada")
+
+    def test_who_does_not_answer_is_followed_by_the_secondary(self, tmp_path: Path, phone: Receiver) -> None:
+        """Once, five minutes after somebody should have; not where a person has said a word."""
+        settings = Settings(outputs=tmp_path, notify=NotifySettings(urls={"secondary-on-call": SecretStr(phone.url)}))
+        folder = open_new(tmp_path, {"title": "x", "severity": "P1"}, by="ada", redactor=Redactor())
+        answered = open_new(tmp_path, {"title": "y", "severity": "P1"}, by="ada", redactor=Redactor())
+        timeline.append(answered, {"kind": "note", "text": "on it", "by": "grace"})
+        for minutes, calls in ((19, 0), (21, 1), (40, 1)):
+            remind(settings, now=datetime.now(UTC) + timedelta(minutes=minutes))
+            assert len(phone.heard) == calls, minutes
+        assert any(line.get("unanswered") for line in timeline.read(folder))
+        assert not any(line.get("unanswered") for line in timeline.read(answered))
 
 
 @pytest.mark.parametrize(
