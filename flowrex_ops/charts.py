@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowrex_ops.archive.trend import plot_trend
 from flowrex_ops.chart_style import new_figure
 from flowrex_ops.http.charts import plot_error_history, plot_error_share, plot_route_replicas
+from flowrex_ops.latency.charts import plot_latency, plot_request_parts
 from flowrex_ops.memory.charts import plot_memory_trend, plot_redis_prefixes
 from flowrex_ops.metrics.charts import plot_history
 from flowrex_ops.postgres.backups.charts import plot_backups
@@ -33,10 +34,12 @@ __all__ = [
     "plot_error_share",
     "plot_failed_per_minute",
     "plot_history",
+    "plot_latency",
     "plot_memory",
     "plot_memory_trend",
     "plot_pools",
     "plot_redis_prefixes",
+    "plot_request_parts",
     "plot_route_replicas",
     "plot_session_ages",
     "plot_symbols",

@@ -20,6 +20,7 @@ from flowrex_ops.discovery.services import ServicesSource
 from flowrex_ops.durations import format_seconds, parse_duration
 from flowrex_ops.grafana import AnnotatedTimeline
 from flowrex_ops.guard import Approval, guard
+from flowrex_ops.latency.source import LatencySource
 from flowrex_ops.logs.access_log import AccessLogSource
 from flowrex_ops.logs.source import LogSource
 from flowrex_ops.memory.host import HostSource
@@ -56,7 +57,7 @@ class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
     The sources are ``database``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``, ``broker``,
-    ``prometheus``, ``memory``, ``host``, ``sentry``, ``status_pages``, ``nginx``, ``websocket``, ``websocket_log``,
+    ``prometheus``, ``memory``, ``host``, ``latency``, ``sentry``, ``status_pages``, ``nginx``, ``websocket``, ``websocket_log``,
     ``backups`` and ``databases``;
     ``since`` is how far back to look.
     """
@@ -208,6 +209,7 @@ class Investigation:
         )
         self.memory = MemorySource(endpoints.stack, self.prometheus, service, limit_seconds=limits.reading_seconds)
         self.host = HostSource(endpoints.stack, service, limit_seconds=limits.reading_seconds)
+        self.latency = LatencySource(endpoints.stack, service, self._finder.urls, limit_seconds=limits.reading_seconds)
         self.redis = RedisSource(
             endpoints.redis_url,
             limit_seconds=limits.reading_seconds,

@@ -12,10 +12,12 @@ from certificate_examples import reading
 from error_examples import ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latency_examples import ask as ask_slow
 
 from flowrex_ops.model import VerdictKind
 from tests.http import test_checks as test_error_rate
 from tests.http.test_blind_spots import broken
+from tests.latency import test_checks as test_slow_responses
 from tests.memory import test_checks as test_memory_usage
 from tests.postgres import test_checks as test_database_connections
 from tests.services import test_checks as test_triage
@@ -61,6 +63,9 @@ def faults(runbook: str) -> list[Asked]:
     """One for each cause: the first example that confirms it."""
     if runbook == "error_rate":
         asked = [Asked(partial(ask, check), broken(), {}, ask(check, *broken())) for check in test_error_rate.CHECKS]
+    elif runbook == "slow_responses":
+        examples = test_slow_responses.EXAMPLES.values()
+        asked = [Asked(partial(ask_slow, check), given, {}, ask_slow(check, *given)) for check, given, *_ in examples]
     else:
         tests, examples = RUNBOOKS[runbook]
         asked = record(tests.checks, *examples)
@@ -68,10 +73,10 @@ def faults(runbook: str) -> list[Asked]:
     return list({one.verdict.cause: one for one in reversed(found)}.values())
 
 
-@pytest.mark.parametrize("runbook", [*RUNBOOKS, "error_rate"])
+@pytest.mark.parametrize("runbook", [*RUNBOOKS, "error_rate", "slow_responses"])
 def test_no_fault_is_ruled_out_for_want_of_one_thing(runbook: str, request: pytest.FixtureRequest) -> None:
-    """A reading, its rows, one column, one field; ``make test`` tries every third of error_rate, whose readings are large."""
-    step = 3 if runbook == "error_rate" and request.config.getoption("suite") != "all" else 1
+    """A reading, its rows, one column, one field; ``make test`` tries every third where readings are large."""
+    step = 3 if runbook in ("error_rate", "slow_responses") and request.config.getoption("suite") != "all" else 1
     said = {
         f"{fault.verdict.cause} without {what}: {verdict.reason}"
         for fault in faults(runbook)
@@ -84,7 +89,9 @@ def test_no_fault_is_ruled_out_for_want_of_one_thing(runbook: str, request: pyte
 
 @pytest.mark.thorough
 @settings(max_examples=settings().max_examples // 2)
-@given(st.sampled_from([*sorted(set(RUNBOOKS) - {"websocket_disconnections"}), "error_rate"]), st.data())
+@given(
+    st.sampled_from([*sorted(set(RUNBOOKS) - {"websocket_disconnections"}), "error_rate", "slow_responses"]), st.data()
+)
 def test_nor_for_want_of_several(runbook: str, data: st.DataObject) -> None:
     """Any that are missing together, but for closings: without code and side they are told by their ages."""
     fault = data.draw(st.sampled_from(faults(runbook)))

@@ -37,8 +37,9 @@ ROOT_FIRST = (
     "trade_failures",
     "websocket_disconnections",
     "error_rate",
+    "slow_responses",
 )
-"""Of runbooks that explain symptoms of equal severity: a database that is full makes trades fail, and both make 5xx."""
+"""Of runbooks that explain symptoms of equal severity: a database that is full makes trades fail, and both make 5xx; what is only slow comes last."""
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 DOOR = "users get no good answer"
@@ -306,7 +307,7 @@ SYMPTOMS = (
     Symptom(REPLICAS, "database_connections", "health", _replicas),
     Symptom("connection pools are full", "database_connections", "pools", _pools),
     Symptom("the log speaks of the connection pool", "database_connections", "log", _pool_errors),
-    Symptom("requests take longer than 5 s", "database_connections", "log", _slow),
+    Symptom("requests take longer than 5 s", "slow_responses", "log", _slow),
     Symptom(DATABASE, "database_connections", "limits", _database),
     Symptom("PostgreSQL's connection slots run out", "database_connections", "limits", _slots),
     Symptom("trades fail", "trade_failures", "trades", _trades),

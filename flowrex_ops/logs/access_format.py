@@ -26,13 +26,14 @@ _VARIABLES = {
     " backend_addr",
     "header": "upstream_header_time header_time uht upstreamheadertime",
     "asked": "upstream_connect_time connect_time uct",
+    "response": "upstream_response_time upstream_time urt originduration",
     "version": "version upstream_version release",
 }
 """NGINX's variables, and the names that they and others' fields have in JSON and as labels; of several the first counts."""
-LABELS = ("seconds", "upstream", "header", "asked", "version")
+LABELS = ("seconds", "upstream", "header", "asked", "response", "version")
 """What may stand anywhere behind the status, with its name before it."""
 _MEANING = {name: field for field, names in reversed(_VARIABLES.items()) for name in names.split()}
-_NANOSECONDS = ("duration", "event.duration")
+_NANOSECONDS = ("duration", "event.duration", "originduration")
 """Traefik's and ECS's are whole nanoseconds; Caddy's are seconds with a point."""
 
 _ADDRESS = r"(?:(?:https?://)?(?:[\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}|unix:[^\s\",]+)"
@@ -170,7 +171,7 @@ def _from_json(head: str, text: str, formats: Sequence[Format]) -> dict[str, str
     fields = {field: str(flat[key]) for key, field in keys.items() if key in flat}
     for field, names in _VARIABLES.items():
         if field not in fields and (name := next((n for n in names.split() if flat.get(n) not in (None, "")), "")):
-            fields[field] = _seconds(name, flat[name]) if field == "seconds" else str(flat[name])
+            fields[field] = _seconds(name, flat[name])
     if head and "time" not in fields and (time := _TIME.search(head)):
         fields["time"] = time[2] or ""
     if fields.get("status", "").isdigit() and "time" in fields and ("path" in fields or "request" in fields):

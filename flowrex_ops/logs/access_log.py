@@ -19,6 +19,7 @@ import pandas as pd
 from flowrex_ops.compose import Stack
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.logs.access_format import Format, compile_format, method_of, parse_line, path_of
+from flowrex_ops.logs.request_times import TIME_COLUMNS, RequestTimes, Times, times_of_fields, times_of_line
 from flowrex_ops.logs.routes import route_of
 from flowrex_ops.reading import Source, reads
 
@@ -68,6 +69,7 @@ class AccessLog:
     ``at`` (UTC); ``made_by`` is ``backend``, ``proxy`` or ``unknown``, ``seconds`` their times added up.
     ``clients``: ``CLIENT_COLUMNS`` since ``recent_since``, busiest first; ``limited`` were answered 429. ``slow``: ``SLOW_COLUMNS``, slowest first.
     ``unreached``: ``UNREACHED_COLUMNS``, how often the proxy logged that it got no answer, by the status that it gives then.
+    ``times``: ``TIME_COLUMNS``, how long requests took and where; empty unless asked for.
     ``lines`` were understood, ``unread`` not, such as ``example``.
     """
 
@@ -81,6 +83,7 @@ class AccessLog:
     unread: int = 0
     example: str = ""
     unreached: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=UNREACHED_COLUMNS))
+    times: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=TIME_COLUMNS))
 
     @property
     def gap(self) -> str:
@@ -117,8 +120,10 @@ class AccessLogSource(Source):
         self._max_bytes = max_bytes
 
     @reads("requests at the proxy")
-    def get_requests(self, *, since: timedelta, recent_minutes: float, slow_seconds: float = 5.0) -> AccessLog:
-        """Every request since *since* ago, added up; an :class:`AccessLog`."""
+    def get_requests(
+        self, *, since: timedelta, recent_minutes: float, slow_seconds: float = 5.0, timed: bool = False
+    ) -> AccessLog:
+        """Every request since *since* ago, added up; an :class:`AccessLog`, with the ``times`` where *timed*."""
         now = datetime.now(UTC)
         chunks = self._stack.read_log_chunks(self._service, since=now - since, max_bytes=self._max_bytes)
         counter = AccessCounter(
@@ -128,6 +133,7 @@ class AccessLogSource(Source):
             slow_seconds=slow_seconds,
             replicas=self._find_addresses(),
             find_formats=self._find_formats,
+            timed=timed,
         )
         try:
             for chunk in chunks:
@@ -158,6 +164,7 @@ class AccessCounter:
         slow_seconds: float = 5.0,
         replicas: Mapping[str, str] | None = None,
         find_formats: Callable[[], Sequence[str]] = tuple,
+        timed: bool = False,
     ) -> None:
         self.lines = self.unread = 0
         self.example = ""
@@ -177,6 +184,8 @@ class AccessCounter:
         self._times: tuple[bytes, float] = (b"", 0.0)
         self._zone: tzinfo = UTC
         self._unreached: Counter[tuple[float, int, str]] = Counter()
+        seconds = (until - since).total_seconds()
+        self._timed = RequestTimes(seconds=seconds, slow_seconds=slow_seconds) if timed else None
 
     def add(self, chunk: bytes) -> None:
         """Count the lines of one piece."""
@@ -188,7 +197,9 @@ class AccessCounter:
             iso, client, other, clf, method, path, status, seconds, upstream, header, version = match.groups()
             code = int(status)
             place, maker = _answered_by(code, upstream, header, None)
-            self._count(iso or clf, method, path, code, float(seconds or 0), place, maker, version, client or other)
+            times = times_of_line(match[0], seconds) if self._timed else None
+            took = float(seconds or 0)
+            self._count(iso or clf, method, path, code, took, place, maker, version, client or other, times)
         if last < len(chunk):
             self._add_others(chunk[last:], 0)
 
@@ -261,6 +272,7 @@ class AccessCounter:
             maker,
             version,
             client,
+            times_of_fields(fields) if self._timed else None,
         )
 
     def _add_unreached(self, at: float, status: int, address: str) -> None:
@@ -278,6 +290,7 @@ class AccessCounter:
         maker: str,
         version: bytes | None,
         who: bytes,
+        times: Times | None,
     ) -> None:
         at = self._time(time)
         if at is None:
@@ -293,6 +306,8 @@ class AccessCounter:
             entry = self._sums[key] = [0, 0.0]
         entry[0] += 1
         entry[1] += took
+        if self._timed and times and code != SWITCHING_PROTOCOLS:
+            self._timed.add(at, key[2], place, version, times)
         if at >= self._recent:
             self._count_client(who, code)
         if took >= self._slow_seconds and code != SWITCHING_PROTOCOLS:
@@ -330,6 +345,7 @@ class AccessCounter:
                 [(datetime.fromtimestamp(at, UTC), *rest, number) for (at, *rest), number in self._unreached.items()],
                 columns=UNREACHED_COLUMNS,
             ),
+            self._timed.frame(self._replicas) if self._timed else pd.DataFrame(columns=TIME_COLUMNS),
         )
 
     def _time(self, text: bytes) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -123,6 +125,36 @@ def send_mistakes() -> None:
     send_orders({"account": 1, "symbol": "EURUSD", "side": "buy"}, {"X-Forwarded-For": "203.0.113.90"})
 
 
+DRIPPING = 8
+"""Clients on a bad line."""
+
+
+def drip_orders() -> None:
+    """Orders that arrive a few bytes at a time, each within three seconds."""
+    (url,) = os.environ["FLOWREX_HOLDER_URLS"].split()
+    for _ in range(DRIPPING):
+        threading.Thread(target=drip_forever, args=(url,), daemon=True).start()
+    wait()
+
+
+def drip_forever(url: str) -> None:
+    """One client, order after order."""
+    place = urlsplit(url)
+    order = json.dumps({"account": 1, "symbol": "EURUSD", "side": "buy", "quantity": 1}).encode()
+    head = f"POST /api/trades HTTP/1.1\r\nHost: {place.hostname}\r\nX-Forwarded-For: 203.0.113.91\r\nContent-Length: {len(order)}\r\nConnection: close\r\n\r\n"
+    while True:
+        try:
+            with socket.create_connection((place.hostname, place.port or 80), timeout=10) as line:
+                line.sendall(head.encode())
+                for at in range(0, len(order), 10):
+                    time.sleep(0.4)
+                    line.sendall(order[at : at + 10])
+                while line.recv(4096):
+                    pass
+        except OSError:
+            time.sleep(1)
+
+
 def send_flood() -> None:
     """Three clients, each with many requests under way, for a minute and a half at most."""
     (url,) = os.environ["FLOWREX_HOLDER_URLS"].split()
@@ -146,6 +178,7 @@ KINDS = {
     "whale": send_large_orders,
     "flood": send_flood,
     "mistaken": send_mistakes,
+    "drip": drip_orders,
 }
 
 if __name__ == "__main__":

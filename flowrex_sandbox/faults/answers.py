@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from flowrex_sandbox.sandbox import Sandbox
 
-_LINE = re.compile(r'^(\S+) (\S+) "\S+ ([^ ?"]+)[^"]*" (\d{3}) .*header_time="(?:[^"]*[ ,])?([^" ,]+)"')
+_LINE = re.compile(r'^(\S+) (\S+) "\S+ ([^ ?"]+)[^"]*" (\d{3}) \S+ (\S+) .*header_time="(?:[^"]*[ ,])?([^" ,]+)"')
 _LOG_BYTES = 8 * 1024 * 1024
 _LATELY_SECONDS = 10.0
 _LONGEST_SECONDS = 120.0
@@ -24,6 +24,7 @@ class Answer:
     path: str
     status: int
     made_by: str
+    seconds: float
 
 
 def answers(sandbox: Sandbox, *, seconds: float = _LATELY_SECONDS) -> list[Answer]:
@@ -32,8 +33,15 @@ def answers(sandbox: Sandbox, *, seconds: float = _LATELY_SECONDS) -> list[Answe
     lines = sandbox.stack().read_logs("nginx", since=since, max_bytes=_LOG_BYTES)
     found = (_LINE.match(line.text) for line in lines)
     return [
-        Answer(datetime.fromisoformat(at), client, path, int(status), "proxy" if header == "-" else "backend")
-        for at, client, path, status, header in (match.groups() for match in found if match)
+        Answer(
+            datetime.fromisoformat(at),
+            client,
+            path,
+            int(status),
+            "proxy" if header == "-" else "backend",
+            float(seconds),
+        )
+        for at, client, path, status, seconds, header in (match.groups() for match in found if match)
     ]
 
 

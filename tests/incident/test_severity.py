@@ -84,7 +84,7 @@ def seen(**changes: Any) -> pd.DataFrame:
         ({"health": health(200, 503)}, "database_connections", "P2"),
         ({"pools": pools(5)}, "database_connections", "P1"),
         ({"log": log(pool_errors=3)}, "database_connections", "P1"),
-        ({"log": log(slow_requests=3)}, "database_connections", "P2"),
+        ({"log": log(slow_requests=3)}, "slow_responses", "P2"),
         ({"log": log(server_errors=8)}, "error_rate", "P2"),
         ({"log": log(server_errors=60)}, "error_rate", "P1"),
         ({"limits": limits(37)}, "database_connections", "P1"),
@@ -106,7 +106,7 @@ def test_nothing_seen_ranks_nothing() -> None:
 
 def test_most_severe_first() -> None:
     ranked = rank_runbooks(seen(trades=trades(0, 9), log=log(slow_requests=3)))
-    assert ranked["runbook"].tolist() == ["trade_failures", "database_connections"]
+    assert ranked["runbook"].tolist() == ["trade_failures", "slow_responses"]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,11 @@ def test_an_edge_that_is_silent_is_no_matter_of_certificates(
 ) -> None:
     ranked = rank_runbooks(seen(front_door=answer, certificates=certificate_reading(certificate)))
     assert ranked["runbook"].tolist() == runbooks
+
+
+def test_slow_requests_are_the_databases_while_pools_are_full() -> None:
+    ranked = rank_runbooks(seen(pools=pools(5), log=log(slow_requests=3, server_errors=8)))
+    assert ranked["runbook"].tolist() == ["database_connections", "error_rate", "slow_responses"]
 
 
 def test_nearest_to_the_root_first_where_severity_is_equal() -> None:

@@ -5,8 +5,10 @@ A release brings its own with it (``FLOWREX_DEFECTS``: ``1.5.0:name,name``, of t
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -14,8 +16,21 @@ from .identity import VERSION
 
 _release, _, _names = os.environ.get("FLOWREX_DEFECTS", "").partition(":")
 _RELEASED = frozenset(_names.split(",")) if _release == VERSION else frozenset()
-KNOWN = frozenset({"equity-in-floats", "delisted-symbol", "audit-trail", "dead-workers", "json-logs", "visits-as-text"})
+KNOWN = frozenset(
+    [
+        "equity-in-floats",
+        "delisted-symbol",
+        "audit-trail",
+        "dead-workers",
+        "json-logs",
+        "visits-as-text",
+        "slow-prices",
+        "slow-host",
+        "blocking-call",
+    ]
+)
 _AUDITED_SHARE = 0.3
+_SLOW_SECONDS, _BLOCKING_SECONDS = 2.0, 1.3
 
 _active: set[str] = set(_RELEASED)
 _chance = random.Random()  # noqa: S311  # which request is audited is no secret
@@ -53,6 +68,14 @@ def listed(prices: dict[str, float], symbols: tuple[str, ...]) -> dict[str, floa
 def visits(answer: Any) -> int:
     """How often an account was seen, out of Redis' answer. The defect takes the number for text."""
     return int(answer, 16) if active("visits-as-text") else int(answer)
+
+
+async def delay(route: str) -> None:
+    """What takes time: prices of a slow feed, everything on a slow host, or a synchronous client that holds up the event loop."""
+    if active("slow-host") or (active("slow-prices") and route == "/api/prices"):
+        await asyncio.sleep(_SLOW_SECONDS)
+    if active("blocking-call") and route == "/api/prices":
+        time.sleep(_BLOCKING_SECONDS)  # noqa: ASYNC251  # this is the defect
 
 
 class AuditTrailError(Exception):

@@ -103,6 +103,7 @@ def observed(route: str, handler: Handler) -> Handler:
         started = time.monotonic()
         try:
             defects.audit(route)
+            await defects.delay(route)
             response = await handler(request)
         except PoolTimeout as error:
             log.error("connection pool exhausted: %s", error, exc_info=True)

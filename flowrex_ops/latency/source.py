@@ -1,0 +1,119 @@
+"""What else tells why answers are slow: how soon a replica answers what costs nothing, and whether it gets its CPU."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+
+from flowrex_ops.compose import Stack
+from flowrex_ops.errors import SourceUnavailableError, StackUnavailableError
+from flowrex_ops.model import Replica
+from flowrex_ops.reading import Source, reads
+from flowrex_ops.trust import ssl_context
+
+LIVE_PATH = "/health/live"
+"""Touches no database. Where there is no such path, its 404 comes out of the same event loop, and as soon."""
+LIVENESS_COLUMNS = ["replica", "seconds", "error"]
+CPU_COLUMNS = ["replica", "pressure_avg10", "pressure_avg60", "throttled_share", "error"]
+FILES = ("/proc/pressure/cpu", "/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat")
+"""Pressure of the machine (PSI), and where a container sees its own throttling: cgroup v2 and v1."""
+_LONGEST_SECONDS = 2.0
+_PRESSURE = re.compile(r"some avg10=([\d.]+) avg60=([\d.]+)")
+_COUNTER = re.compile(r"^(?:[^:\n]*:)?(nr_periods|nr_throttled) (\d+)$", re.MULTILINE)
+
+
+class LatencySource(Source):
+    """Replicas of *service*; *find_replicas* gives replica to base URL, anew for each question."""
+
+    name = "replicas"
+    libraries = ("httpx",)
+
+    def __init__(
+        self, stack: Stack, service: str, find_replicas: Callable[[], Mapping[str, str]], *, limit_seconds: float
+    ) -> None:
+        super().__init__(limit_seconds=limit_seconds)
+        self._stack, self._service, self._find_replicas = stack, service, find_replicas
+
+    @reads("liveness", extra_seconds="window_seconds")
+    def sample_liveness(self, *, window_seconds: float = 3.0, every_seconds: float = 0.25) -> pd.DataFrame:
+        """How soon each replica answers ``LIVE_PATH``, again and again; columns ``LIVENESS_COLUMNS``.
+
+        Whatever it answers counts; one that says nothing for two seconds has an ``error`` and took those.
+        """
+        replicas = self._find_replicas()
+        if not replicas:
+            raise SourceUnavailableError("no backend replica is configured or was discovered; set backend.urls")
+        until = time.monotonic() + window_seconds
+        with ThreadPoolExecutor(min(16, len(replicas))) as pool:
+            found = pool.map(lambda one: self._ask(one[0], one[1], until, every_seconds), replicas.items())
+            frame = pd.DataFrame([row for rows in found for row in rows], columns=LIVENESS_COLUMNS)
+        if frame["seconds"].isna().all():
+            raise SourceUnavailableError(f"no backend replica was reached: {frame['error'].iloc[-1]}")
+        return frame
+
+    def _ask(
+        self, replica: str, url: str, until: float, every_seconds: float
+    ) -> list[tuple[str, float | None, str | None]]:
+        """Times of one replica; none where nobody listens there, which is not slow."""
+        import httpx
+
+        rows: list[tuple[str, float | None, str | None]] = []
+        while not rows or time.monotonic() < until:
+            started, error = time.monotonic(), None
+            try:
+                httpx.get(url + LIVE_PATH, timeout=_LONGEST_SECONDS, verify=ssl_context())
+            except httpx.TimeoutException:
+                error = f"no answer in {_LONGEST_SECONDS:g} s"
+            except httpx.HTTPError as problem:
+                return [(replica, None, f"{url} gave no answer: {problem or type(problem).__name__}")]
+            rows.append((replica, time.monotonic() - started, error))
+            time.sleep(every_seconds)
+        return rows
+
+    @reads("CPU pressure", extra_seconds="window_seconds")
+    def sample_cpu(self, *, window_seconds: float = 1.0) -> pd.DataFrame:
+        """Whether the machine is short of CPU, and each replica held back at its limit; columns ``CPU_COLUMNS``.
+
+        Pressure is percent of time in which some task waited for a processor, ``throttled_share`` the part (0 to 1) of
+        the scheduler's periods within the window in which the replica was held back: 0 without a limit, and under supervisord.
+        """
+        running = [replica for replica in self._stack.get_replicas(self._service) if replica.running]
+        if not running:
+            raise SourceUnavailableError(f"no replica of '{self._service}' runs to read it in; by hand: cat {FILES[0]}")
+        with ThreadPoolExecutor(len(running)) as pool:
+            before = list(pool.map(self._read, running))
+            time.sleep(window_seconds)
+            after = list(pool.map(self._read, running))
+        own = self._stack.kind != "supervisor"  # a plain process has no cgroup of its own
+        rows = [
+            (replica.name, *parse_cpu(old, new, limited=own), error)
+            for replica, (old, _), (new, error) in zip(running, before, after, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=CPU_COLUMNS)
+
+    def _read(self, replica: Replica) -> tuple[str, str | None]:
+        seconds = self.limit_seconds * 0.4
+        try:
+            command = ["grep", "-s", "-H", "", *FILES]
+            return self._stack.execute(replica, command, timeout_seconds=seconds).stdout, None
+        except StackUnavailableError as error:
+            return "", str(error)
+
+
+def parse_cpu(before: str, after: str, *, limited: bool = True) -> tuple[float | None, float | None, float | None]:
+    """Pressure of 10 and of 60 seconds, and the share of throttled periods between two outputs of ``grep -H`` over ``FILES``."""
+    found = _PRESSURE.search(after)
+    ten, sixty = (float(found[1]), float(found[2])) if found else (None, None)
+    if not limited:
+        return ten, sixty, 0.0
+    old, new = (dict(_COUNTER.findall(text)) for text in (before, after))
+    if "usage_usec" in after and "nr_periods" not in new:
+        return ten, sixty, 0.0  # cgroup v2 of a container without a limit
+    if len(old) < 2 or len(new) < 2:  # noqa: PLR2004  # both counters
+        return ten, sixty, None
+    periods = int(new["nr_periods"]) - int(old["nr_periods"])
+    return ten, sixty, (int(new["nr_throttled"]) - int(old["nr_throttled"])) / periods if periods > 0 else 0.0
