@@ -59,6 +59,21 @@ TRADE_COLUMNS = [
     "all_recent",
 ]
 
+ORDER_COLUMNS = ["state", "status", "orders", "late", "oldest_seconds", "newest_seconds", "symbols"]
+REPEATED_COLUMNS = [
+    "account",
+    "symbol",
+    "side",
+    "quantity",
+    "orders",
+    "again",
+    "same_id",
+    "first_at",
+    "last_at",
+    "all_orders",
+    "all_again",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
@@ -207,6 +222,23 @@ class PostgresSource(Source):
         """The newest failed, blocked or long pending trades: id, symbol, side, status, error_message, created_at."""
         columns = ["id", "symbol", "side", "status", "error_message", "created_at"]
         return self._frame("failed_trades", columns, since=since.total_seconds())
+
+    @reads("orders by status")
+    def get_orders(self, *, since: timedelta, late_seconds: float) -> pd.DataFrame:
+        """Orders since *since* ago by status; columns ``ORDER_COLUMNS``, those without an outcome first.
+
+        ``state`` is open, closed or not understood; ``late`` is how many are older than *late_seconds*, and the ages are theirs.
+        """
+        return self._frame("orders_by_status", ORDER_COLUMNS, since=since.total_seconds(), late=late_seconds)
+
+    @reads("repeated orders")
+    def get_repeated_orders(self, *, recent_minutes: float, within_seconds: float = 1.0) -> pd.DataFrame:
+        """Recent orders, those that were placed again first; columns ``REPEATED_COLUMNS``.
+
+        ``again``: the same order less than *within_seconds* before; ``same_id``: a client's order id that stood there already. Without
+        a column for the account or the quantity these are None.
+        """
+        return self._frame("repeated_orders", REPEATED_COLUMNS, recent=60 * recent_minutes, within=within_seconds)
 
     @reads("connection limits")
     def get_connection_limits(self) -> ConnectionLimits:

@@ -67,6 +67,41 @@ CAUSES = (
         ),
     ),
     Cause(
+        "trades.duplicated",
+        "Orders are placed twice",
+        "The same order a moment after the first, or a client's order id again: more was bought or sold than anybody wanted.",
+        Severity.P1,
+        152,
+        (
+            NextStep(
+                "person", "trading operations", "look up at the broker which of them were filled, and close the surplus"
+            ),
+            NextStep(
+                "person", "owner of whoever sends them", "stop it first: a retry without an idempotency key, or a loop?"
+            ),
+            runbook("error_rate", "an answer that came too late or failed makes clients send again"),
+        ),
+    ),
+    Cause(
+        "trades.stuck",
+        "Orders are without an outcome for too long",
+        "They were written and never booked: they may well be filled at the broker, and nobody here knows.",
+        Severity.P1,
+        155,
+        (
+            NextStep(
+                "person",
+                "trading operations",
+                "look up each at the broker by account, symbol and time, then book or cancel it",
+            ),
+            command(
+                _BACKEND_LOG,
+                "what the backend logged when they were placed: an exception, a restart, a broker in silence?",
+            ),
+            NextStep("person", "whoever answers users", "they must not send these orders again before it is known"),
+        ),
+    ),
+    Cause(
         "trades.risk-limit",
         "The risk engine blocks trades, working as meant",
         "Orders above a limit are held back. It is a failure only if the limit is wrong.",

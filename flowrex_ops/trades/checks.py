@@ -15,6 +15,19 @@ from flowrex_ops.model import Evidence, Reading, Verdict, VerdictKind
 from flowrex_ops.reading import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES
 from flowrex_ops.services.impact import of_trades
 from flowrex_ops.trades import views as t
+from flowrex_ops.trades.orders import check_duplicated, check_stuck
+
+__all__ = [
+    "check_broker_credentials",
+    "check_broker_slow",
+    "check_broker_unreachable",
+    "check_database",
+    "check_duplicated",
+    "check_rejected_by_broker",
+    "check_risk_limit",
+    "check_stuck",
+    "check_unexplained_failures",
+]
 
 Frame = Reading[pd.DataFrame]
 

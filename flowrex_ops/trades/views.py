@@ -91,6 +91,12 @@ def _sum(part: pd.DataFrame, chosen: Any) -> int:
     return int(part.loc[chosen, "recent"].sum())
 
 
+def placed_again(repeated: pd.DataFrame) -> pd.DataFrame:
+    """Of ``PostgresSource.get_repeated_orders`` what was placed again, without the totals."""
+    found = repeated[repeated["again"].gt(0) | repeated["same_id"].gt(0)]
+    return found.drop(columns=["all_orders", "all_again"])
+
+
 def growth(counters: pd.DataFrame) -> pd.DataFrame:
     """How much each counter grew over the window, over all replicas: counter, label, grown.
 

@@ -120,6 +120,11 @@ def send_large_orders() -> None:
     send_orders({"account": 1, "symbol": "BTCUSD", "side": "buy", "quantity": 1_000_000}, {})
 
 
+def send_again_and_again() -> None:
+    """A client whose retry forgets that it was answered."""
+    send_orders({"account": 2, "symbol": "EURUSD", "side": "buy", "quantity": 0.5}, {})
+
+
 def send_mistakes() -> None:
     """Orders without a quantity."""
     send_orders({"account": 1, "symbol": "EURUSD", "side": "buy"}, {"X-Forwarded-For": "203.0.113.90"})
@@ -176,6 +181,7 @@ KINDS = {
     "backup": run_backup,
     "burst": send_burst,
     "whale": send_large_orders,
+    "repeater": send_again_and_again,
     "flood": send_flood,
     "mistaken": send_mistakes,
     "drip": drip_orders,

@@ -138,6 +138,49 @@ class OrdersAboveRiskLimit(TroubleClient):
         return count(sandbox, f"{_LATELY} status = 'blocked'") >= self.enough
 
 
+class OrdersNeverBooked(Fault):
+    """Every second order that the broker fills is never booked."""
+
+    threshold = "stuck_after_seconds"
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.execute(
+            "CREATE OR REPLACE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+        )
+        sandbox.execute(
+            "CREATE OR REPLACE TRIGGER forget BEFORE UPDATE ON trades FOR EACH ROW"
+            " WHEN (NEW.status = 'filled' AND NEW.id % 2 = 0) EXECUTE FUNCTION forget()"
+        )
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+        old = f"{_LATELY} status = 'pending' AND created_at < now() - interval '{age_seconds} seconds'"
+        return count(sandbox, old) >= ENOUGH
+
+    def stop(self, sandbox: Sandbox) -> None:
+        """Also whatever another fault has left behind: orders that were never booked."""
+        sandbox.execute("DROP TRIGGER IF EXISTS forget ON trades")
+        sandbox.execute("UPDATE trades SET status = 'cancelled' WHERE status = 'pending'")
+
+
+class OrdersRepeated(TroubleClient):
+    """A client places one order again and again, and each is filled.
+
+    Nobody else's orders are of this quantity.
+    """
+
+    per_second: float = 8.0
+
+    def start(self, sandbox: Sandbox) -> None:
+        start_client(sandbox, "repeater", urls=sandbox.backend_urls(), rate=self.per_second)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, f"{_LATELY} status = 'filled' AND quantity = 0.5") >= ENOUGH
+
+    def stop(self, sandbox: Sandbox) -> None:
+        super().stop(sandbox)
+        sandbox.execute("UPDATE trades SET status = 'cancelled' WHERE status = 'filled' AND quantity = 0.5")
+
+
 def seconds_since_trouble(sandbox: Sandbox) -> float:
     """Since when every trade has been filled, by the table and by what the replicas say of their last failure."""
     newest = "SELECT extract(epoch FROM now() - max(created_at)) FROM trades WHERE status IN ('failed', 'blocked')"
@@ -145,9 +188,10 @@ def seconds_since_trouble(sandbox: Sandbox) -> float:
     return min(float(age) if age is not None else float("inf"), last_failure_age(sandbox))
 
 
-drill = drills_of("trade_failures", recent_minutes=0.15)
+FAST = {"recent_minutes": 0.15}
 """Nine seconds, so that nobody has to wait five minutes until a drill's failures are old."""
 
+drill = drills_of("trade_failures", **FAST)
 DRILLS = (
     drill("trades-healthy", title="nothing is wrong: every trade is filled"),
     drill("broker-down", BrokerStopped(), expected="trades.broker-unreachable"),
@@ -198,6 +242,19 @@ DRILLS = (
         OpenTransactions(),
         title="red herring: a broker that is slow but in time, beside a pool that leaks until no trade can be written",
         expected="trades.database",
+    ),
+    drill("orders-stuck", OrdersNeverBooked(), expected="trades.stuck", parameters={**FAST, "stuck_after_seconds": 3}),
+    drill(
+        "broker-takes-its-time",
+        SLOW_BUT_IN_TIME,
+        title="red herring: orders are without an outcome for most of a second each",
+        parameters={**FAST, "stuck_after_seconds": 3},
+    ),
+    drill("orders-duplicated", OrdersRepeated(), expected="trades.duplicated"),
+    drill(
+        "orders-sliced",
+        OrdersRepeated(per_second=0.5),
+        title="red herring: a large order in slices, the same again every two seconds",
     ),
     drill("old-broker-outage", PastBrokerOutage()),
     drill(

@@ -11,7 +11,7 @@ from database_examples import NOW
 from flowrex_ops.logs.trade_failures import TRADE_LOG_COLUMNS
 from flowrex_ops.metrics.backend import COUNTER_COLUMNS, FAILED_TRADES, TRADES
 from flowrex_ops.model import Reading
-from flowrex_ops.postgres.source import TRADE_COLUMNS
+from flowrex_ops.postgres.source import ORDER_COLUMNS, REPEATED_COLUMNS, TRADE_COLUMNS
 from flowrex_ops.trades.broker import BROKER_COLUMNS
 
 REFUSED = "broker unreachable: [Errno 111] Connection refused"
@@ -44,6 +44,19 @@ def blocked(recent: int, **facts: Any) -> dict[str, Any]:
 def trades(*rows: dict[str, Any]) -> Reading[pd.DataFrame]:
     totals = {"all_trades": sum(r["trades"] for r in rows), "all_recent": sum(r["recent"] for r in rows)}
     return Reading("postgres", "trades by outcome", pd.DataFrame([r | totals for r in rows], columns=TRADE_COLUMNS))
+
+
+def orders(*rows: tuple[str, str, int, int]) -> Reading[pd.DataFrame]:
+    """Orders by what their status means: state, status, how many, and how many of them are nine to ten minutes old."""
+    told = [(*row, *((600.0, 540.0, "EURUSD") if row[3] else (None, None, None))) for row in rows]
+    return Reading("postgres", "orders by status", pd.DataFrame(told, columns=ORDER_COLUMNS))
+
+
+def repeated(*rows: tuple[int, int, int], of: int = 1000, account: str | None = "2") -> Reading[pd.DataFrame]:
+    """Recent orders that are alike: how many, placed again at once, under an order id that stood there; *of* so many in all."""
+    again = sum(row[1] for row in rows)
+    told = [(account, "EURUSD", "buy", "7.0", *row, NOW, NOW, of, again) for row in rows]
+    return Reading("postgres", "repeated orders", pd.DataFrame(told, columns=REPEATED_COLUMNS))
 
 
 def broker(*kinds: str, error: str = "", seconds: float = 0.02, place: str = "") -> Reading[pd.DataFrame]:

@@ -6,7 +6,21 @@ from collections.abc import Callable
 
 import pytest
 from database_examples import silent
-from trade_examples import EXPIRED, HALTED, REFUSED, TIMEOUT, blocked, broker, counters, here, log, row, trades
+from trade_examples import (
+    EXPIRED,
+    HALTED,
+    REFUSED,
+    TIMEOUT,
+    blocked,
+    broker,
+    counters,
+    here,
+    log,
+    orders,
+    repeated,
+    row,
+    trades,
+)
 
 from flowrex_ops.model import Severity, Verdict, VerdictKind
 from flowrex_ops.trades import checks, views
@@ -16,6 +30,7 @@ FINE = broker("ok", "ok", "ok")
 NO_ADAPTER = silent("broker check inside the backend", "the adapter could not be asked in any replica")
 NOT_SET = silent("broker check from here", "the broker's address is not configured", None)
 STRANGE = row(9, "flux capacitor is empty")
+FILLED, STUCK = ("closed", "filled", 9000, 8000), ("open", "pending", 64, 60)
 
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "all trades are written": (
@@ -171,6 +186,57 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         INCONCLUSIVE,
         "no trade was attempted",
     ),
+    "sixty orders pending for nine minutes": (
+        lambda: checks.check_stuck(orders(STUCK, FILLED)),
+        CONFIRMED,
+        "60 orders are without an outcome, for up to 10 min, of 9064",
+    ),
+    "orders that wait for a second are on their way": (
+        lambda: checks.check_stuck(orders(("open", "pending", 4, 0), FILLED)),
+        RULED_OUT,
+        "4 of 9004 orders wait for their outcome, none for 60 s",
+    ),
+    "a status of which nobody knows whether it is an outcome": (
+        lambda: checks.check_stuck(orders(("not understood", "parked", 9, 9), FILLED)),
+        INCONCLUSIVE,
+        "9 orders stand as 'parked'",
+    ),
+    "where nobody trades none is stuck": (lambda: checks.check_stuck(orders()), INCONCLUSIVE, "no order was placed"),
+    "a table of orders that may not be read": (
+        lambda: checks.check_stuck(silent("orders by status", code="42501")),
+        INCONCLUSIVE,
+        "no orders by status",
+    ),
+    "forty identical orders in one instant": (
+        lambda: checks.check_duplicated(repeated((40, 39, 0), (9, 0, 0))),
+        CONFIRMED,
+        "39 recent orders were placed again: account 2, buy 7.0 EURUSD (3.9% of 1000)",
+    ),
+    "each order sent twice": (
+        lambda: checks.check_duplicated(repeated(*[(2, 1, 0)] * 9, of=18)),
+        CONFIRMED,
+        "9 recent orders were placed again",
+    ),
+    "a client's order id again, minutes later": (
+        lambda: checks.check_duplicated(repeated((2, 0, 1), account=None)),
+        CONFIRMED,
+        "under an order id that stood there",
+    ),
+    "two users, or one, with the same wish": (
+        lambda: checks.check_duplicated(repeated((2, 1, 0), (2, 1, 0), (7, 0, 0))),
+        RULED_OUT,
+        "2 of 1000",
+    ),
+    "a table without accounts cannot tell who ordered twice": (
+        lambda: checks.check_duplicated(repeated((40, 39, 0), account=None)),
+        INCONCLUSIVE,
+        "does not tell the account",
+    ),
+    "where nobody trades nobody does so twice": (
+        lambda: checks.check_duplicated(repeated()),
+        INCONCLUSIVE,
+        "no order was placed",
+    ),
     "nor does an adapter's error that nobody understands": (
         lambda: checks.check_broker_slow(trades(row(9)), broker("other", error="gremlins"), here()),
         INCONCLUSIVE,
@@ -209,6 +275,14 @@ class TestSeverity:
         """By the log: nothing was written, everything failed."""
         verdict = checks.check_database(trades(), log(database=12), counters(0, database=3))
         assert verdict.severity is Severity.P0
+
+    @pytest.mark.parametrize(
+        ("stuck", "others", "expected"), [(2, 1000, Severity.P2), (12, 9000, Severity.P1), (2, 5, Severity.P1)]
+    )
+    def test_by_how_many_are_stuck(self, stuck: int, others: int, expected: Severity) -> None:
+        """Two that a replica took down with it are no outage; many, or a good part of all, are."""
+        table = orders(("open", "pending", stuck, stuck), ("closed", "filled", others, others))
+        assert checks.check_stuck(table).severity is expected
 
     def test_a_risk_limit_is_no_outage(self) -> None:
         """However many are blocked: it works as meant."""

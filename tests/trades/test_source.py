@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import psycopg
 import pytest
 
 from flowrex_ops.logs.trade_failures import count_trade_failures
@@ -62,6 +63,58 @@ class TestTable:
         found = postgres.get_failed_trades(since=HOUR).require()
         mine = found[found["symbol"].eq("TEST")]
         assert sorted(mine["status"]) == ["failed", "failed", "failed", "pending"]
+
+    def test_orders_without_an_outcome(self, postgres: PostgresSource) -> None:
+        """By what their status means; one is old enough to be late, one is not."""
+        rows = postgres.get_orders(since=HOUR, late_seconds=30).require().set_index("state")
+        assert rows.loc["open", "late"] >= 1
+        assert "TEST" in rows.loc["open", "symbols"]
+        assert rows.loc["open", "oldest_seconds"] >= 60
+        later = postgres.get_orders(since=HOUR, late_seconds=600).require().set_index("state")
+        assert "TEST" not in str(later.loc["open", "symbols"])
+
+    def test_orders_that_are_placed_again(self, postgres: PostgresSource, supervisor_sandbox: Sandbox) -> None:
+        """Forty in one instant; five of the same kind, ten seconds apart; and those that failed, which do not count."""
+        supervisor_sandbox.execute(
+            "INSERT INTO trades (account_id, symbol, side, quantity, status, created_at)"
+            " SELECT 3, 'TEST', 'buy', 3, 'filled', now() - interval '20 seconds' FROM generate_series(1, 40)"
+            " UNION ALL SELECT 4, 'TEST', 'buy', 3, 'filled', now() - n * interval '10 seconds' FROM generate_series(1, 5) n"
+            " UNION ALL SELECT 5, 'TEST', 'buy', 3, 'failed', now() FROM generate_series(1, 9)"
+        )
+        rows = postgres.get_repeated_orders(recent_minutes=5).require()
+        mine = rows[rows["symbol"].eq("TEST")].set_index("account")[["orders", "again", "same_id"]]
+        assert mine.loc["3"].tolist() == [40, 39, 0]
+        assert mine.drop("3")["again"].eq(0).all()
+        assert "5" not in mine.index
+        assert rows["all_orders"].iloc[0] >= 45
+
+    def test_table_of_another_platform(self, supervisor_sandbox: Sandbox) -> None:
+        """An enum for the status, no account, and a client's order id."""
+        supervisor_sandbox.execute("CREATE DATABASE desk")
+        dsn = supervisor_sandbox.admin_dsn.rpartition("/")[0] + "/desk"
+        try:
+            with psycopg.connect(dsn, autocommit=True) as desk:
+                desk.execute("CREATE TYPE state AS ENUM ('SENT', 'FILLED', 'PARKED')")
+                desk.execute(
+                    "CREATE TABLE trades (cl_ord_id text, symbol text, side text, status state, created_at timestamptz)"
+                )
+                desk.execute(
+                    "INSERT INTO trades SELECT 'a' || n % 3, 'X', 'buy', 'FILLED', now() FROM generate_series(1, 4) n"
+                )
+                desk.execute("INSERT INTO trades VALUES ('b', 'X', 'buy', 'SENT', now() - interval '1 minute')")
+                desk.execute("INSERT INTO trades VALUES ('c', 'X', 'buy', 'PARKED', now() - interval '1 minute')")
+            source = PostgresSource(dsn, limit_seconds=5, limit_rows=100)
+            again = source.get_repeated_orders(recent_minutes=5).require()
+            orders = source.get_orders(since=HOUR, late_seconds=30).require()
+            source.close()
+        finally:
+            supervisor_sandbox.execute("DROP DATABASE desk WITH (FORCE)")
+        assert again[["account", "quantity", "same_id"]].to_numpy().tolist() == [[None, None, 1]]
+        assert orders[["state", "status", "late"]].to_numpy().tolist() == [
+            ["not understood", "parked", 1],
+            ["open", "sent", 1],
+            ["closed", "filled", 0],
+        ]
 
     def test_silent_database(self) -> None:
         source = PostgresSource("postgresql://x@127.0.0.1:1/x", limit_seconds=2, limit_rows=10)
