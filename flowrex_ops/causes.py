@@ -14,6 +14,9 @@ from pathlib import Path
 
 from flowrex_ops.model import NextStep, Severity, Verdict, VerdictKind
 
+COMPOSE = "docker-compose -f docker-compose.prod.yml"
+"""As the playbook calls it; a finding's next steps are shown with the platform's own files and project."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:

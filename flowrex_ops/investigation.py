@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 from flowrex_ops import render as presentation
 from flowrex_ops.archive.outcome import MitigationResult, RunOutcome
 from flowrex_ops.archive.writer import Ledger
-from flowrex_ops.causes import causes_by_runbook, ranked
+from flowrex_ops.causes import COMPOSE, causes_by_runbook, ranked
 from flowrex_ops.checks import Check
 from flowrex_ops.discovery.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.discovery.services import ServicesSource
@@ -236,8 +237,6 @@ class Investigation:
         """*sessions* with the backend replica that each one belongs to, where that can be told."""
         if not sessions.available:
             return sessions
-        from dataclasses import replace
-
         return replace(sessions, value=with_replica(sessions.require(), self._finder.addresses()))
 
     def show(
@@ -307,6 +306,7 @@ class Investigation:
         except Exception as error:  # noqa: BLE001  (the one place that turns a failure into inconclusive)
             reason = f"the check itself failed: {type(error).__name__}: {error}; please report it"
             verdict = Verdict(check.cause, VerdictKind.INCONCLUSIVE, reason)
+        verdict = self._in_place(verdict)
         self.verdicts[verdict.cause] = verdict
         finding = verdict.to_finding() if verdict.confirmed else None
         data = {"kind": "verdict", **verdict.to_dict(), "finding": finding}
@@ -314,6 +314,14 @@ class Investigation:
         if self._followed:
             self._followed(*self._so_far())
         return verdict
+
+    def _in_place(self, verdict: Verdict) -> Verdict:
+        """Its next steps as they are typed for this platform: the catalogue calls compose as the playbook does."""
+        own = self.endpoints.compose
+        if not own:
+            return verdict
+        steps = [replace(step, target=step.target.replace(COMPOSE, own)) for step in verdict.next_steps]
+        return replace(verdict, next_steps=tuple(steps))
 
     def follow_verdicts(self) -> None:
         """Show every hypothesis of this runbook here, each verdict in its place as it falls: what a live reader scrolls back to."""

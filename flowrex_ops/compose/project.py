@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,15 @@ class Deployment:
             if was is not None:
                 return was
         return ""
+
+
+def command_line(labels: Mapping[str, str]) -> str:
+    """How compose is called for the project of a container with these *labels*; empty where they do not tell."""
+    files, project = [file for file in labels.get(FILES, "").split(",") if file], labels.get(PROJECT)
+    if not files or not project:
+        return ""
+    generation = "docker-compose" if labels.get(MADE_BY, "").startswith("1.") else "docker compose"
+    return shlex.join([*generation.split(), *(word for file in files for word in ("-f", file)), "-p", project])
 
 
 def choose_project(containers: Sequence[Mapping[str, str]], folder: Path) -> str:

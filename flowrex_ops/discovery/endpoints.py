@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
 from flowrex_ops.compose import Stack, open_stack
+from flowrex_ops.compose.project import command_line
 from flowrex_ops.discovery.logins import Login, Logins
 from flowrex_ops.discovery.roles import BACKEND, POSTGRES, PROMETHEUS, PROXY, REDIS, Parts, find_parts
 from flowrex_ops.errors import SourceUnavailableError
@@ -46,6 +47,11 @@ class Endpoints:
     """Sources whose service is there and does not run, so that nobody could answer."""
     settings: Settings = field(default_factory=Settings.model_construct)
     """Those given, with the services and ports that were found where they name none."""
+
+    @property
+    def compose(self) -> str:
+        """How compose is called for this platform; empty where that is not known, or something else runs it."""
+        return next(filter(None, (command_line(replica.definition.labels) for replica in self.replicas)), "")
 
     @property
     def configuration(self) -> dict[str, str]:

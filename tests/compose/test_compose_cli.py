@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from flowrex_ops.compose import open_stack
 from flowrex_ops.compose.cli import find_command, run
+from flowrex_ops.discovery.endpoints import Endpoints
 from flowrex_ops.errors import StackUnavailableError
+from flowrex_ops.model import Definition, Replica
+from flowrex_ops.settings import Settings
 
 V1, V2 = ("docker-compose",), ("docker", "compose")
 Install = Callable[..., None]
@@ -97,3 +101,30 @@ def test_what_it_says_when_it_fails(install: Install, tmp_path: Path) -> None:
     install("docker-compose", "echo 'no configuration file provided: not found' >&2; exit 14")
     with pytest.raises(StackUnavailableError, match="failed: no configuration file provided"):
         run(V1, ("ps",), project="p", files=[], folder=str(tmp_path), environment={}, timeout_seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        (
+            {"files": "docker-compose.prod.yml", "made_by": "1.29.2"},
+            "docker-compose -f docker-compose.prod.yml -p shop",
+        ),
+        (
+            {"files": "/srv/a b/compose.yml,/srv/x.yml", "made_by": "2.27.0"},
+            "docker compose -f '/srv/a b/compose.yml' -f /srv/x.yml -p shop",
+        ),
+        ({"files": "", "made_by": "2.27.0"}, ""),
+    ],
+    ids=["the playbook's", "of the second generation, two files", "not told"],
+)
+def test_a_platform_tells_how_its_compose_is_called(labels: dict[str, str], line: str) -> None:
+    """What a finding tells people to type names their files, not the playbook's."""
+    names = {"files": "project.config_files", "made_by": "version"}
+    own = {f"com.docker.compose.{names[name]}": value for name, value in labels.items()}
+    own["com.docker.compose.project"] = "shop"
+    replicas = [
+        Replica("redis", "redis-1", "running", "", "1"),
+        Replica("web", "web-1", "running", "", "2", definition=Definition(labels=own)),
+    ]
+    assert Endpoints(stack=open_stack(Settings()), stack_line="", replicas=replicas).compose == line
