@@ -33,6 +33,58 @@ CAUSES = (
         ),
     ),
     Cause(
+        "redis.read-only",
+        "Redis is a replica that takes no writes",
+        "Reads still work, each write is answered with READONLY: after a failover the platform talks to the wrong server.",
+        Severity.P1,
+        422,
+        (
+            command("redis-cli INFO replication", "which server is its master, and since when is the link down?"),
+            NextStep(
+                "person",
+                "whoever runs Redis",
+                "point redis.url (REDIS_URL) at the master; or REPLICAOF NO ONE, if no other takes writes: what the other has is lost",
+            ),
+        ),
+    ),
+    Cause(
+        "redis.persistence-failing",
+        "Redis cannot save what it holds",
+        "A snapshot or its append-only file failed: with save points set each write is answered with MISCONF, and a restart loses what was not saved.",
+        Severity.P2,
+        424,
+        (
+            command(
+                "docker-compose -f docker-compose.prod.yml logs --tail=50 redis",
+                "which file, and why: disk full, rights, no memory to fork?",
+            ),
+            command("redis-cli BGSAVE", "once that is mended: writes are taken again as soon as it has saved"),
+            command(
+                "redis-cli CONFIG SET stop-writes-on-bgsave-error no",
+                "until then, if a restart may lose what is written from now on",
+            ),
+        ),
+    ),
+    Cause(
+        "redis.slow-commands",
+        "A command holds Redis, and everybody waits",
+        "Redis does one thing at a time: whoever asks for all keys, or all of a large key, stops everybody else for as long.",
+        Severity.P2,
+        426,
+        (
+            command("redis-cli SLOWLOG GET 10", "which command, on what, from where"),
+            NextStep(
+                "person",
+                "owner of whoever sends it",
+                "SCAN in place of KEYS, HSCAN or a few fields in place of HGETALL; a replica for reports",
+            ),
+            command(
+                "redis-cli CLIENT KILL ADDR HOST:PORT",
+                "ends that one client's connection, if it cannot wait; it may come back",
+            ),
+        ),
+    ),
+    Cause(
         "memory.leak",
         "A replica's memory grows without end",
         "It rises all the time at the same load, and reaches its limit at a time that can be told.",

@@ -26,6 +26,7 @@ from flowrex_ops.memory.redis_checks import (
     check_redis_growth,
     check_redis_rejecting,
 )
+from flowrex_ops.memory.redis_service_checks import check_persistence_failing, check_read_only, check_slow_commands
 from flowrex_ops.memory.source import KILL_COLUMNS, MEMORY_COLUMNS, SAMPLED
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.services import impact
@@ -35,10 +36,13 @@ __all__ = [
     "check_host_pressure",
     "check_leak",
     "check_oom_killed",
+    "check_persistence_failing",
+    "check_read_only",
     "check_redis_evicting",
     "check_redis_fragmentation",
     "check_redis_growth",
     "check_redis_rejecting",
+    "check_slow_commands",
     "check_unexplained_growth",
 ]
 

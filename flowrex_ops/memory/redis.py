@@ -1,6 +1,6 @@
 """Redis, asked read-only: version, memory over a window, and which keys of which database hold it.
 
-Only ``INFO``, ``SELECT``, ``DBSIZE``, ``SCAN``, ``TYPE``, ``PTTL``, ``MEMORY USAGE`` and, where ``INFO`` is not allowed,
+Only ``INFO``, ``SELECT``, ``DBSIZE``, ``SCAN``, ``TYPE``, ``PTTL``, ``MEMORY USAGE``, ``SLOWLOG GET`` and, where ``INFO`` is not allowed,
 ``MEMORY STATS`` and ``PING`` are sent (https://redis.io/docs/latest/commands/); never ``KEYS``, which stops everybody else
 for as long as it runs.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from flowrex_ops.memory.redis_client import ask_info, get_databases, open_client
+from flowrex_ops.memory.redis_commands import RedisActivity, sample_activity
 from flowrex_ops.reading import Source, reads
 
 if TYPE_CHECKING:
@@ -105,6 +106,12 @@ class RedisSource(Source):
         before = first.set_index(_KIND)["bytes"].to_dict()
         grown = [row.bytes - before.get((row.database, row.prefix, row.type), 0.0) for row in frame.itertuples()]
         return frame.assign(grown_bytes=grown)[KEY_COLUMNS]
+
+    @reads("activity of Redis", extra_seconds="window_seconds")
+    def sample_activity(self, *, window_seconds: float = 3.0) -> RedisActivity:
+        """What its commands take and who sends the slow ones, whether it can save and takes writes, over a window."""
+        with self._client() as client:
+            return sample_activity(client, window_seconds)
 
     def _look(self, max_keys: int, seconds: float) -> tuple[pd.DataFrame, bool]:
         """One bounded look at the keys of every database, and whether it saw them all.

@@ -39,7 +39,9 @@ def check_redis_rejecting(redis: Frame, keys: Frame) -> Verdict:
         if "rejected_writes" in window.untold:
             return ruled_out(cause, f"there is room: {_fill(window)}")
         before = f"; {window.rejected_before:.0f} were, before" if window.rejected_before else ""
-        return ruled_out(cause, f"no write was rejected in {window.seconds:.0f} s, {_fill(window)}{before}")
+        return ruled_out(
+            cause, f"no write was rejected for want of memory in {window.seconds:.0f} s, {_fill(window)}{before}"
+        )
     evidence = [
         Evidence("writes rejected", f"{window.rejected:.0f} in {window.seconds:.0f} s", "INFO errorstats"),
         Evidence("memory", f"{_fill(window)}, policy {window.policy}", "INFO memory"),

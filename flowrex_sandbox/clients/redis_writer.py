@@ -70,7 +70,38 @@ def write_large(client: redis.Redis) -> None:
         client.rpush("drill-report", *(filler(KIB) for _ in range(1024)))
 
 
-KINDS = {"grow": grow, "churn": churn, "refuse": refuse, "fragment": fragment, "large": write_large}
+def index(client: redis.Redis) -> None:
+    """A quarter of a million small keys."""
+    for start in range(0, 250_000, 1000):
+        client.mset({f"drill-quote:of-the-last-hour:{number:06d}": filler(48) for number in range(start, start + 1000)})
+
+
+def ask_for_keys(client: redis.Redis) -> None:
+    """A report that looks for its own keys among all, and finds none."""
+    index(client)
+    while True:
+        client.keys("drill-report:*")
+        time.sleep(0.03)
+
+
+def walk(client: redis.Redis) -> None:
+    """A job that walks through all keys bit by bit, again and again."""
+    index(client)
+    cursor = 0
+    while True:
+        cursor, _ = client.scan(cursor, "drill-report:*", count=500)
+        time.sleep(0.002)
+
+
+KINDS = {
+    "keys": ask_for_keys,
+    "walk": walk,
+    "grow": grow,
+    "churn": churn,
+    "refuse": refuse,
+    "fragment": fragment,
+    "large": write_large,
+}
 
 if __name__ == "__main__":
     KINDS[sys.argv[1]](redis.Redis.from_url(os.environ["FLOWREX_HOLDER_URLS"], socket_timeout=10))

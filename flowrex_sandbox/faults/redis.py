@@ -8,11 +8,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowrex_sandbox.clients import start_client
 from flowrex_sandbox.drill import drills_of
-from flowrex_sandbox.faults.base import TroubleClient
+from flowrex_sandbox.faults.base import ENOUGH, Fault, PastFault, TroubleClient
 from flowrex_sandbox.faults.memory import PARAMETERS, MemoryLeak
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
@@ -28,6 +29,9 @@ _PATTERN = "drill-*"
 _RESTART_SECONDS = 20.0
 _USUAL_BYTES = 8 * MIB
 _ROOM = 0.75
+_INDEXED = 250_000
+_NOBODY = 1
+"""A port at which no Redis answers."""
 
 
 @contextmanager
@@ -65,7 +69,7 @@ class _Writer(TroubleClient):
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         with _client(sandbox) as client:
-            return self.shows({**client.info("memory"), **client.info("stats"), **client.info("errorstats")})
+            return self.shows(client.info("all"))
 
     @abstractmethod
     def shows(self, info: dict[str, Any]) -> bool:
@@ -76,6 +80,7 @@ class _Writer(TroubleClient):
         with _client(sandbox) as client:
             _configure(client, CONFIG)
             _delete(client)
+            client.slowlog_reset()
             small = _is_small(client)
         if not small:
             _restart(sandbox)
@@ -166,6 +171,94 @@ class RedisLargeKey(_Writer):
         return bool(info["used_memory"] > 12 * MIB)
 
 
+def _indexed(info: dict[str, Any]) -> bool:
+    return bool(info.get("db0", {}).get("keys", 0) >= _INDEXED)
+
+
+class RedisHeldUp(_Writer):
+    """A report asks for KEYS among a quarter of a million, all the time."""
+
+    kind = "keys"
+
+    def shows(self, info: dict[str, Any]) -> bool:
+        asked = info.get("cmdstat_keys", {}).get("calls", 0)
+        return bool(_indexed(info) and asked >= ENOUGH)
+
+
+class RedisWalkedThrough(_Writer):
+    """A job walks through a quarter of a million keys by SCAN, all the time."""
+
+    kind = "walk"
+
+    def shows(self, info: dict[str, Any]) -> bool:
+        return _indexed(info)
+
+
+class RedisCannotSave(Fault):
+    """Redis cannot save: a folder stands where its snapshot belongs."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        with _client(sandbox) as client:
+            _snapshot(client).mkdir(exist_ok=True)
+            client.config_set("save", "3600 1")
+            client.bgsave()
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        with _client(sandbox) as client:
+            failed = client.info("persistence")["rdb_last_bgsave_status"] == "err"
+            return failed and "errorstat_MISCONF" in client.info("errorstats")
+
+    def stop(self, sandbox: Sandbox) -> None:
+        with _client(sandbox) as client:
+            if client.info("persistence")["rdb_last_bgsave_status"] == "ok":
+                return
+            _snapshot(client).rmdir()
+            client.bgsave()
+            await_condition(
+                lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok",
+                "Redis saved again",
+                timeout_seconds=_RESTART_SECONDS,
+            )
+            client.config_set("save", "")
+            _snapshot(client).unlink()
+
+
+class RedisReadOnly(Fault):
+    """Redis is a replica of a master that is gone."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        with _client(sandbox) as client:
+            client.replicaof("127.0.0.1", _NOBODY)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        with _client(sandbox) as client:
+            return "errorstat_READONLY" in client.info("errorstats")
+
+    def stop(self, sandbox: Sandbox) -> None:
+        with _client(sandbox) as client:
+            if client.info("replication")["role"] != "master":
+                client.replicaof("NO", "ONE")
+
+
+class RedisRefusedWrites(PastFault):
+    """Redis could not save and was a replica for a moment, and takes writes again."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        for fault in (RedisCannotSave(), RedisReadOnly()):
+            fault.start(sandbox)
+            fault.await_in_place(sandbox)
+            fault.stop(sandbox)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        with _client(sandbox) as client:
+            return bool(client.info("replication")["role"] == "master")
+
+
+def _snapshot(client: Redis) -> Path:
+    """Where the embedded Redis puts it."""
+    return Path(*(str(client.config_get(name)[name]) for name in ("dir", "dbfilename")))
+
+
 drill = drills_of("memory_usage", **PARAMETERS)
 DRILLS = (
     drill(
@@ -186,4 +279,9 @@ DRILLS = (
     drill("redis-fragmented", RedisFragmented(), expected="memory.redis-fragmentation"),
     drill("leak-and-evicting", MemoryLeak(), RedisEvicts(), expected="memory.leak memory.redis-evicting"),
     drill("redis-large-key", RedisLargeKey()),
+    drill("redis-slow-commands", RedisHeldUp(), expected="redis.slow-commands"),
+    drill("redis-scanned", RedisWalkedThrough()),
+    drill("redis-cannot-save", RedisCannotSave(), expected="redis.persistence-failing", stacks=("supervisor",)),
+    drill("redis-read-only", RedisReadOnly(), expected="redis.read-only"),
+    drill("redis-refused-writes", RedisRefusedWrites(), stacks=("supervisor",)),
 )

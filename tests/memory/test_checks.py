@@ -1,4 +1,4 @@
-"""Example readings, and the one verdict that each of the eight checks gives on them."""
+"""Example readings, and the one verdict that each check gives on them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from memory_examples import LIMIT, MIB, NOW, gone, host, keys, kills, memory, redis, replica, steadily
+from memory_examples import LIMIT, MIB, NOW, SAVED, activity, gone, host, keys, kills, memory, redis, replica, steadily
 from triage_examples import replica as container
 from triage_examples import services
 
@@ -25,6 +25,17 @@ CAUSES = {
     "memory.redis-evicting",
     "memory.redis-growth",
     "memory.redis-fragmentation",
+    "redis.slow-commands",
+    "redis.persistence-failing",
+    "redis.read-only",
+}
+KEYS = [("KEYS", "session:", 400.0, age) for age in (0.4, 1.2, 2.1)]
+REPLICA = {
+    "role": "slave",
+    "master_host": "10.0.0.5",
+    "master_port": 6379,
+    "master_link_status": "down",
+    "slave_read_only": 1,
 }
 JUST_NOW = NOW - timedelta(minutes=2)
 
@@ -38,6 +49,7 @@ def judge(**given: Reading[Any]) -> dict[str, Verdict]:
         "host": host(),
         "redis": redis(),
         "keys": keys(session=10.0, price=2.0),
+        "activity": activity(),
         **given,
     }
     verdicts = [
@@ -50,6 +62,9 @@ def judge(**given: Reading[Any]) -> dict[str, Verdict]:
         checks.check_redis_evicting(found["redis"], found["keys"]),
         checks.check_redis_growth(found["redis"], found["keys"]),
         checks.check_redis_fragmentation(found["redis"]),
+        checks.check_slow_commands(found["activity"]),
+        checks.check_persistence_failing(found["activity"]),
+        checks.check_read_only(found["activity"]),
     ]
     return {verdict.cause: verdict for verdict in verdicts}
 
@@ -147,6 +162,29 @@ EXAMPLES: dict[str, tuple[dict[str, Reading[Any]], set[str]]] = {
     "Redis has no limit and stands still": ({"redis": redis(900.0, maximum=0)}, set()),
     "Redis is fragmented": ({"redis": redis(10.0, ratio=4.0, wasted=90)}, {"memory.redis-fragmentation"}),
     "an almost empty Redis": ({"redis": redis(0.9, ratio=5.0, wasted=3.4)}, set()),
+    "KEYS, all the time": (
+        {"activity": activity(*KEYS, used=[("KEYS", 3, 1200.0), ("GET", 40, 1.0)])},
+        {"redis.slow-commands"},
+    ),
+    "a large hash, the slow log is off": (
+        {"activity": activity(used=[("HGETALL", 9, 540.0)])},
+        {"redis.slow-commands"},
+    ),
+    "HGETALL of small hashes, often": ({"activity": activity(used=[("HGETALL", 9000, 900.0)])}, set()),
+    "KEYS once, a minute ago": ({"activity": activity(("KEYS", "*", 900.0, 70.0))}, set()),
+    "KEYS for a while, two minutes ago": ({"activity": activity(*[("KEYS", "*", 900.0, 120.0)] * 40)}, set()),
+    "the machine kept it waiting": ({"activity": activity(("GET", "session:", 400.0, 1.0))}, set()),
+    "it cannot save, and refuses writes": (
+        {"activity": activity(saving=SAVED | {"rdb_last_bgsave_status": "err"}, refused={"MISCONF": 7.0})},
+        {"redis.persistence-failing"},
+    ),
+    "its append-only file cannot be written": (
+        {"activity": activity(saving=SAVED | {"aof_last_write_status": "err"})},
+        {"redis.persistence-failing"},
+    ),
+    "it could not save, and can again": ({"activity": activity(refused={"MISCONF": 0.0, "READONLY": 0.0})}, set()),
+    "a replica, cut off": ({"activity": activity(role=REPLICA, refused={"READONLY": 4.0})}, {"redis.read-only"}),
+    "a replica that takes writes": ({"activity": activity(role=REPLICA | {"slave_read_only": 0})}, set()),
     "a leak and a Redis that evicts": (
         {
             "memory": memory(*replica("backend-1", steadily(60, 160))),
@@ -225,7 +263,8 @@ def test_one_trouble_one_finding(example: str) -> None:
         ("services", {"memory.oom-killed"}),
         ("kills", {"memory.oom-killed"}),
         ("host", {"memory.host-pressure"}),
-        ("redis", {cause for cause in CAUSES if "redis" in cause}),
+        ("redis", {cause for cause in CAUSES if cause.startswith("memory.redis")}),
+        ("activity", {cause for cause in CAUSES if cause.startswith("redis.")}),
         ("keys", set()),
     ],
 )
@@ -250,6 +289,40 @@ def test_a_growing_redis_names_the_prefix() -> None:
         "memory.redis-growth"
     ]
     assert verdict.reason == "Redis grows by 18.0 MiB a minute; full in 2 min; 95% of its keys' memory is session:"
+
+
+class TestWhatElseKeepsRedisFromServing:
+    def test_who_sends_what_and_how_much_that_costs(self) -> None:
+        verdict = judge(activity=activity(*KEYS))["redis.slow-commands"]
+        said = "KEYS holds Redis for 30% of its time, while it was watched, on session:, sent by report 10.0.0.7:4711"
+        assert verdict.reason == said
+        assert verdict.evidence[0].value == "3 calls of up to 400 ms, by report 10.0.0.7:4711"
+
+    def test_what_is_over_is_told_as_past(self) -> None:
+        verdict = judge(activity=activity(*[("KEYS", "*", 900.0, 120.0)] * 40))["redis.slow-commands"]
+        assert "40 did in the last 5 minutes, for 36.0 s in all" in verdict.reason
+
+    @pytest.mark.parametrize(
+        ("parts", "cause", "words"),
+        [
+            ({"no_slow_log": "may not run SLOWLOG GET"}, "redis.slow-commands", "may not run SLOWLOG GET"),
+            ({"used": [], "untold": "grant it +info"}, "redis.slow-commands", "grant it +info"),
+            ({"saving": {}, "untold": "grant it +info"}, "redis.persistence-failing", "grant it +info"),
+            ({"role": {}, "untold": "grant it +info"}, "redis.read-only", "grant it +info"),
+            ({"role": {"role": "sentinel"}}, "redis.read-only", "'sentinel'"),
+        ],
+    )
+    def test_what_it_does_not_tell_is_not_ruled_out(self, parts: dict[str, Any], cause: str, words: str) -> None:
+        verdict = judge(activity=activity(**parts))[cause]
+        assert verdict.kind is VerdictKind.INCONCLUSIVE
+        assert words in verdict.reason
+
+    @pytest.mark.parametrize(("refused", "severity"), [(3.0, Severity.P1), (0.0, Severity.P2)])
+    def test_writes_that_are_refused_now_are_worse(self, refused: float, severity: Severity) -> None:
+        failing = activity(saving=SAVED | {"rdb_last_bgsave_status": "err"}, refused={"MISCONF": refused})
+        readonly = activity(role=REPLICA, refused={"READONLY": refused})
+        assert judge(activity=failing)["redis.persistence-failing"].severity is severity
+        assert judge(activity=readonly)["redis.read-only"].severity is severity
 
 
 def test_without_a_limit_nothing_can_be_near_it() -> None:

@@ -23,8 +23,10 @@ from flowrex_ops.memory.redis_checks import (
     check_redis_growth,
     check_redis_rejecting,
 )
+from flowrex_ops.memory.redis_service_checks import check_persistence_failing, check_read_only, check_slow_commands
 from flowrex_ops.memory.views import get_redis_window, redis_frame
 from flowrex_ops.model import Reading, VerdictKind
+from flowrex_ops.waiting import wait_until
 from flowrex_sandbox.stacks.embedded.parts import find_parts
 
 SERVERS = [("wheel", str(find_parts().redis_server)), ("system", shutil.which("redis-server") or "")]
@@ -150,6 +152,40 @@ def limited(server: redis.Redis, *rules: str) -> RedisSource:
     return RedisSource(f"redis://app:s3cret@127.0.0.1:{port}/0", limit_seconds=10)
 
 
+def test_of_slow_commands_no_word_is_kept_but_the_prefix(server: redis.Redis) -> None:
+    """Everything counts as slow; what stood in values, scripts and command lines does not."""
+    server.config_set("slowlog-log-slower-than", 0)
+    server.client_setname("report")
+    server.keys("account:hunter2*")
+    server.set("session:hunter2", "hunter2")
+    server.hgetall("basket:hunter2")
+    server.eval("return 'hunter2'", 0)
+    found = source(server).sample_activity(window_seconds=0.2).require()
+    table = found.to_frame()
+    mine = table[table["sent_by"].str.startswith("report 127.0.0.1:")].set_index("command")["on"].to_dict()
+    assert mine == {"CLIENT": "", "KEYS": "account:", "SET": "session:", "HGETALL": "basket:", "EVAL": ""} | mine
+    assert "hunter2" not in table.to_string() + found.used.to_string()
+    assert "INFO" in set(found.used["command"])
+    assert found.slow["age_seconds"].between(-1, 5).all()
+
+
+def test_writes_that_are_refused_are_counted(server: redis.Redis, tmp_path: Path) -> None:
+    """A folder stands where the snapshot belongs; then it becomes a replica of nobody."""
+    assert check_persistence_failing(source(server).sample_activity(window_seconds=0.1)).kind is VerdictKind.RULED_OUT
+    (tmp_path / "dump.rdb").mkdir()
+    server.config_set("save", "3600 1")
+    server.bgsave()
+    assert wait_until(lambda: server.info("persistence")["rdb_last_bgsave_status"] == "err", seconds=10)
+    verdict = check_persistence_failing(source(server).sample_activity(window_seconds=0.1))
+    assert verdict.reason.startswith("Redis cannot save: its last snapshot failed; with save points set")
+    with pytest.raises(redis.ResponseError, match="MISCONF"):
+        server.set("a", 1)
+    server.replicaof("127.0.0.1", 1)
+    found = source(server).sample_activity(window_seconds=0.1)
+    assert check_read_only(found).reason == "Redis is a read-only replica of 127.0.0.1:1, which it has lost"
+    assert found.require().refused["MISCONF"] == 0.0
+
+
 class TestRightsThatAreMissing:
     """Users of an application: what they may not ask is not known, and the missing right is named."""
 
@@ -175,6 +211,18 @@ class TestRightsThatAreMissing:
         )
         told = redis_frame(memory.require()).set_index("what")["value"]
         assert told["maxmemory"].startswith("not known: INFO memory, ")
+
+    def test_without_the_slow_log(self, server: redis.Redis) -> None:
+        """And without INFO: each part that is not known names its own right."""
+        without = limited(server, "~*", "+info", "+ping").sample_activity(window_seconds=0.1)
+        verdict = check_slow_commands(without)
+        assert verdict.kind is VerdictKind.INCONCLUSIVE
+        assert "+slowlog" in verdict.reason
+        assert check_read_only(without).kind is VerdictKind.RULED_OUT
+        blind = limited(server, "~*", "+ping", "+slowlog").sample_activity(window_seconds=0.1)
+        verdicts = [check(blind) for check in (check_slow_commands, check_persistence_failing, check_read_only)]
+        assert {verdict.kind for verdict in verdicts} == {VerdictKind.INCONCLUSIVE}
+        assert all("+info" in verdict.reason for verdict in verdicts)
 
     def test_neither_info_nor_memory(self, server: redis.Redis) -> None:
         asked = limited(server, "~*", "+@read", "+ping", "+select", "-memory")

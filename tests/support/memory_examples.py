@@ -10,6 +10,7 @@ import pandas as pd
 
 from flowrex_ops.memory.host import HostMemory
 from flowrex_ops.memory.redis import KEY_COLUMNS, REDIS_COLUMNS
+from flowrex_ops.memory.redis_commands import SLOW_COLUMNS, USED_COLUMNS, RedisActivity
 from flowrex_ops.memory.source import KILL_COLUMNS, MEMORY_COLUMNS, PROMETHEUS, SAMPLED
 from flowrex_ops.model import Reading
 
@@ -110,6 +111,29 @@ def keys(**prefixes: float) -> Reading[pd.DataFrame]:
         (0, f"{name}:", "string", 1000, size * MIB, 0.0, 1.0, f"{name}:1", 2048.0) for name, size in prefixes.items()
     ]
     return reading("redis", "keys of Redis", pd.DataFrame(rows, columns=KEY_COLUMNS))
+
+
+SAVED = {"rdb_last_bgsave_status": "ok", "aof_last_write_status": "ok", "aof_last_bgrewrite_status": "ok"}
+
+
+def activity(
+    *slow: tuple[str, str, float, float],
+    used: Sequence[tuple[str, float, float]] = (("GET", 900, 9.0), ("INFO", 2, 1.0)),
+    saving: dict[str, Any] | None = None,
+    role: dict[str, Any] | None = None,
+    **parts: Any,
+) -> Reading[RedisActivity]:
+    """Redis over three seconds: slow calls (command, on, milliseconds, seconds ago), and what commands took meanwhile."""
+    rows = [(NOW - timedelta(seconds=age), age, name, on, took, "report 10.0.0.7:4711") for name, on, took, age in slow]
+    seen = RedisActivity(
+        seconds=3.0,
+        used=pd.DataFrame(list(used), columns=USED_COLUMNS),
+        slow=pd.DataFrame(rows, columns=SLOW_COLUMNS),
+        saving=SAVED if saving is None else saving,
+        role={"role": "master", "connected_slaves": 1} if role is None else role,
+        **{"refused": {"ERR": 2.0}, **parts},
+    )
+    return Reading("redis", "activity of Redis", seen)
 
 
 def gone(what: str) -> Reading[Any]:
