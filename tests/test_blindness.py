@@ -53,6 +53,7 @@ RUNBOOKS: dict[str, tuple[Any, list[Any]]] = {
 ANSWERED = {
     "prepared transactions: every row",  # nothing was prepared
     "replication: every row",  # nobody follows this server
+    "sequences: every row",  # there is none
     "service.unhealthy: readiness: status (no value)",  # the containers' own health checks tell
 }
 """What may be missing, since that is an answer or another reading tells."""

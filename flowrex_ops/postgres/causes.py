@@ -116,4 +116,62 @@ CAUSES = (
             ),
         ),
     ),
+    Cause(
+        "db.read-only",
+        "PostgreSQL takes no writes",
+        "It is a standby, or somebody has set new transactions to read-only: each write fails with SQLSTATE 25006, reads go on.",
+        Severity.P1,
+        15,
+        (
+            command(
+                "SELECT * FROM pg_db_role_setting; SHOW default_transaction_read_only",
+                "who has set it where, and why? a migration or a full disk may want it so",
+            ),
+            command(
+                "ALTER DATABASE … RESET default_transaction_read_only",
+                "or ALTER ROLE, or ALTER SYSTEM and pg_reload_conf(), after SET transaction_read_only = off; then restart the backend, whose sessions keep it",
+            ),
+            NextStep(
+                "person",
+                "the database's administrator",
+                "a standby: is the platform to be pointed at the primary, or this one promoted?",
+            ),
+        ),
+    ),
+    Cause(
+        "db.sequence-exhausted",
+        "A sequence runs out of numbers",
+        "At its end, or at the end of its column's type, each insert fails (SQLSTATE 2200H or 22003).",
+        Severity.P2,
+        17,
+        (
+            NextStep(
+                "person",
+                "owner of the table",
+                "ALTER TABLE … ALTER COLUMN … TYPE bigint writes the whole table anew and locks it: plan it, foreign keys too",
+            ),
+            command(
+                "ALTER SEQUENCE … AS bigint MINVALUE -2147483648 RESTART WITH -2147483648",
+                "out of numbers already, and the column may not be changed now: negative ones are free, if no code minds them",
+            ),
+        ),
+    ),
+    Cause(
+        "db.xid-wraparound",
+        "Transaction ids run out",
+        "Vacuum does not keep up with freezing; at two billion PostgreSQL takes no more writes until it has (hours).",
+        Severity.P2,
+        18,
+        (
+            NextStep(
+                "person",
+                "the database's administrator",
+                "end what holds vacuum back: the session, prepared transaction or slot in the evidence",
+            ),
+            command(
+                "VACUUM (FREEZE, VERBOSE) TABLE",
+                "the tables with the greatest age(relfrozenxid) first, in the database that is named",
+            ),
+        ),
+    ),
 )

@@ -13,6 +13,7 @@ from flowrex_ops.postgres.pool_exhaustion import check_pool_saturated, check_une
 from flowrex_ops.postgres.replication import check_replication_lag
 from flowrex_ops.postgres.slots import is_refused, is_unreachable, share_taken
 from flowrex_ops.postgres.source import ConnectionLimits
+from flowrex_ops.postgres.writes import check_read_only, check_sequence_exhausted, check_xid_wraparound
 from flowrex_ops.reading import TOO_MANY_CONNECTIONS
 from flowrex_ops.services import impact
 
@@ -25,9 +26,12 @@ __all__ = [
     "check_max_connections",
     "check_orphaned_prepared_transaction",
     "check_pool_saturated",
+    "check_read_only",
     "check_replication_lag",
+    "check_sequence_exhausted",
     "check_unexplained_pool_exhaustion",
     "check_unreachable",
+    "check_xid_wraparound",
 ]
 
 

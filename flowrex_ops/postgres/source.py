@@ -43,6 +43,9 @@ SESSION_COLUMNS = [
 ]
 
 
+SEQUENCE_COLUMNS = ["sequence", "fills", "type", "most", "used", "share"]
+XID_COLUMNS = ["database", "xid_age", "multixact_age", "freeze_max_age", "held_by"]
+READ_ONLY_COLUMNS = ["in_recovery", "read_only", "source", "as_application", "set_by"]
 REPLICATION_COLUMNS = ["kind", "name", "state", "sync_state", "behind_bytes", "lag_seconds"]
 
 TRADE_COLUMNS = [
@@ -204,6 +207,33 @@ class PostgresSource(Source):
         ``kind`` is ``standby``, ``slot`` (nobody connected to it), ``commit`` (it waits for a standby) or ``this server`` (it is one).
         """
         return self._frame("replication", REPLICATION_COLUMNS)
+
+    @reads("sequences")
+    def get_sequences(self) -> pd.DataFrame:
+        """Sequences of this database, the fullest first; columns ``SEQUENCE_COLUMNS``. One that may not be read has no ``share``."""
+        return self._frame("sequences", SEQUENCE_COLUMNS)
+
+    @reads("transaction ids")
+    def get_transaction_ids(self) -> pd.DataFrame:
+        """How much each database has used of its transaction ids, the most first; columns ``XID_COLUMNS``."""
+        return self._frame("transaction_ids", XID_COLUMNS)
+
+    @reads("read-only settings")
+    def get_read_only(self) -> pd.DataFrame:
+        """Whether new transactions of the application may write; one row, columns ``READ_ONLY_COLUMNS``.
+
+        By a connection of its own: the source's other one makes itself read-only, which would hide it.
+        """
+        if not self._dsn:
+            raise SourceUnavailableError(self._missing, code=UNREACHABLE if self._stopped else None)
+        try:
+            dsn = (self.refused and self._reserve_dsn) or self._dsn
+            with connect(dsn, limit_seconds=self.limit_seconds, read_only=False) as own, own.transaction():
+                own.execute("SET TRANSACTION READ ONLY")
+                rows = own.execute(read_sql("read_only"), {"application_role": self._application_role}).fetchall()
+        except psycopg.Error as error:
+            raise _unavailable(error) from None
+        return pd.DataFrame(_readable(rows), columns=READ_ONLY_COLUMNS)
 
     @reads("trades by outcome")
     def get_trades(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from psycopg import errors, sql
 from flowrex_sandbox.clients import start_client
 from flowrex_sandbox.drill import drills_of
 from flowrex_sandbox.faults.base import STOP_SECONDS, Fault, Halted, PastFault, Stopped, TroubleClient
-from flowrex_sandbox.faults.observe import count
+from flowrex_sandbox.faults.observe import count, last_failure_age
 from flowrex_sandbox.faults.pool import FAST
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
@@ -18,6 +18,8 @@ SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND NOT
 WHERE a.application_name LIKE '{application}' AND now() - l.waitstart > interval '{seconds} seconds'
 """
 _ORPHANS = "SELECT count(*) FROM pg_prepared_xacts WHERE now() - prepared > interval '{seconds} seconds'"
+_END_BACKENDS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'flowrex-backend-%'"
+_JUST_NOW_SECONDS = 3.0
 _SILENCE_SECONDS = 2
 """How long a connection must go unanswered; libpq knows no shorter limit."""
 
@@ -95,6 +97,71 @@ class OrphanedPreparedTransaction(Fault):
             sandbox.execute(f"ROLLBACK PREPARED '{gid}'")
 
 
+class DatabaseReadOnly(Fault):
+    """Somebody has set the database to read-only."""
+
+    rank = 2
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.execute("ALTER DATABASE flowrex SET default_transaction_read_only = on")
+        sandbox.query(_END_BACKENDS)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return last_failure_age(sandbox, "database") < _JUST_NOW_SECONDS
+
+    def stop(self, sandbox: Sandbox) -> None:
+        """The sessions that were opened meanwhile would keep it."""
+        if count(sandbox, "SELECT count(*) FROM pg_db_role_setting WHERE setrole = 0"):
+            sandbox.execute(
+                "SET transaction_read_only = off; ALTER DATABASE flowrex RESET default_transaction_read_only"
+            )
+            sandbox.query(_END_BACKENDS)
+
+
+class ReportingReadOnly(Fault):
+    """Role reporting may only read."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.execute("ALTER ROLE reporting SET default_transaction_read_only = on")
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, "SELECT count(*) FROM pg_db_role_setting WHERE setdatabase = 0") >= 1
+
+    def stop(self, sandbox: Sandbox) -> None:
+        sandbox.execute("ALTER ROLE reporting RESET default_transaction_read_only")
+
+
+class SequenceNearlyUsedUp(Fault):
+    """An audit table's integer id nears its end."""
+
+    columns: str = "id integer GENERATED ALWAYS AS IDENTITY (START WITH 2147480000)"
+
+    def start(self, sandbox: Sandbox) -> None:
+        with psycopg.connect(sandbox.app_dsn, autocommit=True) as session:
+            session.execute(f"CREATE TABLE audit_log ({self.columns}, what text)".encode())
+            session.execute("INSERT INTO audit_log (what) SELECT 'login' FROM generate_series(1, 10)")
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, "SELECT count(*) FROM pg_class WHERE relname = 'audit_log'") == 1
+
+    def stop(self, sandbox: Sandbox) -> None:
+        sandbox.execute("DROP TABLE IF EXISTS audit_log")
+
+
+class TransactionIdsUsed(Fault):
+    """A job without a batch uses up two hundred thousand transaction ids."""
+
+    number: int = 200_000
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.execute(
+            f"DO $$ BEGIN FOR i IN 1..{self.number} LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
+        )
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, "SELECT max(age(datfrozenxid)) FROM pg_database") >= self.number
+
+
 class BackupRunning(TroubleClient):
     """A backup takes its time."""
 
@@ -158,4 +225,26 @@ DRILLS = (
         cures=False,
     ),
     drill("backup-running", BackupRunning()),
+    drill("database-read-only", DatabaseReadOnly(), expected="db.read-only"),
+    drill("reporting-read-only", ReportingReadOnly()),
+    drill("sequence-nearly-used-up", SequenceNearlyUsedUp(), expected="db.sequence-exhausted"),
+    drill(
+        "sequences-far-along",
+        SequenceNearlyUsedUp(
+            "id bigint GENERATED ALWAYS AS IDENTITY (START WITH 3000000000),"
+            " turn smallint GENERATED ALWAYS AS IDENTITY (START WITH 32000 CYCLE)"
+        ),
+        title="red herring: a bigint id is past three billion, and a sequence that begins again is near its end",
+    ),
+    drill(
+        "transaction-ids-used",
+        TransactionIdsUsed(),
+        expected="db.xid-wraparound",
+        parameters={**FAST, "xid_share": 190_000 / 2**31},
+    ),
+    drill(
+        "many-transactions",
+        TransactionIdsUsed(20_000),
+        title="red herring: twenty thousand transactions in a moment, of two billion",
+    ),
 )

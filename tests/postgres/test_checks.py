@@ -11,12 +11,15 @@ import pandas as pd
 import pytest
 from database_examples import (
     NOW,
+    ages,
     idle_in_transaction,
     limits,
     locks,
     pools,
     prepared,
+    read_only,
     running,
+    sequences,
     session,
     sessions,
     silent,
@@ -91,6 +94,59 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         lambda: checks.check_replication_lag(standbys(("standby", "reports", None, None, None, None))),
         INCONCLUSIVE,
         "GRANT pg_monitor",
+    ),
+    "an integer key that nears its end": (
+        lambda: checks.check_sequence_exhausted(sequences(0.9, 0.1)),
+        CONFIRMED,
+        "public.audit_0_id_seq has used 90% of what audit_0.id (integer) can hold: 214,748,365 numbers are left",
+    ),
+    "an integer key at its end": (
+        lambda: checks.check_sequence_exhausted(sequences(1.0, None)),
+        CONFIRMED,
+        "each further insert fails",
+    ),
+    "sequences far from their end": (
+        lambda: checks.check_sequence_exhausted(sequences(0.7, 0.1)),
+        RULED_OUT,
+        "the fullest of 2 sequences, public.audit_0_id_seq, has used 70%",
+    ),
+    "a sequence that may not be read": (
+        lambda: checks.check_sequence_exhausted(sequences(0.1, None)),
+        INCONCLUSIVE,
+        "1 of 2 sequences may not be read; GRANT SELECT ON ALL SEQUENCES",
+    ),
+    "no sequence at all": (lambda: checks.check_sequence_exhausted(sequences()), RULED_OUT, "no sequence"),
+    "a database that was not frozen for a billion transactions": (
+        lambda: checks.check_xid_wraparound(ages(flowrex=1200, postgres=90)),
+        CONFIRMED,
+        "Database flowrex has used 56% of its transaction ids: 947 million are left; vacuum is held back by replication slot old",
+    ),
+    "an age at which autovacuum freezes, as every week": (
+        lambda: checks.check_xid_wraparound(ages(flowrex=210, postgres=190)),
+        RULED_OUT,
+        "the oldest of 2 databases has used 9.8%",
+    ),
+    "a database set to read-only": (
+        lambda: checks.check_read_only(read_only(by="ALTER DATABASE flowrex", source="database")),
+        CONFIRMED,
+        "PostgreSQL takes no writes: set by ALTER DATABASE flowrex",
+    ),
+    "a server set to read-only, asked by another role": (
+        lambda: checks.check_read_only(read_only(source="configuration file", own=False)),
+        CONFIRMED,
+        "set by configuration file",
+    ),
+    "the application's role set to read-only, asked by another": (
+        lambda: checks.check_read_only(read_only(by="ALTER ROLE flowrex", own=False)),
+        CONFIRMED,
+        "set by ALTER ROLE flowrex",
+    ),
+    "a standby": (lambda: checks.check_read_only(read_only(recovery=True)), CONFIRMED, "it is a standby in recovery"),
+    "a database that takes writes": (lambda: checks.check_read_only(read_only()), RULED_OUT, "may write"),
+    "asked by a role that is read-only itself": (
+        lambda: checks.check_read_only(read_only(source="user", own=False)),
+        INCONCLUSIVE,
+        "the role that asks is read-only itself",
     ),
     "a commit that waits for a standby is no long query": (
         lambda: checks.check_long_running_query(sessions(running(1, 90, wait_event="SyncRep"))),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from threading import Thread
 
+import pandas as pd
 import psycopg
 import pytest
 
@@ -263,3 +264,54 @@ def test_a_standby_that_applies_nothing(source: PostgresSource, supervisor_sandb
     finally:
         fault.stop(supervisor_sandbox)
     assert wait_until(lambda: source.get_replication().require().empty, seconds=10)
+
+
+def test_sequences_are_measured_by_what_their_columns_hold(source: PostgresSource, supervisor_sandbox: Sandbox) -> None:
+    """An integer identity near its end; a bigint one and one that begins again are far; one of somebody else's may not be read."""
+    with psycopg.connect(supervisor_sandbox.app_dsn, autocommit=True) as app:
+        try:
+            app.execute("CREATE TABLE a (id integer GENERATED ALWAYS AS IDENTITY (START WITH 2147483640))")
+            app.execute("CREATE SEQUENCE b AS bigint OWNED BY a.id START WITH 1")
+            app.execute("CREATE TABLE c (id bigint GENERATED ALWAYS AS IDENTITY (START WITH 3000000000))")
+            app.execute("CREATE SEQUENCE d AS smallint START WITH 32767 CYCLE")
+            app.execute("INSERT INTO a DEFAULT VALUES; INSERT INTO c DEFAULT VALUES; SELECT nextval('d')")
+            supervisor_sandbox.execute("CREATE SEQUENCE secret")
+            reading = source.get_sequences()
+        finally:
+            app.execute("DROP TABLE IF EXISTS a, c; DROP SEQUENCE IF EXISTS d")
+            supervisor_sandbox.execute("DROP SEQUENCE IF EXISTS secret")
+    found = reading.require().set_index("sequence")
+    assert found.index[0] == "public.a_id_seq"
+    assert found.loc["public.a_id_seq", ["fills", "type", "most", "used"]].tolist() == [
+        "a.id",
+        "integer",
+        2147483647,
+        2147483640,
+    ]
+    assert found.loc["public.b", "most"] == 2147483647
+    assert found.loc["public.c_id_seq", "share"] < 1e-6
+    assert "public.d" not in found.index
+    assert pd.isna(found.loc["public.secret", "share"])
+
+
+def test_who_has_set_the_application_to_read_only(source: PostgresSource, supervisor_sandbox: Sandbox) -> None:
+    """By role and by database; the source's own connections, which are read-only, do not count."""
+    assert source.get_read_only().require().iloc[0].tolist() == [False, False, "default", True, None]
+    asked_by = PostgresSource(
+        supervisor_sandbox.reporting_dsn, limit_seconds=5, limit_rows=9, application_role="flowrex"
+    )
+    try:
+        supervisor_sandbox.execute("ALTER ROLE flowrex SET default_transaction_read_only = on")
+        assert source.get_read_only().require().iloc[0].tolist() == [False, True, "user", True, "ALTER ROLE flowrex"]
+        told = asked_by.get_read_only().require().iloc[0]
+        assert told.tolist() == [False, False, "default", False, "ALTER ROLE flowrex"]
+    finally:
+        supervisor_sandbox.execute("ALTER ROLE flowrex RESET default_transaction_read_only")
+        asked_by.close()
+
+
+def test_transaction_ids_of_every_database(source: PostgresSource) -> None:
+    """Also of those that nobody may connect to."""
+    found = source.get_transaction_ids().require()
+    assert {"flowrex", "template0"} <= set(found["database"])
+    assert found["xid_age"].between(1, 2**31).all()

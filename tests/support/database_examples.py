@@ -9,7 +9,14 @@ import pandas as pd
 
 from flowrex_ops.metrics.backend import POOL_COLUMNS
 from flowrex_ops.model import Reading
-from flowrex_ops.postgres.source import REPLICATION_COLUMNS, SESSION_COLUMNS, ConnectionLimits
+from flowrex_ops.postgres.source import (
+    READ_ONLY_COLUMNS,
+    REPLICATION_COLUMNS,
+    SEQUENCE_COLUMNS,
+    SESSION_COLUMNS,
+    XID_COLUMNS,
+    ConnectionLimits,
+)
 
 NOW = datetime(2026, 1, 31, 4, 12, tzinfo=UTC)
 
@@ -59,6 +66,39 @@ def sessions(*rows: dict[str, Any]) -> Reading[pd.DataFrame]:
 def standbys(*rows: tuple[str, str, str | None, str | None, float | None, float | None]) -> Reading[pd.DataFrame]:
     """Whoever follows the server: kind, name, state, whether commits wait for it, bytes and seconds behind."""
     return Reading("postgres", "replication", pd.DataFrame(list(rows), columns=REPLICATION_COLUMNS))
+
+
+def sequences(*shares: float | None) -> Reading[pd.DataFrame]:
+    """Sequences of integer keys that have used so much; None may not be read."""
+    most = 2_147_483_647
+    rows = [
+        (
+            f"public.audit_{n}_id_seq",
+            f"audit_{n}.id",
+            "integer",
+            most,
+            None if share is None else round(share * most),
+            share,
+        )
+        for n, share in enumerate(shares)
+    ]
+    return Reading("postgres", "sequences", pd.DataFrame(rows, columns=SEQUENCE_COLUMNS))
+
+
+def ages(**millions: float) -> Reading[pd.DataFrame]:
+    """Databases, and how many million transactions old they are."""
+    rows = [
+        (name, age * 1e6, 1000.0, 2e8, "replication slot old, 9 transactions old") for name, age in millions.items()
+    ]
+    return Reading("postgres", "transaction ids", pd.DataFrame(rows, columns=XID_COLUMNS))
+
+
+def read_only(
+    *, by: str | None = None, source: str = "default", recovery: bool = False, own: bool = True
+) -> Reading[pd.DataFrame]:
+    """Whether new transactions may write: set *by* an ALTER for the application, or seen by whoever asks (*own*: as the application)."""
+    rows = [(recovery, source != "default", source, own, by)]
+    return Reading("postgres", "read-only settings", pd.DataFrame(rows, columns=READ_ONLY_COLUMNS))
 
 
 def locks(*rows: tuple[int, str, str, str, int]) -> Reading[pd.DataFrame]:
