@@ -41,7 +41,9 @@ def check_event_loop(slow: SlowRequests) -> Verdict:
     if slow.counts(rows):
         names = sorted(set(slow.blocked) & set(rows["replica"])) or sorted(slow.blocked)
         evidence = [
-            Evidence(name, f"{percent(slow.blocked[name])} of its cheap answers took {late} or longer", REPLICAS)
+            Evidence(
+                name, f"{percent(slow.blocked[name])} of the time it owed a cheap answer for {late} or longer", REPLICAS
+            )
             for name in names
         ]
         does = "does" if len(names) == 1 else "do"

@@ -17,7 +17,7 @@ import pandas as pd
 
 from flowrex_ops.checks import whole
 from flowrex_ops.latency.requests import CLIENT, complete, is_slow, most, share_of, total_of
-from flowrex_ops.latency.source import CPU_COLUMNS, LIVENESS_COLUMNS
+from flowrex_ops.latency.source import CPU_COLUMNS, LIVENESS_COLUMNS, PAUSE_SECONDS
 from flowrex_ops.logs.access_log import AccessLog
 from flowrex_ops.logs.request_times import TIME_COLUMNS, UNSPLIT
 from flowrex_ops.metrics.backend import POOL_COLUMNS
@@ -158,12 +158,19 @@ class SlowRequests:
 
     @cached_property
     def blocked(self) -> dict[str, float]:
-        """Replicas that did not answer what costs nothing in time, and the share of times that they did not."""
+        """Replicas that did not answer what costs nothing in time, and the share of the time that went by so.
+
+        Of time and not of answers: while a loop is held up one is waited for, and in between there are many.
+        """
         rows = whole(self.liveness.require(), LIVENESS_COLUMNS) if self.liveness.available else _NO_LIVENESS
-        late = pd.to_numeric(rows["seconds"], errors="coerce").ge(self.limits.live_seconds)
-        grouped = late.groupby(rows["replica"].fillna("").astype(str))
-        found = {str(name): float(part.mean()) for name, part in grouped if part.sum() >= 2}  # noqa: PLR2004  # once is chance
-        return {name: share for name, share in found.items() if share >= 1 / 4}
+        seconds = pd.to_numeric(rows["seconds"], errors="coerce").dropna()
+        found = {}
+        for name, part in seconds.groupby(rows["replica"].fillna("").astype(str)):
+            late = part[part.ge(self.limits.live_seconds)]
+            share = float(late.sum() / (part.sum() + PAUSE_SECONDS * len(part)))
+            if len(late) >= 2 and share >= _QUARTER:  # noqa: PLR2004  # once is chance
+                found[str(name)] = share
+        return found
 
     @cached_property
     def throttled(self) -> dict[str, float]:

@@ -21,6 +21,8 @@ LIVENESS_COLUMNS = ["replica", "seconds", "error"]
 CPU_COLUMNS = ["replica", "pressure_avg10", "pressure_avg60", "throttled_share", "error"]
 FILES = ("/proc/pressure/cpu", "/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat")
 """Pressure of the machine (PSI), and where a container sees its own throttling: cgroup v2 and v1."""
+PAUSE_SECONDS = 0.2
+"""Between two answers of a replica."""
 _LONGEST_SECONDS = 2.0
 _PRESSURE = re.compile(r"some avg10=([\d.]+) avg60=([\d.]+)")
 _COUNTER = re.compile(r"^(?:[^:\n]*:)?(nr_periods|nr_throttled) (\d+)$", re.MULTILINE)
@@ -39,8 +41,8 @@ class LatencySource(Source):
         self._stack, self._service, self._find_replicas = stack, service, find_replicas
 
     @reads("liveness", extra_seconds="window_seconds")
-    def sample_liveness(self, *, window_seconds: float = 3.0, every_seconds: float = 0.25) -> pd.DataFrame:
-        """How soon each replica answers ``LIVE_PATH``, again and again; columns ``LIVENESS_COLUMNS``.
+    def sample_liveness(self, *, window_seconds: float = 5.0) -> pd.DataFrame:
+        """How soon each replica answers ``LIVE_PATH``, again and again for so long; columns ``LIVENESS_COLUMNS``.
 
         Whatever it answers counts; one that says nothing for two seconds has an ``error`` and took those.
         """
@@ -49,15 +51,13 @@ class LatencySource(Source):
             raise SourceUnavailableError("no backend replica is configured or was discovered; set backend.urls")
         until = time.monotonic() + window_seconds
         with ThreadPoolExecutor(min(16, len(replicas))) as pool:
-            found = pool.map(lambda one: self._ask(one[0], one[1], until, every_seconds), replicas.items())
+            found = pool.map(lambda one: self._ask(one[0], one[1], until), replicas.items())
             frame = pd.DataFrame([row for rows in found for row in rows], columns=LIVENESS_COLUMNS)
         if frame["seconds"].isna().all():
             raise SourceUnavailableError(f"no backend replica was reached: {frame['error'].iloc[-1]}")
         return frame
 
-    def _ask(
-        self, replica: str, url: str, until: float, every_seconds: float
-    ) -> list[tuple[str, float | None, str | None]]:
+    def _ask(self, replica: str, url: str, until: float) -> list[tuple[str, float | None, str | None]]:
         """Times of one replica; none where nobody listens there, which is not slow."""
         import httpx
 
@@ -71,7 +71,7 @@ class LatencySource(Source):
             except httpx.HTTPError as problem:
                 return [(replica, None, f"{url} gave no answer: {problem or type(problem).__name__}")]
             rows.append((replica, time.monotonic() - started, error))
-            time.sleep(every_seconds)
+            time.sleep(PAUSE_SECONDS)
         return rows
 
     @reads("CPU pressure", extra_seconds="window_seconds")

@@ -214,8 +214,8 @@ def _repeat(
     sample: Callable[[], list[dict[str, Any]]], window_seconds: float, every_seconds: float
 ) -> list[dict[str, Any]]:
     """The rows of one sample after the other until the window is over."""
-    rows = sample()
     until = time.monotonic() + window_seconds
+    rows = sample()
     while time.monotonic() + every_seconds <= until:
         time.sleep(every_seconds)
         rows += sample()

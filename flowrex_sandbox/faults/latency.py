@@ -19,7 +19,7 @@ _SLOW_SECONDS = 1.0
 def _felt(sandbox: Sandbox, path: str = "") -> bool:
     """Whether enough answers were slow lately, on one path or any."""
     slow = [one for one in answers(sandbox) if one.seconds >= _SLOW_SECONDS and path in ("", one.path)]
-    return len(slow) >= 2 * ENOUGH
+    return len(slow) >= 4 * ENOUGH
 
 
 class _Slow(ReplicaBug):

@@ -30,7 +30,7 @@ KNOWN = frozenset(
     ]
 )
 _AUDITED_SHARE = 0.3
-_SLOW_SECONDS, _BLOCKING_SECONDS = 2.0, 1.3
+_SLOW_SECONDS, _BLOCKING_SECONDS = 2.0, 1.5
 
 _active: set[str] = set(_RELEASED)
 _chance = random.Random()  # noqa: S311  # which request is audited is no secret
