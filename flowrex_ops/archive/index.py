@@ -49,7 +49,7 @@ COMMIT;
 """
 _KNOWN = "SELECT id, stamp FROM incidents"
 _RECORD_NAME = re.compile(r"\d{3,}-.+\.ipynb")
-_ABOUT = {"db": "postgres", "tls": "nginx", "external": "outside"}
+_ABOUT = {"db": "postgres", "redis": "redis", "tls": "nginx", "external": "outside"}
 """What causes of a family are about, where it is not the backend."""
 _SIGNED = re.compile(r"\d+ |raised at$|error$|refusal$")
 _MASKED = re.compile(r"'[^']*'|\"[^\"]*\"|\b0x[0-9a-f]+\b|\b[0-9a-f]{12,}\b|\d+(?:\.\d+)*")

@@ -11,7 +11,7 @@ _DUMP = command(f"{_COMPOSE} exec backend py-spy dump --pid 1", "see in which li
 
 CAUSES = (
     Cause(
-        "slow.database",
+        "http.slow-database",
         "Requests wait for the database",
         "For a connection of the pool, for a lock, or for a query that takes long.",
         Severity.P2,
@@ -19,7 +19,7 @@ CAUSES = (
         (runbook("database_connections", "tells which session, lock or query it is, and frees it"),),
     ),
     Cause(
-        "slow.event-loop",
+        "backend.event-loop-blocked",
         "A replica does not answer a path that costs nothing in time",
         "Its event loop is held up by a blocking call (an async route that sleeps, computes or uses a synchronous client), or no thread is left.",
         Severity.P2,
@@ -33,7 +33,7 @@ CAUSES = (
         ),
     ),
     Cause(
-        "slow.cpu",
+        "host.cpu-saturated",
         "The machine or a container is short of CPU",
         "Tasks wait for a processor (pressure stall information), or the kernel holds a container back at its limit.",
         Severity.P2,
@@ -47,7 +47,7 @@ CAUSES = (
         ),
     ),
     Cause(
-        "slow.release",
+        "http.slow-release",
         "Answers are slow since a release",
         "The new release is slow where the one before was not.",
         Severity.P2,
@@ -58,7 +58,7 @@ CAUSES = (
         ),
     ),
     Cause(
-        "slow.replica",
+        "http.slow-replica",
         "One replica is slow, the others are not",
         "Its process, or the machine below it.",
         Severity.P2,
@@ -69,7 +69,7 @@ CAUSES = (
         ),
     ),
     Cause(
-        "slow.route",
+        "http.slow-route",
         "One route is slow, the others are as before",
         "Its code, its queries, or something outside that only it asks.",
         Severity.P2,
@@ -81,7 +81,7 @@ CAUSES = (
         ),
     ),
     Cause(
-        "slow.clients",
+        "http.slow-clients",
         "The time is in the clients' connections",
         "They send or read slowly, on a bad line: the platform answers as fast as ever. Working as meant.",
         Severity.P3,
@@ -89,7 +89,7 @@ CAUSES = (
         (NextStep("person", "network operator", "where many clients of one network are slow"),),
     ),
     Cause(
-        "slow.unexplained-latency",
+        "http.unexplained-latency",
         "Answers are slow, and no known cause explains it",
         "More take long than is usual, in a way that is none of the above: read on which routes, and in which part of the request.",
         Severity.P2,

@@ -18,10 +18,10 @@ PROXY, REPLICAS, DATABASE, STACK, LOG = "access log", "replicas", "database", "s
 SHOWN = 4
 
 
-@check("slow.database")
+@check("http.slow-database")
 def check_database(slow: SlowRequests) -> Verdict:
     """No request waits for a connection of the pool, for a lock or for a long query while answers are slow."""
-    cause = "slow.database"
+    cause = "http.slow-database"
     rows = slow.of(cause)
     if slow.counts(rows):
         who, how = slow.waits[0]
@@ -33,10 +33,10 @@ def check_database(slow: SlowRequests) -> Verdict:
     return _ruled_out(cause, slow, told, blind.of_waits(slow))
 
 
-@check("slow.event-loop")
+@check("backend.event-loop-blocked")
 def check_event_loop(slow: SlowRequests) -> Verdict:
     """Every replica answers a path that costs nothing in time."""
-    cause, late = "slow.event-loop", f"{slow.limits.live_seconds:g} s"
+    cause, late = "backend.event-loop-blocked", f"{slow.limits.live_seconds:g} s"
     rows = slow.of(cause)
     if slow.counts(rows):
         names = sorted(set(slow.blocked) & set(rows["replica"])) or sorted(slow.blocked)
@@ -55,10 +55,10 @@ def check_event_loop(slow: SlowRequests) -> Verdict:
     return _ruled_out(cause, slow, told, blind.of_reading(slow.liveness, "replica", "seconds"))
 
 
-@check("slow.cpu")
+@check("host.cpu-saturated")
 def check_cpu(slow: SlowRequests) -> Verdict:
     """Neither is the machine short of CPU nor a replica held back at its limit, or answers are fast all the same."""
-    cause = "slow.cpu"
+    cause = "host.cpu-saturated"
     rows = slow.of(cause)
     pressure = "not told" if slow.pressure is None else f"{slow.pressure:.0f} % of the last minute"
     held = [
@@ -78,10 +78,10 @@ def check_cpu(slow: SlowRequests) -> Verdict:
     return _ruled_out(cause, slow, told, unseen)
 
 
-@check("slow.release")
+@check("http.slow-release")
 def check_release(slow: SlowRequests) -> Verdict:
     """Answers are not slow since a release: none came lately, or it is as fast as the one before."""
-    cause, release = "slow.release", slow.release
+    cause, release = "http.slow-release", slow.release
     rows = slow.of(cause)
     if release is None:
         return _ruled_out(cause, slow, "no release came within the time looked at", blind.of_releases(slow))
@@ -92,22 +92,22 @@ def check_release(slow: SlowRequests) -> Verdict:
     return _ruled_out(cause, slow, f"{told}; what is slow did not begin with it", blind.of_releases(slow))
 
 
-@check("slow.replica")
+@check("http.slow-replica")
 def check_replica(slow: SlowRequests) -> Verdict:
     """No replica is slow where the others are not."""
-    return _judge_place("slow.replica", "replica", slow)
+    return _judge_place("http.slow-replica", "replica", slow)
 
 
-@check("slow.route")
+@check("http.slow-route")
 def check_route(slow: SlowRequests) -> Verdict:
     """No route is slow where the others are not."""
-    return _judge_place("slow.route", "route", slow)
+    return _judge_place("http.slow-route", "route", slow)
 
 
-@check("slow.clients")
+@check("http.slow-clients")
 def check_clients(slow: SlowRequests) -> Verdict:
     """No more requests than before take their time in the client's connection."""
-    cause = "slow.clients"
+    cause = "http.slow-clients"
     rows = slow.of(cause)
     if slow.counts(rows):
         title = "The time is in the clients' connections; the platform answered them as fast as others"
@@ -116,10 +116,10 @@ def check_clients(slow: SlowRequests) -> Verdict:
     return _ruled_out(cause, slow, told, blind.of_bodies(slow))
 
 
-@check("slow.unexplained-latency")
+@check("http.unexplained-latency")
 def check_unexplained_latency(slow: SlowRequests, log: Reading[LogSummary]) -> Verdict:
     """Every slow request has one of the causes above, or next to none is slow."""
-    cause = "slow.unexplained-latency"
+    cause = "http.unexplained-latency"
     few = [name for name, part in slow.slow.groupby("cause") if not name or (name != USUAL and not slow.counts(part))]
     rows = slow.slow[slow.slow["cause"].isin(few)]
     if slow.counts(rows):
@@ -196,7 +196,7 @@ def _ruled_out(cause: str, slow: SlowRequests, told: str, unseen: str = "") -> V
             )
         limit = f"{slow.limits.slow_seconds:g} s"
         return ruled_out(cause, f"{total_of(slow.slow)} of {slow.total} recent requests took {limit} or longer")
-    reason = "" if cause == "slow.unexplained-latency" else blind.of_parts(slow)
+    reason = "" if cause == "http.unexplained-latency" else blind.of_parts(slow)
     return inconclusive(cause, reason or unseen) if reason or unseen else ruled_out(cause, told)
 
 

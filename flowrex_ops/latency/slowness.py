@@ -103,7 +103,7 @@ class SlowRequests:
         rows = self.recent[is_slow(self.recent)]
         causes = pd.Series("", index=rows.index, dtype=object)
         of_client = rows["slow_in"].eq(CLIENT)
-        causes[of_client] = "slow.clients"
+        causes[of_client] = "http.slow-clients"
         for (_, client), part in rows.groupby([rows["route"], of_client]):
             if self._as_before(part, client=bool(client)):
                 causes[part.index] = USUAL
@@ -232,11 +232,14 @@ class SlowRequests:
     def _attribute(self, rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         """Parts of *rows*, each with its cause."""
         if self._began_with_release(rows):
-            return [("slow.release", rows)]
+            return [("http.slow-release", rows)]
         found = []
         all_blocked = len(self.blocked) > 1 and set(rows["replica"]) <= set(self.blocked)
         pressed = (self.pressure or 0.0) >= self.limits.pressure_percent
-        held = {"slow.cpu": self.throttled, "slow.event-loop": {} if all_blocked and pressed else self.blocked}
+        held = {
+            "host.cpu-saturated": self.throttled,
+            "backend.event-loop-blocked": {} if all_blocked and pressed else self.blocked,
+        }
         for cause, names in held.items():
             mine = rows[rows["replica"].isin({*names, ""} if names else ())]
             if self.counts(mine):
@@ -245,12 +248,12 @@ class SlowRequests:
         if not self.counts(rows):
             return found
         if self.waits:
-            return [*found, ("slow.database", rows)]
+            return [*found, ("http.slow-database", rows)]
         if self._alone(rows, "replica"):
-            return [*found, ("slow.replica", rows)]
+            return [*found, ("http.slow-replica", rows)]
         if self._alone(rows, "route"):
-            return [*found, ("slow.route", rows)]
-        return [*found, ("slow.cpu", rows)] if pressed else found
+            return [*found, ("http.slow-route", rows)]
+        return [*found, ("host.cpu-saturated", rows)] if pressed else found
 
     def _began_with_release(self, rows: pd.DataFrame) -> bool:
         """The new release alone is slow, from the beginning, and others on the same routes were not."""

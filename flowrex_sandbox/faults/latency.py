@@ -85,15 +85,15 @@ drill = drills_of("slow_responses", since="4m", recent_minutes=0.3, baseline_min
 
 DRILLS = (
     drill("slow-healthy", title="nothing is wrong: no request is slow"),
-    drill("slow-route", RouteSlow(), expected="slow.route"),
-    drill("slow-replica", ReplicaSlow(), expected="slow.replica"),
-    drill("slow-event-loop", LoopBlocked(), expected="slow.event-loop"),
-    drill("slow-release", SlowRelease(), expected="slow.release"),
-    drill("slow-database", DatabaseWaits(), expected="slow.database"),
+    drill("slow-route", RouteSlow(), expected="http.slow-route"),
+    drill("slow-replica", ReplicaSlow(), expected="http.slow-replica"),
+    drill("slow-event-loop", LoopBlocked(), expected="backend.event-loop-blocked"),
+    drill("slow-release", SlowRelease(), expected="http.slow-release"),
+    drill("slow-database", DatabaseWaits(), expected="http.slow-database"),
     drill(
         "slow-clients",
         SlowClients(),
         title="red herring: clients on a bad line; the platform is as fast as ever",
-        expected="slow.clients",
+        expected="http.slow-clients",
     ),
 )

@@ -94,8 +94,8 @@ WITHOUT_A_DRILL = {
     "db.unexplained-pool-exhaustion",
     "http.unexplained-errors",
     "memory.unexplained-growth",
-    "slow.cpu",
-    "slow.unexplained-latency",
+    "host.cpu-saturated",
+    "http.unexplained-latency",
     "ws.unexplained-disconnections",
 }
 """What nothing explains: every fault of the sandbox has an explanation; and want of CPU, which all other tests would feel. Shown by the examples of their checks."""

@@ -84,7 +84,7 @@ EXAMPLES: dict[str, tuple[Check, Readings, VerdictKind, str]] = {
         "Slow on /api/portfolio and 2 other routes, and no known cause explains it (90 of 270",
     ),
     "one replica": (checks.check_replica, given(ONE_REPLICA), CONFIRMED, "Only backend-2 is slow (30 of 210"),
-    "that is no route": (checks.check_route, given(ONE_REPLICA), RULED_OUT, "attributed to slow.replica"),
+    "that is no route": (checks.check_route, given(ONE_REPLICA), RULED_OUT, "attributed to http.slow-replica"),
     "one replica alone serves": (
         checks.check_replica,
         given(access(took(60, 3), usual=everywhere(20, replicas=("backend-1",)))),
@@ -131,7 +131,7 @@ EXAMPLES: dict[str, tuple[Check, Readings, VerdictKind, str]] = {
         checks.check_route,
         given(access(took(40, 4, "client", route="/api/trades"))),
         RULED_OUT,
-        "attributed to slow.clients",
+        "attributed to http.slow-clients",
     ),
     "long bodies, which clients may read slowly": (
         checks.check_clients,
@@ -186,7 +186,7 @@ EXAMPLES: dict[str, tuple[Check, Readings, VerdictKind, str]] = {
         checks.check_cpu,
         given(access(*on_prices(3)), cpu=cpu(81.0)),
         RULED_OUT,
-        "attributed to slow.route, though CPU is short",
+        "attributed to http.slow-route, though CPU is short",
     ),
     "held back at its limit": (
         checks.check_cpu,
