@@ -28,8 +28,8 @@ def test_nobody_at_home_is_said_once(tmp_path: Path) -> None:
 def test_what_answers_and_what_is_not_set(supervisor_sandbox: Sandbox, tmp_path: Path) -> None:
     """Everything of a healthy platform is OK; a receiver is not tried, for that would be a message."""
     settings = supervisor_sandbox.settings_file.read_text(encoding="utf-8")
-    extra = '\n[notify.urls]\nteam-lead = "json://127.0.0.1:9/s3cret-path"\n'
-    (tmp_path / "flowrex-ops.toml").write_text(settings + extra, encoding="utf-8")
+    own = '[notify.urls]\nteam-lead = "json://127.0.0.1:9/s3cret-path"'
+    (tmp_path / "flowrex-ops.toml").write_text(settings.replace("[notify.urls]", own), encoding="utf-8")
     code, out, err = in_process.call("doctor", "--json", cwd=tmp_path)
     rows = {row["source"]: row for row in json.loads(out)["sources"]}
     expected = dict.fromkeys(rows, "OK") | {"notify": "set"}
@@ -40,5 +40,5 @@ def test_what_answers_and_what_is_not_set(supervisor_sandbox: Sandbox, tmp_path:
         name: state for name, state in expected.items() if name not in may_lack
     }
     assert rows.keys() >= {"proxy", "sentry", "status pages", "broker", *may_lack}
-    assert rows["notify"]["detail"].endswith("without a receiver of their own: On-call engineer, Management")
+    assert rows["notify"]["detail"].endswith("without a receiver of their own: Management")
     assert "s3cret" not in out

@@ -85,7 +85,7 @@ class TestTable:
         mine = rows[rows["symbol"].eq("TEST")].set_index("account")[["orders", "again", "same_id"]]
         assert mine.loc["3"].tolist() == [40, 39, 0]
         assert mine.drop("3")["again"].eq(0).all()
-        assert "5" not in mine.index
+        assert mine.loc["5"].tolist() == [9, 0, 0]
         assert rows["all_orders"].iloc[0] >= 45
 
     def test_table_of_another_platform(self, supervisor_sandbox: Sandbox) -> None:
