@@ -26,6 +26,7 @@ RUNBOOKS = (
     "triage",
     "database_connections",
     "error_rate",
+    "slow_responses",
     "trade_failures",
     "websocket_disconnections",
     "memory_usage",
