@@ -27,6 +27,7 @@ def shell(tmp_path: Path) -> Iterator[Path]:
     down(tmp_path / DEFAULT_HOMES["supervisor"])
 
 
+@pytest.mark.thorough
 def test_ten_lines_lead_from_a_fault_to_its_post_mortem(shell: Path) -> None:
     """The first sets up what this suite runs in already; a minute that is watched takes six seconds here."""
     require("sending", "notify", "apprise")
