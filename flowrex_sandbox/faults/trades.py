@@ -242,7 +242,7 @@ DRILLS = (
         OpenTransactions(),
         title="red herring: a broker that is slow but in time, beside a pool that leaks until no trade can be written",
         expected="trades.database",
-        parameters={**FAST, "recent_minutes": 0.75},  # so that trades which were written are among the recent ones
+        parameters={**FAST, "recent_minutes": 3.0},  # so that trades which were written are among the recent ones
     ),
     drill("orders-stuck", OrdersNeverBooked(), expected="trades.stuck", parameters={**FAST, "stuck_after_seconds": 3}),
     drill(
