@@ -21,7 +21,6 @@ from pydantic import (
     field_validator,
 )
 
-from flowrex_ops.causes import ranked
 from flowrex_ops.model import MitigationState, Outcome, RunStatus, Severity, Verdict, VerdictKind
 
 
@@ -162,11 +161,6 @@ class RunOutcome(_Part):
     def finding(self) -> Verdict | None:
         """The one that the diagnosis names."""
         return next((one for one in self.findings if one.cause == self.diagnosis), None)
-
-    @property
-    def ordered(self) -> list[Verdict]:
-        """The verdicts with what matters first."""
-        return ranked(self.verdicts)
 
 
 class RecordMetadata(RunOutcome):

@@ -6,7 +6,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flowrex_ops.archive.folders import list_runs
+from flowrex_ops.archive.folders import FOLDER_ID, list_runs
 from flowrex_ops.archive.manifest import LOCK_SUFFIX
 from flowrex_ops.files import record_error
 
@@ -15,7 +15,8 @@ _STAMP = "RUN-%Y%m%d-%H%M"
 
 def find_old_runs(outputs: Path, before: datetime) -> list[Path]:
     """Folders of runs that began *before* then, the oldest first; not of one that still runs, or was killed and is not finished yet."""
-    return [folder for folder in reversed(list_runs(outputs)) if _began(folder) < before and not _is_open(folder)]
+    runs = [folder for folder in reversed(list_runs(outputs)) if FOLDER_ID.fullmatch(folder.name)]
+    return [folder for folder in runs if _began(folder) < before and not _is_open(folder)]
 
 
 def remove_runs(folders: list[Path]) -> int:

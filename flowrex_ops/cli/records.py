@@ -136,15 +136,15 @@ def prune(
 
     Example: flowrex-ops records prune --before 90d --delete
     """
-    from flowrex_ops.archive.index import rebuild
     from flowrex_ops.archive.retention import find_old_runs, remove_runs
     from flowrex_ops.durations import parse_moment
+    from flowrex_ops.record.index_page import refresh_index
 
     outputs = options.load_settings(settings).outputs
     found = find_old_runs(outputs, parse_moment(before, name="--before"))
     freed = remove_runs(found) if delete else 0
     if delete and found:
-        rebuild(outputs)
+        refresh_index(outputs)
     number = f"{len(found)} run{'' if len(found) == 1 else 's'}"
     done = f"{number} deleted, {freed / 1e6:.1f} MB freed" if delete else f"{number}; --delete deletes what is named"
     facts = {"runs": [folder.name for folder in found], "deleted": delete, "bytes": freed}

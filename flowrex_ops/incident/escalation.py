@@ -25,6 +25,7 @@ from flowrex_ops.incident.severity import (
     ROLES,
     SECONDARY,
     Deadline,
+    get_contacts,
     get_deadlines,
     key,
     respond_by,
@@ -37,6 +38,7 @@ from flowrex_ops.settings import Settings
 REMINDER = "reminder"
 TOOL = "flowrex-ops"
 """Who notified: a word of this tool is nobody's acknowledgement."""
+_UPDATE = "Next message"
 _LOCK = ".reminders.lock"
 _UNANSWERED = timedelta(minutes=5)
 """So long after somebody should have answered the secondary on-call is called (PagerDuty's guide: five minutes)."""
@@ -86,7 +88,8 @@ def page(folder: Path, role: str, text: str, settings: Settings, *, by: str) -> 
         name = role.lower().replace(" ", "-")
         raise SettingsError(f"no receiver is named like '{role}'; set notify.urls.{name} to an apprise URL")
     failed = [str(one) for one in sent if not one.delivered]
-    told = "; ".join([f"{role} paged: {text or 'please join'}", *failed])
+    done = "could not be paged" if failed else "paged"
+    told = "; ".join([f"{role} {done}: {text or 'please join'}", *failed])
     kind = REMINDER if failed else KIND
     event = Redactor(settings.secret_values()).json({"kind": kind, "role": role, "by": by, "text": told})
     timeline.append(folder, event)
@@ -117,21 +120,23 @@ def _remind_of(folder: Path, settings: Settings, now: datetime) -> list[str]:
         return []  # 'records verify' names a damaged incident; the others must not wait for it
     lines = timeline.read(folder)
     deadlines = get_deadlines(incident, lines, contacts=settings.contacts, now=now)
-    overdue = [one for one in deadlines if one.state == OVERDUE and not _reminded(incident, one, lines, now)]
+    if answer := respond_by(incident, lines):
+        by = answer + _UNANSWERED
+        contact = get_contacts(settings.contacts)[SECONDARY]
+        deadlines.append(Deadline(SECONDARY, contact, by, OVERDUE if now >= by else DUE))
+    overdue = [one for one in deadlines if one.state == OVERDUE and not _reminded(incident, one.role, lines, now)]
     said = [_remind_role(folder, incident, one, settings) for one in overdue]
-    answer = respond_by(incident, lines)
-    if answer and now >= answer + _UNANSWERED and not any(line.get("unanswered") for line in lines):
-        said.append(_call_secondary(folder, incident, settings))
     promised = update_due(incident, lines)
-    if promised and now >= promised and not any(line.get("promised") == promised.isoformat() for line in lines):
+    told = [line for line in lines if promised and line.get("promised") == promised.isoformat()]
+    if promised and now >= promised and not _reminded(incident, _UPDATE, told, now):
         said.append(_remind_update(folder, incident, promised, settings))
     if said:
         write_manifest(folder)
     return said
 
 
-def _reminded(incident: Incident, deadline: Deadline, lines: Sequence[Mapping[str, Any]], now: datetime) -> bool:
-    wanted = (REMINDER, deadline.role, incident.severity)
+def _reminded(incident: Incident, role: str, lines: Sequence[Mapping[str, Any]], now: datetime) -> bool:
+    wanted = (REMINDER, role, incident.severity)
     mine = [line for line in lines if (line.get("kind"), line.get("role"), line.get("severity")) == wanted]
     return bool(mine) and (mine[-1].get("arrived", True) or at(mine[-1]) + _AGAIN > now)
 
@@ -139,31 +144,28 @@ def _reminded(incident: Incident, deadline: Deadline, lines: Sequence[Mapping[st
 def _remind_role(folder: Path, incident: Incident, deadline: Deadline, settings: Settings) -> str:
     who = f"{deadline.role} ({deadline.contact})" if deadline.contact else deadline.role
     text = f"{who} was to be notified of {incident.id} ({incident.severity}) by {deadline.by:%H:%M} UTC"
-    failed = [one for one in _reach(deadline.role, f"{incident.id} escalation", text, settings) if not one.delivered]
-    redactor = Redactor(settings.secret_values())
-    text = redactor.text("; ".join([text, *map(str, failed)]))
-    event = {"kind": REMINDER, "role": deadline.role, "severity": incident.severity, "arrived": not failed}
-    timeline.append(folder, redactor.json({**event, "text": text}))
-    return text
-
-
-def _call_secondary(folder: Path, incident: Incident, settings: Settings) -> str:
-    """Nobody has answered: not the one who was notified, by any word of a person on the timeline."""
-    text = f"nobody works on {incident.id} ({incident.severity}) yet: {incident.title}; {incident.channel}"
-    failed = [one for one in _reach(SECONDARY, f"{incident.id} unanswered", text, settings) if not one.delivered]
-    redactor = Redactor(settings.secret_values())
-    text = redactor.text("; ".join([text, f"{SECONDARY} called", *map(str, failed)]))
-    timeline.append(folder, redactor.json({"kind": REMINDER, "role": SECONDARY, "unanswered": True, "text": text}))
-    return text
+    if deadline.role == SECONDARY:
+        text += ", for nobody works on it yet"
+    sent = _reach(deadline.role, f"{incident.id} escalation", text, settings)
+    return _note_reminder(folder, incident, deadline.role, text, sent, settings)
 
 
 def _remind_update(folder: Path, incident: Incident, promised: datetime, settings: Settings) -> str:
-    """Once for each update that is overdue: whoever answers the incident forgets what was promised first."""
+    """Whoever answers the incident forgets first what was promised."""
     text = f"an update of {incident.id} ({incident.severity or 'no severity yet'}) was due at {promised:%H:%M} UTC; flowrex-ops message update {incident.id} --send"
-    failed = [one for one in _reach(ROLES[0], f"{incident.id} update", text, settings) if not one.delivered]
+    sent = _reach(ROLES[0], f"{incident.id} update", text, settings)
+    return _note_reminder(folder, incident, _UPDATE, text, sent, settings, promised=promised.isoformat())
+
+
+def _note_reminder(
+    folder: Path, incident: Incident, role: str, text: str, sent: Sequence[Delivery], settings: Settings, **more: str
+) -> str:
+    """On the timeline, with what did not arrive; that is tried again."""
+    failed = [one for one in sent if not one.delivered]
     redactor = Redactor(settings.secret_values())
     text = redactor.text("; ".join([text, *map(str, failed)]))
-    timeline.append(folder, redactor.json({"kind": REMINDER, "promised": promised.isoformat(), "text": text}))
+    event = {"kind": REMINDER, "role": role, "severity": incident.severity, "arrived": not failed, **more}
+    timeline.append(folder, redactor.json({**event, "text": text}))
     return text
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flowrex_ops.errors import FlowrexOpsError
 from flowrex_ops.record.outcome import payloads
 
 _kept: dict[Path, str] = {}
@@ -41,6 +40,6 @@ def _keep(path: Path, log: Any) -> None:
                 return
             _kept[path] = told
             log.info("kept as the record %s", import_notebook(path, load()).id)
-        except (FlowrexOpsError, OSError, ValueError, LookupError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever is wrong costs this record, and no save of JupyterLab's
             _kept.pop(path, None)  # the next save tries again
             log.warning("'%s' is not kept as a record: %s", path, error)

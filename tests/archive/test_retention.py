@@ -33,5 +33,6 @@ def test_only_old_runs_are_named_and_only_delete_deletes(tmp_path: Path) -> None
 def test_what_is_not_finished_is_not_old(tmp_path: Path) -> None:
     running = old(open_folder(tmp_path, None))
     (running / "records").mkdir()
+    (tmp_path / "RUN-by-hand").mkdir()
     (running / "records" / ".001.lock").touch()
     assert find_old_runs(tmp_path, datetime.now(UTC) - timedelta(days=1)) == []

@@ -188,8 +188,21 @@ class TestOpening:
         for minutes, calls in ((19, 0), (21, 1), (40, 1)):
             remind(settings, now=datetime.now(UTC) + timedelta(minutes=minutes))
             assert len(phone.heard) == calls, minutes
-        assert any(line.get("unanswered") for line in timeline.read(folder))
-        assert not any(line.get("unanswered") for line in timeline.read(answered))
+        told = [
+            [line["text"] for line in timeline.read(one) if line.get("role") == "Secondary on-call"]
+            for one in (folder, answered)
+        ]
+        assert [len(lines) for lines in told] == [1, 0]
+        assert told[0][0].endswith("for nobody works on it yet")
+
+    def test_a_secondary_who_is_not_reached_is_tried_again(self, tmp_path: Path) -> None:
+        """And nothing says that somebody was called."""
+        urls = {"secondary-on-call": SecretStr("json://127.0.0.1:9/")}
+        settings = Settings(outputs=tmp_path, notify=NotifySettings(urls=urls, attempts=1))
+        open_new(tmp_path, {"title": "x", "severity": "P1"}, by="ada", redactor=Redactor())
+        said = [remind(settings, now=datetime.now(UTC) + timedelta(minutes=minutes)) for minutes in (19, 21, 27)]
+        assert [sum("Secondary" in line for line in lines) for lines in said] == [0, 1, 1]
+        assert "secondary-on-call" in next(line for line in said[1] if "Secondary" in line)
 
 
 @pytest.mark.parametrize(
