@@ -35,7 +35,7 @@ def check(cause: str) -> Callable[[Callable[P, Verdict]], Check[P]]:
             return verdict
 
         check.cause = cause  # type: ignore[attr-defined]  # this attribute is what Check adds
-        return check  # type: ignore[return-value]  # see above
+        return check  # type: ignore[return-value]  # with that attribute it is a Check
 
     return decorate
 

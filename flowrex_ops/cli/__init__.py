@@ -35,9 +35,9 @@ def _run() -> int:
 def _usage(error: Exception) -> int:
     """Whoever left something out sees how the command is called; a slip is one line."""
     if type(error).__name__ in ("NoArgsIsHelpError", "MissingParameter"):
-        error.show()  # type: ignore[attr-defined]  # see above
+        error.show()  # type: ignore[attr-defined]  # of click's usage errors
         return 2
-    said = error.format_message().rstrip(".")  # type: ignore[attr-defined]  # see above
+    said = error.format_message().rstrip(".")  # type: ignore[attr-defined]  # of click's exceptions
     context = getattr(error, "ctx", None)
     hint = f"; see '{context.command_path} --help'" if context and not said.endswith("?") else ""
     return _say(said + hint, 2)

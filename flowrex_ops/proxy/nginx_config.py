@@ -289,7 +289,7 @@ def _with_includes(
 ) -> Iterator[Directive]:
     """*block* with what it includes in its place; a file that includes itself is followed so far and no further."""
     for directive in block:
-        if directive["directive"] == "include" and directive["args"] and depth < 10:  # noqa: PLR2004  # see above
+        if directive["directive"] == "include" and directive["args"] and depth < 10:  # noqa: PLR2004  # includes that include themselves
             pattern = str(folder / directive["args"][0])
             for name in sorted(name for name in files if PurePosixPath(name).match(pattern)):
                 yield from _with_includes(files[name], files, folder, depth + 1)
