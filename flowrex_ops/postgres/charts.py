@@ -71,6 +71,10 @@ def plot_pools(samples: pd.DataFrame) -> Figure:
     return figure
 
 
+def _shown(shown: int, of: int) -> str:
+    return f" ({shown} of {of} are shown)" if shown < of else ""
+
+
 def plot_session_ages(sessions: pd.DataFrame, *, threshold_seconds: float) -> Figure:
     """How long the oldest open transactions have been open, by state; takes ``PostgresSource.get_sessions``."""
     client = sessions[sessions["backend_type"].eq("client backend") & sessions["xact_age_seconds"].notna()]
@@ -83,7 +87,9 @@ def plot_session_ages(sessions: pd.DataFrame, *, threshold_seconds: float) -> Fi
     axes.axvline(threshold_seconds, color=INK, linestyle="--", linewidth=1.2)
     axes.set_xlabel(f"transaction open for (seconds; dashed: {threshold_seconds:g} s)")
     axes.set_title(
-        "No transaction is open" if oldest.empty else f"Oldest transaction: {oldest['xact_age_seconds'].max():.0f} s"
+        "No transaction is open"
+        if oldest.empty
+        else f"Oldest transaction: {oldest['xact_age_seconds'].max():.0f} s{_shown(len(oldest), len(client))}"
     )
     axes.invert_yaxis()
     _legend(axes, {str(state) for state in oldest["state"]})
