@@ -39,7 +39,8 @@ def ages_by_openings(closings: pd.DataFrame, openings: Sequence[datetime], timeo
     begins = sorted(at.timestamp() for at in openings)
     for timeout in timeouts:
         pairs = _pairs(ends, begins, timeout)
-        by_chance = max(len(_pairs(ends, begins, timeout * part)) for part in _ELSEWHERE)
+        # The mean, for clients that came back at once from one earlier break pair up at one of these places, too.
+        by_chance = sum(len(_pairs(ends, begins, timeout * part)) for part in _ELSEWHERE) / len(_ELSEWHERE)
         if len(pairs) >= max(ENOUGH, MOST * len(ends)) and by_chance <= len(pairs) / 2:
             ages.loc[rows.index[pairs]] = timeout
             break

@@ -71,6 +71,12 @@ class TestTimeout:
         verdict = checks.check_proxy_timeout(told, TIMEOUT, OLD, proxy_errors())
         assert verdict.kind is INCONCLUSIVE
 
+    def test_an_earlier_break_is_no_chance(self) -> None:
+        """All were cut twice, 15 s after they began; they began first after a restart of the proxy, 24 s before the first cut."""
+        ends, opened = (*(60.0,) * 6, *(44.5,) * 5), (*(84.0,) * 6, *(75.0,) * 6, *(59.5,) * 6)
+        verdict = checks.check_proxy_timeout(proxy_log(*ended(*ends), opened=opened), TIMEOUT, OLD, proxy_errors())
+        assert (verdict.kind, "11 of 11" in verdict.reason) == (CONFIRMED, True), verdict.reason
+
 
 class TestRestart:
     def test_many_ended_just_before_replicas_started(self) -> None:
