@@ -95,7 +95,7 @@ def whole(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return frame if set(names) <= set(frame.columns) else frame.reindex(columns=list(names))
 
 
-def untold(frame: pd.DataFrame, *names: str) -> str:
+def unreported(frame: pd.DataFrame, *names: str) -> str:
     """The first of *names* that some row of *frame* has no value for; empty where all is told."""
     return next((name for name in names if name not in frame.columns or bool(_without(frame[name]).any())), "")
 

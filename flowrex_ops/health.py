@@ -49,7 +49,7 @@ def judge_answer(row: Mapping[Any, Any]) -> tuple[bool | None, str]:
     if status is None or pd.isna(status):
         return None, "nothing was told"
     if status < _OK or _REDIRECT <= status < _SERVER_ERROR:
-        return None, _not_told(int(status), "backend.health_path")
+        return None, _not_reported(int(status), "backend.health_path")
     return bool(status < _REDIRECT), f"HTTP {status:.0f}"
 
 
@@ -64,13 +64,13 @@ def judge_door(answer: pd.DataFrame) -> tuple[bool | None, str]:
     if pd.isna(status):
         return None, "nothing was told"
     if status in (_NO_SUCH, 405, 410, 400, 421):
-        return None, _not_told(int(status), "front_door.path")
+        return None, _not_reported(int(status), "front_door.path")
     seconds = row.get("seconds")
     took = "" if seconds is None or pd.isna(seconds) else f" in {seconds:.2f} s"
     return bool(status < _SERVER_ERROR), f"HTTP {status:.0f}{took}"
 
 
-def _not_told(status: int, setting: str) -> str:
+def _not_reported(status: int, setting: str) -> str:
     if status == _NO_SUCH:
         return f"there is no health endpoint; set {setting}"
     return f"HTTP {status} does not tell whether it is ready; set {setting}"

@@ -53,7 +53,7 @@ def _take(descriptor: int, resource: str) -> None:
 
 def _holder(descriptor: int) -> str:
     try:
-        told = json.loads(os.pread(descriptor, 4096, 0))
-        return f"{told['operator']} (process {told['process']}, since {told['since']})"
+        reported = json.loads(os.pread(descriptor, 4096, 0))
+        return f"{reported['operator']} (process {reported['process']}, since {reported['since']})"
     except (ValueError, KeyError, TypeError):
         return "another run that has just begun"

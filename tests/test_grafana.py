@@ -46,17 +46,17 @@ def act(
     return outcome, log, timeline.trouble
 
 
-def told(grafana: Outside) -> list[dict[str, Any]]:
+def reported(grafana: Outside) -> list[dict[str, Any]]:
     answer = httpx.get(f"{grafana.url}/api/annotations", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=5)
     found: list[dict[str, Any]] = answer.raise_for_status().json()
     return found
 
 
 def test_once_from_intent_to_result(grafana: Outside) -> None:
-    before = len(told(grafana))
+    before = len(reported(grafana))
     outcome, log, trouble = act(grafana.url, dashboard_uid="trading")
     assert (outcome.state, trouble) == (MitigationState.VERIFIED, "")
-    newest, *others = told(grafana)
+    newest, *others = reported(grafana)
     assert len(others) == before
     assert newest["time"] <= newest["timeEnd"]
     assert newest["tags"] == ["flowrex-ops", "erase", "verified"]
@@ -68,15 +68,15 @@ def test_once_from_intent_to_result(grafana: Outside) -> None:
 
 def test_a_failure_is_told_too(grafana: Outside) -> None:
     act(grafana.url, erase=Erase([1, 2], fail_at=2))
-    assert told(grafana)[0]["tags"][-1] == "failed"
+    assert reported(grafana)[0]["tags"][-1] == "failed"
 
 
 @pytest.mark.parametrize("approval", [Approval({}), Approval({"erase": None}, "")])
 def test_what_did_not_act_is_not_told(grafana: Outside, approval: Approval) -> None:
     """Dry runs and refusals."""
-    before = len(told(grafana))
+    before = len(reported(grafana))
     _, log, _ = act(grafana.url, approval=approval)
-    assert (len(told(grafana)), log.events) == (before, [])
+    assert (len(reported(grafana)), log.events) == (before, [])
 
 
 def test_without_an_address_nothing_is_sent() -> None:
@@ -116,7 +116,7 @@ def test_nothing_secret_is_told(grafana: Outside) -> None:
             return f"{super().apply(target)} with hunter2-secret"
 
     act(grafana.url, erase=Telling([1]))
-    assert "hunter2" not in told(grafana)[0]["text"]
+    assert "hunter2" not in reported(grafana)[0]["text"]
 
 
 def test_in_the_sandbox_by_its_own_settings(platform: Sandbox) -> None:

@@ -105,9 +105,9 @@ class TestDryRun:
 
     def test_plan_states_targets_cost_and_undo(self) -> None:
         """The outcome carries what a person must know before approving."""
-        told = MitigationResult.of(run(Erase([1]), NOBODY)[0])
-        assert told.targets == ("number 1",)
-        assert "" not in (told.cost, told.undo, told.action)
+        reported = MitigationResult.of(run(Erase([1]), NOBODY)[0])
+        assert reported.targets == ("number 1",)
+        assert "" not in (reported.cost, reported.undo, reported.action)
 
 
 class TestApproval:

@@ -131,6 +131,6 @@ class TestWrongOnes:
 def test_a_mistyped_dsn_is_told_before_anything_starts(dsn: str, tmp_path: Path) -> None:
     """One line that names the setting and says what it takes, without the password."""
     (tmp_path / "flowrex-ops.toml").write_text(f'[postgres]\ndsn = "{dsn}"', encoding="utf-8")
-    with pytest.raises(SettingsError, match="is wrong: it is no address of PostgreSQL; write postgresql:") as told:
+    with pytest.raises(SettingsError, match="is wrong: it is no address of PostgreSQL; write postgresql:") as reported:
         load(str(tmp_path / "flowrex-ops.toml"))
-    assert "hush" not in str(told.value)
+    assert "hush" not in str(reported.value)

@@ -26,7 +26,7 @@ RESOLVED = "Resolved"
 LATEST = "latest"
 CHANGED = "incident-changed"
 """Kind of the timeline's lines about a change: ``{"by", "changes": {name: {"was", "is"}}}``."""
-_UNTOLD = frozenset({"runbooks"})
+_UNREPORTED = frozenset({"runbooks"})
 """What has lines of its own on the timeline."""
 
 
@@ -125,9 +125,11 @@ def change_incident(
         changes = {name: new for name, new in wanted.items() if value.get(name) != new}
         if not changes:
             return value
-        told = {name: {"was": value.get(name), "is": new} for name, new in changes.items() if name not in _UNTOLD}
-        if told:
-            write({"kind": CHANGED, "text": text, "by": by, "changes": told})
+        reported = {
+            name: {"was": value.get(name), "is": new} for name, new in changes.items() if name not in _UNREPORTED
+        }
+        if reported:
+            write({"kind": CHANGED, "text": text, "by": by, "changes": reported})
         value |= changes
         write_atomic(incident / INCIDENT_FILE, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
         return value

@@ -148,10 +148,10 @@ def earlier_incidents(investigation: Investigation) -> pd.DataFrame:
 def _hit(row: sqlite3.Row) -> dict[str, Any]:
     about = RecordMetadata.model_validate_json(row["metadata"])
     found = features(about)
-    told: dict[str, Any] = {name: value for name, value in about.to_dict().items() if name in _HIT}
-    told["causes"] = [value for kind, value in found if kind == "cause"]
-    told["resolved_by"] = [value for kind, value in found if kind == "resolved"]
-    return {"id": row["id"], "incident": row["incident"], **told, "excerpt": " ".join(row["excerpt"].split())}
+    reported: dict[str, Any] = {name: value for name, value in about.to_dict().items() if name in _HIT}
+    reported["causes"] = [value for kind, value in found if kind == "cause"]
+    reported["resolved_by"] = [value for kind, value in found if kind == "resolved"]
+    return {"id": row["id"], "incident": row["incident"], **reported, "excerpt": " ".join(row["excerpt"].split())}
 
 
 def _earlier(row: sqlite3.Row, wanted: int) -> EarlierIncident:

@@ -95,5 +95,5 @@ def _list(settings: Settings, endpoints: Endpoints, *, as_json: bool) -> None:
         readable = {True: "readable", False: "NOT READABLE"}.get(row.readable, "not known")
         facts = f"{row.size_bytes / 1e6:>10.2f} MB  {readable:<12} checksum {row.checksum:<8} {row.detail}"
         lines.append(f"{row.name:<48} {f'{format_seconds(row.age_seconds)} old':<14} {facts}")
-    told = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    echo(told, lines or ["no backups yet; take one with 'flowrex-ops backup'"], as_json=as_json)
+    reported = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    echo(reported, lines or ["no backups yet; take one with 'flowrex-ops backup'"], as_json=as_json)

@@ -213,17 +213,17 @@ def _pages(pages: Any) -> str:
 def fold(rows: Sequence[dict[str, str]]) -> Iterator[dict[str, str]]:
     """*rows*, those of which the same is said as one; what the stack said (the first row) is said once."""
     why = rows[0]["detail"] if rows[0]["state"] != OK else ""
-    told: dict[tuple[str, str], dict[str, str]] = {}
+    reported: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
         detail = (
             "needs the stack, which cannot be asked"
             if why and row is not rows[0] and why in row["detail"]
             else row["detail"]
         )
-        one = told.setdefault((row["state"], detail), {**row, "detail": detail, "source": ""})
+        one = reported.setdefault((row["state"], detail), {**row, "detail": detail, "source": ""})
         one["origin"] = "" if one["source"] else row["origin"].replace(why or "\n", "see stack")
         one["source"] = ", ".join(filter(None, [one["source"], row["source"]]))
-    yield from told.values()
+    yield from reported.values()
 
 
 def _print(rows: list[dict[str, str]]) -> None:

@@ -306,8 +306,8 @@ def _print(folder: Path, settings: Settings, as_json: bool, sent: Sequence[Deliv
     lines += [f"  Also: {', '.join(sorted(others))}"] if others and not found.over else []
     lines += [fill_in("security.txt.j2", id=found.id).rstrip()] if found.security and not found.over else []
     due = [{"role": d.role, "contact": d.contact, "by": d.by.isoformat(), "state": d.state} for d in deadlines]
-    told = {**found.model_dump(mode="json"), "folder": str(folder), "escalation": due, "respond_by": by}
-    options.echo(told | {"notified": [asdict(one) for one in sent]}, lines, as_json=as_json)
+    reported = {**found.model_dump(mode="json"), "folder": str(folder), "escalation": due, "respond_by": by}
+    options.echo(reported | {"notified": [asdict(one) for one in sent]}, lines, as_json=as_json)
 
 
 def _due(one: Deadline) -> str:

@@ -97,10 +97,10 @@ def verify(
 
     folders = find_folders(options.load_settings(settings).outputs, record)
     problems = [(folder.name, problem) for folder in folders for problem in verify_folder(folder)]
-    told = [{"incident": name, "kind": one.kind, "path": one.path, "text": one.text} for name, one in problems]
+    reported = [{"incident": name, "kind": one.kind, "path": one.path, "text": one.text} for name, one in problems]
     lines = [f"{name}: {problem}" for name, problem in problems]
     lines = lines or [f"{len(folders)} folders verified, nothing was changed"]
-    options.echo({"incidents": len(folders), "problems": told}, lines, as_json=as_json)
+    options.echo({"incidents": len(folders), "problems": reported}, lines, as_json=as_json)
     if problems:
         raise typer.Exit(1)
 
@@ -313,8 +313,13 @@ def import_(
 def _facts(record: Record) -> dict[str, Any]:
     names = ("runbook", "status", "severity", "diagnosis", "started", "seconds", "operator")
     about = record.metadata.to_dict()
-    told = {name: about[name] for name in names} | {"status": record.status}
-    return {"id": record.id, **told, "notebook": str(record.path), "html": str(record.html) if record.html else None}
+    reported = {name: about[name] for name in names} | {"status": record.status}
+    return {
+        "id": record.id,
+        **reported,
+        "notebook": str(record.path),
+        "html": str(record.html) if record.html else None,
+    }
 
 
 def _moment(text: str, name: str) -> datetime | None:

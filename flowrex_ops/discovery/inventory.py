@@ -43,8 +43,8 @@ def _section(settings: Settings, endpoints: Endpoints, section: str, source: str
     own = getattr(settings, section)
     origin = endpoints.origins.get(source, "")
     found = origin.startswith(("discovered", "settings"))
-    told = [_line(name, value, origin) for name in names if (value := getattr(own, name)) != ""]
-    lines = told if found else [f"# {line}" for line in told]
+    reported = [_line(name, value, origin) for name in names if (value := getattr(own, name)) != ""]
+    lines = reported if found else [f"# {line}" for line in reported]
     if section in _SECRETS and found:
         name, variable = _SECRETS[section]
         lines.append(f"# {name}: found from the services' own variables each time; ${variable} goes before them")

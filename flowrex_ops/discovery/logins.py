@@ -65,8 +65,8 @@ class Logins:
 
     def redis(self, server: Replica, user: Replica | None) -> Login:
         """The server's password; the user's name and password where only they are told."""
-        told = re.search(r"--requirepass\s+(\S+)", server.definition.command)
-        own = Login(password=told[1]) if told else self._login(server, ((), _REDIS, ()))
+        reported = re.search(r"--requirepass\s+(\S+)", server.definition.command)
+        own = Login(password=reported[1]) if reported else self._login(server, ((), _REDIS, ()))
         if own.password or user is None:
             return own
         url = redis_url(user.definition.environment)

@@ -186,14 +186,14 @@ def find_parts(settings: Settings, stack: Stack, replicas: Sequence[Replica]) ->
     for part, one in found.items():
         usual = getattr(named[part], "port", None) or SIGNS[part].port
         replica = services.all.get(one.service)
-        told = usual if "port" in named[part].model_fields_set else None
-        told = told or (listening_port(replica, part, usual) if replica else None)
-        if told is None and replica and part == BACKEND:
+        reported = usual if "port" in named[part].model_fields_set else None
+        reported = reported or (listening_port(replica, part, usual) if replica else None)
+        if reported is None and replica and part == BACKEND:
             text = _proxy_configuration(stack, services.all.get(found[PROXY].service))
             upstream = re.search(_UPSTREAM.format(re.escape(one.service)), text)
-            told = int(upstream[1]) if upstream and upstream[1] else None
-        ports[part] = told or usual
-        if told is None:
+            reported = int(upstream[1]) if upstream and upstream[1] else None
+        ports[part] = reported or usual
+        if reported is None:
             guessed.add(part)
     resolved = with_services(settings, {part: one.service for part, one in found.items()}, ports)
     return Parts(resolved, ports, {part: one.why for part, one in found.items()}, frozenset(guessed))
@@ -287,11 +287,11 @@ def listening_port(replica: Replica, part: str, usual: int) -> int | None:
     """The port that *part* listens on, by its command, its variables, or what it EXPOSEs; None where nothing tells."""
     made = replica.definition
     pattern = _BACKEND_PORTS if part == BACKEND else re.compile(SIGNS[part].port_words)
-    told = pattern.search(made.command)
-    if part == BACKEND and not told:
-        told = _BACKEND_PORTS.search(made.environment.get("GUNICORN_CMD_ARGS", ""))
-    if told:
-        return int(next(number for number in told.groups() if number))
+    reported = pattern.search(made.command)
+    if part == BACKEND and not reported:
+        reported = _BACKEND_PORTS.search(made.environment.get("GUNICORN_CMD_ARGS", ""))
+    if reported:
+        return int(next(number for number in reported.groups() if number))
     names = _PORT_VARIABLES if part == BACKEND else ("PGPORT", "POSTGRESQL_PORT_NUMBER", "REDIS_PORT_NUMBER")
     given = next((made.environment[name] for name in names if made.environment.get(name, "").isdigit()), "")
     if given and part in (BACKEND, POSTGRES, REDIS):

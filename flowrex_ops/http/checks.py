@@ -43,14 +43,14 @@ def check_upstream_unreachable(failed: FailedRequests) -> Verdict:
         return inconclusive(cause, failed.access)
     found = failed.found
     rows = found.of(cause)
-    told = f"the proxy made {total_of(rows)} of {found.total} recent answers itself as 502 or 504"
+    reported = f"the proxy made {total_of(rows)} of {found.total} recent answers itself as 502 or 504"
     if not found.counts(rows):
-        return _ruled_out(cause, found, failed.access, told, blind.of_makers(found))
+        return _ruled_out(cause, found, failed.access, reported, blind.of_makers(found))
     # What fails while containers are replaced has its reason, and is over as soon as the new ones answer.
     rollout = found.deploy is not None and rows["at"].min() >= found.deploy.at - c.ROLLOUT
     if found.deploy and rollout and (over := found.over_since(rows, quiet=2 * c.SLACK)):
         while_ = f"while {_said_of(found.deploy)}; none of {over[1]} requests since {over[0]:%H:%M:%S} UTC"
-        return ruled_out(cause, f"{told}, {while_}")
+        return ruled_out(cause, f"{reported}, {while_}")
     refused, late = (rows[rows["status"].eq(status)] for status in (BAD_GATEWAY, GATEWAY_TIMEOUT))
     places = sorted({str(name) for name in rows["replica"]} - {""})
     how = [f"{total_of(refused)} refused or not there (502)"] if len(refused) else []
@@ -83,8 +83,8 @@ def check_dependency_failing(failed: FailedRequests) -> Verdict:
         return _confirmed(cause, found, rows, f"{title}: {e.example_of(rows, failed.errors)}", evidence)
     if missing(failed.errors):
         return inconclusive(cause, failed.errors)
-    told = f"{total_of(rows)} of {found.total} recent requests failed with an error that names a dependency"
-    return _ruled_out(cause, found, failed.access, told, _unexplained(found), blind.of_errors(found))
+    reported = f"{total_of(rows)} of {found.total} recent requests failed with an error that names a dependency"
+    return _ruled_out(cause, found, failed.access, reported, _unexplained(found), blind.of_errors(found))
 
 
 @check("http.bad-deploy")
@@ -136,7 +136,7 @@ def check_traffic_flood(failed: FailedRequests) -> Verdict:
         return _confirmed(cause, found, rows, f"{who}, more than there are connections for", evidence)
     if flood and missing(failed.errors) and len(found.rows):
         return inconclusive(cause, failed.errors)
-    told = (
+    reported = (
         f"{len(flood.clients)} clients send {percent(flood.share)} of all requests, and none fails of it"
         if flood
         else f"no {failed.bounds.flood_clients} clients send {percent(failed.bounds.flood_share)} of all requests"
@@ -145,7 +145,7 @@ def check_traffic_flood(failed: FailedRequests) -> Verdict:
         cause,
         found,
         failed.access,
-        told,
+        reported,
         blind.of_clients(found, failed.access),
         evidence=e.list_busiest(failed.access),
     )
@@ -179,8 +179,8 @@ def check_new_exception(failed: FailedRequests) -> Verdict:
         return _confirmed(cause, found, rows, title, evidence)
     if missing(failed.errors):
         return inconclusive(cause, failed.errors)
-    told = f"{total_of(rows)} of {found.total} recent requests failed with an error that is new everywhere"
-    return _ruled_out(cause, found, failed.access, told, _unexplained(found), blind.of_errors(found))
+    reported = f"{total_of(rows)} of {found.total} recent requests failed with an error that is new everywhere"
+    return _ruled_out(cause, found, failed.access, reported, _unexplained(found), blind.of_errors(found))
 
 
 @check("http.unexplained-errors")
@@ -200,8 +200,8 @@ def check_unexplained_errors(failed: FailedRequests) -> Verdict:
         return _confirmed(cause, found, rows, title, [*evidence, *e.list_signatures(rows, failed.errors)])
     if missing(failed.access) and missing(failed.errors):
         return inconclusive(cause, failed.access, failed.errors)
-    told = f"{total_of(rows)} of {total_of(found.rows)} failed requests have no cause, of {found.total} recent ones"
-    return _ruled_out(cause, found, failed.access, told)
+    reported = f"{total_of(rows)} of {total_of(found.rows)} failed requests have no cause, of {found.total} recent ones"
+    return _ruled_out(cause, found, failed.access, reported)
 
 
 def _judge_place(cause: str, column: str, failed: FailedRequests) -> Verdict:
@@ -222,8 +222,8 @@ def _judge_place(cause: str, column: str, failed: FailedRequests) -> Verdict:
     if missing(failed.access) and missing(failed.errors):
         return inconclusive(cause, failed.access, failed.errors)
     unseen = blind.of_replicas(found, failed.errors, failed.services) if column == "replica" else blind.of_routes(found)
-    told = f"{total_of(rows)} of {found.total} recent requests failed on one {column} alone"
-    return _ruled_out(cause, found, failed.access, told, _unexplained(found), unseen)
+    reported = f"{total_of(rows)} of {found.total} recent requests failed on one {column} alone"
+    return _ruled_out(cause, found, failed.access, reported, _unexplained(found), unseen)
 
 
 def _confirmed(cause: str, found: Attribution, rows: pd.DataFrame, title: str, evidence: list[Evidence]) -> Verdict:
@@ -240,11 +240,11 @@ def _confirmed(cause: str, found: Attribution, rows: pd.DataFrame, title: str, e
 
 
 def _ruled_out(
-    cause: str, found: Attribution, access: Access, told: str, *unseen: str, evidence: list[Evidence] | None = None
+    cause: str, found: Attribution, access: Access, reported: str, *unseen: str, evidence: list[Evidence] | None = None
 ) -> Verdict:
     """Ruled out, unless something could not have been seen: then inconclusive, for that reason."""
     reason = next(filter(None, (blind.of_all(found, access), *unseen)), "")
-    return inconclusive(cause, reason) if reason else ruled_out(cause, told, evidence or ())
+    return inconclusive(cause, reason) if reason else ruled_out(cause, reported, evidence or ())
 
 
 def _unexplained(found: Attribution) -> str:

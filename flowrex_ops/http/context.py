@@ -81,9 +81,9 @@ def find_deploy(access: Reading[AccessLog], services: Reading[pd.DataFrame], lim
     if access.available:
         requests = complete(access.require().requests)
         earlier = requests[requests["at"].lt(at) & requests["at"].ge(at - limits.baseline)]
-        told = set(earlier["version"]) - {""}
-        before |= told - {version}
-        if not earlier.empty and not told:
+        reported = set(earlier["version"]) - {""}
+        before |= reported - {version}
+        if not earlier.empty and not reported:
             # A platform that was just started has not replaced anything: somebody must have served before.
             served = earlier[earlier["status"].lt(SERVER_ERROR)]
             replaced = int(served["requests"].sum()) >= limits.few and bool(

@@ -25,7 +25,7 @@ def list_signatures(rows: pd.DataFrame, errors: Errors) -> list[Evidence]:
     counts = _ranked(rows, "signature")
     found = []
     for signature, number in counts[:SHOWN]:
-        line, frame = _told(signature, errors)
+        line, frame = _reported(signature, errors)
         found.append(Evidence(f"{number} requests", f"{signature}: {line}" if line != signature else line, LOG))
         found += [Evidence("raised at", frame, LOG)] if frame else []
     return found
@@ -36,11 +36,11 @@ def example_of(rows: pd.DataFrame, errors: Errors) -> str:
     ranked = _ranked(rows, "signature")
     if not ranked:
         return UNLOGGED
-    line, _ = _told(ranked[0][0], errors)
+    line, _ = _reported(ranked[0][0], errors)
     return line or ranked[0][0]
 
 
-def _told(signature: str, errors: Errors) -> tuple[str, str]:
+def _reported(signature: str, errors: Errors) -> tuple[str, str]:
     """First line and last frame of a signature."""
     if not errors.available:
         return "", ""

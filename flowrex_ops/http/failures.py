@@ -86,7 +86,7 @@ def failures(access: Reading[AccessLog], errors: Reading[ErrorLog]) -> pd.DataFr
 
 
 def _beyond(
-    failed: pd.DataFrame, asked: pd.DataFrame, log: AccessLog, told: ErrorLog, logged: pd.DataFrame
+    failed: pd.DataFrame, asked: pd.DataFrame, log: AccessLog, reported: ErrorLog, logged: pd.DataFrame
 ) -> pd.DataFrame:
     """Of the proxy's failed requests its own, and those that the backend's log (*logged*) does not have."""
     by_proxy = failed["made_by"].eq("proxy")
@@ -103,7 +103,9 @@ def _beyond(
         left = int(part["requests"].sum()) - int(counted.get(key, 0))
         rows += list(_newest(part, left))
     surplus = pd.DataFrame(rows, columns=failed.columns)
-    return pd.concat([part for part in (failed[by_proxy], _told_apart(surplus, log, told)) if len(part)] or [surplus])
+    return pd.concat(
+        [part for part in (failed[by_proxy], _told_apart(surplus, log, reported)) if len(part)] or [surplus]
+    )
 
 
 def _newest(part: pd.DataFrame, number: int) -> Iterator[pd.Series]:
@@ -116,12 +118,12 @@ def _newest(part: pd.DataFrame, number: int) -> Iterator[pd.Series]:
         yield row.where(row.index != "requests", taken)
 
 
-def _told_apart(surplus: pd.DataFrame, log: AccessLog, told: ErrorLog) -> pd.DataFrame:
+def _told_apart(surplus: pd.DataFrame, log: AccessLog, reported: ErrorLog) -> pd.DataFrame:
     """Where nobody says who made a 502, 503 or 504: the proxy, if the backend logs requests and has not logged it, or its error log says so."""
     unreached = complete(log.unreached)
     unreached = unreached[unreached["at"].ge(log.recent_since)]
     by_itself = set(unreached["status"]) if len(unreached) else set()
-    proxys = set(_OF_PROXIES) if len(told.requests) else by_itself
+    proxys = set(_OF_PROXIES) if len(reported.requests) else by_itself
     unknown = surplus["made_by"].eq("unknown") & surplus["status"].isin(proxys)
     return surplus.assign(made_by=surplus["made_by"].mask(unknown, "proxy"))
 

@@ -41,12 +41,12 @@ def answer_checklist(
         "database connectivity": seen(symptoms.DATABASE),
         "Redis connectivity": seen(symptoms.REDIS),
         "memory": seen(symptoms.MEMORY),
-        "CPU": _told(s.usage, _busiest),
+        "CPU": _reported(s.usage, _busiest),
         "disk": _judged(check_disk_full(s.disks, full_share=thresholds.full_share)),
         "certificates": seen(symptoms.CERTIFICATES),
-        "recent deployments": _told(s.services, _deploys),
-        "dashboards: alerts": _told(s.alerts, _alerts),
-        "dashboards: targets": _told(s.targets, _targets),
+        "recent deployments": _reported(s.services, _deploys),
+        "dashboards: alerts": _reported(s.alerts, _alerts),
+        "dashboards: targets": _reported(s.targets, _targets),
         "Sentry": seen(symptoms.SENTRY),
         "external services": _judged(check_external_outage(s.pages)),
     }
@@ -88,7 +88,7 @@ def _judged(verdict: Verdict) -> Answer:
     return verdict.reason, {VerdictKind.CONFIRMED: False, VerdictKind.RULED_OUT: True}.get(verdict.kind)
 
 
-def _told(reading: Reading[Any], tell: Callable[[Any], Answer]) -> Answer:
+def _reported(reading: Reading[Any], tell: Callable[[Any], Answer]) -> Answer:
     return tell(reading.require()) if reading.available else (str(reading.error), None)
 
 

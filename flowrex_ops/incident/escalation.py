@@ -89,9 +89,9 @@ def page(folder: Path, role: str, text: str, settings: Settings, *, by: str) -> 
         raise SettingsError(f"no receiver is named like '{role}'; set notify.urls.{name} to an apprise URL")
     failed = [str(one) for one in sent if not one.delivered]
     done = "could not be paged" if failed else "paged"
-    told = "; ".join([f"{role} {done}: {text or 'please join'}", *failed])
+    reported = "; ".join([f"{role} {done}: {text or 'please join'}", *failed])
     kind = REMINDER if failed else KIND
-    event = Redactor(settings.secret_values()).json({"kind": kind, "role": role, "by": by, "text": told})
+    event = Redactor(settings.secret_values()).json({"kind": kind, "role": role, "by": by, "text": reported})
     timeline.append(folder, event)
     write_manifest(folder)
     return sent
@@ -127,8 +127,8 @@ def _remind_of(folder: Path, settings: Settings, now: datetime) -> list[str]:
     overdue = [one for one in deadlines if one.state == OVERDUE and not _reminded(incident, one.role, lines, now)]
     said = [_remind_role(folder, incident, one, settings) for one in overdue]
     promised = update_due(incident, lines)
-    told = [line for line in lines if promised and line.get("promised") == promised.isoformat()]
-    if promised and now >= promised and not _reminded(incident, _UPDATE, told, now):
+    reported = [line for line in lines if promised and line.get("promised") == promised.isoformat()]
+    if promised and now >= promised and not _reminded(incident, _UPDATE, reported, now):
         said.append(_remind_update(folder, incident, promised, settings))
     if said:
         write_manifest(folder)

@@ -80,7 +80,7 @@ def merge_events(lines: Sequence[Line], seen: pd.DataFrame, *, began: datetime |
     rows += [
         (at(line), _WHAT[line["kind"]], _event(line), str(line.get("by") or line.get("operator") or ""))
         for line in lines
-        if _is_told(line) and not (line["kind"] == "message" and line.get("message") in sent)
+        if _is_reported(line) and not (line["kind"] == "message" and line.get("message") in sent)
     ]
     rows += [(row.at, row.what, row.event, "") for row in seen.itertuples() if row.name not in alerts]
     frame = pd.DataFrame(rows, columns=EVENT_COLUMNS)
@@ -207,7 +207,7 @@ def _name_moments(axes: Axes, milestones: pd.DataFrame) -> int:
     return len(free)
 
 
-def _is_told(line: Line) -> bool:
+def _is_reported(line: Line) -> bool:
     kind = line.get("kind")
     if kind == "watch":
         return health_of(line) == UNHEALTHY and not line.get("waiting")

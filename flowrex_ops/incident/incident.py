@@ -153,7 +153,7 @@ def change(folder: Path, facts: Mapping[str, Any], *, by: str, redactor: Redacto
             wanted["roles"] = {k: v for k, v in {**(value.get("roles") or {}), **wanted["roles"]}.items() if v}
         if wanted.get("status") and wanted["status"] != Status.RESOLVED:
             wanted["resolved"] = None
-        return wanted, _told(value, wanted)
+        return wanted, _reported(value, wanted)
 
     value = change_incident(folder, decide, by=by)
     if note:
@@ -215,7 +215,7 @@ def _first(error: ValidationError) -> str:
     return f"{first['loc'][0]}: '{first['input']}' is not one; give {wanted}"
 
 
-def _told(value: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def _reported(value: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """The change as a line: ``status Identified (was Investigating); commander ada``."""
     said = []
     for name, new in wanted.items():

@@ -170,12 +170,12 @@ def _door(_value: object, survey: Survey, _thresholds: Thresholds) -> Seen:
 def _replicas(_value: object, survey: Survey, _thresholds: Thresholds) -> Seen:
     judged = judge_replicas(survey.services, survey.health)
     unready = int(judged["ready"].map(lambda ready: ready is False).sum())
-    untold = judged[judged["ready"].isna()]
+    unreported = judged[judged["ready"].isna()]
     if unready:
         says = f"{unready} of {len(judged)} replicas are not ready"
         return Seen(there=True, says=says, severity=impact.of_replicas(judged))
-    if len(untold) or judged.empty:
-        return _unknown(str(untold["says"].iloc[0]) if len(untold) else "no running replica was asked")
+    if len(unreported) or judged.empty:
+        return _unknown(str(unreported["says"].iloc[0]) if len(unreported) else "no running replica was asked")
     return _absent(f"{len(judged)} of {len(judged)} backend replicas are ready")
 
 
@@ -200,13 +200,13 @@ def _issues(issues: pd.DataFrame, _survey: Survey, _thresholds: Thresholds) -> S
 
 def _pools(pools: pd.DataFrame, _survey: Survey, _thresholds: Thresholds) -> Seen:
     answered = pools[pools["error"].isna()]
-    told = answered[answered["maximum"].notna() & answered["in_use"].notna()]
-    full = told[told["in_use"].ge(told["maximum"])]
-    sizeless = answered["replica"].nunique() - told["replica"].nunique()
-    if full.empty and (sizeless or told.empty):
+    reported = answered[answered["maximum"].notna() & answered["in_use"].notna()]
+    full = reported[reported["in_use"].ge(reported["maximum"])]
+    sizeless = answered["replica"].nunique() - reported["replica"].nunique()
+    if full.empty and (sizeless or reported.empty):
         says = f"{sizeless} replicas do not tell their pool's size; set backend.pool_size"
         return _unknown(says if sizeless else "no replica tells its pool")
-    says = f"{full['replica'].nunique()} of {told['replica'].nunique()} pools are full"
+    says = f"{full['replica'].nunique()} of {reported['replica'].nunique()} pools are full"
     return Seen(len(full) > 0, says, Severity.P1)
 
 

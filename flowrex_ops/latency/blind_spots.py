@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flowrex_ops.checks import missing, untold, whole
+from flowrex_ops.checks import missing, unreported, whole
 from flowrex_ops.latency.requests import total_of
 from flowrex_ops.latency.slowness import USUAL, SlowRequests
 from flowrex_ops.logs.request_times import UNSPLIT, UNTIMED
@@ -55,7 +55,7 @@ def of_waits(slow: SlowRequests) -> str:
     own = sessions[sessions["replica"].fillna("").ne("")]
     if own.empty:
         return "no session of PostgreSQL could be tied to a replica"
-    if name := untold(own, "state") or untold(own[own["state"].eq("active")], "query_age_seconds"):
+    if name := unreported(own, "state") or unreported(own[own["state"].eq("active")], "query_age_seconds"):
         return f"PostgreSQL does not tell the {name} of every session; grant the role pg_read_all_stats"
     gauges = whole(slow.pools.require(), POOL_COLUMNS)
     if (gauges["in_use"].isna() | gauges["maximum"].isna()).all():
@@ -101,5 +101,5 @@ def of_reading(reading: Reading[pd.DataFrame], *names: str) -> str:
     frame = reading.require()
     if frame.empty:
         return f"the reading of {reading.what} is empty"
-    name = untold(frame, *names)
+    name = unreported(frame, *names)
     return f"the reading of {reading.what} does not tell the {name} of every replica" if name else ""

@@ -27,10 +27,10 @@ def check_database(slow: SlowRequests) -> Verdict:
         who, how = slow.waits[0]
         evidence = [Evidence(who, how, DATABASE) for who, how in slow.waits]
         return _confirmed(cause, slow, rows, f"Requests wait for the database: {who}: {how}", evidence)
-    told = "no pool is full or waited for, and no statement of a replica takes long"
+    reported = "no pool is full or waited for, and no statement of a replica takes long"
     if slow.waits:
-        told = f"{_elsewhere(slow)}, not to the database"
-    return _ruled_out(cause, slow, told, blind.of_waits(slow))
+        reported = f"{_elsewhere(slow)}, not to the database"
+    return _ruled_out(cause, slow, reported, blind.of_waits(slow))
 
 
 @check("backend.event-loop-blocked")
@@ -49,10 +49,10 @@ def check_event_loop(slow: SlowRequests) -> Verdict:
         does = "does" if len(names) == 1 else "do"
         title = f"{' and '.join(names)} {does} not answer a path that costs nothing in time"
         return _confirmed(cause, slow, rows, title, [*evidence, *_by(rows, "route")])
-    told = f"every replica answered a path that costs nothing within {late}, but for single times"
+    reported = f"every replica answered a path that costs nothing within {late}, but for single times"
     if slow.blocked:
-        told = f"{_elsewhere(slow)}, not to a blocked loop"
-    return _ruled_out(cause, slow, told, blind.of_reading(slow.liveness, "replica", "seconds"))
+        reported = f"{_elsewhere(slow)}, not to a blocked loop"
+    return _ruled_out(cause, slow, reported, blind.of_reading(slow.liveness, "replica", "seconds"))
 
 
 @check("host.cpu-saturated")
@@ -71,11 +71,11 @@ def check_cpu(slow: SlowRequests) -> Verdict:
         if held:
             title = f"{held[0].name} is {held[0].value}"
         return _confirmed(cause, slow, rows, title, evidence)
-    told = f"tasks waited for a processor in {pressure}; no replica was held back at its limit"
+    reported = f"tasks waited for a processor in {pressure}; no replica was held back at its limit"
     if held or (slow.pressure or 0) >= slow.limits.pressure_percent:
-        told = f"{_elsewhere(slow)}, though CPU is short ({pressure})"
+        reported = f"{_elsewhere(slow)}, though CPU is short ({pressure})"
     unseen = blind.of_reading(slow.cpu, "replica", "pressure_avg60", "throttled_share")
-    return _ruled_out(cause, slow, told, unseen)
+    return _ruled_out(cause, slow, reported, unseen)
 
 
 @check("http.slow-release")
@@ -85,11 +85,11 @@ def check_release(slow: SlowRequests) -> Verdict:
     rows = slow.of(cause)
     if release is None:
         return _ruled_out(cause, slow, "no release came within the time looked at", blind.of_releases(slow))
-    told = f"{release.version} took the place of {release.previous} at {release.at:%H:%M:%S} UTC"
+    reported = f"{release.version} took the place of {release.previous} at {release.at:%H:%M:%S} UTC"
     if slow.counts(rows):
-        evidence = [Evidence("release", told, PROXY), *_by(rows, "route"), *_by(rows, "replica")]
-        return _confirmed(cause, slow, rows, f"Slow since a release: {told}", evidence)
-    return _ruled_out(cause, slow, f"{told}; what is slow did not begin with it", blind.of_releases(slow))
+        evidence = [Evidence("release", reported, PROXY), *_by(rows, "route"), *_by(rows, "replica")]
+        return _confirmed(cause, slow, rows, f"Slow since a release: {reported}", evidence)
+    return _ruled_out(cause, slow, f"{reported}; what is slow did not begin with it", blind.of_releases(slow))
 
 
 @check("http.slow-replica")
@@ -112,8 +112,8 @@ def check_clients(slow: SlowRequests) -> Verdict:
     if slow.counts(rows):
         title = "The time is in the clients' connections; the platform answered them as fast as others"
         return _confirmed(cause, slow, rows, title, _by(rows, "route"), Severity.P3)
-    told = f"{total_of(rows)} of {slow.total} recent requests took long in the client's connection"
-    return _ruled_out(cause, slow, told, blind.of_bodies(slow))
+    reported = f"{total_of(rows)} of {slow.total} recent requests took long in the client's connection"
+    return _ruled_out(cause, slow, reported, blind.of_bodies(slow))
 
 
 @check("http.unexplained-latency")
@@ -137,8 +137,8 @@ def check_unexplained_latency(slow: SlowRequests, log: Reading[LogSummary]) -> V
             evidence = [Evidence(route, f"{seconds:.1f} s on {place}", LOG) for seconds, route, place in slowest]
             title = f"{found.slow_requests} of {found.requests} requests are slow by the backend's own log"
             return confirmed(cause, f"{title}; {unseen}", evidence, title=title, share=share)
-    told = f"{total_of(rows)} of {total_of(slow.slow)} slow requests have no cause, of {slow.total} recent ones"
-    return _ruled_out(cause, slow, told)
+    reported = f"{total_of(rows)} of {total_of(slow.slow)} slow requests have no cause, of {slow.total} recent ones"
+    return _ruled_out(cause, slow, reported)
 
 
 def _judge_place(cause: str, column: str, slow: SlowRequests) -> Verdict:
@@ -182,7 +182,7 @@ def _confirmed(
     return confirmed(cause, reason, [*facts, *evidence], severity=severity, title=title, share=share)
 
 
-def _ruled_out(cause: str, slow: SlowRequests, told: str, unseen: str = "") -> Verdict:
+def _ruled_out(cause: str, slow: SlowRequests, reported: str, unseen: str = "") -> Verdict:
     """Ruled out where next to nothing is slow, or *told* says why not; inconclusive where it could not have been seen."""
     if reason := blind.of_all(slow):
         return inconclusive(cause, reason)
@@ -197,7 +197,7 @@ def _ruled_out(cause: str, slow: SlowRequests, told: str, unseen: str = "") -> V
         limit = f"{slow.limits.slow_seconds:g} s"
         return ruled_out(cause, f"{total_of(slow.slow)} of {slow.total} recent requests took {limit} or longer")
     reason = "" if cause == "http.unexplained-latency" else blind.of_parts(slow)
-    return inconclusive(cause, reason or unseen) if reason or unseen else ruled_out(cause, told)
+    return inconclusive(cause, reason or unseen) if reason or unseen else ruled_out(cause, reported)
 
 
 def _elsewhere(slow: SlowRequests) -> str:

@@ -179,8 +179,8 @@ def _other_dependency(exception: str, sections: Sequence[_Section], text: str) -
     if _OUTSIDE.search(exception) or any(_OUTSIDE.search(section.line) for section in sections):
         host = _HOST.search(text)
         return host[1] if host else "an outside service"
-    if told := _TOLD.search(text):
-        return next(host for host in told.groups() if host)
+    if reported := _TOLD.search(text):
+        return next(host for host in reported.groups() if host)
     return next((_server(section) for section in sections if _NOT_REACHED.match(section.exception)), "")
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from flowrex_ops.chart_style import BLUE, GREEN, GREY, INK, ORANGE, PAPER, VERMILLION, new_figure
 from flowrex_ops.memory.source import PROMETHEUS, SAMPLED
-from flowrex_ops.memory.views import get_trends, minutes_text, size, told_prefixes
+from flowrex_ops.memory.views import get_trends, minutes_text, reported_prefixes, size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def _replicas(number: int, verb: str) -> str:
 
 def plot_redis_prefixes(keys: pd.DataFrame) -> Figure:
     """Redis' memory by prefix (and database, where there are several), the part without an expiry hatched; takes ``RedisSource.sample_keys``."""
-    keys = keys.assign(kept=keys["bytes"] * keys["without_expiry"], prefix=told_prefixes(keys))
+    keys = keys.assign(kept=keys["bytes"] * keys["without_expiry"], prefix=reported_prefixes(keys))
     total = (
         keys.groupby("prefix")[["bytes", "kept", "keys"]].sum().sort_values("bytes", ascending=False).head(MOST_BARS)
     )

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out, untold, whole
+from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out, unreported, whole
 from flowrex_ops.discovery.services import REPLICA_COLUMNS
 from flowrex_ops.memory import views as m
 from flowrex_ops.memory.host import HostMemory
@@ -205,11 +205,11 @@ def check_container_limit(
         return inconclusive(cause, "no replica with a memory limit was seen; give containers a mem_limit")
     near = limited[limited["share"].ge(limit_share)]
     still = near[~near["grows"].astype(bool)]
-    untold = trends[trends["limit_bytes"].notna() & trends["share"].isna()]
-    if still.empty and len(untold):
+    unreported = trends[trends["limit_bytes"].notna() & trends["share"].isna()]
+    if still.empty and len(unreported):
         return inconclusive(
             cause,
-            f"{_listed(untold['replica'])} {_verb(untold, 'does not tell what it uses', 'do not tell what they use')}",
+            f"{_listed(unreported['replica'])} {_verb(unreported, 'does not tell what it uses', 'do not tell what they use')}",
         )
     if still.empty:
         fullest = limited.iloc[0]
@@ -271,7 +271,7 @@ def _no_kill(services: Frame, kills: Frame, inside: Collection[str], recent_minu
     table = whole(services.require(), REPLICA_COLUMNS)
     if missing(kills):
         return inconclusive(cause, kills)
-    if table.empty or untold(table, "name", "state", "oom_killed", "restarts") or blank(table, "started_at"):
+    if table.empty or unreported(table, "name", "state", "oom_killed", "restarts") or blank(table, "started_at"):
         return inconclusive(cause, "the stack does not tell of every replica how it ended and when it started")
     unread = whole(kills.require(), KILL_COLUMNS)
     unread = unread[unread["oom_kills"].isna()]

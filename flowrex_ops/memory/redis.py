@@ -148,8 +148,8 @@ def _sample(client: Redis) -> tuple[Any, ...]:
     asked = {name: ask_info(client, name) for name in ("memory", "stats", "errorstats", "server", "keyspace")}
     memory, stats, errors, server, keyspace = (asked[name] or {} for name in asked)
     if asked["memory"] is None:
-        told: dict[str, Any] = client.memory_stats()
-        memory = {"used_memory": told["total.allocated"], "used_memory_peak": told["peak.allocated"]}
+        reported: dict[str, Any] = client.memory_stats()
+        memory = {"used_memory": reported["total.allocated"], "used_memory_peak": reported["peak.allocated"]}
     version = str(server.get("redis_version", "0")) if asked["errorstats"] is not None else "0"
     ratio, extra = _fragmentation(memory)
 

@@ -36,7 +36,7 @@ def check_redis_rejecting(redis: Frame, keys: Frame) -> Verdict:
         counted = () if window.max_bytes == 0 or window.share < _FULL else ("rejected_writes",)
         if blind := _blind(window, "max_bytes", *counted, samples=2 if window.max_bytes else 1):
             return inconclusive(cause, blind)
-        if "rejected_writes" in window.untold:
+        if "rejected_writes" in window.unreported:
             return ruled_out(cause, f"there is room: {_fill(window)}")
         before = f"; {window.rejected_before:.0f} were, before" if window.rejected_before else ""
         return ruled_out(
@@ -141,14 +141,14 @@ def _window(redis: Frame) -> m.RedisWindow | None:
 
 def _blind(window: m.RedisWindow, *columns: str, samples: int) -> str:
     """Why nothing can be ruled out: ``INFO`` does not tell one of *columns*, or there are fewer than *samples* looks."""
-    untold = " and ".join(column for column in columns if column in window.untold)
-    if untold and window.refused:
+    unreported = " and ".join(column for column in columns if column in window.unreported)
+    if unreported and window.refused:
         return (
-            f"{untold} is not known: the user of redis.url may not ask for INFO {window.refused}; "
+            f"{unreported} is not known: the user of redis.url may not ask for INFO {window.refused}; "
             "grant it (ACL SETUSER … +info) or name another user"
         )
-    if untold:
-        return f"INFO of this Redis does not tell {untold}"
+    if unreported:
+        return f"INFO of this Redis does not tell {unreported}"
     return f"{window.samples} looks are too few; ask for a longer window" if window.samples < samples else ""
 
 
@@ -167,7 +167,7 @@ def _evicts(window: m.RedisWindow, evicted_per_second: float) -> bool:
 def _fill(window: m.RedisWindow) -> str:
     if window.max_bytes:
         return f"{m.size(window.used_bytes)} of {m.size(window.max_bytes)} used ({window.share:.0%})"
-    if "max_bytes" in window.untold:
+    if "max_bytes" in window.unreported:
         return f"{m.size(window.used_bytes)} used, maxmemory is not known"
     return f"{m.size(window.used_bytes)} used, no maxmemory"
 
@@ -212,4 +212,4 @@ def _mostly(keys: Frame) -> str:
 def _named(keys: Frame) -> pd.DataFrame:
     """The keys with a column ``named``: their prefix, and their database where that is worth a word."""
     numbers = keys.require()[["keys", "bytes", "grown_bytes", "without_expiry"]].apply(pd.to_numeric, errors="coerce")
-    return keys.require().assign(named=m.told_prefixes(keys.require()), **dict(numbers.items()))
+    return keys.require().assign(named=m.reported_prefixes(keys.require()), **dict(numbers.items()))

@@ -74,5 +74,5 @@ def get_databases(client: Redis) -> list[int]:
     """Numbers of the databases that hold keys, by ``INFO keyspace`` or where that is not allowed ``MEMORY STATS``; and the client's own."""
     keyspace = ask_info(client, "keyspace")
     found: dict[str, Any] = client.memory_stats() if keyspace is None else keyspace
-    told = {int(match[1]) for name in found if (match := re.fullmatch(r"db\.?(\d+)", str(name)))}
-    return sorted(told | {int(client.connection_pool.connection_kwargs.get("db") or 0)})
+    reported = {int(match[1]) for name in found if (match := re.fullmatch(r"db\.?(\d+)", str(name)))}
+    return sorted(reported | {int(client.connection_pool.connection_kwargs.get("db") or 0)})

@@ -35,7 +35,7 @@ _KEY_FIRST = (
 
 @dataclass(frozen=True, slots=True)
 class RedisActivity:
-    """Redis over *seconds*. What it did not tell, or may not be asked by this user, is empty, and ``untold`` (``no_slow_log``) says why.
+    """Redis over *seconds*. What it did not tell, or may not be asked by this user, is empty, and ``unreported`` (``no_slow_log``) says why.
 
     ``used``: what each command took meanwhile; ``slow``: its slow log, newest first; ``refused``: writes that it refused meanwhile, by
     the word of the error; ``saving`` and ``role``: what ``INFO persistence`` and ``INFO replication`` say.
@@ -47,7 +47,7 @@ class RedisActivity:
     refused: Mapping[str, float]
     saving: Mapping[str, Any]
     role: Mapping[str, Any]
-    untold: str = ""
+    unreported: str = ""
     no_slow_log: str = ""
 
     def to_frame(self) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def sample_activity(client: Redis, window_seconds: float) -> RedisActivity:
         refused=_refused(before["errorstats"], after["errorstats"]),
         saving=after["persistence"] or {},
         role=after["replication"] or {},
-        untold=denied and f"the user of redis.url may not ask for INFO {denied}; grant it (ACL SETUSER … +info)",
+        unreported=denied and f"the user of redis.url may not ask for INFO {denied}; grant it (ACL SETUSER … +info)",
         no_slow_log=no_slow_log,
     )
 
@@ -100,13 +100,14 @@ def _grown(before: Mapping[str, Any], after: Mapping[str, Any]) -> pd.DataFrame:
 def _refused(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> dict[str, float]:
     """Errors of each kind that were answered meanwhile; ``errorstat_MISCONF`` is there from the first one on, since Redis 6.2."""
     counts = [
-        {name.removeprefix("errorstat_"): _count(told) for name, told in (one or {}).items()} for one in (before, after)
+        {name.removeprefix("errorstat_"): _count(reported) for name, reported in (one or {}).items()}
+        for one in (before, after)
     ]
     return {name: max(0.0, total - counts[0].get(name, 0.0)) for name, total in counts[1].items()}
 
 
-def _count(told: Any) -> float:
-    return float(told["count"] if isinstance(told, dict) else str(told).rpartition("=")[2])
+def _count(reported: Any) -> float:
+    return float(reported["count"] if isinstance(reported, dict) else str(reported).rpartition("=")[2])
 
 
 def _slow_log(client: Redis) -> tuple[list[dict[str, Any]], str]:

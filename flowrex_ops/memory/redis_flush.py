@@ -95,8 +95,8 @@ def _fullest(held: dict[int, float]) -> int:
     """The database that holds more than half; where none does, somebody has to name one."""
     number = max(held, key=lambda one: (held[one], -one), default=0)
     if held and 2 * held[number] < sum(held.values()):
-        told = ", ".join(f"{one}: {size / 2**20:.1f} MiB" for one, size in sorted(held.items()))
-        raise MitigationRefusedError(f"no database holds most of the memory ({told}); name one: redis_database=N")
+        reported = ", ".join(f"{one}: {size / 2**20:.1f} MiB" for one, size in sorted(held.items()))
+        raise MitigationRefusedError(f"no database holds most of the memory ({reported}); name one: redis_database=N")
     return number
 
 

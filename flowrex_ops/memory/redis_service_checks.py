@@ -58,7 +58,7 @@ def check_slow_commands(
         evidence = [*_calls(slow), *_counted(heavy)]
         return confirmed(cause, f"{title}, {when}{_sent_by(slow, worst)}", evidence, severity=severity, title=title)
     if blank(used, "command", "calls", "milliseconds"):
-        return inconclusive(cause, found.untold or "this Redis does not tell what its commands take")
+        return inconclusive(cause, found.unreported or "this Redis does not tell what its commands take")
     if found.no_slow_log:
         return inconclusive(cause, f"quick on the whole, and single slow commands are not known: {found.no_slow_log}")
     said = f"no command that asks for much held it in {found.seconds:.0f} s"
@@ -89,7 +89,7 @@ def check_persistence_failing(activity: Reading[RedisActivity]) -> Verdict:
         severity = Severity.P1 if refused else Severity.P2
         return confirmed(cause, title + hint, evidence, severity=severity, title=title)
     if "rdb_last_bgsave_status" not in found.saving:
-        return inconclusive(cause, found.untold or "this Redis does not tell whether it could save")
+        return inconclusive(cause, found.unreported or "this Redis does not tell whether it could save")
     return ruled_out(cause, f"what it saved last went well, and no write was refused for it in {found.seconds:.0f} s")
 
 
@@ -105,7 +105,7 @@ def check_read_only(activity: Reading[RedisActivity]) -> Verdict:
         replicas = int(float(found.role.get("connected_slaves", 0)))
         return ruled_out(cause, f"it is a master with {replicas} replicas and takes writes")
     if role != "slave":
-        return inconclusive(cause, found.untold or f"this Redis tells no role that is known here ('{role}')")
+        return inconclusive(cause, found.unreported or f"this Redis tells no role that is known here ('{role}')")
     master = f"{found.role.get('master_host', 'unknown')}:{found.role.get('master_port', '')}"
     if str(found.role.get("slave_read_only", 1)) == "0":
         return ruled_out(cause, f"it is a replica of {master} that takes writes")

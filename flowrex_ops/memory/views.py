@@ -156,7 +156,7 @@ class RedisWindow:
     fragmentation_bytes: float
     seconds: float
     samples: int
-    untold: tuple[str, ...]
+    unreported: tuple[str, ...]
     """Columns that no sample had."""
     refused: str
     """Sections of ``INFO`` that the user may not ask for."""
@@ -194,7 +194,7 @@ def get_redis_window(samples: pd.DataFrame) -> RedisWindow | None:
         fragmentation_bytes=_number(known["fragmentation_bytes"].median()),
         seconds=seconds,
         samples=len(known),
-        untold=tuple(column for column in REDIS_COLUMNS if known[column].isna().all()),
+        unreported=tuple(column for column in REDIS_COLUMNS if known[column].isna().all()),
         refused=str(last["refused"] or ""),
     )
 
@@ -221,11 +221,11 @@ def redis_frame(samples: pd.DataFrame) -> pd.DataFrame:
         ("keys", "keys", f"{_number(samples['keys'].max()):,.0f} in all databases"),
     ]
     unknown = f"not known: INFO {window.refused} is not allowed" if window.refused else "not known"
-    told = [(what, unknown if column in window.untold else value) for what, column, value in rows]
-    return pd.DataFrame(told, columns=["what", "value"])
+    reported = [(what, unknown if column in window.unreported else value) for what, column, value in rows]
+    return pd.DataFrame(reported, columns=["what", "value"])
 
 
-def told_prefixes(keys: pd.DataFrame) -> pd.Series:
+def reported_prefixes(keys: pd.DataFrame) -> pd.Series:
     """The prefixes as people read them: with their database, unless all keys lie in the one that everybody takes first."""
     if keys["database"].eq(0).all():
         return keys["prefix"].astype(str)

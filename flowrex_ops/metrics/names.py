@@ -44,18 +44,18 @@ def _chosen(samples: Mapping[str, Sequence[Any]], selector: str) -> Iterable[flo
 
 def read_pool(text: str, metrics: MetricsSettings) -> dict[str, float]:
     """A pool's numbers: what is taken is told, or is what is open and not idle; the most it may have, with its overflow."""
-    told = read_metrics(text, metrics.of("pool"))
-    idle, size, overflow = told.pop("idle", None), told.pop("open", None), told.pop("overflow", None)
-    base = told.pop("base", None)
-    if "in_use" not in told and size is not None and idle is not None:
-        told["in_use"] = max(0.0, size - idle)
-    if "maximum" not in told and base is not None and overflow is not None:
-        told["maximum"] = base + overflow
-    if "wait_seconds" not in told and "wait_ms" in told:
-        told["wait_seconds"] = told["wait_ms"] / 1000
-    told.pop("wait_ms", None)
-    if "in_use" not in told:
+    reported = read_metrics(text, metrics.of("pool"))
+    idle, size, overflow = reported.pop("idle", None), reported.pop("open", None), reported.pop("overflow", None)
+    base = reported.pop("base", None)
+    if "in_use" not in reported and size is not None and idle is not None:
+        reported["in_use"] = max(0.0, size - idle)
+    if "maximum" not in reported and base is not None and overflow is not None:
+        reported["maximum"] = base + overflow
+    if "wait_seconds" not in reported and "wait_ms" in reported:
+        reported["wait_seconds"] = reported["wait_ms"] / 1000
+    reported.pop("wait_ms", None)
+    if "in_use" not in reported:
         raise ValueError(
             "its /metrics has no connections in use by any usual name; set metrics.pool_in_use, or look at PostgreSQL"
         )
-    return told
+    return reported

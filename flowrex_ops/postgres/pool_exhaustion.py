@@ -136,8 +136,8 @@ def _explained(
     full = summary[summary["full_share"].ge(FULL_SHARE)]
     if full.empty:
         return ""
-    told = _judge_full("db.pool-saturated", full, f"{len(full)} of {len(summary)}", sessions.require(), thresholds)
-    return "" if told.kind is VerdictKind.INCONCLUSIVE else told.reason
+    reported = _judge_full("db.pool-saturated", full, f"{len(full)} of {len(summary)}", sessions.require(), thresholds)
+    return "" if reported.kind is VerdictKind.INCONCLUSIVE else reported.reason
 
 
 def _states(sessions: Frame) -> list[Evidence]:
@@ -145,7 +145,7 @@ def _states(sessions: Frame) -> list[Evidence]:
     if missing(sessions):
         return []
     mine = s.application_sessions(sessions.require())
-    told = mine.assign(state=mine["state"].fillna("hidden"))
+    reported = mine.assign(state=mine["state"].fillna("hidden"))
     return [
         Evidence(
             f"sessions {state}",
@@ -154,7 +154,7 @@ def _states(sessions: Frame) -> list[Evidence]:
             else f"{len(rows)}, for how long is not known",
             "postgres: pg_stat_activity",
         )
-        for state, rows in told.groupby("state", sort=True)
+        for state, rows in reported.groupby("state", sort=True)
     ]
 
 

@@ -38,8 +38,8 @@ def check_replication_lag(
             f"there are {len(rows)} standbys, and their state may not be seen; GRANT pg_monitor to the role that asks"
         )
         return inconclusive(cause, reason)
-    told = f"none of {len(rows)} standbys and slots is {lag_seconds:g} s or {lag_megabytes:g} MB behind"
-    return ruled_out(cause, told, _evidence(rows))
+    reported = f"none of {len(rows)} standbys and slots is {lag_seconds:g} s or {lag_megabytes:g} MB behind"
+    return ruled_out(cause, reported, _evidence(rows))
 
 
 def _evidence(rows: pd.DataFrame) -> list[Evidence]:

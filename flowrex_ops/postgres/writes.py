@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent, ruled_out, untold
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent, ruled_out, unreported
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 
 Frame = Reading[pd.DataFrame]
@@ -71,7 +71,7 @@ def check_xid_wraparound(ids: Frame, *, xid_share: float = 0.5) -> Verdict:
         return confirmed(
             cause, reason, [_database(row) for _, row in near.head(5).iterrows()], severity=severity, title=title
         )
-    if rows.empty or untold(rows, "xid_age", "multixact_age"):
+    if rows.empty or unreported(rows, "xid_age", "multixact_age"):
         return inconclusive(cause, "PostgreSQL does not tell how old the oldest transaction of each database is")
     return ruled_out(
         cause, f"the oldest of {len(rows)} databases has used {percent(float(shares.max()))} of its transaction ids"
@@ -85,7 +85,7 @@ def check_read_only(state: Frame) -> Verdict:
     if missing(state):
         return inconclusive(cause, state)
     rows = state.require()
-    if rows.empty or untold(rows, "in_recovery", "read_only", "source"):
+    if rows.empty or unreported(rows, "in_recovery", "read_only", "source"):
         return inconclusive(cause, "PostgreSQL does not tell whether new transactions may write")
     (row,) = rows.head(1).to_dict("records")
     set_by = str(row["set_by"] or "")
@@ -114,5 +114,7 @@ def _sequence(row: pd.Series) -> Evidence:
 
 
 def _database(row: pd.Series) -> Evidence:
-    told = f"transactions {row['xid_age']}, multixacts {row['multixact_age']}; frozen from {row['freeze_max_age']} on"
-    return Evidence(f"age of {row['database']}", told, "pg_database")
+    reported = (
+        f"transactions {row['xid_age']}, multixacts {row['multixact_age']}; frozen from {row['freeze_max_age']} on"
+    )
+    return Evidence(f"age of {row['database']}", reported, "pg_database")

@@ -33,10 +33,10 @@ def finish_record(recorder: Recorder, redactor: Redactor, on_event: OnEvent) -> 
     return RunResult.of(record, slot.notebook, slot.html)
 
 
-def _cut_off(slot: Slot, told: Collection[str]) -> Iterator[dict[str, Any]]:
+def _cut_off(slot: Slot, reported: Collection[str]) -> Iterator[dict[str, Any]]:
     """Mitigations that began in this record and of which no output tells: the timeline has their intent, on disk before the deed."""
     mine = [line for line in timeline.read(slot.incident) if line.get("record") == slot.id and "slug" in line]
-    for slug in dict.fromkeys(str(line["slug"]) for line in mine if line["slug"] not in told):
+    for slug in dict.fromkeys(str(line["slug"]) for line in mine if line["slug"] not in reported):
         lines = [line for line in mine if line["slug"] == slug]
         after = next((str(line["text"]) for line in reversed(lines) if line["kind"] == "mitigation-step"), "its intent")
         reason = f"the run ended while this was under way, after: {after}; the timeline has every step"

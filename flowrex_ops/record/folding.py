@@ -88,8 +88,8 @@ def _fold_mitigations(cells: list[Cell], approved: Collection[str]) -> Iterator[
     while at < len(cells):
         alone = cells[at]["cell_type"] == "code" or _heading(cells[at])
         pair = cells[at : at + (1 if alone else 2)]
-        told = [one for one in _payloads(pair[-1:]) if one.get("kind") == "mitigation"]
-        names = [(str(one.get("slug")), str(one.get("state"))) for one in told]
+        reported = [one for one in _payloads(pair[-1:]) if one.get("kind") == "mitigation"]
+        names = [(str(one.get("slug")), str(one.get("state"))) for one in reported]
         if slugs := [slug for slug, state in names if is_folded(slug, state, approved)]:
             yield from _folded(pair, {"level": 0, "pill": MitigationState.REFUSED.value, "causes": slugs})
         else:

@@ -35,10 +35,10 @@ def _keep(path: Path, log: Any) -> None:
         try:
             notebook = json.loads(path.read_bytes())
             closing = [one for one in payloads(notebook) if one.get("kind") == "outcome"]
-            told = json.dumps(closing, sort_keys=True)
-            if not closing or _kept.get(path) == told:
+            reported = json.dumps(closing, sort_keys=True)
+            if not closing or _kept.get(path) == reported:
                 return
-            _kept[path] = told
+            _kept[path] = reported
             log.info("kept as the record %s", import_notebook(path, load()).id)
         except Exception as error:  # noqa: BLE001  # whatever is wrong costs this record, and no save of JupyterLab's
             _kept.pop(path, None)  # the next save tries again

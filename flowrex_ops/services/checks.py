@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out, untold, whole
+from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out, unreported, whole
 from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS
 from flowrex_ops.health import GONE, judge_door, judge_replicas
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
@@ -32,7 +32,7 @@ def check_down(services: Frame, *, may_be_absent: Collection[str] = ("certbot",)
     expected = _expected(services, may_be_absent)
     gone = expected[expected["state"].isin(GONE)]
     if gone.empty:
-        if untold(expected, "service", "name", "state"):
+        if unreported(expected, "service", "name", "state"):
             return inconclusive(cause, "the stack does not tell the state of every replica")
         text = f"{len(expected)} of {len(expected)} containers are there ({expected['service'].nunique()} services)"
         return ruled_out(cause, text) if len(expected) else inconclusive(cause, "the stack knows no service at all")
@@ -83,7 +83,7 @@ def check_unhealthy(
     open_questions += [f"front door: {said}"] if door is None else []
     open_questions += [] if len(judged) else ["no running replica of the backend was asked"]
     expected = _expected(services, may_be_absent)
-    if expected.empty or untold(expected, "service", "name", "state", "health"):
+    if expected.empty or unreported(expected, "service", "name", "state", "health"):
         open_questions.append("the stack does not tell the health of every replica")
     if open_questions:
         return inconclusive(cause, open_questions[0])
@@ -100,7 +100,7 @@ def check_restarting(services: Frame, *, restarts: int = 2, recent_minutes: floa
         return inconclusive(cause, services)
     table = whole(services.require(), REPLICA_COLUMNS)
     looping = _looping(services, restarts, recent_minutes)
-    if looping.empty and (untold(table, "state", "restarts") or blank(table, "started_at")):
+    if looping.empty and (unreported(table, "state", "restarts") or blank(table, "started_at")):
         return inconclusive(cause, "the stack does not tell how often its replicas restarted, and when")
     if looping.empty:
         return ruled_out(cause, f"no replica restarted {restarts} times or more in the last {recent_minutes:g} minutes")
@@ -136,7 +136,9 @@ def check_disk_full(disks: Frame, *, full_share: float = 0.9) -> Verdict:
     said = f"{first.mount} of {first.where} is {first.used_share:.0%} full"
     if full.empty:
         unseen = f"not every filesystem could be looked at; the fullest seen, {said}"
-        return inconclusive(cause, unseen) if untold(table, "used_share") else ruled_out(cause, f"the fullest, {said}")
+        return (
+            inconclusive(cause, unseen) if unreported(table, "used_share") else ruled_out(cause, f"the fullest, {said}")
+        )
     evidence = [
         Evidence(f"{row.mount} of {row.where}", f"{row.used_share:.0%} of {_mib(row.total_bytes)}", "df")
         for row in full.head(8).itertuples()

@@ -105,9 +105,9 @@ class RollbackBackend(Rolling):
         reading = self._get_migrations()
         history = self._get_history().set_index("version")
         since = history["first_seen"].get(self._to)
-        told = migrations_between(reading.require() if reading.available else None, since)
+        reported = migrations_between(reading.require() if reading.available else None, since)
         users = "as the script has it" if self._script is not None else super().cost_of(targets)
-        return f"{told}. Users: {users}"
+        return f"{reported}. Users: {users}"
 
     def undo_of(self, _targets: Sequence[Target]) -> str:
         return f"{self.slug} with version={self._from}; by itself where a replica of {self._to} does not become ready"
@@ -132,15 +132,15 @@ class RollbackBackend(Rolling):
     def verify(self, plan: Plan) -> str:
         """Every replica is ready and says itself that it is of the version."""
 
-        def told() -> dict[str, str]:
+        def reported() -> dict[str, str]:
             return {one.name: self._ask_version(one) for one in self._fleet.replicas()}
 
-        if not wait_until(lambda: set(told().values()) == {self._to}, seconds=10.0):
-            raise VerificationError(f"not every replica is ready on {self._to}: {told()}; look at their logs")
+        if not wait_until(lambda: set(reported().values()) == {self._to}, seconds=10.0):
+            raise VerificationError(f"not every replica is ready on {self._to}: {reported()}; look at their logs")
         out = self._rotation.leftover() if self._rotation else None
         if out:
             raise VerificationError(f"the proxy still has a list of its own ({out.about}); run this again")
-        return f"verified: all {len(told())} replicas say that they are ready on {self._to}, {len(plan.targets)} by this run"
+        return f"verified: all {len(reported())} replicas say that they are ready on {self._to}, {len(plan.targets)} by this run"
 
     def clean_up(self) -> str:
         left = super().clean_up()

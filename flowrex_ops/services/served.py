@@ -78,16 +78,16 @@ def _readiness(context: Context, felt: Felt) -> None:
 def _pools(context: Context, felt: Felt) -> None:
     pools = context.backend.sample_pools(window_seconds=1.0, every_seconds=0.25)
     summary = summarise_pools(pools.require()) if pools.available else None
-    told = summary.dropna(subset=["in_use", "maximum"]) if summary is not None else None
-    if told is None or told.empty:
+    reported = summary.dropna(subset=["in_use", "maximum"]) if summary is not None else None
+    if reported is None or reported.empty:
         felt.unseen.append(f"no pool gauges ({pools.error or 'none tells its size'})")
         return
-    full = told[told["full_share"].ge(FULL_SHARE)]
+    full = reported[reported["full_share"].ge(FULL_SHARE)]
     felt.left += [
         f"the pool of {row.replica} is full ({row.in_use:.0f} of {row.maximum:.0f})" for row in full.itertuples()
     ]
     if full.empty:
-        felt.well.append(f"none of {len(told)} pools is full")
+        felt.well.append(f"none of {len(reported)} pools is full")
 
 
 def _requests(context: Context, felt: Felt) -> None:

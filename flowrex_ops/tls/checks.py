@@ -99,7 +99,7 @@ def check_expired(certificates: Frame, *, now: datetime) -> Verdict:
         return c.pending(one, now) is not None
 
     fine = "no served certificate is past its end"
-    return _judge("tls.expired", certificates, find, _dates_are_told, fine, cured)
+    return _judge("tls.expired", certificates, find, _dates_are_reported, fine, cured)
 
 
 @check("tls.not-yet-valid")
@@ -120,7 +120,7 @@ def check_not_yet_valid(certificates: Frame, *, now: datetime) -> Verdict:
         return c.pending(one, now) is not None
 
     fine = "every served certificate has begun"
-    return _judge("tls.not-yet-valid", certificates, find, _dates_are_told, fine, cured)
+    return _judge("tls.not-yet-valid", certificates, find, _dates_are_reported, fine, cured)
 
 
 # 21 days, not 30: certbot renews when thirty of ninety days are left, so a warning at 30 would come before every
@@ -146,7 +146,7 @@ def check_expiring(certificates: Frame, *, now: datetime, warn_days: float = 21.
         return renewed is not None and not c.ends_soon(renewed, now, warn_days)
 
     fine = f"no certificate that is valid expires within {warn_days:g} days, or the last third of a shorter life{_first_end(certificates, now)}"
-    return _judge("tls.expiring", certificates, find, _dates_are_told, fine, cured)
+    return _judge("tls.expiring", certificates, find, _dates_are_reported, fine, cured)
 
 
 @check("tls.hostname-mismatch")
@@ -237,8 +237,8 @@ def _judge(
     silent = [one.error or f"{one.endpoint} gave none" for one in endpoints if not one.chain]
     doubts = [doubt for one in endpoints if one.chain and (doubt := unknown(one))]
     if silent or doubts or not endpoints:
-        told = [f"no certificate to look at: {_join(silent, most=1)}"] if silent or not endpoints else []
-        return inconclusive(cause, "; ".join([*told, _join(doubts)] if doubts else told))
+        reported = [f"no certificate to look at: {_join(silent, most=1)}"] if silent or not endpoints else []
+        return inconclusive(cause, "; ".join([*reported, _join(doubts)] if doubts else reported))
     spared = ", ".join(one.name for one, _ in found)
     return ruled_out(cause, f"{fine}, but for {spared}, which a reload cures (tls.not-reloaded)" if spared else fine)
 
@@ -272,7 +272,7 @@ def _lacks_issuer(one: Served) -> bool:
     return one.trust_code in c.ISSUER_NOT_FOUND and leaf.signed_by is None and not leaf.self_issued
 
 
-def _dates_are_told(_one: Served) -> None:
+def _dates_are_reported(_one: Served) -> None:
     """Nothing is unknown about the dates of a certificate that was served."""
 
 

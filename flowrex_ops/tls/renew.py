@@ -51,11 +51,11 @@ class _Served(Mitigation):
     def verify(self, plan: Plan) -> str:  # noqa: ARG002  # all that was planned
         if not wait_until(lambda: not self._all_wrong(), seconds=_CONFIRM_SECONDS):
             raise VerificationError("; ".join(self._all_wrong()) or "it served the old certificate until just now")
-        told = [
+        reported = [
             f"{one.name} until {c.day(_leaf(one).not_after)} UTC (serial {_leaf(one).serial[:16]})"
             for one in self._now()
         ]
-        return f"verified as served: {'; '.join(told)}"
+        return f"verified as served: {'; '.join(reported)}"
 
     def clean_up(self) -> str:
         """Nothing is to be put back: NGINX goes on serving what it has read."""
@@ -188,11 +188,11 @@ class ReloadNginx(_Served):
             return []
         replica = self._proxy.replica()
         keys = [f"{one.endpoint} {_leaf(one).fingerprint} {one.disk[0].fingerprint}" for one in waiting]
-        told = [
+        reported = [
             f"{one.name} serves one until {c.day(_leaf(one).not_after)} UTC, until {c.day(one.disk[0].not_after)} UTC lies on disk"
             for one in waiting
         ]
-        return [Target((replica.name, replica.identity, *keys), f"{replica.name}: {'; '.join(told)}")]
+        return [Target((replica.name, replica.identity, *keys), f"{replica.name}: {'; '.join(reported)}")]
 
     def apply(self, target: Target) -> str:
         self._proxy.require_sound()
@@ -239,5 +239,5 @@ def _lineage(one: Served) -> str:
 
 def _target(name: str, served: Sequence[Served]) -> Target:
     keys = [f"{one.endpoint} {_leaf(one).fingerprint}" for one in served]
-    told = [f"{one.endpoint} serves it until {c.day(_leaf(one).not_after)} UTC" for one in served]
-    return Target((name, *keys), f"certificate '{name}': {'; '.join(told)}")
+    reported = [f"{one.endpoint} serves it until {c.day(_leaf(one).not_after)} UTC" for one in served]
+    return Target((name, *keys), f"certificate '{name}': {'; '.join(reported)}")

@@ -44,10 +44,10 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
         return confirmed(
             cause, f"nothing can be written: {trades.error}", [Evidence("error", trades.error or "", "postgres")]
         )
-    told = _database_failures(trades, log, counters)
-    evidence = [item for number, _, item in told if number]
-    failed = max((number for number, *_ in told), default=0)
-    number, of, _ = max(told, key=lambda one: (one[0] / max(1, one[1]), one[0]), default=(0, 0, None))
+    reported = _database_failures(trades, log, counters)
+    evidence = [item for number, _, item in reported if number]
+    failed = max((number for number, *_ in reported), default=0)
+    number, of, _ = max(reported, key=lambda one: (one[0] / max(1, one[1]), one[0]), default=(0, 0, None))
     share = number / max(1, of)
     if failed and share >= failed_ratio:
         reason = f"{failed} recent trades could not be written ({percent(share)}): {_example(log, trades, 'database')}"
@@ -62,7 +62,7 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
         None if written else inconclusive(cause, "no trade was written lately, and none is known to have failed")
     )
     return (
-        _untold(cause, trades)
+        _unreported(cause, trades)
         or nobody
         or unwritten
         or _unexplained(cause, trades, failed_ratio)
@@ -104,7 +104,7 @@ def check_rejected_by_broker(
     throttled = _rows(inside, "rejected")
     if hit.empty and throttled.empty:
         return (
-            _untold(cause, trades, "symbol", "side")
+            _unreported(cause, trades, "symbol", "side")
             or _no_trades(cause, of)
             or _unexplained(cause, trades, failed_ratio)
             or ruled_out(
@@ -133,7 +133,7 @@ def check_risk_limit(trades: Frame, log: Frame, *, risk_ratio: float = 0.2) -> V
     number = int(blocked["recent"].sum())
     if not number or number / max(1, of) < risk_ratio:
         return (
-            _untold(cause, trades)
+            _unreported(cause, trades)
             or _no_trades(cause, of)
             or ruled_out(cause, f"{number} of {of} recent trades were blocked, below {percent(risk_ratio)}")
         )
@@ -165,13 +165,13 @@ def check_unexplained_failures(trades: Frame, *, failed_ratio: float = 0.02) -> 
             title=title,
         )
     return (
-        _untold(cause, trades)
+        _unreported(cause, trades)
         or _no_trades(cause, of)
         or ruled_out(cause, f"{number} of {of} recent trades failed with an unknown message")
     )
 
 
-def _untold(cause: str, trades: Frame, *columns: str) -> Verdict | None:
+def _unreported(cause: str, trades: Frame, *columns: str) -> Verdict | None:
     """Inconclusive where the table leaves out what every check needs, or one of *columns*."""
     name = blank(trades.require(), "status", "recent", "all_recent", *columns) if len(trades.require()) else ""
     return inconclusive(cause, f"the table of trades tells the {name} of none") if name else None
@@ -211,7 +211,7 @@ def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Fra
     # Where nobody trades the broker itself still tells: it was asked just now.
     nobody = None if _connected(inside) or _connected(here) else _no_trades(cause, of)
     return (
-        _untold(cause, trades)
+        _unreported(cause, trades)
         or nobody
         or _unexplained(cause, trades, failed_ratio, inside)
         or ruled_out(cause, text, _latencies(inside, here) if kind == "timeout" else ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent, ruled_out, untold
+from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent, ruled_out, unreported
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 
 Frame = Reading[pd.DataFrame]
@@ -35,7 +35,7 @@ def check_stuck(orders: Frame, *, stuck_after_seconds: float = 60.0, failed_rati
         return confirmed(cause, reason, evidence, severity=severity, title=title)
     if rows.empty:
         return inconclusive(cause, _NOBODY)
-    if name := untold(rows, "state", "orders", "late"):
+    if name := unreported(rows, "state", "orders", "late"):
         return inconclusive(cause, f"the table of trades does not tell the {name} of every order")
     if len(strange):
         words = ", ".join(f"'{status}'" for status in strange["status"].head(3))
@@ -58,7 +58,7 @@ def check_duplicated(repeated: Frame, *, repeated_least: int = 3, repeated_ratio
     rows = repeated.require()
     if rows.empty:
         return inconclusive(cause, _NOBODY)
-    blind = untold(rows, "account", "quantity", "again", "all_again", "all_orders")
+    blind = unreported(rows, "account", "quantity", "again", "all_again", "all_orders")
     again, of = (0, 0) if blind else (_sum(rows["all_again"].head(1)), _sum(rows["all_orders"].head(1)))
     same_id = _sum(rows["same_id"])
     often = not blind and bool(rows["again"].ge(repeated_least).any())
@@ -72,7 +72,7 @@ def check_duplicated(repeated: Frame, *, repeated_least: int = 3, repeated_ratio
         return inconclusive(
             cause, f"the table of trades does not tell the {blind} of every order; two alike may be two"
         )
-    if untold(rows, "same_id"):
+    if unreported(rows, "same_id"):
         return inconclusive(cause, "whether a client's order id stands there twice is not known")
     return ruled_out(cause, f"{again} of {of} recent orders are the same as one a moment before")
 
@@ -83,8 +83,10 @@ def _stuck(row: pd.Series) -> Evidence:
 
 
 def _repeated(row: pd.Series) -> Evidence:
-    told = f"{row['orders']} orders, {row['again']} of them a moment after the one before, {row['same_id']} with its id"
-    return Evidence(_order(row), told, _TABLE)
+    reported = (
+        f"{row['orders']} orders, {row['again']} of them a moment after the one before, {row['same_id']} with its id"
+    )
+    return Evidence(_order(row), reported, _TABLE)
 
 
 def _order(row: pd.Series) -> str:

@@ -102,9 +102,9 @@ def growth(counters: pd.DataFrame) -> pd.DataFrame:
 
     Takes ``BackendSource.sample_trades``. A counter that fell belongs to a replica that was restarted meanwhile.
     """
-    told = counters[counters["error"].isna() & counters["value"].notna()].sort_values("at")
+    reported = counters[counters["error"].isna() & counters["value"].notna()].sort_values("at")
     grown: dict[tuple[str, str], float] = {}
-    for (counter, label, _), part in told.groupby(["counter", "label", "replica"]):
+    for (counter, label, _), part in reported.groupby(["counter", "label", "replica"]):
         steps = part["value"].astype(float).diff().clip(lower=0).sum()
         grown[counter, label] = grown.get((counter, label), 0.0) + float(steps)
     rows = [(counter, label, amount) for (counter, label), amount in sorted(grown.items())]

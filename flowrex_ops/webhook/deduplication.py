@@ -104,10 +104,10 @@ def deduplicate(
         replace(group, last_run={}, waiting=frozenset()) if new_incident else group
     )  # what ran belongs to one that is over
     after = replace(earlier, alerts=states)
-    told = [(seen[index], states[alert.fingerprint].runbook) for index, alert in enumerate(alerts)]
+    reported = [(seen[index], states[alert.fingerprint].runbook) for index, alert in enumerate(alerts)]
     if flaps:
-        told = [(Transition.REPEATED if one is Transition.NEW else one, runbook) for one, runbook in told]
-    runs = dict(_runs(after, told, now, repeat))
+        reported = [(Transition.REPEATED if one is Transition.NEW else one, runbook) for one, runbook in reported]
+    runs = dict(_runs(after, reported, now, repeat))
     verified = dict.fromkeys((runbook for runbook, kind in runs.items() if kind is Kind.VERIFICATION), now)
     after = replace(
         after,
@@ -138,12 +138,12 @@ def _advance(
 
 
 def _runs(
-    group: Group, told: Sequence[tuple[Transition, str]], now: datetime, repeat: timedelta
+    group: Group, reported: Sequence[tuple[Transition, str]], now: datetime, repeat: timedelta
 ) -> Iterator[tuple[str, Kind]]:
     """A run for what is new, unless one that has not begun will see it; another for what goes on; a last for what ended."""
     still = {state.runbook for state in group.alerts.values() if state.firing}
-    for runbook in {runbook: None for _, runbook in told if runbook not in group.waiting}:
-        seen = {transition for transition, of in told if of == runbook}
+    for runbook in {runbook: None for _, runbook in reported if runbook not in group.waiting}:
+        seen = {transition for transition, of in reported if of == runbook}
         last = group.last_run.get(runbook)
         if Transition.NEW in seen:
             yield runbook, Kind.ALERT

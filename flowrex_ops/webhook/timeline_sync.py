@@ -20,13 +20,15 @@ _syncing = threading.Lock()
 def sync_alerts(folder: Path, payload: Payload, decision: Decision, redactor: Redactor) -> None:
     """Tell of each episode's begin and end, once, however often it is sent. RecordError where that cannot be written."""
     with _syncing:
-        told = {(line.get("fingerprint"), line.get("starts_at"), line.get("state")) for line in timeline.read(folder)}
+        reported = {
+            (line.get("fingerprint"), line.get("starts_at"), line.get("state")) for line in timeline.read(folder)
+        }
         for alert, transition in zip(payload.alerts, decision.transitions, strict=True):
             state, about = _state(alert, transition, decision), _about(alert)
             mark = (alert.fingerprint, about["starts_at"], state)
-            if mark not in told:
+            if mark not in reported:
                 note_alert(folder, about, state=state, redactor=redactor)
-                told.add(mark)
+                reported.add(mark)
 
 
 def sync_outcome(job: Job, outcome: Outcome) -> None:

@@ -38,7 +38,7 @@ LOOKS = {
     "abnormal": (INK, "++"),
     "server": (GREEN, ""),
     "client": ("#d9d9d4", ""),
-    "untold": (GREY, "--"),
+    "unreported": (GREY, "--"),
 }
 MOST_BARS = 60
 AGE_BINS_SECONDS = (0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 86400)
@@ -49,9 +49,9 @@ def plot_websocket_connections(samples: pd.DataFrame, *, history: Reading[pd.Dat
 
     Takes ``BackendSource.sample_websockets`` and ``PrometheusSource.query_range``; the title's number is always the newest sample's.
     """
-    told = samples[samples["error"].isna() & samples["connections"].notna()].sort_values("at")
+    reported = samples[samples["error"].isna() & samples["connections"].notna()].sort_values("at")
     past = history.available and not history.require().empty
-    lines = history.require().rename(columns={"series": "replica", "value": "connections"}) if past else told
+    lines = history.require().rename(columns={"series": "replica", "value": "connections"}) if past else reported
     figure, axes = new_figure(2.8)
     for (replica, part), (colour, style) in zip(lines.groupby("replica"), LINES * (len(lines) // 6 + 1), strict=False):
         at = part["at"] if past else (part["at"] - lines["at"].min()).dt.total_seconds()
@@ -62,7 +62,7 @@ def plot_websocket_connections(samples: pd.DataFrame, *, history: Reading[pd.Dat
             "marker": marker_of(part["connections"]),
         }
         axes.step(at, part["connections"], where="post", label=replica, **look)
-    newest = told.groupby("replica")["connections"].last()
+    newest = reported.groupby("replica")["connections"].last()
     silent = sorted(set(samples["replica"]) - set(newest.index))
     axes.set_title(
         f"{newest.sum():.0f} WebSockets are open on {len(newest)} replicas"
@@ -109,8 +109,8 @@ def plot_closings(
 
 
 def _closings_title(found: pd.DataFrame, dropped: pd.DataFrame) -> str:
-    if dropped.empty and (untold := int(found["kind"].eq("untold").sum())):
-        return f"{len(found)} connections ended, of {untold} no log says how"
+    if dropped.empty and (unreported := int(found["kind"].eq("unreported").sum())):
+        return f"{len(found)} connections ended, of {unreported} no log says how"
     if dropped.empty:
         return f"No connection was dropped; {len(found)} were closed by their clients"
     return f"{len(dropped)} of {len(found)} closings were drops; the last at {dropped['at'].max():%H:%M:%S} UTC"
@@ -126,8 +126,10 @@ def plot_age_at_close(
     timeouts = read_timeouts(locations)
     edges = sorted({*AGE_BINS_SECONDS, *_around(timeouts)})
     bins = pd.cut(ages, edges, right=False, labels=False)
-    told = bins.notna()
-    counts = pd.crosstab(bins[told].astype(int), found.loc[told, "kind"]).reindex(range(len(edges) - 1)).fillna(0)
+    reported = bins.notna()
+    counts = (
+        pd.crosstab(bins[reported].astype(int), found.loc[reported, "kind"]).reindex(range(len(edges) - 1)).fillna(0)
+    )
     figure, axes = new_figure(3.2)
     _stack(axes, list(range(len(edges) - 1)), counts, width=0.85)
     for timeout in timeouts:
@@ -175,11 +177,13 @@ def _age(seconds: float) -> str:
 
 def plot_websocket_memory(samples: pd.DataFrame) -> Figure:
     """Resident memory of each replica over the samples, as it changed since the first."""
-    told = samples[samples["error"].isna() & samples["memory_bytes"].notna()].sort_values("at")
+    reported = samples[samples["error"].isna() & samples["memory_bytes"].notna()].sort_values("at")
     figure, axes = new_figure(2.8)
-    first = told["at"].min()
+    first = reported["at"].min()
     grown = {}
-    for (replica, part), (colour, style) in zip(told.groupby("replica"), LINES * (len(told) // 6 + 1), strict=False):
+    for (replica, part), (colour, style) in zip(
+        reported.groupby("replica"), LINES * (len(reported) // 6 + 1), strict=False
+    ):
         megabytes = part["memory_bytes"].astype(float) / 2**20
         grown[replica] = float(megabytes.iloc[-1] - megabytes.iloc[0])
         seconds = (part["at"] - first).dt.total_seconds()

@@ -23,7 +23,7 @@ from flowrex_ops.websocket.evidence import (
     recent,
     recent_errors,
     restarts,
-    untold_ends,
+    unreported_ends,
 )
 from flowrex_ops.websocket.handshakes import check_connection_limit, check_proxy_misconfigured
 from flowrex_ops.websocket.memory import check_memory_leak
@@ -54,7 +54,7 @@ def check_backend_error(log: Log, *, few: int = FEW) -> Verdict:
     lately = errors[errors["recent"].gt(0)].sort_values(["recent", "exception"], ascending=[False, True])
     raised = 0 if log.require().coded else int(lately["recent"].sum())
     if max(len(failed), raised) < few:
-        return untold_ends(cause, log) or ruled_out(
+        return unreported_ends(cause, log) or ruled_out(
             cause, f"{len(failed)} of {of} recent closings came from an exception (1011)"
         )
     evidence = [
@@ -78,7 +78,7 @@ def check_backend_restart(log: Log, locations: Frame, replicas: Frame, *, few: i
     if len(ended) < few:
         return (
             _no_restart(cause, log.require(), replicas)
-            or untold_ends(cause, log, replicas)
+            or unreported_ends(cause, log, replicas)
             or _unexplained(cause, closings, few, replicas)
             or ruled_out(cause, f"{len(ended)} of {of} recent closings came with a restart of their replica")
         )
@@ -132,14 +132,14 @@ def check_proxy_timeout(log: Log, locations: Frame, replicas: Frame, proxy_error
     if bunch is not None:
         reason = f"{len(broken)} recent connections broke off, most after {bunch:.0f} s of silence; NGINX's timeout could not be read"
         return confirmed(cause, reason, counted(broken))
-    told = ", ".join(f"{timeout:g} s" for timeout in timeouts) or "which could not be read"
+    reported = ", ".join(f"{timeout:g} s" for timeout in timeouts) or "which could not be read"
     lately = closings[closings["recent"].isin([True])]
     aged = of >= few and bool(timeouts) and bool(lately["quiet_seconds"].notna().all())
     return (
-        (None if aged else untold_ends(cause, log))
+        (None if aged else unreported_ends(cause, log))
         or _unexplained(cause, closings, few, locations)
         or ruled_out(
-            cause, f"{len(ended)} of {of} recent closings came after the proxy's read timeout ({told})", evidence
+            cause, f"{len(ended)} of {of} recent closings came after the proxy's read timeout ({reported})", evidence
         )
     )
 
@@ -189,7 +189,7 @@ def check_unexplained_disconnections(
     return (
         _broke_off(cause, log, locations, replicas, samples, few)
         or (inconclusive(cause, handshakes) if through.empty else None)
-        or untold_ends(cause, log, replicas)
+        or unreported_ends(cause, log, replicas)
         or ruled_out(
             cause, f"a handshake {PROXY} succeeds, and no more than a few recent WebSockets broke off unexplained"
         )
@@ -201,8 +201,8 @@ def _broke_off(cause: str, log: Log, locations: Frame, replicas: Frame, samples:
     closings = w.attributed(log.require(), locations, replicas)
     of = w.all_recent(closings)
     most = max(few, of / 2, MATTERS * w.open_now(samples))
-    broken, untold = (w.recent_of(closings, kind) for kind in ("abnormal", "untold"))
-    together = w.recent_of(closings[in_bursts(closings, few=few)], "untold")
+    broken, unreported = (w.recent_of(closings, kind) for kind in ("abnormal", "unreported"))
+    together = w.recent_of(closings[in_bursts(closings, few=few)], "unreported")
     blind = "".join(f"; no {r.what}: {r.error}" for r in (locations, replicas) if not r.available)
     if len(broken) >= most and not (missing(locations) and w.find_bunch(broken, few=few)):
         title = f"{len(broken)} of {of} recent WebSockets broke off, and nothing explains it"
@@ -212,8 +212,8 @@ def _broke_off(cause: str, log: Log, locations: Frame, replicas: Frame, samples:
         title = f"{len(together)} of {of} recent WebSockets ended at once, and nothing explains it"
         reason = f"{title}: the last at {_clock(together)}{blind}; was the proxy restarted, or a network cut?"
         return confirmed(cause, reason, counted(together), title=title)
-    if len(untold) >= few:
-        return inconclusive(cause, f"{len(untold)} of {of} recent WebSockets ended, and no log says how")
+    if len(unreported) >= few:
+        return inconclusive(cause, f"{len(unreported)} of {of} recent WebSockets ended, and no log says how")
     return None
 
 

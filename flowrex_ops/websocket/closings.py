@@ -62,12 +62,12 @@ _CHAINED = ("Traceback", "During handling", "The above exception")
 class ConnectionLog:
     """What one pass over the backend's log found. ``closed`` counts all closings, of which ``closings`` has the newest.
 
-    Where the backend logs no close codes, ``closings`` are those that the proxy's access log has (code ``UNTOLD``), and ``openings``
+    Where the backend logs no close codes, ``closings`` are those that the proxy's access log has (code ``UNREPORTED``), and ``openings``
     when connections began by the backend's own server.
 
     ``closings``: ``CLOSING_COLUMNS`` (ages in seconds, None where the line does not tell). ``errors``: exceptions of WebSocket
     handlers, ``ERROR_COLUMNS``. ``starts``: at, replica, of every start of a replica. ``opened``: connections of any form; ``coded``: lines
-    that tell more than the server's own; ``untold``: recent closings without a code. ``begins_at``: from when on closings count as recent. ``replicas``: whose lines were read.
+    that tell more than the server's own; ``unreported``: recent closings without a code. ``begins_at``: from when on closings count as recent. ``replicas``: whose lines were read.
     """
 
     closings: pd.DataFrame
@@ -76,7 +76,7 @@ class ConnectionLog:
     opened: int = 0
     closed: int = 0
     coded: int = 0
-    untold: int = 0
+    unreported: int = 0
     begins_at: datetime | None = None
     replicas: frozenset[str] = frozenset()
     openings: tuple[datetime, ...] = ()
@@ -119,7 +119,7 @@ class _Reader:
             self.counts["coded"] += 1
             self._closed(line)
         elif _PLAIN_CLOSED.search(text):
-            self.counts["untold"] += line.at is None or line.at >= self.recent_since
+            self.counts["unreported"] += line.at is None or line.at >= self.recent_since
         elif '"WebSocket' in text and _PLAIN_OPENED.search(text):
             self.counts["opened"] += 1
             self.openings.extend([line.at] if line.at else ())
@@ -227,7 +227,7 @@ class _Reader:
             opened=self.counts["opened"],
             closed=self.counts["closed"],
             coded=self.counts["coded"],
-            untold=self.counts["untold"],
+            unreported=self.counts["unreported"],
             begins_at=self.recent_since,
             replicas=frozenset(self.replicas),
             openings=tuple(self.openings),

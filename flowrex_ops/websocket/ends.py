@@ -12,7 +12,7 @@ from datetime import datetime
 
 import pandas as pd
 
-from flowrex_ops.websocket.upgraded import UNTOLD
+from flowrex_ops.websocket.upgraded import UNREPORTED
 
 BURST_SECONDS = 2.0
 """Connections that end within so long of one another ended of one event."""
@@ -61,11 +61,11 @@ def _pairs(ends: Sequence[float], begins: Sequence[float], apart: float) -> list
 
 def in_bursts(closings: pd.DataFrame, *, few: int = ENOUGH) -> pd.Series:
     """Whether each connection ended together with *few* or more others, within ``BURST_SECONDS``; only untold ones."""
-    untold = closings[closings["code"].eq(UNTOLD) & closings["at"].notna()].sort_values("at")
-    seconds = [at.timestamp() for at in untold["at"]]
+    unreported = closings[closings["code"].eq(UNREPORTED) & closings["at"].notna()].sort_values("at")
+    seconds = [at.timestamp() for at in unreported["at"]]
     half = BURST_SECONDS / 2
     inside = [bisect_right(seconds, one + half) - bisect_left(seconds, one - half) >= few for one in seconds]
-    return pd.Series(inside, index=untold.index, dtype=bool).reindex(closings.index, fill_value=False)
+    return pd.Series(inside, index=unreported.index, dtype=bool).reindex(closings.index, fill_value=False)
 
 
 def before_a_start(closings: pd.DataFrame, starts: Sequence[datetime]) -> pd.Series:

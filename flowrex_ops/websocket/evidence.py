@@ -21,7 +21,7 @@ FEW = 3
 LOG, PROXY_LOG, CONFIGURATION, HANDSHAKE = "backend log", "nginx log", "nginx -T", "handshake"
 
 
-def untold_ends(cause: str, log: Log, replicas: Frame | None = None) -> Verdict | None:
+def unreported_ends(cause: str, log: Log, replicas: Frame | None = None) -> Verdict | None:
     """Inconclusive where the backend's log does not tell how connections end, or of no connection at all.
 
     Where only the server's own lines (uvicorn's) are there, a container that was made anew has taken the older ones along.
@@ -30,8 +30,8 @@ def untold_ends(cause: str, log: Log, replicas: Frame | None = None) -> Verdict 
     closings = found.closings
     if found.closed and (closings.empty or closings[["code", "recent"]].isna().any(axis=None)):
         return inconclusive(cause, f"{found.closed} closings were logged, and not when or how each ended")
-    if found.untold and not found.coded:  # beside a handler's own lines the server's only say the same again
-        said = f"the backend logged {found.untold} recent closings without saying how (no close code)"
+    if found.unreported and not found.coded:  # beside a handler's own lines the server's only say the same again
+        said = f"the backend logged {found.unreported} recent closings without saying how (no close code)"
         started = w.started_lately(found, replicas)
         also = f"; {', '.join(started)} started meanwhile" if started else ""
         return inconclusive(cause, f"{said}{also}; have its handler log each closing with its code")

@@ -24,7 +24,7 @@ from flowrex_ops.websocket.evidence import (
     places,
     recent,
     recent_errors,
-    untold_ends,
+    unreported_ends,
 )
 from flowrex_ops.websocket.source import CLOSED, OK, PROXY, REFUSED
 
@@ -127,8 +127,8 @@ def check_connection_limit(
         return confirmed(cause, reason + _why(refused), evidence, title=title)
     if missing(log) or missing(proxy_errors):
         return inconclusive(cause, log, proxy_errors)
-    if untold := untold_ends(cause, log):
-        return untold
+    if unreported := unreported_ends(cause, log):
+        return unreported
     text = f"{len(refused)} connections were refused lately, and NGINX had worker connections for all"
     return ruled_out(cause, text, evidence)
 
@@ -137,8 +137,8 @@ def _room(locations: Frame, samples: Frame) -> list[Evidence]:
     """How many WebSockets are open, and for how many NGINX has worker connections: each takes two."""
     found = []
     if samples.available:
-        told = samples.require().dropna(subset=["connections"]).sort_values("at")
-        newest = told.groupby("replica")["connections"].last()
+        reported = samples.require().dropna(subset=["connections"]).sort_values("at")
+        newest = reported.groupby("replica")["connections"].last()
         found.append(Evidence("connections open", f"{newest.sum():.0f} on {len(newest)} replicas", "backend /metrics"))
     if locations.available and len(locations.require()):
         row = locations.require().sort_values(["server", "location"]).iloc[0]

@@ -64,5 +64,5 @@ def check_memory_leak(samples: Frame, *, leak_mb: float = 4.0) -> Verdict:
 
 def _dark(samples: pd.DataFrame, replicas: pd.Series) -> list[str]:
     """Those of *replicas* that do not tell both messages and closings: whether they were idle is not known."""
-    told = samples[["messages", "closed"]].apply(pd.to_numeric, errors="coerce").notna().all(axis=1)
-    return sorted(set(replicas) - set(samples.loc[told, "replica"]))
+    reported = samples[["messages", "closed"]].apply(pd.to_numeric, errors="coerce").notna().all(axis=1)
+    return sorted(set(replicas) - set(samples.loc[reported, "replica"]))

@@ -14,7 +14,7 @@ from typing import Any
 from flowrex_ops.logs.access_format import Format, compile_format, parse_line
 from flowrex_ops.logs.access_log import parse_time
 
-UNTOLD = 0
+UNREPORTED = 0
 """In the place of a close code: only the proxy tells of this connection, and it logs none."""
 
 KEPT = 5000
@@ -28,7 +28,7 @@ def read_upgraded(
     find_formats: Callable[[], Sequence[str]] = tuple,
     replicas: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """The newest connections that ended, as rows of ``CLOSING_COLUMNS``: their code is ``UNTOLD``, their age often unknown.
+    """The newest connections that ended, as rows of ``CLOSING_COLUMNS``: their code is ``UNREPORTED``, their age often unknown.
 
     *find_formats* gives the proxy's own ``log_format``, asked only where there is such a line; *replicas* names by ``host:port``.
     """
@@ -66,8 +66,8 @@ def _row(
     return {
         "at": at,
         "replica": replicas.get(place, ""),
-        "code": UNTOLD,
-        "by": "untold",
+        "code": UNREPORTED,
+        "by": "unreported",
         "age_seconds": float(took) if numeric else None,
         "idle_seconds": None,
         "recent": at >= recent_since,

@@ -11,7 +11,7 @@ import pandas as pd
 from flowrex_ops.model import Reading
 from flowrex_ops.websocket import ends
 from flowrex_ops.websocket.closings import ABNORMAL, LOST, ConnectionLog
-from flowrex_ops.websocket.upgraded import UNTOLD
+from flowrex_ops.websocket.upgraded import UNREPORTED
 
 KINDS = {
     "restart": "backend restarted",
@@ -21,14 +21,14 @@ KINDS = {
     "abnormal": "broke off, unexplained",
     "server": "closed by the server",
     "client": "client left",
-    "untold": "ended, no log says how",
+    "unreported": "ended, no log says how",
 }
 """Every way of ending as people read it; each closing is attributed to one. The last three are everyday life."""
 
 TROUBLE = ("restart", "limit", "error", "timeout", "abnormal")
 
 CODE_NAMES = {
-    UNTOLD: "not logged",
+    UNREPORTED: "not logged",
     1000: "normal closure",
     1001: "going away",
     1002: "protocol error",
@@ -76,13 +76,13 @@ def attributed(log: ConnectionLog, locations: Reading[pd.DataFrame], replicas: R
     quiet = pd.to_numeric(closings["idle_seconds"], errors="coerce").fillna(
         pd.to_numeric(closings["age_seconds"], errors="coerce")
     )
-    if closings["code"].eq(UNTOLD).any():
+    if closings["code"].eq(UNREPORTED).any():
         quiet = quiet.fillna(ends.ages_by_openings(closings, log.openings, timeouts))
         began = [at for name, at in starts if name in log.replicas] + [row.at for row in log.starts.itertuples()]
         restarted = ends.in_bursts(closings) & ends.before_a_start(closings, began)
         closings = closings.assign(restart=closings["restart"].isin([True]) | restarted)
     kinds = [
-        (_untold_kind if row.code == UNTOLD else _kind)(row, seconds, timeouts, starts)
+        (_unreported_kind if row.code == UNREPORTED else _kind)(row, seconds, timeouts, starts)
         for row, seconds in zip(closings.itertuples(index=False), quiet, strict=True)
     ]
     return closings.assign(quiet_seconds=quiet, kind=pd.Series(kinds, index=closings.index, dtype=object))
@@ -90,9 +90,9 @@ def attributed(log: ConnectionLog, locations: Reading[pd.DataFrame], replicas: R
 
 def _kind(row: Any, quiet: float, timeouts: Sequence[float], starts: Sequence[tuple[str, pd.Timestamp]]) -> str:
     code = row.code
-    told = _BY_CODE.get(code) if row.by != LOST else "restart"
-    if told:
-        return told
+    reported = _BY_CODE.get(code) if row.by != LOST else "restart"
+    if reported:
+        return reported
     ours = row.by != "client" or code == NO_STATUS
     if ours and code in (_GOING_AWAY, NO_STATUS, ABNORMAL) and (row.restart is True or _at_a_start(row, starts)):
         return "restart"
@@ -103,10 +103,10 @@ def _kind(row: Any, quiet: float, timeouts: Sequence[float], starts: Sequence[tu
     return {_INTERNAL_ERROR: "error", ABNORMAL: "abnormal"}.get(code, "abnormal" if row.by == "abnormal" else "server")
 
 
-def _untold_kind(row: Any, quiet: float, timeouts: Sequence[float], _: Sequence[tuple[str, pd.Timestamp]]) -> str:
+def _unreported_kind(row: Any, quiet: float, timeouts: Sequence[float], _: Sequence[tuple[str, pd.Timestamp]]) -> str:
     if row.restart is True:
         return "restart"
-    return "timeout" if any(fits(quiet, timeout) for timeout in timeouts) else "untold"
+    return "timeout" if any(fits(quiet, timeout) for timeout in timeouts) else "unreported"
 
 
 # Silence, not age, is compared with `proxy_read_timeout` where the log tells it.
@@ -120,8 +120,10 @@ def read_timeouts(locations: Reading[pd.DataFrame]) -> list[float]:
     if not locations.available:
         return []
     frame = locations.require()
-    told = pd.to_numeric(frame.loc[frame["carries_websockets"].isin([True]), "read_timeout_seconds"], errors="coerce")
-    return sorted({float(value) for value in told.dropna()})
+    reported = pd.to_numeric(
+        frame.loc[frame["carries_websockets"].isin([True]), "read_timeout_seconds"], errors="coerce"
+    )
+    return sorted({float(value) for value in reported.dropna()})
 
 
 def _starts(replicas: Reading[pd.DataFrame]) -> list[tuple[str, pd.Timestamp]]:
@@ -160,8 +162,8 @@ def open_now(samples: Reading[pd.DataFrame]) -> float:
     """How many WebSockets are open on all replicas by their newest samples; 0 where nobody tells."""
     if not samples.available:
         return 0.0
-    told = samples.require().dropna(subset=["connections"]).sort_values("at")
-    return float(told.groupby("replica")["connections"].last().sum())
+    reported = samples.require().dropna(subset=["connections"]).sort_values("at")
+    return float(reported.groupby("replica")["connections"].last().sum())
 
 
 def all_recent(closings: pd.DataFrame) -> int:
@@ -249,9 +251,9 @@ def memory_growth(samples: pd.DataFrame) -> pd.DataFrame:
     Columns: replica, seconds, memory_mb (at the end), grown_mb, rising (share of the steps up), connections, new_connections,
     messages, closed. Replicas that do not tell their memory are missing.
     """
-    told = samples[samples["error"].isna() & samples["memory_bytes"].notna() & samples["at"].notna()]
-    told = told.sort_values(["replica", "at"])
-    rows = [_growth(str(replica), part) for replica, part in told.groupby("replica") if len(part) > 1]
+    reported = samples[samples["error"].isna() & samples["memory_bytes"].notna() & samples["at"].notna()]
+    reported = reported.sort_values(["replica", "at"])
+    rows = [_growth(str(replica), part) for replica, part in reported.groupby("replica") if len(part) > 1]
     columns = ["replica", "seconds", "memory_mb", "grown_mb", "rising", "connections", "new_connections"]
     return pd.DataFrame(rows, columns=[*columns, "messages", "closed"])
 

@@ -93,7 +93,7 @@ class SupervisorStack:
 
     def execute(self, replica: Replica, argv: Sequence[str], *, timeout_seconds: float) -> Execution:
         """Run *argv* beside the replica's process, with the environment and working directory of the inventory."""
-        entry, environment = self._told(replica)
+        entry, environment = self._reported(replica)
         program = shutil.which(argv[0], path=environment.get("PATH")) or argv[0]
         try:
             done = subprocess.run(
@@ -127,7 +127,7 @@ class SupervisorStack:
         on_tick: Callable[[], None],
     ) -> Execution:
         """Beside the replica's process, as ``execute``."""
-        entry, own = self._told(replica)
+        entry, own = self._reported(replica)
         program = shutil.which(argv[0], path=own.get("PATH")) or argv[0]
         return run_piped(
             [program, *argv[1:]],
@@ -207,7 +207,7 @@ class SupervisorStack:
         self._supervisord.call("removeProcessGroup", group)
         self._supervisord.call("addProcessGroup", group)
 
-    def _told(self, replica: Replica) -> tuple[Entry, dict[str, str]]:
+    def _reported(self, replica: Replica) -> tuple[Entry, dict[str, str]]:
         """The replica's entry of the inventory, and the environment that it tells."""
         entry = next(
             (e for e in self._supervisord.inventory() if (e.service, e.replica) == (replica.service, replica.name)),

@@ -171,6 +171,6 @@ def test_peak_memory_does_not_grow_with_the_log(
 
     found = benchmark.pedantic(peaks, rounds=1)
     benchmark.extra_info["MB before and after"] = json.dumps(found)
-    told = ", ".join(f"{name}: {after} MB (imports alone {before} MB)" for name, (before, after) in found.items())
-    sys.stdout.write(f"peak memory: {told}\n")
+    reported = ", ".join(f"{name}: {after} MB (imports alone {before} MB)" for name, (before, after) in found.items())
+    sys.stdout.write(f"peak memory: {reported}\n")
     assert found["1 GB"][1] <= found["100 MB"][1] + 10

@@ -108,10 +108,10 @@ def test_unreachable_stack_is_told_not_raised(folder: Path) -> None:
     """The doctor finds nobody at home: every source has its line, the exit code is 1."""
     done = call("doctor", "--json", cwd=folder)
     assert done.returncode == 1, done.stderr
-    told = {row["source"]: row for row in json.loads(done.stdout)["sources"]}
-    assert {row["state"] for name, row in told.items() if name not in OUTSIDE} == {"unreachable"}
-    assert {told[name]["state"] for name in ("sentry", "notify")} == {"not set"}
-    assert "could not be asked" in told["postgres"]["origin"]
+    reported = {row["source"]: row for row in json.loads(done.stdout)["sources"]}
+    assert {row["state"] for name, row in reported.items() if name not in OUTSIDE} == {"unreachable"}
+    assert {reported[name]["state"] for name in ("sentry", "notify")} == {"not set"}
+    assert "could not be asked" in reported["postgres"]["origin"]
 
 
 def test_run_against_nothing_still_leaves_a_record(folder: Path) -> None:

@@ -67,9 +67,9 @@ def test_a_resolved_incident_is_told_of(tmp_path: Path) -> None:
     flowrex(tmp_path, "incident", "open", "Orders time out", "--severity", "P1", "--service", "backend")
     facts = ("--impact", "no orders", "--root-cause", "a lock", "--resolution", "a limit")
     flowrex(tmp_path, "incident", "resolve", "latest", "--force", "seen by hand")
-    told = flowrex(tmp_path, "message", "resolved", "latest", "--send", *facts)
-    assert told.stdout.startswith("✅ INCIDENT RESOLVED"), told.stderr
-    assert "NOT sent to all" in told.stdout, "there is nobody at that address"
+    reported = flowrex(tmp_path, "message", "resolved", "latest", "--send", *facts)
+    assert reported.stdout.startswith("✅ INCIDENT RESOLVED"), reported.stderr
+    assert "NOT sent to all" in reported.stdout, "there is nobody at that address"
 
 
 @pytest.mark.parametrize(

@@ -150,9 +150,9 @@ class TestChoice:
 
     def test_several(self) -> None:
         """One line lists them, and says what to do."""
-        with pytest.raises(StackUnavailableError) as told:
+        with pytest.raises(StackUnavailableError) as reported:
             choose_project([TWO, ONE], Path("/root"))
-        assert str(told.value) == (
+        assert str(reported.value) == (
             "there are several compose projects on this engine: 'one', 'two'; name one with --project"
         )
 

@@ -80,9 +80,9 @@ def test_right_cause_comes_first(fault: Fault, harbor: Harbor) -> None:
     """While it lasts, each of its runbooks names its cause first."""
     with fault.made(harbor):
         results = {runbook: _run(runbook, fault.parameters) for runbook in fault.causes}
-    told = "\n".join(
+    reported = "\n".join(
         str(part) for one in results.values() for part in (*one["findings"], *one["verdicts"], one["errors"])
     )
     for runbook, cause in fault.causes.items():
-        assert re.fullmatch(cause, str(results[runbook]["diagnosis"])), told
-    assert fault.says in str(results[next(iter(fault.causes))]["findings"][0]), told
+        assert re.fullmatch(cause, str(results[runbook]["diagnosis"])), reported
+    assert fault.says in str(results[next(iter(fault.causes))]["findings"][0]), reported

@@ -108,10 +108,12 @@ class TestCombinedLogs:
             for number in (1, 2)
             for n, text in enumerate((logs / f"one-replica-backend{number}.log").read_text().splitlines())
         ]
-        told = read_errors(lines, until=now, since=now - timedelta(minutes=30), recent_since=now - timedelta(minutes=5))
+        reported = read_errors(
+            lines, until=now, since=now - timedelta(minutes=30), recent_since=now - timedelta(minutes=5)
+        )
         readings = (
             Reading("access log", "requests at the proxy", counter.result()),
-            Reading("logs", "errors in the log", told),
+            Reading("logs", "errors in the log", reported),
             services("", ""),
         )
         assert confirmed(*readings) == ["http.single-replica"]

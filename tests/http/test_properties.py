@@ -83,10 +83,12 @@ def test_order_of_rows_does_not_matter(one: Reading[Any], two: Reading[Any], thr
         rng.shuffle(order)
         return frame.iloc[order].reset_index(drop=True)
 
-    log, told = one.require(), two.require()
+    log, reported = one.require(), two.require()
     again = judge(
         replace(one, value=replace(log, requests=shuffled(log.requests), clients=shuffled(log.clients))),
-        replace(two, value=replace(told, requests=shuffled(told.requests), exceptions=shuffled(told.exceptions))),
+        replace(
+            two, value=replace(reported, requests=shuffled(reported.requests), exceptions=shuffled(reported.exceptions))
+        ),
         replace(three, value=shuffled(three.require())),
     )
     assert [(v.kind, v.reason) for v in judge(one, two, three)] == [(v.kind, v.reason) for v in again]
@@ -134,7 +136,9 @@ def test_what_was_not_answered_lately_confirms_nothing(
     one: Reading[Any], two: Reading[Any], three: Reading[Any]
 ) -> None:
     """A log in which nothing recent failed gives no finding."""
-    log, told = one.require(), two.require()
+    log, reported = one.require(), two.require()
     old = replace(one, value=replace(log, requests=log.requests[log.requests["at"] < log.recent_since]))
-    past = replace(two, value=replace(told, requests=told.requests[told.requests["at"] < told.recent_since]))
+    past = replace(
+        two, value=replace(reported, requests=reported.requests[reported.requests["at"] < reported.recent_since])
+    )
     assert not [verdict.cause for verdict in judge(old, past, three) if verdict.confirmed]

@@ -188,12 +188,12 @@ class TestOpening:
         for minutes, calls in ((19, 0), (21, 1), (40, 1)):
             remind(settings, now=datetime.now(UTC) + timedelta(minutes=minutes))
             assert len(phone.heard) == calls, minutes
-        told = [
+        reported = [
             [line["text"] for line in timeline.read(one) if line.get("role") == "Secondary on-call"]
             for one in (folder, answered)
         ]
-        assert [len(lines) for lines in told] == [1, 0]
-        assert told[0][0].endswith("for nobody works on it yet")
+        assert [len(lines) for lines in reported] == [1, 0]
+        assert reported[0][0].endswith("for nobody works on it yet")
 
     def test_a_secondary_who_is_not_reached_is_tried_again(self, tmp_path: Path) -> None:
         """And nothing says that somebody was called."""

@@ -55,8 +55,8 @@ def test_one_that_cannot_be_read_is_named_and_costs_no_other(tmp_path: Path) -> 
 @pytest.mark.parametrize(("text", "code", "says"), [(TABLE, 1, "OVERDUE 2026-11-01"), ("", 0, "nothing is left to do")])
 def test_overdue_ends_with_one(text: str, code: int, says: str, tmp_path: Path) -> None:
     opened(tmp_path / "outputs", text)
-    told, out, _ = in_process.call("incident", "actions", cwd=tmp_path)
-    assert (told, says in out) == (code, True), out
+    reported, out, _ = in_process.call("incident", "actions", cwd=tmp_path)
+    assert (reported, says in out) == (code, True), out
 
 
 def test_medians_by_severity_and_of_how_many(tmp_path: Path) -> None:

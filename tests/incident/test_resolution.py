@@ -118,8 +118,8 @@ class TestWatch:
         assert (ended, seen[:20], set(seen[20:])) == (True, [UNHEALTHY] * 20, {HEALTHY})
         assert (said[0], said[-1]) == ("  not healthy yet, waiting: seen", "  healthy: seen")
         (folder,) = tmp_path.glob("INC-*")
-        told = merge_events(timeline.read(folder), pd.DataFrame(columns=["at", "event"]))["event"]
-        assert "unhealthy" not in " ".join(told)
+        reported = merge_events(timeline.read(folder), pd.DataFrame(columns=["at", "event"]))["event"]
+        assert "unhealthy" not in " ".join(reported)
 
     def test_waits_no_longer_than_it_may(self, tmp_path: Path) -> None:
         assert self.run(tmp_path, *[UNHEALTHY] * 9, wait=0) == (False, [UNHEALTHY])

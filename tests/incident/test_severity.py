@@ -242,8 +242,8 @@ def test_escalation_matrix(severity: Severity, due: list[str]) -> None:
 
 
 def test_contacts_stand_beside_their_roles() -> None:
-    told = escalate(Severity.P0, noticed=NOTICED, contacts={"team_lead": "+49 30 1", "On-call engineer": "@ada"})
-    assert told["contact"].tolist() == ["@ada", "+49 30 1", ""]
+    reported = escalate(Severity.P0, noticed=NOTICED, contacts={"team_lead": "+49 30 1", "On-call engineer": "@ada"})
+    assert reported["contact"].tolist() == ["@ada", "+49 30 1", ""]
 
 
 def test_nobody_is_notified_of_nothing() -> None:

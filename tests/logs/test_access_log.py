@@ -25,12 +25,12 @@ NOW = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
 
 def line(status: int = 200, path: str = "/api/prices", client: str = "198.51.100.7", **facts: Any) -> bytes:
     """A line of the sandbox's log_format."""
-    told = {"at": "2026-11-23T16:59:30+00:00", "seconds": "0.012", "upstream": "172.18.0.5:8000", "header": "0.011"}
-    told |= {"version": "1.4.2"} | facts
+    reported = {"at": "2026-11-23T16:59:30+00:00", "seconds": "0.012", "upstream": "172.18.0.5:8000", "header": "0.011"}
+    reported |= {"version": "1.4.2"} | facts
     return (
-        f'{told["at"]} {client} "GET {path} HTTP/1.1" {status} 24 {told["seconds"]} "curl/8" host="flowrex.test" '
-        f'upstream="{told["upstream"]}" upstream_status="{status}" upstream_time="0.012" header_time="{told["header"]}" '
-        f'version="{told["version"]}"\n'
+        f'{reported["at"]} {client} "GET {path} HTTP/1.1" {status} 24 {reported["seconds"]} "curl/8" host="flowrex.test" '
+        f'upstream="{reported["upstream"]}" upstream_status="{status}" upstream_time="0.012" header_time="{reported["header"]}" '
+        f'version="{reported["version"]}"\n'
     ).encode()
 
 

@@ -306,9 +306,9 @@ class TestWhatElseKeepsRedisFromServing:
         ("parts", "cause", "words"),
         [
             ({"no_slow_log": "may not run SLOWLOG GET"}, "redis.slow-commands", "may not run SLOWLOG GET"),
-            ({"used": [], "untold": "grant it +info"}, "redis.slow-commands", "grant it +info"),
-            ({"saving": {}, "untold": "grant it +info"}, "redis.persistence-failing", "grant it +info"),
-            ({"role": {}, "untold": "grant it +info"}, "redis.read-only", "grant it +info"),
+            ({"used": [], "unreported": "grant it +info"}, "redis.slow-commands", "grant it +info"),
+            ({"saving": {}, "unreported": "grant it +info"}, "redis.persistence-failing", "grant it +info"),
+            ({"role": {}, "unreported": "grant it +info"}, "redis.read-only", "grant it +info"),
             ({"role": {"role": "sentinel"}}, "redis.read-only", "'sentinel'"),
         ],
     )

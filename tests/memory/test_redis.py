@@ -209,8 +209,8 @@ class TestRightsThatAreMissing:
         assert all(
             "may not ask for INFO memory" in verdict.reason and "+info" in verdict.reason for verdict in verdicts
         )
-        told = redis_frame(memory.require()).set_index("what")["value"]
-        assert told["maxmemory"].startswith("not known: INFO memory, ")
+        reported = redis_frame(memory.require()).set_index("what")["value"]
+        assert reported["maxmemory"].startswith("not known: INFO memory, ")
 
     def test_without_the_slow_log(self, server: redis.Redis) -> None:
         """And without INFO: each part that is not known names its own right."""

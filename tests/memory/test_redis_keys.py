@@ -121,7 +121,7 @@ class TestUnlink:
         def interrupt(_seconds: float) -> None:
             raise KeyboardInterrupt
 
-        told: list[str] = []
+        reported: list[str] = []
         mitigation = find("unlink-keys").build(investigate(platform), pattern="drill-cache:*")
         with monkeypatch.context() as patch:
             patch.setattr(redis_keys.time, "sleep", interrupt)
@@ -130,12 +130,12 @@ class TestUnlink:
                     mitigation,
                     verdicts={CAUSE: Verdict(CAUSE, VerdictKind.CONFIRMED, "for the test")},
                     approval=Approval({"unlink-keys": None}, "ada"),
-                    timeline=lambda _kind, facts: told.append(str(facts)),
+                    timeline=lambda _kind, facts: reported.append(str(facts)),
                     max_targets=5,
                 )
         left = count(keys, "drill-cache:*")
         assert 0 < left < 2000
-        assert f"{2000 - left} of about 2000 keys are gone, the others stay" in told[-1]
+        assert f"{2000 - left} of about 2000 keys are gone, the others stay" in reported[-1]
         assert unlink(platform, "drill-cache:*").state is MitigationState.VERIFIED
 
     def test_redis_goes_away_meanwhile(

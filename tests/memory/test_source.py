@@ -104,10 +104,10 @@ def test_without_prometheus_the_stack_is_sampled(any_sandbox: Sandbox) -> None:
     found = sampled()
     assert set(found["origin"]) == {SAMPLED}
     assert found["service"].nunique() > 3
-    told = backend()
-    assert set(told["replica"]) == {"backend-1", "backend-2", "backend-3"}
-    assert set(told["limit_bytes"]) == {256.0 * 2**20}
-    assert told.groupby("replica").size().min() >= 2
+    reported = backend()
+    assert set(reported["replica"]) == {"backend-1", "backend-2", "backend-3"}
+    assert set(reported["limit_bytes"]) == {256.0 * 2**20}
+    assert reported.groupby("replica").size().min() >= 2
     await_condition(lambda: not get_trends(backend())["grows"].any(), "memory stood still", timeout_seconds=60)
 
 

@@ -60,12 +60,12 @@ class TestReal:
     def test_share_of_errors_by_whichever_counter_there_is(self, real: PrometheusSource) -> None:
         """One name that nobody has, then ours. Where there is none, there are no rows."""
 
-        def told() -> list[float]:
+        def reported() -> list[float]:
             share = real.query_error_share(("nobody_has_this_total", "flowrex_http_requests_total"), since=MINUTE)
             return [value for value in share.require()["value"] if value == value]  # noqa: PLR0124  # NaN: no request yet
 
-        await_condition(lambda: bool(told()), "requests were counted", timeout_seconds=30)
-        assert all(0 <= share <= 1 for share in told())
+        await_condition(lambda: bool(reported()), "requests were counted", timeout_seconds=30)
+        assert all(0 <= share <= 1 for share in reported())
         assert real.query_error_share(("nobody_has_this_total",), since=MINUTE).require().empty
 
     def test_increase_by_label(self, real: PrometheusSource) -> None:

@@ -129,10 +129,12 @@ class TestSuperuserApplication:
     ) -> None:
         """As with a role for monitoring: the setting, or the backend's DATABASE_URL, says whose sessions are meant."""
         idle = idle_session(opened, dsn, "psql").info.backend_pid
-        told = PostgresSource(supervisor_sandbox.app_dsn, limit_seconds=5, limit_rows=500, application_role="official")
-        untold = PostgresSource(supervisor_sandbox.app_dsn, limit_seconds=5, limit_rows=500)
+        reported = PostgresSource(
+            supervisor_sandbox.app_dsn, limit_seconds=5, limit_rows=500, application_role="official"
+        )
+        unreported = PostgresSource(supervisor_sandbox.app_dsn, limit_seconds=5, limit_rows=500)
         answers = []
-        for source in (told, untold):
+        for source in (reported, unreported):
             rows = opened.enter_context(closing(source)).get_sessions().require().set_index("pid", drop=False)
             answers.append(bool(protected(rows)[idle]))
         assert answers == [False, True]

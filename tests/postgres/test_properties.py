@@ -76,8 +76,8 @@ def test_order_of_rows_does_not_matter(
     order = list(range(len(table.require())))
     rng.shuffle(order)
     shuffled = Reading("postgres", "sessions", table.require().iloc[order].reset_index(drop=True))
-    told = [(v.kind, v.reason) for v in judge(table, gauges, slots)]
-    assert told == [(v.kind, v.reason) for v in judge(shuffled, gauges, slots)]
+    reported = [(v.kind, v.reason) for v in judge(table, gauges, slots)]
+    assert reported == [(v.kind, v.reason) for v in judge(shuffled, gauges, slots)]
 
 
 @given(pool_tables)
@@ -89,7 +89,7 @@ def test_no_check_fails_open(gauges: Reading[Any]) -> None:
 
 
 @given(tables)
-def test_each_session_is_charged_once(table: Reading[Any]) -> None:
+def test_each_session_is_attributed_once(table: Reading[Any]) -> None:
     """No session is both waiting, a root, idle in transaction and long-running."""
     frame = table.require()
     idle = set(views.idle_in_transaction(frame, after_seconds=1)["pid"])

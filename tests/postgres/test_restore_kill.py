@@ -57,9 +57,9 @@ def test_every_step_is_counted(on_supervisor: Sandbox) -> None:
     """Else a new step would not be killed at."""
     platform = on_supervisor
     for slug, steps in (("restore-database", STEPS), ("swap-back-database", BACK_STEPS)):
-        told = run(platform, slug).stdout.splitlines()
-        assert told[-1].startswith("verified"), told
-        assert len([line for line in told if line.startswith("STEP")]) == steps, told
+        reported = run(platform, slug).stdout.splitlines()
+        assert reported[-1].startswith("verified"), reported
+        assert len([line for line in reported if line.startswith("STEP")]) == steps, reported
 
 
 @pytest.mark.parametrize("step", in_suites(STEPS, 10))

@@ -303,8 +303,8 @@ def test_who_has_set_the_application_to_read_only(source: PostgresSource, superv
     try:
         supervisor_sandbox.execute("ALTER ROLE flowrex SET default_transaction_read_only = on")
         assert source.get_read_only().require().iloc[0].tolist() == [False, True, "user", True, "ALTER ROLE flowrex"]
-        told = asked_by.get_read_only().require().iloc[0]
-        assert told.tolist() == [False, False, "default", False, "ALTER ROLE flowrex"]
+        reported = asked_by.get_read_only().require().iloc[0]
+        assert reported.tolist() == [False, False, "default", False, "ALTER ROLE flowrex"]
     finally:
         supervisor_sandbox.execute("ALTER ROLE flowrex RESET default_transaction_read_only")
         asked_by.close()

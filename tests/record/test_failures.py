@@ -59,7 +59,7 @@ def page_of(result: RunResult) -> str:
     return result.html.read_text()
 
 
-def assert_told(result: RunResult, reason: str) -> None:
+def assert_reported(result: RunResult, reason: str) -> None:
     """The reason stands in the result, the banner and the page, and the manifest holds."""
     assert reason in (result.reason or "")
     assert reason.lower() in read(result.record).cells[0].source.replace("\\", "").lower()
@@ -73,27 +73,27 @@ class TestCell:
     def test_a_cell_that_raises_ends_the_run(self, bench: Bench) -> None:
         result = bench.run("1", "raise ValueError('no such table')", "3")
         assert result.status == "failed"
-        assert_told(result, "cell 3 raised ValueError: no such table")
+        assert_reported(result, "cell 3 raised ValueError: no such table")
         assert states(result.record) == ["completed", "completed", "failed", "did not run"]
 
     def test_a_cell_that_exceeds_its_limit_is_named(self, bench: Bench) -> None:
         result = bench.run("1", WAIT, "3", cell_seconds=0.5)
         assert result.status == "failed"
-        assert_told(result, "cell 3 did not end within its limit of 0.5 s")
+        assert_reported(result, "cell 3 did not end within its limit of 0.5 s")
         assert states(result.record) == ["completed", "completed", "timed-out", "did not run"]
         assert result.seconds < 5
 
     def test_a_run_that_exceeds_its_limit_is_ended(self, bench: Bench) -> None:
         result = bench.run(WAIT, "2", run_seconds=1.5)
         assert result.status == "failed"
-        assert_told(result, "the run's limit of 1.5 s was reached while cell 2 ran")
+        assert_reported(result, "the run's limit of 1.5 s was reached while cell 2 ran")
 
     def test_a_kernel_that_is_killed_is_told(self, bench: Bench) -> None:
         result = bench.run(
             shows(confirmed()), "import os; print('last words', flush=True); os.kill(os.getpid(), 9)", "3"
         )
         assert result.status == "failed"
-        assert_told(result, "killed by SIGKILL")
+        assert_reported(result, "killed by SIGKILL")
         assert states(result.record) == ["completed", "completed", "failed", "did not run"]
         assert result.diagnosis == "db.idle-in-transaction", "what was found before stays"
 
@@ -116,7 +116,7 @@ class TestChange:
 
     def test_that_exceeds_the_runs_limit_puts_back_what_it_began(self, bench: Bench) -> None:
         result = bench.run(change(bench, 60), MITIGATE, "3", run_seconds=4.0)
-        assert_told(result, "the run's limit of 4 s was reached while cell 3 ran")
+        assert_reported(result, "the run's limit of 4 s was reached while cell 3 ran")
         assert states(result.record) == ["completed", "completed", "timed-out", "did not run"]
         assert read(result.record).cells[6].outputs[0].text == "slow is put back: KeyboardInterrupt\n"
         assert not (bench.folder / "changed").exists()

@@ -270,9 +270,9 @@ def test_no_planted_secret_survives(text: str) -> None:
     """Wherever it stands: alone, in a longer line, as a member of JSON."""
     planted = text.format(s=SECRET)
     redactor = Redactor()
-    for told in (planted, f"backend-1 | 2026-11-29 04:12:33 INFO {planted}", f"first\n{planted}\nlast"):
-        if "\n" in text or told == planted or not text.startswith((" ", "[")):
-            assert SECRET not in redactor.text(told), told
+    for reported in (planted, f"backend-1 | 2026-11-29 04:12:33 INFO {planted}", f"first\n{planted}\nlast"):
+        if "\n" in text or reported == planted or not text.startswith((" ", "[")):
+            assert SECRET not in redactor.text(reported), reported
     assert SECRET not in json.dumps(redactor.json({"message": planted, "lines": [planted]}))
 
 

@@ -85,8 +85,8 @@ def test_killed_while_a_run_goes_on(prepare: Callable[..., Server]) -> None:
     server.kill()
     server.release()
     server.start()
-    told = [(record.status, record.metadata.trigger, record.metadata.runbook) for record in server.ended(2)]
-    assert told == [("interrupted", "alert 1", "pool"), ("complete", "alert 2", "triage")]
+    reported = [(record.status, record.metadata.trigger, record.metadata.runbook) for record in server.ended(2)]
+    assert reported == [("interrupted", "alert 1", "pool"), ("complete", "alert 2", "triage")]
     (folder,) = server.outputs.glob("INC-*")
     assert timeline.verify(folder) is None
 

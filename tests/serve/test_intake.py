@@ -122,8 +122,8 @@ def test_each_begin_and_end_is_told_once_however_often_it_is_sent(intake: Intake
         folder = ensure_folder(tmp_path, decision.group.incident, title="")
         sync_alerts(folder, payload, decision, Redactor([]))
     assert folder is not None
-    told = [line["state"] for line in timeline.read(folder) if line["kind"] == "alert"]
-    assert told == ["firing", "resolved", "told late"]
+    reported = [line["state"] for line in timeline.read(folder) if line["kind"] == "alert"]
+    assert reported == ["firing", "resolved", "told late"]
 
 
 def test_a_table_of_an_earlier_version_is_refused(tmp_path: Path) -> None:

@@ -48,15 +48,15 @@ def trades(*rows: dict[str, Any]) -> Reading[pd.DataFrame]:
 
 def orders(*rows: tuple[str, str, int, int]) -> Reading[pd.DataFrame]:
     """Orders by what their status means: state, status, how many, and how many of them are nine to ten minutes old."""
-    told = [(*row, *((600.0, 540.0, "EURUSD") if row[3] else (None, None, None))) for row in rows]
-    return Reading("postgres", "orders by status", pd.DataFrame(told, columns=ORDER_COLUMNS))
+    reported = [(*row, *((600.0, 540.0, "EURUSD") if row[3] else (None, None, None))) for row in rows]
+    return Reading("postgres", "orders by status", pd.DataFrame(reported, columns=ORDER_COLUMNS))
 
 
 def repeated(*rows: tuple[int, int, int], of: int = 1000, account: str | None = "2") -> Reading[pd.DataFrame]:
     """Recent orders that are alike: how many, placed again at once, under an order id that stood there; *of* so many in all."""
     again = sum(row[1] for row in rows)
-    told = [(account, "EURUSD", "buy", "7.0", *row, NOW, NOW, of, again) for row in rows]
-    return Reading("postgres", "repeated orders", pd.DataFrame(told, columns=REPEATED_COLUMNS))
+    reported = [(account, "EURUSD", "buy", "7.0", *row, NOW, NOW, of, again) for row in rows]
+    return Reading("postgres", "repeated orders", pd.DataFrame(reported, columns=REPEATED_COLUMNS))
 
 
 def broker(*kinds: str, error: str = "", seconds: float = 0.02, place: str = "") -> Reading[pd.DataFrame]:

@@ -74,8 +74,8 @@ def test_no_input_makes_a_check_raise(found: list[dict[str, Any]]) -> None:
 def test_order_of_rows_does_not_matter(found: list[dict[str, Any]], rng: Any) -> None:
     shuffled = list(found)
     rng.shuffle(shuffled)
-    told = {cause: (v.kind, v.reason, v.severity) for cause, v in judge(read(found)).items()}
-    assert told == {cause: (v.kind, v.reason, v.severity) for cause, v in judge(read(shuffled)).items()}
+    reported = {cause: (v.kind, v.reason, v.severity) for cause, v in judge(read(found)).items()}
+    assert reported == {cause: (v.kind, v.reason, v.severity) for cause, v in judge(read(shuffled)).items()}
 
 
 @given(tables)
@@ -87,7 +87,7 @@ def test_no_check_fails_open(found: list[dict[str, Any]]) -> None:
 
 
 @given(rows)
-def test_a_date_is_charged_once(row: dict[str, Any]) -> None:
+def test_a_date_is_attributed_once(row: dict[str, Any]) -> None:
     """A single certificate, accepted by clients or not, has one trouble with its dates at most."""
     alone = {**row, "chain": row["chain"][:1], "disk": (), "verify_code": 0}
     confirmed = [cause for cause in DATE_CAUSES if judge(read([alone]))[cause].confirmed]

@@ -165,20 +165,20 @@ class TestRenew:
         let_expire(platform)
         before = get_served(platform, SITE)
         investigation = investigate(platform, RENEW, cause=EXPIRED)
-        note, told = investigation.ledger.note, []
+        note, reported = investigation.ledger.note, []
 
         def press(kind: str, facts: Mapping[str, object]) -> None:
             note(kind, facts)
             if kind == "mitigation-result":
-                told.append(str(facts["reason"]))
+                reported.append(str(facts["reason"]))
             if kind == "mitigation-step" and step in str(facts["action"]):
                 raise KeyboardInterrupt
 
         investigation.ledger.note = press  # type: ignore[method-assign, assignment]
         with pytest.raises(KeyboardInterrupt):
             investigation.mitigate(RENEW)
-        assert "flowrex.test serves the certificate until" in told[-1]
-        assert left in told[-1]
+        assert "flowrex.test serves the certificate until" in reported[-1]
+        assert left in reported[-1]
         assert get_served(platform, SITE) == before
 
     def test_what_waits_on_disk_is_not_renewed_once_more(self, platform: Sandbox) -> None:
@@ -238,9 +238,9 @@ def certbot_that(script: str, **settings: object) -> Certbot:
     ],
 )
 def test_what_certbot_says_becomes_one_line(script: str, said: str) -> None:
-    with pytest.raises(VerificationError, match=said) as told:
+    with pytest.raises(VerificationError, match=said) as reported:
         certbot_that(script).renew("a.test")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(reported.value)
 
 
 def test_certbot_that_does_not_end() -> None:

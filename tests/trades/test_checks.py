@@ -290,7 +290,7 @@ class TestSeverity:
 
 
 class TestViews:
-    def test_each_trade_is_charged_once(self) -> None:
+    def test_each_trade_is_attributed_once(self) -> None:
         """A refused credential is no rejection, a rejection no refusal to connect."""
         table = trades(row(1, EXPIRED), row(2, HALTED), row(3, REFUSED), row(4, TIMEOUT), blocked(5), row(6)).require()
         assert views.attributed(table)["kind"].tolist() == ["credentials", "rejected", "unreachable", "timeout", "risk"]

@@ -63,9 +63,9 @@ def test_order_of_rows_does_not_matter(
         rng.shuffle(order)
         return Reading(reading.source, reading.what, reading.require().iloc[order].reset_index(drop=True))
 
-    told = [(v.kind, v.reason) for v in judge(table, lines, grown, inside)]
+    reported = [(v.kind, v.reason) for v in judge(table, lines, grown, inside)]
     again = judge(shuffled(table), shuffled(lines), shuffled(grown), shuffled(inside))
-    assert told == [(v.kind, v.reason) for v in again]
+    assert reported == [(v.kind, v.reason) for v in again]
 
 
 @given(logs, counts, brokers)
@@ -76,7 +76,7 @@ def test_no_check_fails_open(lines: Reading[Any], grown: Reading[Any], inside: R
 
 
 @given(tables)
-def test_each_trade_is_charged_once(table: Reading[Any]) -> None:
+def test_each_trade_is_attributed_once(table: Reading[Any]) -> None:
     """The kinds share out everything that failed or was blocked, and nothing else."""
     frame = table.require()
     trouble = frame[frame["status"].isin(["failed", "blocked"])]

@@ -361,16 +361,16 @@ class TestViews:
 
 OF_A_LOG = (
     checks.check_backend_error,
-    lambda told: checks.check_backend_restart(told, locations(), replicas()),
-    lambda told: checks.check_proxy_timeout(told, locations(), replicas(), QUIET),
-    lambda told: checks.check_connection_limit(told, QUIET, handshakes(""), locations(), samples(60, 60)),
+    lambda reported: checks.check_backend_restart(reported, locations(), replicas()),
+    lambda reported: checks.check_proxy_timeout(reported, locations(), replicas(), QUIET),
+    lambda reported: checks.check_connection_limit(reported, QUIET, handshakes(""), locations(), samples(60, 60)),
 )
 
 
 @pytest.mark.parametrize("judge", OF_A_LOG)
 @pytest.mark.parametrize(
     ("facts", "words"),
-    [({"opened": 15, "untold": 15}, "without saying how"), ({"opened": 0, "closed": 0}, "tells of no WebSocket")],
+    [({"opened": 15, "unreported": 15}, "without saying how"), ({"opened": 0, "closed": 0}, "tells of no WebSocket")],
     ids=["the server's own lines", "no line at all"],
 )
 def test_a_log_that_does_not_tell_how_connections_end_rules_nothing_out(
@@ -378,8 +378,8 @@ def test_a_log_that_does_not_tell_how_connections_end_rules_nothing_out(
 ) -> None:
     """0 of 0 is no evidence, and neither are closings without a code."""
     empty = log()
-    told = replace(empty, value=replace(empty.require(), **facts))
-    verdict = judge(told)
+    reported = replace(empty, value=replace(empty.require(), **facts))
+    verdict = judge(reported)
     assert verdict.kind is VerdictKind.INCONCLUSIVE
     assert words in verdict.reason
 
@@ -403,8 +403,8 @@ def test_only_replicas_of_the_log_are_said_to_have_started() -> None:
     """What else started lately took no WebSockets of the backend along."""
     empty = log()
     facts = {"opened": 5, "closed": 0, "begins_at": NOW - timedelta(hours=1), "replicas": frozenset({"backend-1"})}
-    told = replace(empty, value=replace(empty.require(), **facts))
-    verdict = checks.check_backend_restart(told, locations(), replicas(backend_1=60.0, streams_1=60.0))
+    reported = replace(empty, value=replace(empty.require(), **facts))
+    verdict = checks.check_backend_restart(reported, locations(), replicas(backend_1=60.0, streams_1=60.0))
     assert verdict.kind is VerdictKind.INCONCLUSIVE
     assert "backend-1 started within the time looked at" in verdict.reason
     assert "streams-1" not in verdict.reason

@@ -13,7 +13,7 @@ from websocket_examples import closing, handshakes, location, locations, log, pr
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
 from flowrex_ops.websocket import checks, views
 from flowrex_ops.websocket.closings import ConnectionLog
-from flowrex_ops.websocket.upgraded import UNTOLD
+from flowrex_ops.websocket.upgraded import UNREPORTED
 
 CONFIRMED, INCONCLUSIVE, RULED_OUT = VerdictKind.CONFIRMED, VerdictKind.INCONCLUSIVE, VerdictKind.RULED_OUT
 OLD = replicas(backend_1=3600.0, backend_2=3600.0)
@@ -22,53 +22,53 @@ NOBODY = Reading("backend", "WebSocket gauges", error="no gauge")
 
 
 def ended(*ago: float, age: float | None = None, replica: str = "") -> list[dict[str, Any]]:
-    return [closing(UNTOLD, "untold", ago=seconds, age=age, replica=replica) for seconds in ago]
+    return [closing(UNREPORTED, "unreported", ago=seconds, age=age, replica=replica) for seconds in ago]
 
 
 def proxy_log(*closings: dict[str, Any], opened: tuple[float, ...] = ()) -> Reading[ConnectionLog]:
     """What *closings* and uvicorn's openings, so many seconds ago, make."""
-    told = log(*closings)
+    reported = log(*closings)
     facts = {
         "openings": tuple(NOW - timedelta(seconds=seconds) for seconds in opened),
         "opened": len(opened) or len(closings),
-        "untold": len(closings),
+        "unreported": len(closings),
         "replicas": frozenset({"backend-1", "backend-2"}),
         "begins_at": NOW - timedelta(minutes=5),
     }
-    return replace(told, value=replace(told.require(), **facts))
+    return replace(reported, value=replace(reported.require(), **facts))
 
 
 def unexplained(
-    told: Reading[ConnectionLog], running: Any = OLD, shaken: Any = None, open_now: Any = NOBODY
+    reported: Reading[ConnectionLog], running: Any = OLD, shaken: Any = None, open_now: Any = NOBODY
 ) -> Verdict:
     return checks.check_unexplained_disconnections(
-        told, TIMEOUT, running, proxy_errors(), shaken if shaken is not None else handshakes(), open_now
+        reported, TIMEOUT, running, proxy_errors(), shaken if shaken is not None else handshakes(), open_now
     )
 
 
 class TestTimeout:
     def test_ages_in_the_log(self) -> None:
         """``$request_time`` bunches at the timeout, at different times."""
-        told = proxy_log(*ended(90, 60, 40, 20, age=15.01))
-        verdict = checks.check_proxy_timeout(told, TIMEOUT, OLD, proxy_errors())
+        reported = proxy_log(*ended(90, 60, 40, 20, age=15.01))
+        verdict = checks.check_proxy_timeout(reported, TIMEOUT, OLD, proxy_errors())
         assert (verdict.kind, "quiet for 15 s: 4 of 4" in verdict.reason) == (CONFIRMED, True), verdict.reason
 
     def test_other_ages_rule_it_out(self) -> None:
         """All ages are known, and none is the timeout's."""
-        told = proxy_log(*ended(90, 60, 40, 20, age=44.0))
-        verdict = checks.check_proxy_timeout(told, TIMEOUT, OLD, proxy_errors())
+        reported = proxy_log(*ended(90, 60, 40, 20, age=44.0))
+        verdict = checks.check_proxy_timeout(reported, TIMEOUT, OLD, proxy_errors())
         assert (verdict.kind, "0 of 4" in verdict.reason) == (RULED_OUT, True), verdict.reason
 
     def test_ages_by_openings(self) -> None:
         """``combined`` has no ages; most connections began just one timeout before another ended."""
-        told = proxy_log(*ended(100, 83, 61, 40, 12), opened=(115.2, 98.3, 76.1, 55.4, 27.0, 3.0))
-        verdict = checks.check_proxy_timeout(told, TIMEOUT, OLD, proxy_errors())
+        reported = proxy_log(*ended(100, 83, 61, 40, 12), opened=(115.2, 98.3, 76.1, 55.4, 27.0, 3.0))
+        verdict = checks.check_proxy_timeout(reported, TIMEOUT, OLD, proxy_errors())
         assert (verdict.kind, "5 of 5" in verdict.reason) == (CONFIRMED, True), verdict.reason
 
     def test_pairs_by_chance_are_no_ages(self) -> None:
         """Where connections begin every second, one began at any time before: nothing is known of their ages."""
-        told = proxy_log(*ended(100, 83, 61, 40, 12), opened=tuple(float(second) for second in range(1, 180)))
-        verdict = checks.check_proxy_timeout(told, TIMEOUT, OLD, proxy_errors())
+        reported = proxy_log(*ended(100, 83, 61, 40, 12), opened=tuple(float(second) for second in range(1, 180)))
+        verdict = checks.check_proxy_timeout(reported, TIMEOUT, OLD, proxy_errors())
         assert verdict.kind is INCONCLUSIVE
 
     def test_an_earlier_break_is_no_chance(self) -> None:
@@ -80,8 +80,8 @@ class TestTimeout:
 
 class TestRestart:
     def test_many_ended_just_before_replicas_started(self) -> None:
-        told = proxy_log(*ended(60, 60, 60.5, 59.5))
-        verdict = checks.check_backend_restart(told, TIMEOUT, replicas(backend_1=55.0, backend_2=54.0))
+        reported = proxy_log(*ended(60, 60, 60.5, 59.5))
+        verdict = checks.check_backend_restart(reported, TIMEOUT, replicas(backend_1=55.0, backend_2=54.0))
         words = "backend-1, backend-2 restarted and took 4 connections along"
         assert (verdict.kind, words in verdict.reason) == (CONFIRMED, True), verdict.reason
 
@@ -111,12 +111,12 @@ class TestUnexplained:
 
     def test_a_few_of_many_open_ones(self) -> None:
         """Five phones that lose their network, of two hundred."""
-        told = log(*[closing(1006, age=7.0 * n) for n in range(1, 6)])
-        assert unexplained(told, open_now=samples(60, 60, connections=(200, 200))).kind is not CONFIRMED
+        reported = log(*[closing(1006, age=7.0 * n) for n in range(1, 6)])
+        assert unexplained(reported, open_now=samples(60, 60, connections=(200, 200))).kind is not CONFIRMED
 
     def test_a_restart_explains_them(self) -> None:
-        told = proxy_log(*ended(60, 60, 60.5, 59.5))
-        assert unexplained(told, replicas(backend_1=55.0, backend_2=54.0)).kind is not CONFIRMED
+        reported = proxy_log(*ended(60, 60, 60.5, 59.5))
+        assert unexplained(reported, replicas(backend_1=55.0, backend_2=54.0)).kind is not CONFIRMED
 
     def test_nobody_gets_through(self) -> None:
         """Neither through the proxy nor straight: whatever it is, users have no WebSocket."""
@@ -130,8 +130,8 @@ class TestUnexplained:
 
 
 def test_kinds_of_ends() -> None:
-    told = proxy_log(*ended(90, age=15.0), *ended(60, age=3.0))
-    assert list(views.attributed(told.require(), TIMEOUT, OLD)["kind"]) == ["timeout", "untold"]
+    reported = proxy_log(*ended(90, age=15.0), *ended(60, age=3.0))
+    assert list(views.attributed(reported.require(), TIMEOUT, OLD)["kind"]) == ["timeout", "unreported"]
 
 
 def test_moment_without_a_time() -> None:

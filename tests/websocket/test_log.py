@@ -169,7 +169,7 @@ def test_the_servers_own_lines_count_and_tell_no_code() -> None:
         line(1, "INFO:     connection open"),
         line(2, "INFO:     connection closed"),
     )
-    assert (found.opened, found.untold, found.coded, found.closed) == (1, 1, 0, 0)
+    assert (found.opened, found.unreported, found.coded, found.closed) == (1, 1, 0, 0)
 
 
 class TestOfRequestsOrWebSockets:

@@ -86,12 +86,12 @@ def test_order_of_rows_does_not_matter(readings: tuple[Reading[Any], ...], seed:
         mixed = frame.iloc[order].reset_index(drop=True)
         return replace(reading, value=mixed if frame is value else replace(value, closings=mixed))
 
-    told = [(v.kind, v.reason) for v in judge(*readings)]
-    assert told == [(v.kind, v.reason) for v in judge(*map(shuffled, readings))]
+    reported = [(v.kind, v.reason) for v in judge(*readings)]
+    assert reported == [(v.kind, v.reason) for v in judge(*map(shuffled, readings))]
 
 
 @given(logs, configurations, started)
-def test_each_closing_is_charged_once(
+def test_each_closing_is_attributed_once(
     connections: Reading[Any], configured: Reading[Any], services: Reading[Any]
 ) -> None:
     """To one of the kinds there are, and none is lost on the way."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowrex_ops.websocket.upgraded import UNTOLD, read_upgraded
+from flowrex_ops.websocket.upgraded import UNREPORTED, read_upgraded
 
 SINCE = datetime(2026, 11, 27, 21, 0, tzinfo=UTC)
 AT = datetime(2026, 11, 27, 21, 30, 16, tzinfo=UTC)
@@ -42,7 +42,7 @@ def test_forms(text: str, formats: list[str], age: float | None, replica: str) -
     [row] = read_upgraded([chunk], recent_since=SINCE, find_formats=lambda: formats, replicas=names)
     assert (row["at"], row["code"], row["age_seconds"], row["replica"], row["recent"]) == (
         AT,
-        UNTOLD,
+        UNREPORTED,
         age,
         replica,
         True,

@@ -151,7 +151,7 @@ class BackupStore:
         login = self.server.login
         with _locked(partial) as stream:
 
-            def told() -> str:
+            def reported() -> str:
                 return f"{partial.stat().st_size / 1e6:.1f} MB written; the database has {expected / 1e6:.1f} MB"
 
             done = self._tools.pipe(
@@ -161,7 +161,7 @@ class BackupStore:
                 stdin=None,
                 stdout=stream,
                 timeout_seconds=self._seconds,
-                on_tick=_Ticker(say, told),
+                on_tick=_Ticker(say, reported),
             )  # fmt: skip
             if done.exit_code != 0:
                 raise BackupError(f"pg_dump failed: {last_words(done)}; nothing was kept, put that right and try again")

@@ -59,8 +59,10 @@ class DatabasesSource(Source):
         with self._connect(MAINTENANCE) as connection:
             found = read_databases(connection, rows=self.limit_rows)
         rows = [row for row in found if row["name"] == login.database or kind_of(row["name"], login.database)]
-        told = [self._row(row, login.database) for row in sorted(rows, key=lambda row: row["name"] != login.database)]
-        return pd.DataFrame(told, columns=DATABASE_COLUMNS)
+        reported = [
+            self._row(row, login.database) for row in sorted(rows, key=lambda row: row["name"] != login.database)
+        ]
+        return pd.DataFrame(reported, columns=DATABASE_COLUMNS)
 
     @reads("comparison of databases")
     def compare(self, other: str = "") -> pd.DataFrame:

@@ -47,10 +47,15 @@ def read_journal(comment: str | None) -> Journal | None:
     if not comment or not comment.startswith(_PREFIX):
         return None
     try:
-        told = json.loads(comment.removeprefix(_PREFIX))
-        stopped = tuple((str(service), str(name)) for service, name in told["stopped"])
+        reported = json.loads(comment.removeprefix(_PREFIX))
+        stopped = tuple((str(service), str(name)) for service, name in reported["stopped"])
         return Journal(
-            str(told["slug"]), str(told["what"]), str(told["begun"]), stopped, told["comment"], bool(told["swapped"])
+            str(reported["slug"]),
+            str(reported["what"]),
+            str(reported["begun"]),
+            stopped,
+            reported["comment"],
+            bool(reported["swapped"]),
         )
     except (ValueError, KeyError, TypeError):
         return Journal("", "something that cannot be read any more", "")
