@@ -68,7 +68,7 @@ lint: $(VENV)/.ready-lint ## ruff, mypy, import rules, stripped notebooks, runbo
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config pyproject.toml
 	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -exec $(BIN)/nbstripout --verify {} +
-	@$(BIN)/flowrex-ops runbooks --lint
+	@$(BIN)/flowrex-ops runbooks --lint --rules flowrex_sandbox/monitoring/rules.yml
 	@$(BIN)/python tools/size.py
 
 bench: $(VENV)/.ready-bench ## measure speed and memory

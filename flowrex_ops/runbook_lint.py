@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 from flowrex_ops.catalog import Runbook, changes_platform, source
 from flowrex_ops.causes import causes_by_runbook, find_causes
+from flowrex_ops.errors import ParameterError
 from flowrex_ops.mitigations import KNOWN
 
 MOST_STATEMENTS = 5
@@ -28,12 +30,23 @@ FORBIDDEN = {
 HEADINGS = ("Impact", "Diagnosis", "Verdict", "Mitigation", "Verification", "Communication", "Outcome")
 """Of a runbook that judges causes, in this order; whoever knows one of them finds his way in each."""
 READS = re.compile(r"\binvestigation\.(?:\w+\.(?:get|sample|read)_\w+|check)\(")
+ALERT = re.compile(r"""^[ -]*alert:[ ]*["']?([^"'#\s]+)""", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-def lint(runbook: Runbook) -> list[str]:
-    """What is wrong with *runbook*, one line each; empty when nothing is."""
-    problems = [*_structure(runbook), *_story(runbook), *_links(runbook)]
+def read_alerts(rules: Collection[Path]) -> set[str]:
+    """The alerts of Prometheus' rule files (configuration/alerting_rules); ParameterError where one cannot be read."""
+    try:
+        return {alert for file in rules for alert in ALERT.findall(file.read_text(encoding="utf-8"))}
+    except (OSError, UnicodeError) as error:
+        raise ParameterError(f"the rule file cannot be read: {error}; --rules takes Prometheus' own") from None
+
+
+def lint(runbook: Runbook, alerts: Collection[str] | None = None) -> list[str]:
+    """What is wrong with *runbook*, one line each; empty when nothing is. *alerts*: those for which there are rules, if known."""
+    missing = [alert for alert in runbook.alerts if alerts is not None and alert not in alerts]
+    problems = [f"alert '{alert}' has no rule, so nothing will start it" for alert in missing]
+    problems += [*_structure(runbook), *_story(runbook), *_links(runbook)]
     code = [(number, cell) for number, cell in enumerate(runbook.document["cells"]) if cell["cell_type"] == "code"]
     trees = {}
     for number, cell in code:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+import flowrex_sandbox
 from flowrex_ops.catalog import NOTEBOOKS, find_runbooks, get_runbook, read_runbook
 from flowrex_ops.causes import causes_by_runbook, find_causes
 from flowrex_ops.errors import NotebookError, UnknownRunbookError
 from flowrex_ops.mitigations import KNOWN
-from flowrex_ops.runbook_lint import lint
+from flowrex_ops.runbook_lint import lint, read_alerts
 
 PARAMETERS = """incident_id: str = ""  # a
 since: str = "30m"  # b
@@ -49,6 +50,17 @@ class TestCatalogue:
     def test_every_runbook_keeps_the_rules(self, slug: str) -> None:
         """Lint finds nothing."""
         assert lint(get_runbook(slug)) == []
+
+    def test_every_alert_has_its_rule(self, tmp_path: Path) -> None:
+        """A runbook whose alert no rule fires would never be started; quotes and comments of YAML are no part of a name."""
+        rules = Path(flowrex_sandbox.__file__).parent / "monitoring" / "rules.yml"
+        assert [line for slug in find_runbooks() for line in lint(get_runbook(slug), read_alerts([rules]))] == []
+        (tmp_path / "rules.yml").write_text(
+            "groups: [{name: a}]\n  - alert: 'ServiceDown'  # gone\n    alert: FrontDoor\n"
+        )
+        assert lint(get_runbook("triage"), read_alerts([tmp_path / "rules.yml"])) == [
+            "alert 'FrontDoorDown' has no rule, so nothing will start it"
+        ]
 
     def test_every_cause_points_at_something_that_exists(self) -> None:
         """Next steps name known mitigations, and every cause belongs to a runbook."""

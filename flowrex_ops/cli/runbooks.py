@@ -27,6 +27,10 @@ def runbooks(
     lint: Annotated[
         bool, typer.Option("--lint", help="Hold every runbook to the rules; exit 1 if one breaks any.")
     ] = False,
+    rules: Annotated[
+        list[Path] | None,
+        typer.Option("--rules", help="With --lint: Prometheus' rule file, in which each runbook's alerts must stand."),
+    ] = None,
 ) -> None:
     """List the runbooks, or show one with its alerts, causes and parameters.
 
@@ -38,7 +42,7 @@ def runbooks(
     found = find_runbooks(broken=errors)
     broken = [str(error) for error in errors.values()]
     if lint:
-        _lint(list(found), broken)
+        _lint(list(found), broken, rules or [])
         return
     shown = [get_runbook(name)] if name else list(found.values())
     lines = _whole(shown[0]) if name else _short(shown)
@@ -70,11 +74,12 @@ def _whole(runbook: Runbook) -> Iterator[str]:
     yield from (f"  {one.name}={one.default!r}  {one.help}" for one in runbook.parameters)
 
 
-def _lint(slugs: list[str], broken: list[str]) -> None:
+def _lint(slugs: list[str], broken: list[str], rules: list[Path]) -> None:
     from flowrex_ops.catalog import get_runbook
-    from flowrex_ops.runbook_lint import lint
+    from flowrex_ops.runbook_lint import lint, read_alerts
 
-    problems = broken + [f"{slug}: {problem}" for slug in slugs for problem in lint(get_runbook(slug))]
+    alerts = read_alerts(rules) if rules else None
+    problems = broken + [f"{slug}: {problem}" for slug in slugs for problem in lint(get_runbook(slug), alerts)]
     typer.echo("\n".join(problems) or f"{len(slugs)} runbooks, no problem")
     if problems:
         raise typer.Exit(1)
