@@ -46,6 +46,8 @@ _MISSED = 3
 _LOOK_BACK_MINUTES = 5.0
 """Triage's own default."""
 _TRIES = 3
+_SHOWN = 2
+"""Of the symptoms of one look so many stand on its line; one who waits wants to see it change, and not to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +210,12 @@ def take_look(settings: Settings) -> tuple[str, str]:
     seen = seen[seen["symptom"].ne(SENTRY)]
     bad = seen[seen["seen"].eq(YES)]
     if len(bad):
-        return UNHEALTHY, "; ".join(f"{row.symptom}: {row.says}" for row in bad.itertuples())
+        worst = "; ".join(f"{row.symptom}: {row.says}" for row in bad.sort_values("severity").head(_SHOWN).itertuples())
+        return UNHEALTHY, worst + (f"; and {len(bad) - _SHOWN} more, see triage" if len(bad) > _SHOWN else "")
     unknown = seen[seen["seen"].ne(NO)]
     if len(unknown):
         return UNKNOWN, f"{len(unknown)} of {len(seen)} symptoms could not be looked at: {unknown['says'].iloc[0]}"
-    return HEALTHY, f"none of {len(seen)} symptoms"
+    return HEALTHY, f"none of {len(seen)} symptoms is seen"
 
 
 def _judge(result: RunResult) -> tuple[str, str]:

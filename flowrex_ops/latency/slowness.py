@@ -30,7 +30,7 @@ OF_ALL = 0.9
 """A part that has so much of what is slow has it all."""
 _CHANCE = 0.001
 _QUARTER = 0.25
-_QUIET_SHARE = 0.2
+_QUIET_SHARE = 0.1
 """Of the recent minutes: so long nothing must have been slow for it to be over."""
 
 

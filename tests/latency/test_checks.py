@@ -77,6 +77,12 @@ EXAMPLES: dict[str, tuple[Check, Readings, VerdictKind, str]] = {
         CONFIRMED,
         "Over since 04:08:00 UTC, 120 requests were fast since: Only /api/prices is slow",
     ),
+    "forty seconds ago it still did": (
+        checks.check_route,
+        given(access(*on_prices(3, minutes=(4, 3, 2, 0.7)), *on_prices(0.02, minutes=(0.6, 0.4, 0.2)))),
+        CONFIRMED,
+        "Over since 04:11:18 UTC, ",
+    ),
     "all of them are slow, and nobody can say why": (
         checks.check_unexplained_latency,
         given(ALL_SLOW),
