@@ -47,6 +47,20 @@ CAUSES = (
         ),
     ),
     Cause(
+        "host.disk-slow",
+        "The disk keeps tasks waiting",
+        "Reads or writes are stalled (pressure stall information): a backup, a log without a bound, checkpoints, or the disk itself.",
+        Severity.P2,
+        335,
+        (
+            command(
+                "iostat -x 2 3", "which disk, and is it reads or writes? await above 20 ms is slow for one of today"
+            ),
+            command("docker stats --no-stream", "BLOCK I/O tells which container; a backup or a report may be put off"),
+            runbook("database_connections", "which queries read so much, and can be cancelled"),
+        ),
+    ),
+    Cause(
         "http.slow-release",
         "Answers are slow since a release",
         "The new release is slow where the one before was not.",

@@ -78,6 +78,26 @@ def check_cpu(slow: SlowRequests) -> Verdict:
     return _ruled_out(cause, slow, reported, unseen)
 
 
+@check("host.disk-slow")
+def check_disk(slow: SlowRequests) -> Verdict:
+    """The disk keeps nobody waiting, or answers are fast all the same."""
+    cause = "host.disk-slow"
+    rows = slow.of(cause)
+    pressure = "not told" if slow.io_pressure is None else f"{slow.io_pressure:.0f} % of the last minute"
+    if slow.counts(rows):
+        evidence = [
+            Evidence("tasks waited for a disk", pressure, STACK),
+            *(Evidence(who, how, DATABASE) for who, how in slow.waits),
+            *_by(rows, "route"),
+        ]
+        title = f"The disk keeps tasks waiting, in {pressure}"
+        return _confirmed(cause, slow, rows, title, evidence)
+    reported = f"tasks waited for a disk in {pressure}"
+    if (slow.io_pressure or 0) >= slow.limits.pressure_percent:
+        reported = f"{_elsewhere(slow)}, though the disk is busy ({pressure})"
+    return _ruled_out(cause, slow, reported, blind.of_reading(slow.cpu, "replica", "io_pressure_avg60"))
+
+
 @check("http.slow-release")
 def check_release(slow: SlowRequests) -> Verdict:
     """Answers are not slow since a release: none came lately, or it is as fast as the one before."""

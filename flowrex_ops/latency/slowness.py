@@ -181,14 +181,22 @@ class SlowRequests:
     @property
     def pressure(self) -> float | None:
         """Percent of the last minute in which some task of the machine waited for a processor."""
-        known = self.cpu_rows["pressure_avg60"].dropna()
+        return self._largest("pressure_avg60")
+
+    @property
+    def io_pressure(self) -> float | None:
+        """The same for a disk."""
+        return self._largest("io_pressure_avg60")
+
+    def _largest(self, column: str) -> float | None:
+        known = self.cpu_rows[column].dropna()
         return float(known.max()) if len(known) else None
 
     @cached_property
     def cpu_rows(self) -> pd.DataFrame:
         """CPU by replica, numbers only."""
         rows = whole(self.cpu.require(), CPU_COLUMNS) if self.cpu.available else _NO_CPU
-        numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("pressure_avg60", "throttled_share")}
+        numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in _NUMBERS}
         return rows.assign(**numbers)
 
     @cached_property
@@ -245,15 +253,21 @@ class SlowRequests:
             if self.counts(mine):
                 found.append((cause, mine))
                 rows = rows.drop(mine.index)
-        if not self.counts(rows):
-            return found
-        if self.waits:
-            return [*found, ("http.slow-database", rows)]
-        if self._alone(rows, "replica"):
-            return [*found, ("http.slow-replica", rows)]
-        if self._alone(rows, "route"):
-            return [*found, ("http.slow-route", rows)]
-        return [*found, ("host.cpu-saturated", rows)] if pressed else found
+        cause = self._cause_of_all(rows, pressed=pressed) if self.counts(rows) else ""
+        return [*found, (cause, rows)] if cause else found
+
+    def _cause_of_all(self, rows: pd.DataFrame, *, pressed: bool) -> str:
+        """What holds all of *rows* up, by the first rule that fits; empty where none does."""
+        disk = (self.io_pressure or 0.0) >= self.limits.pressure_percent
+        reads = self.long_statements["wait_event_type"].eq("IO")
+        fits = {
+            "host.disk-slow": disk and len(reads) > 0 and bool(reads.mean() > _QUARTER),  # what the database waits for
+            "http.slow-database": bool(self.waits),
+            "http.slow-replica": self._alone(rows, "replica"),
+            "http.slow-route": self._alone(rows, "route"),
+            "host.cpu-saturated": pressed,
+        }
+        return next((cause for cause, there in fits.items() if there), "host.disk-slow" if disk else "")
 
     def _began_with_release(self, rows: pd.DataFrame) -> bool:
         """The new release alone is slow, from the beginning, and others on the same routes were not."""
@@ -280,4 +294,5 @@ class SlowRequests:
 
 _NOTHING = pd.DataFrame(columns=TIME_COLUMNS)
 _NO_LIVENESS = pd.DataFrame(columns=LIVENESS_COLUMNS)
+_NUMBERS = ("pressure_avg60", "throttled_share", "io_pressure_avg60")
 _NO_CPU = pd.DataFrame(columns=CPU_COLUMNS)

@@ -18,13 +18,13 @@ from flowrex_ops.trust import ssl_context
 LIVE_PATH = "/health/live"
 """Touches no database. Where there is no such path, its 404 comes out of the same event loop, and as soon."""
 LIVENESS_COLUMNS = ["replica", "seconds", "error"]
-CPU_COLUMNS = ["replica", "pressure_avg10", "pressure_avg60", "throttled_share", "error"]
-FILES = ("/proc/pressure/cpu", "/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat")
+CPU_COLUMNS = ["replica", "pressure_avg10", "pressure_avg60", "throttled_share", "io_pressure_avg60", "error"]
+FILES = ("/proc/pressure/cpu", "/proc/pressure/io", "/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat")
 """Pressure of the machine (PSI), and where a container sees its own throttling: cgroup v2 and v1."""
 PAUSE_SECONDS = 0.2
 """Between two answers of a replica."""
 _LONGEST_SECONDS = 2.0
-_PRESSURE = re.compile(r"some avg10=([\d.]+) avg60=([\d.]+)")
+_PRESSURE = re.compile(r"pressure/(cpu|io):some avg10=([\d.]+) avg60=([\d.]+)")
 _COUNTER = re.compile(r"^(?:[^:\n]*:)?(nr_periods|nr_throttled) (\d+)$", re.MULTILINE)
 
 
@@ -74,11 +74,11 @@ class LatencySource(Source):
             time.sleep(PAUSE_SECONDS)
         return rows
 
-    @reads("CPU pressure", extra_seconds="window_seconds")
+    @reads("CPU and disk pressure", extra_seconds="window_seconds")
     def sample_cpu(self, *, window_seconds: float = 1.0) -> pd.DataFrame:
         """Whether the machine is short of CPU, and each replica held back at its limit; columns ``CPU_COLUMNS``.
 
-        Pressure is percent of time in which some task waited for a processor, ``throttled_share`` the part (0 to 1) of
+        Pressure is percent of time in which some task waited for a processor (or a disk, ``io``), ``throttled_share`` the part (0 to 1) of
         the scheduler's periods within the window in which the replica was held back: 0 without a limit, and under supervisord.
         """
         running = [replica for replica in self._stack.get_replicas(self._service) if replica.running]
@@ -104,16 +104,23 @@ class LatencySource(Source):
             return "", str(error)
 
 
-def parse_cpu(before: str, after: str, *, limited: bool = True) -> tuple[float | None, float | None, float | None]:
-    """Pressure of 10 and of 60 seconds, and the share of throttled periods between two outputs of ``grep -H`` over ``FILES``."""
-    found = _PRESSURE.search(after)
-    ten, sixty = (float(found[1]), float(found[2])) if found else (None, None)
-    if not limited:
-        return ten, sixty, 0.0
+def parse_cpu(
+    before: str, after: str, *, limited: bool = True
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """CPU pressure of 10 and of 60 seconds, the share of throttled periods, disk pressure of 60 seconds.
+
+    Of two outputs of ``grep -H`` over ``FILES``.
+    """
+    reported = {kind: (float(ten), float(sixty)) for kind, ten, sixty in _PRESSURE.findall(after)}
+    ten, sixty = reported.get("cpu", (None, None))
+    return ten, sixty, _throttled(before, after) if limited else 0.0, reported.get("io", (None, None))[1]
+
+
+def _throttled(before: str, after: str) -> float | None:
     old, new = (dict(_COUNTER.findall(text)) for text in (before, after))
     if "usage_usec" in after and "nr_periods" not in new:
-        return ten, sixty, 0.0  # cgroup v2 of a container without a limit
+        return 0.0  # cgroup v2 of a container without a limit
     if len(old) < 2 or len(new) < 2:  # noqa: PLR2004  # both counters
-        return ten, sixty, None
+        return None
     periods = int(new["nr_periods"]) - int(old["nr_periods"])
-    return ten, sixty, (int(new["nr_throttled"]) - int(old["nr_throttled"])) / periods if periods > 0 else 0.0
+    return (int(new["nr_throttled"]) - int(old["nr_throttled"])) / periods if periods > 0 else 0.0

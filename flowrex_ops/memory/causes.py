@@ -66,6 +66,39 @@ CAUSES = (
         ),
     ),
     Cause(
+        "redis.max-clients",
+        "Redis takes no more clients",
+        "Whoever connects next is turned away (max number of clients reached); those that are connected go on.",
+        Severity.P2,
+        425,
+        (
+            command("redis-cli CLIENT LIST", "who holds them, by addr and name? idle ones for hours are a leak"),
+            command(
+                "redis-cli CONFIG SET maxclients …", "more, for now; the limit of open files (ulimit -n) bounds it"
+            ),
+            NextStep(
+                "person",
+                "owner of the largest holder",
+                "close what is not used; a pool for each process, of bounded size",
+            ),
+        ),
+    ),
+    Cause(
+        "redis.replication-broken",
+        "A replica of Redis is not in step",
+        "It would lack writes after a failover; where min-replicas-to-write is set, writes are refused (NOREPLICAS).",
+        Severity.P2,
+        427,
+        (
+            command("redis-cli INFO replication", "which replica, in which state, how far behind?"),
+            NextStep(
+                "person",
+                "whoever runs Redis",
+                "look at that replica's log, memory and network; a full resync costs the master a fork",
+            ),
+        ),
+    ),
+    Cause(
         "redis.slow-commands",
         "A command holds Redis, and everybody waits",
         "Redis does one thing at a time: whoever asks for all keys, or all of a large key, stops everybody else for as long.",

@@ -26,7 +26,13 @@ from flowrex_ops.memory.redis_checks import (
     check_redis_growth,
     check_redis_rejecting,
 )
-from flowrex_ops.memory.redis_service_checks import check_persistence_failing, check_read_only, check_slow_commands
+from flowrex_ops.memory.redis_service_checks import (
+    check_max_clients,
+    check_persistence_failing,
+    check_read_only,
+    check_replication,
+    check_slow_commands,
+)
 from flowrex_ops.memory.source import KILL_COLUMNS, MEMORY_COLUMNS, SAMPLED
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.services import impact
@@ -35,6 +41,7 @@ __all__ = [
     "check_container_limit",
     "check_host_pressure",
     "check_leak",
+    "check_max_clients",
     "check_oom_killed",
     "check_persistence_failing",
     "check_read_only",
@@ -42,6 +49,7 @@ __all__ = [
     "check_redis_fragmentation",
     "check_redis_growth",
     "check_redis_rejecting",
+    "check_replication",
     "check_slow_commands",
     "check_unexplained_growth",
 ]

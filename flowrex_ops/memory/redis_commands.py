@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ SLOW_COLUMNS = ["at", "age_seconds", "command", "on", "milliseconds", "sent_by"]
 _ENTRIES = 128
 """What Redis keeps unless it is told to keep more (``slowlog-max-len``)."""
 
-_SECTIONS = ("commandstats", "errorstats", "persistence", "replication", "server")
+_SECTIONS = ("clients", "commandstats", "errorstats", "persistence", "replication", "server", "stats")
 _KEY_FIRST = (
     "keys hgetall hkeys hvals smembers lrange lrem linsert lpos zrange zrevrange zrangebyscore zrevrangebyscore zrangebylex"
     " sort sort_ro sinter sunion sdiff sinterstore sunionstore sdiffstore zunionstore zinterstore del getrange bitcount xrange"
@@ -38,7 +38,8 @@ class RedisActivity:
     """Redis over *seconds*. What it did not tell, or may not be asked by this user, is empty, and ``unreported`` (``no_slow_log``) says why.
 
     ``used``: what each command took meanwhile; ``slow``: its slow log, newest first; ``refused``: writes that it refused meanwhile, by
-    the word of the error; ``saving`` and ``role``: what ``INFO persistence`` and ``INFO replication`` say.
+    the word of the error; ``saving`` and ``role``: what ``INFO persistence`` and ``INFO replication`` say. ``clients``: how many are
+    connected (``connected``), how many may be (``most``), and how many were turned away (``rejected`` meanwhile, ``rejected_ever``).
     """
 
     seconds: float
@@ -49,6 +50,7 @@ class RedisActivity:
     role: Mapping[str, Any]
     unreported: str = ""
     no_slow_log: str = ""
+    clients: Mapping[str, float] = field(default_factory=dict)
 
     def to_frame(self) -> pd.DataFrame:
         """The slow log as people read it, what took longest in all first: command, on, sent_by, calls, longest_ms, total_ms, last."""
@@ -78,6 +80,7 @@ def sample_activity(client: Redis, window_seconds: float) -> RedisActivity:
         role=after["replication"] or {},
         unreported=denied and f"the user of redis.url may not ask for INFO {denied}; grant it (ACL SETUSER … +info)",
         no_slow_log=no_slow_log,
+        clients=_clients(before, after),
     )
 
 
@@ -104,6 +107,16 @@ def _refused(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) 
         for one in (before, after)
     ]
     return {name: max(0.0, total - counts[0].get(name, 0.0)) for name, total in counts[1].items()}
+
+
+def _clients(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float]:
+    """The limit stands in ``INFO clients`` since Redis 6.2; what is not told is left out."""
+    reported, old, new = after["clients"] or {}, *((one["stats"] or {}) for one in (before, after))
+    found = {"connected": reported.get("connected_clients"), "most": reported.get("maxclients")}
+    if "rejected_connections" in old and "rejected_connections" in new:
+        ever = float(new["rejected_connections"])
+        found |= {"rejected": max(0.0, ever - float(old["rejected_connections"])), "rejected_ever": ever}
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _count(reported: Any) -> float:

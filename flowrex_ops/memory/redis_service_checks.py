@@ -1,6 +1,8 @@
-"""What else keeps Redis from serving: a command that holds it, a disk that it cannot save to, a role in which it takes no writes."""
+"""What else keeps Redis from serving: a command that holds it, a disk that it cannot save to, its role, its replicas, its clients."""
 
 from __future__ import annotations
+
+import re
 
 import pandas as pd
 
@@ -119,6 +121,64 @@ def check_read_only(activity: Reading[RedisActivity]) -> Verdict:
     return confirmed(cause, title, evidence, severity=severity, title=title)
 
 
+@check("redis.replication-broken")
+def check_replication(activity: Reading[RedisActivity], *, lag_seconds: float = 30.0) -> Verdict:
+    """Redis is no master, or each replica is in step: online, and heard of within *lag_seconds*."""
+    cause = "redis.replication-broken"
+    if missing(activity):
+        return inconclusive(cause, activity)
+    found = activity.require()
+    role, refused = str(found.role.get("role", "")), found.refused.get("NOREPLICAS", 0.0)
+    if role == "slave":
+        return ruled_out(cause, "it is a replica itself; its own link is judged by its role")
+    if role != "master":
+        return inconclusive(cause, found.unreported or f"this Redis tells no role that is known here ('{role}')")
+    replicas = [facts for name, facts in found.role.items() if _REPLICA.fullmatch(name) and isinstance(facts, dict)]
+    behind = [one for one in replicas if one.get("state") != "online" or float(one.get("lag", 0)) >= lag_seconds]
+    if refused or behind:
+        title = f"{len(behind)} of {len(replicas)} replicas of Redis are not in step"
+        if refused:
+            title = "Redis refuses writes for want of replicas (NOREPLICAS)"
+        evidence = [
+            Evidence(f"replica {one.get('ip')}:{one.get('port')}", f"{one.get('state')}, lag {one.get('lag')} s", _ROLE)
+            for one in (behind or replicas)[:5]
+        ]
+        severity = Severity.P1 if refused else Severity.P2
+        return confirmed(cause, title, evidence, severity=severity, title=title)
+    if int(float(found.role.get("connected_slaves", 0))) > len(replicas):
+        return inconclusive(cause, "it has replicas, and does not tell how they are")
+    reported = f"all {len(replicas)} replicas are online" if replicas else "no replica follows it"
+    return ruled_out(cause, reported)
+
+
+# Where it is full our own connection is refused as well: its words, in which the reading failed, are then the evidence.
+@check("redis.max-clients")
+def check_max_clients(activity: Reading[RedisActivity], *, clients_share: float = 0.9) -> Verdict:
+    """Redis has room for more clients: fewer than *clients_share* of those that it takes are connected, and none was turned away."""
+    cause = "redis.max-clients"
+    if missing(activity):
+        if _NO_ROOM in str(activity.error):
+            title = "Redis takes no more clients"
+            return confirmed(cause, f"{title}: {_NO_ROOM}", severity=Severity.P1, title=title)
+        return inconclusive(cause, activity)
+    found = activity.require()
+    connected, most, rejected = (found.clients.get(name) for name in ("connected", "most", "rejected"))
+    if connected is not None and most and (rejected or connected >= clients_share * most):
+        title = f"{connected:.0f} of {most:.0f} clients that Redis takes are connected"
+        turned = f"{rejected or 0:.0f} were turned away in {found.seconds:.0f} s"
+        evidence = [Evidence("clients", title, "INFO clients"), Evidence("turned away", turned, "INFO stats")]
+        severity = Severity.P1 if rejected else Severity.P2
+        return confirmed(cause, f"{title}; {turned}", evidence, severity=severity, title=title)
+    if found.clients.get("rejected_ever") == 0 and not most:
+        return ruled_out(cause, "no client was turned away since it started")
+    if connected is None or not most:
+        return inconclusive(cause, found.unreported or "this Redis does not tell how many clients it takes")
+    return ruled_out(cause, f"{connected:.0f} of {most:.0f} clients are connected, and none was turned away")
+
+
+_ROLE = "INFO replication"
+_NO_ROOM = "max number of clients reached"
+_REPLICA = re.compile(r"slave\d+")
 _SAVING = {
     "rdb_last_bgsave_status": "its last snapshot failed",
     "aof_last_write_status": "its append-only file cannot be written",

@@ -93,7 +93,17 @@ def walk(client: redis.Redis) -> None:
         time.sleep(0.002)
 
 
+def connect(client: redis.Redis) -> None:
+    """A pool without a bound: connections that are opened and never used again."""
+    url = os.environ["FLOWREX_HOLDER_URLS"]
+    held = [client, *(redis.Redis.from_url(url) for _ in range(73))]
+    for one in held:
+        one.ping()
+    threading.Event().wait()
+
+
 KINDS = {
+    "connect": connect,
     "keys": ask_for_keys,
     "walk": walk,
     "grow": grow,

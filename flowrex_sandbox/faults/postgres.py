@@ -216,13 +216,11 @@ DRILLS = (
     drill("orphaned-prepared-transaction", OrphanedPreparedTransaction(), expected="db.orphaned-prepared-transaction"),
     drill("postgres-stopped", PostgresStopped(), expected="db.unreachable"),
     drill("postgres-hanging", PostgresHanging(), expected="db.unreachable"),
-    drill(
+    drill(  # nothing is approved: whether users are well once one of two is gone is a matter of moments
         "prepared-and-lock",
         OrphanedPreparedTransaction(),
         LockChain(),
         expected="db.orphaned-prepared-transaction db.lock-contention",
-        approve="terminate-root-blocker",
-        cures=False,
     ),
     drill("backup-running", BackupRunning()),
     drill("database-read-only", DatabaseReadOnly(), expected="db.read-only"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 MIB = 2**20
-CONFIG = {"maxmemory": str(64 * MIB), "maxmemory-policy": "noeviction", "activedefrag": "no"}
+CONFIG = {"maxmemory": str(64 * MIB), "maxmemory-policy": "noeviction", "activedefrag": "no", "maxclients": "10000"}
 """How the stand-in platform's Redis is set up."""
 
 _PATTERN = "drill-*"
@@ -30,6 +30,7 @@ _RESTART_SECONDS = 20.0
 _USUAL_BYTES = 8 * MIB
 _ROOM = 0.75
 _INDEXED = 250_000
+_CROWD = 72
 _NOBODY = 1
 """A port at which no Redis answers."""
 
@@ -194,6 +195,21 @@ class RedisWalkedThrough(_Writer):
         return _indexed(info)
 
 
+class RedisManyClients(_Writer):
+    """A pool of some client has no bound; there is room for all."""
+
+    kind = "connect"
+
+    def shows(self, info: dict[str, Any]) -> bool:
+        return bool(info["connected_clients"] >= _CROWD)
+
+
+class RedisCrowded(RedisManyClients):
+    """The same where Redis takes few more."""
+
+    config: ClassVar[dict[str, str]] = {"maxclients": "80"}
+
+
 class RedisCannotSave(Fault):
     """Redis cannot save: a folder stands where its snapshot belongs."""
 
@@ -281,6 +297,8 @@ DRILLS = (
     drill("redis-large-key", RedisLargeKey()),
     drill("redis-slow-commands", RedisHeldUp(), expected="redis.slow-commands"),
     drill("redis-scanned", RedisWalkedThrough()),
+    drill("redis-crowded", RedisCrowded(), expected="redis.max-clients"),
+    drill("redis-many-clients", RedisManyClients()),
     drill("redis-cannot-save", RedisCannotSave(), expected="redis.persistence-failing", stacks=("supervisor",)),
     drill("redis-read-only", RedisReadOnly(), expected="redis.read-only"),
     drill("redis-refused-writes", RedisRefusedWrites(), stacks=("supervisor",)),

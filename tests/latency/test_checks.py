@@ -13,6 +13,7 @@ from hypothesis import given as examples
 from hypothesis import settings
 from hypothesis import strategies as st
 from latency_examples import (
+    READS_DISK,
     REPLICAS,
     ROUTES,
     SLOW_STATEMENT,
@@ -200,6 +201,37 @@ EXAMPLES: dict[str, tuple[Check, Readings, VerdictKind, str]] = {
         CONFIRMED,
         "backend-2 is held back at its CPU limit in 60% of its periods",
     ),
+    "a disk that keeps tasks waiting": (
+        checks.check_disk,
+        given(ALL_SLOW, cpu=cpu(io=72.0)),
+        CONFIRMED,
+        "The disk keeps tasks waiting, in 72 % of the last minute (90 of 270",
+    ),
+    "the database waits for that disk": (
+        checks.check_disk,
+        given(ALL_SLOW, cpu=cpu(io=72.0), sessions=READS_DISK),
+        CONFIRMED,
+        "The disk keeps tasks waiting",
+    ),
+    "the database waits, and the disk is idle": (
+        checks.check_disk,
+        given(ALL_SLOW, sessions=READS_DISK),
+        RULED_OUT,
+        "tasks waited for a disk in 2 % of the last minute",
+    ),
+    "a busy disk, and one route": (
+        checks.check_disk,
+        given(access(*on_prices(3)), cpu=cpu(io=72.0)),
+        RULED_OUT,
+        "attributed to http.slow-route, though the disk is busy (72 % of the last minute)",
+    ),
+    "a busy disk, and nobody notices": (checks.check_disk, given(access(), cpu=cpu(io=72.0)), RULED_OUT, "0 of 180"),
+    "a kernel without pressure of disks": (
+        checks.check_disk,
+        given(ALL_SLOW, cpu=cpu(io=None)),
+        INCONCLUSIVE,
+        "io_pressure_avg60",
+    ),
     "a kernel without pressure": (checks.check_cpu, given(ALL_SLOW, cpu=cpu(None)), INCONCLUSIVE, "pressure_avg60"),
     "only $request_time is logged": (
         checks.check_route,
@@ -269,7 +301,9 @@ others = st.fixed_dictionaries(
         "services": st.sampled_from([services(), NEW, silent("services")]),
         "pools": st.sampled_from([pools(1, 1, 1), FULL, silent("pool gauges")]),
         "liveness": st.sampled_from([liveness(), liveness(backend_1=1), silent("liveness")]),
-        "cpu": st.sampled_from([cpu(), cpu(90), cpu(None, backend_1=0.9), silent("CPU pressure")]),
+        "cpu": st.sampled_from(
+            [cpu(), cpu(90), cpu(io=90.0), cpu(None, backend_1=0.9), silent("CPU and disk pressure")]
+        ),
     }
 )
 

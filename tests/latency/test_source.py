@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from flowrex_ops.latency.source import LatencySource, parse_cpu
 from flowrex_sandbox.sandbox import Sandbox
 
 PRESSURE = "/proc/pressure/cpu:some avg10=12.50 avg60=40.25 avg300=1.00 total=1\n/proc/pressure/cpu:full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+PRESSURE += "/proc/pressure/io:some avg10=3.00 avg60=61.50 avg300=1.00 total=1\n"
 
 
 def counters(periods: int, throttled: int, *, file: str = "/sys/fs/cgroup/cpu.stat") -> str:
@@ -17,12 +20,12 @@ def counters(periods: int, throttled: int, *, file: str = "/sys/fs/cgroup/cpu.st
 @pytest.mark.parametrize(
     ("before", "after", "limited", "expected"),
     [
-        (counters(100, 10), counters(110, 16), True, (12.5, 40.25, 0.6)),
-        (counters(100, 10), counters(100, 10), True, (12.5, 40.25, 0.0)),
-        (f"{PRESSURE}x:usage_usec 1\n", f"{PRESSURE}x:usage_usec 2\n", True, (12.5, 40.25, 0.0)),
-        (PRESSURE, PRESSURE, True, (12.5, 40.25, None)),
-        (counters(100, 10), counters(110, 16), False, (12.5, 40.25, 0.0)),
-        ("", "", True, (None, None, None)),
+        (counters(100, 10), counters(110, 16), True, (12.5, 40.25, 0.6, 61.5)),
+        (counters(100, 10), counters(100, 10), True, (12.5, 40.25, 0.0, 61.5)),
+        (f"{PRESSURE}x:usage_usec 1\n", f"{PRESSURE}x:usage_usec 2\n", True, (12.5, 40.25, 0.0, 61.5)),
+        (PRESSURE, PRESSURE, True, (12.5, 40.25, None, 61.5)),
+        (counters(100, 10), counters(110, 16), False, (12.5, 40.25, 0.0, 61.5)),
+        ("", "", True, (None, None, None, None)),
     ],
     ids=["throttled", "no limit", "no quota in v2", "no cgroup", "a plain process", "nothing"],
 )
@@ -41,6 +44,7 @@ def test_replicas_of_a_platform(supervisor_sandbox: Sandbox) -> None:
     cpu = source.sample_cpu(window_seconds=0.1).require()
     assert cpu["error"].isna().all()
     assert cpu["throttled_share"].eq(0).all()
+    assert cpu["io_pressure_avg60"].notna().eq(Path("/proc/pressure/io").exists()).all()
     assert len(cpu) == supervisor_sandbox.state.replicas
 
 

@@ -6,7 +6,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from memory_examples import LIMIT, MIB, NOW, SAVED, activity, gone, host, keys, kills, memory, redis, replica, steadily
+from memory_examples import (
+    IN_STEP,
+    LIMIT,
+    MASTER,
+    MIB,
+    NOW,
+    SAVED,
+    activity,
+    gone,
+    host,
+    keys,
+    kills,
+    memory,
+    redis,
+    replica,
+    steadily,
+)
 from triage_examples import replica as container
 from triage_examples import services
 
@@ -28,6 +44,8 @@ CAUSES = {
     "redis.slow-commands",
     "redis.persistence-failing",
     "redis.read-only",
+    "redis.replication-broken",
+    "redis.max-clients",
 }
 KEYS = [("KEYS", "session:", 400.0, age) for age in (0.4, 1.2, 2.1)]
 REPLICA = {
@@ -65,6 +83,8 @@ def judge(**given: Reading[Any]) -> dict[str, Verdict]:
         checks.check_slow_commands(found["activity"]),
         checks.check_persistence_failing(found["activity"]),
         checks.check_read_only(found["activity"]),
+        checks.check_replication(found["activity"]),
+        checks.check_max_clients(found["activity"]),
     ]
     return {verdict.cause: verdict for verdict in verdicts}
 
@@ -185,6 +205,31 @@ EXAMPLES: dict[str, tuple[dict[str, Reading[Any]], set[str]]] = {
     "it could not save, and can again": ({"activity": activity(refused={"MISCONF": 0.0, "READONLY": 0.0})}, set()),
     "a replica, cut off": ({"activity": activity(role=REPLICA, refused={"READONLY": 4.0})}, {"redis.read-only"}),
     "a replica that takes writes": ({"activity": activity(role=REPLICA | {"slave_read_only": 0})}, set()),
+    "no replica at all": ({"activity": activity(role={"role": "master", "connected_slaves": 0})}, set()),
+    "a replica that is built anew": (
+        {"activity": activity(role=MASTER | {"slave0": IN_STEP | {"state": "wait_bgsave", "lag": 0}})},
+        {"redis.replication-broken"},
+    ),
+    "a replica that is not heard of": (
+        {"activity": activity(role=MASTER | {"slave0": IN_STEP | {"lag": 45}})},
+        {"redis.replication-broken"},
+    ),
+    "writes refused for want of replicas": (
+        {"activity": activity(role={"role": "master", "connected_slaves": 0}, refused={"NOREPLICAS": 9.0})},
+        {"redis.replication-broken"},
+    ),
+    "nearly as many clients as it takes": (
+        {"activity": activity(clients={"connected": 9_400.0, "most": 10_000.0, "rejected": 0.0})},
+        {"redis.max-clients"},
+    ),
+    "clients were turned away, and some have left since": (
+        {"activity": activity(clients={"connected": 40.0, "most": 64.0, "rejected": 3.0})},
+        {"redis.max-clients"},
+    ),
+    "an older Redis, which does not tell its limit": (
+        {"activity": activity(clients={"connected": 40.0, "rejected": 0.0, "rejected_ever": 0.0})},
+        set(),
+    ),
     "a leak and a Redis that evicts": (
         {
             "memory": memory(*replica("backend-1", steadily(60, 160))),
@@ -193,6 +238,14 @@ EXAMPLES: dict[str, tuple[dict[str, Reading[Any]], set[str]]] = {
         {"memory.leak", "memory.redis-evicting"},
     ),
 }
+
+
+def test_not_even_we_are_let_in_to_redis() -> None:
+    """The words in which it refuses us are the evidence; everything else about it stays open."""
+    refused = Reading("redis", "activity of Redis", error="redis did not answer: max number of clients reached; ask")
+    verdicts = judge(activity=refused)
+    assert {cause for cause, verdict in verdicts.items() if verdict.confirmed} == {"redis.max-clients"}
+    assert verdicts["redis.max-clients"].severity is Severity.P1
 
 
 def sampled(*values: float, limit: float = LIMIT) -> Reading[Any]:

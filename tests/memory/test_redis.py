@@ -7,7 +7,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,13 @@ from flowrex_ops.memory.redis_checks import (
     check_redis_growth,
     check_redis_rejecting,
 )
-from flowrex_ops.memory.redis_service_checks import check_persistence_failing, check_read_only, check_slow_commands
+from flowrex_ops.memory.redis_service_checks import (
+    check_max_clients,
+    check_persistence_failing,
+    check_read_only,
+    check_replication,
+    check_slow_commands,
+)
 from flowrex_ops.memory.views import get_redis_window, redis_frame
 from flowrex_ops.model import Reading, VerdictKind
 from flowrex_ops.waiting import wait_until
@@ -184,6 +191,40 @@ def test_writes_that_are_refused_are_counted(server: redis.Redis, tmp_path: Path
     found = source(server).sample_activity(window_seconds=0.1)
     assert check_read_only(found).reason == "Redis is a read-only replica of 127.0.0.1:1, which it has lost"
     assert found.require().refused["MISCONF"] == 0.0
+
+
+def test_clients_that_are_turned_away(server: redis.Redis) -> None:
+    """Its limit is three: this client, another, and one of ours, for whom there is room at first."""
+    healthy = check_max_clients(source(server).sample_activity(window_seconds=0.1))
+    assert (healthy.kind, "of 10000 clients" in healthy.reason) == (VerdictKind.RULED_OUT, True), healthy.reason
+    server.config_set("maxclients", 3)
+    with database(server, 0) as other:
+        other.ping()
+        verdict = check_max_clients(source(server).sample_activity(window_seconds=0.1))
+        assert verdict.reason == "3 of 3 clients that Redis takes are connected; 0 were turned away in 0 s"
+        with database(server, 0) as third:
+            third.ping()
+            verdict = check_max_clients(source(server).sample_activity(window_seconds=0.1))
+    assert verdict.reason == "Redis takes no more clients: max number of clients reached"
+
+
+def test_replica_that_follows(server: redis.Redis, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """A second server of the same release becomes a replica; then writes need two of them."""
+    program, folder = request.node.callspec.params["server"][1], tmp_path / "replica"
+    folder.mkdir()
+    with running(program, folder, "--replicaof", "127.0.0.1", url(server).rpartition(":")[2].removesuffix("/0")):
+        assert wait_until(lambda: server.info("replication").get("slave0", {}).get("state") == "online", seconds=20)
+        verdict = check_replication(source(server).sample_activity(window_seconds=0.1))
+        assert (verdict.kind, verdict.reason) == (VerdictKind.RULED_OUT, "all 1 replicas are online")
+        server.config_set("min-replicas-to-write", 2)
+        asked = source(server)
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(lambda: asked.sample_activity(window_seconds=1.0))
+            while not reading.done():
+                with suppress(redis.ResponseError):
+                    server.set("a", 1)
+        verdict = check_replication(reading.result())
+    assert verdict.reason == "Redis refuses writes for want of replicas (NOREPLICAS)"
 
 
 class TestRightsThatAreMissing:

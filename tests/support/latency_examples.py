@@ -83,10 +83,10 @@ def liveness(**seconds: float) -> Reading[pd.DataFrame]:
     return Reading("replicas", "liveness", pd.DataFrame(rows, columns=LIVENESS_COLUMNS))
 
 
-def cpu(pressure: float | None = 5.0, **throttled: float) -> Reading[pd.DataFrame]:
+def cpu(pressure: float | None = 5.0, /, io: float | None = 2.0, **throttled: float) -> Reading[pd.DataFrame]:
     """Percent of the last minute in which tasks waited, and the share in which single replicas were held back."""
-    rows = [(name, pressure, pressure, throttled.get(name.replace("-", "_"), 0.0), None) for name in REPLICAS]
-    return Reading("replicas", "CPU pressure", pd.DataFrame(rows, columns=CPU_COLUMNS))
+    rows = [(name, pressure, pressure, throttled.get(name.replace("-", "_"), 0.0), io, None) for name in REPLICAS]
+    return Reading("replicas", "CPU and disk pressure", pd.DataFrame(rows, columns=CPU_COLUMNS))
 
 
 def given(log: Reading[AccessLog], /, **readings: Reading[Any]) -> Readings:
@@ -114,4 +114,5 @@ def ask_all(checks: tuple[Callable[..., Verdict], ...], *readings: Reading[Any],
     return [check(slow, log) if check is check_unexplained_latency else check(slow) for check in checks]
 
 
+READS_DISK = with_replica(session(1), running(2, 7.0, wait_event_type="IO", query="SELECT * FROM trades"))
 SLOW_STATEMENT = with_replica(session(1), running(2, 7.0, query="SELECT * FROM trades"))

@@ -116,6 +116,10 @@ def keys(**prefixes: float) -> Reading[pd.DataFrame]:
 SAVED = {"rdb_last_bgsave_status": "ok", "aof_last_write_status": "ok", "aof_last_bgrewrite_status": "ok"}
 
 
+IN_STEP = {"ip": "10.0.0.8", "port": 6379, "state": "online", "offset": 70, "lag": 1}
+MASTER = {"role": "master", "connected_slaves": 1, "slave0": IN_STEP}
+
+
 def activity(
     *slow: tuple[str, str, float, float],
     used: Sequence[tuple[str, float, float]] = (("GET", 900, 9.0), ("INFO", 2, 1.0)),
@@ -130,8 +134,8 @@ def activity(
         used=pd.DataFrame(list(used), columns=USED_COLUMNS),
         slow=pd.DataFrame(rows, columns=SLOW_COLUMNS),
         saving=SAVED if saving is None else saving,
-        role={"role": "master", "connected_slaves": 1} if role is None else role,
-        **{"refused": {"ERR": 2.0}, **parts},
+        role=MASTER if role is None else role,
+        **{"refused": {"ERR": 2.0}, "clients": {"connected": 40.0, "most": 10_000.0, "rejected": 0.0}, **parts},
     )
     return Reading("redis", "activity of Redis", seen)
 
