@@ -14,7 +14,7 @@ sys.path.insert(0, str(DOCS))
 from generate_causes import healthy_conditions, render  # noqa: E402  (it lives beside the page that it makes)
 
 from flowrex_ops.catalog import find_runbooks  # noqa: E402  (after the path is set)
-from flowrex_ops.causes import causes_by_runbook  # noqa: E402
+from flowrex_ops.causes import causes_by_runbook, find_causes  # noqa: E402
 from flowrex_sandbox.drills import DRILLS  # noqa: E402
 
 
@@ -28,6 +28,17 @@ def test_every_cause_is_judged_by_one_check() -> None:
     assert {runbook: set(healthy_conditions(runbook)) for runbook in causes_by_runbook()} == {
         runbook: set(causes) for runbook, causes in causes_by_runbook().items()
     }
+
+
+def test_page_of_coverage_adds_up() -> None:
+    """Its sums are those of its rows, and each cause that it names is in the catalogue."""
+    text = (DOCS / "coverage.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| (yes|in part|no) \|", text.partition("## Post-mortems")[0], re.MULTILINE)
+    counts = [sum(len(names.split(", ")) for names, how in rows if how == kind) for kind in ("yes", "in part", "no")]
+    words = re.search(r"(\d+), of which (\d+) are answered, (\d+) in part, (\d+) not", text)
+    assert words is not None
+    assert [int(number) for number in words.groups()] == [sum(counts), *counts]
+    assert set(re.findall(r"`([a-z-]+\.[a-z-]+)`", text)) <= set(find_causes())
 
 
 def test_no_drill_without_a_runbook() -> None:
