@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import ClassVar
+
 import psycopg
 from psycopg import errors, sql
 
@@ -162,6 +165,90 @@ class TransactionIdsUsed(Fault):
         return count(sandbox, "SELECT max(age(datfrozenxid)) FROM pg_database") >= self.number
 
 
+class _OwnTable(Fault):
+    """A table of quotes, badly looked after."""
+
+    made_by: str = ""
+    """Its columns and options, after ``CREATE TABLE quotes``."""
+    then: tuple[str, ...] = ()
+    """What is done with it; one that is refused leaves what it leaves."""
+    shown_by: ClassVar[str]
+
+    def start(self, sandbox: Sandbox) -> None:
+        # A session each, which tells what it has changed when it ends: ANALYZE would else come before that.
+        for statement in (f"CREATE TABLE quotes {self.made_by}", *self.then):
+            with psycopg.connect(sandbox.app_dsn, autocommit=True) as session, suppress(errors.UniqueViolation):
+                session.execute(statement.encode())
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, self.shown_by) == 1
+
+    def stop(self, sandbox: Sandbox) -> None:
+        sandbox.execute("DROP TABLE IF EXISTS quotes")
+
+
+class NeglectedTable(_OwnTable):
+    """Autovacuum is off for a table whose rows are written over and over."""
+
+    made_by: str = "(id integer, bid integer) WITH (autovacuum_enabled = off)"
+    then: tuple[str, ...] = (
+        "INSERT INTO quotes SELECT n, n FROM generate_series(1, 20000) n",
+        # in one transaction, or each would tidy up after the one before
+        "BEGIN; " + "UPDATE quotes SET bid = bid + 1; " * 4 + "COMMIT",
+        "ANALYZE quotes",
+    )
+    shown_by = "SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'quotes' AND n_dead_tup > 60000"
+
+
+class UnanalyzedTable(_OwnTable):
+    """A table was loaded that autovacuum is off for, and nobody has analyzed it."""
+
+    made_by: str = "WITH (autovacuum_enabled = off) AS SELECT n AS id FROM generate_series(1, 30000) n"
+    shown_by = "SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'quotes' AND n_live_tup = 30000"
+
+
+class InvalidIndex(_OwnTable):
+    """A unique index was to be built without a lock, and there were duplicates."""
+
+    made_by: str = "AS SELECT 1 AS id FROM generate_series(1, 2)"
+    then: tuple[str, ...] = ("CREATE UNIQUE INDEX CONCURRENTLY ON quotes (id)",)
+    shown_by = "SELECT count(*) FROM pg_index WHERE indrelid = 'quotes'::regclass AND NOT indisvalid"
+
+
+class ArchiveFails(Fault):
+    """PostgreSQL's archive command fails."""
+
+    command: str = "/bin/false"
+    """What it is set to after that."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        self._set(sandbox, "/bin/false")
+        sandbox.query("SELECT pg_logical_emit_message(false, 'drill', 'for one more file')")
+        sandbox.query("SELECT pg_switch_wal()")
+        await_condition(
+            lambda: count(sandbox, "SELECT failed_count FROM pg_stat_archiver") > 0,
+            "archiving failed",
+            timeout_seconds=30,
+        )
+        self._set(sandbox, self.command)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        archived = count(sandbox, "SELECT count(*) FROM pg_stat_archiver WHERE last_archived_time > last_failed_time")
+        return bool(archived) == (self.command == _ARCHIVED)
+
+    def stop(self, sandbox: Sandbox) -> None:
+        if count(sandbox, f"SELECT (current_setting('archive_command') <> '{_ARCHIVED}')::int"):
+            self._set(sandbox, _ARCHIVED)
+
+    def _set(self, sandbox: Sandbox, command: str) -> None:
+        sandbox.execute(f"ALTER SYSTEM SET archive_command = '{command}'")
+        sandbox.query("SELECT pg_reload_conf()")
+
+
+_ARCHIVED = "/bin/true"
+"""The sandbox's own archive command."""
+
+
 class BackupRunning(TroubleClient):
     """A backup takes its time."""
 
@@ -246,5 +333,35 @@ DRILLS = (
         "many-transactions",
         TransactionIdsUsed(20_000),
         title="red herring: twenty thousand transactions in a moment, of two billion",
+    ),
+    drill("autovacuum-off", NeglectedTable(), expected="db.autovacuum-behind"),
+    drill(
+        "many-dead-rows",
+        NeglectedTable("(id integer, bid integer) WITH (autovacuum_vacuum_threshold = 100000)"),
+        title="red herring: eighty thousand dead rows, in a table that is to be vacuumed from a hundred thousand on",
+    ),
+    drill("table-never-analyzed", UnanalyzedTable(), expected="db.stale-statistics"),
+    drill(
+        "table-analyzed-by-hand",
+        UnanalyzedTable(then=("ANALYZE quotes",)),
+        title="red herring: autovacuum is off for a table, and who loads it has it analyzed",
+    ),
+    drill("index-build-failed", InvalidIndex(), expected="db.invalid-index"),
+    drill(
+        "index-of-partitions",
+        InvalidIndex(
+            "(id integer) PARTITION BY RANGE (id)",
+            (
+                "CREATE TABLE quotes_1 PARTITION OF quotes FOR VALUES FROM (0) TO (9)",
+                "CREATE INDEX ON ONLY quotes (id)",
+            ),
+        ),
+        title="red herring: an index of a partitioned table, invalid until its partitions have theirs",
+    ),
+    drill("wal-archive-failing", ArchiveFails(), expected="db.wal-archive-failing"),
+    drill(
+        "wal-archive-failed-once",
+        ArchiveFails(_ARCHIVED),
+        title="red herring: archiving failed, and has succeeded since",
     ),
 )
