@@ -249,4 +249,63 @@ CAUSES = (
             ),
         ),
     ),
+    Cause(
+        "db.corrupted",
+        "PostgreSQL's data is damaged",
+        "A page on disk cannot be read or is not what was written: whatever needs it fails, a backup too, and more may be lost.",
+        Severity.P1,
+        19,
+        (
+            NextStep(
+                "person",
+                "the database's administrator",
+                "before anything else: a copy of the data folder as it is (stop PostgreSQL first), and no VACUUM FULL, REINDEX or zero_damaged_pages until then",
+            ),
+            command(
+                "dmesg -T | grep -iE 'I/O error|ata|nvme'",
+                "on the database's host: does the disk or its controller fail?",
+            ),
+            command(
+                "pg_amcheck --all",
+                "how much is damaged? it only reads; an index can be built anew, a table needs its backup",
+            ),
+            runbook("database_restore", "restores into a new database, checks it, then swaps; the old one is kept"),
+        ),
+    ),
+    Cause(
+        "db.restarted",
+        "PostgreSQL crashed and recovered",
+        "One process died, so PostgreSQL threw out all sessions and replayed its WAL: what was not committed is gone, pools connect anew.",
+        Severity.P1,
+        21,
+        (
+            command(
+                "docker-compose -f docker-compose.prod.yml logs --tail=200 postgres",
+                "which process, by which signal, and which statement ran (Failed process was running)?",
+            ),
+            command(
+                "dmesg -T | grep -iE 'out of memory|oom|segfault'",
+                "signal 9 is mostly the kernel out of memory, or a container's limit; signals 6 and 11 a defect of PostgreSQL or an extension",
+            ),
+            runbook("memory_usage", "signal 9: what takes the memory?"),
+        ),
+    ),
+    Cause(
+        "db.deadlocks",
+        "Sessions deadlock",
+        "Two transactions take the same rows in another order; PostgreSQL ends one of them, whose request fails.",
+        Severity.P2,
+        85,
+        (
+            command(
+                "docker-compose -f docker-compose.prod.yml logs postgres | grep -A8 'deadlock detected'",
+                "which two statements? they stand below each line",
+            ),
+            NextStep(
+                "person",
+                "owner of these statements",
+                "take rows in one order everywhere (ORDER BY id FOR UPDATE), and try again on SQLSTATE 40P01; since which deploy?",
+            ),
+        ),
+    ),
 )

@@ -9,6 +9,7 @@ import pandas as pd
 from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.postgres import sessions as s
+from flowrex_ops.postgres.failures import check_corrupted, check_deadlocks, check_restarted
 from flowrex_ops.postgres.pool_exhaustion import check_pool_saturated, check_unexplained_pool_exhaustion, left_out
 from flowrex_ops.postgres.replication import check_replication_lag
 from flowrex_ops.postgres.slots import is_refused, is_unreachable, share_taken
@@ -27,6 +28,8 @@ Frame = Reading[pd.DataFrame]
 
 __all__ = [
     "check_autovacuum_behind",
+    "check_corrupted",
+    "check_deadlocks",
     "check_idle_in_transaction",
     "check_invalid_index",
     "check_lock_contention",
@@ -36,6 +39,7 @@ __all__ = [
     "check_pool_saturated",
     "check_read_only",
     "check_replication_lag",
+    "check_restarted",
     "check_sequence_exhausted",
     "check_stale_statistics",
     "check_unexplained_pool_exhaustion",

@@ -75,6 +75,7 @@ ARCHIVER_COLUMNS = [
     "waiting",
     "wal_bytes",
 ]
+LOG_SETTING_COLUMNS = ["destination", "collector", "min_messages", "language"]
 REPLICATION_COLUMNS = ["kind", "name", "state", "sync_state", "behind_bytes", "lag_seconds"]
 
 TRADE_COLUMNS = [
@@ -285,6 +286,11 @@ class PostgresSource(Source):
         if rows and rows[0]["may_list"] and rows[0]["mode"] != "off":
             rows[0] |= self._rows("archive_backlog")[0]
         return pd.DataFrame(rows, columns=ARCHIVER_COLUMNS)
+
+    @reads("log settings")
+    def get_log_settings(self) -> pd.DataFrame:
+        """Where PostgreSQL logs to, from which level on, in which language; one row, columns ``LOG_SETTING_COLUMNS``."""
+        return self._frame("log_settings", LOG_SETTING_COLUMNS)
 
     @reads("trades by outcome")
     def get_trades(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import ClassVar
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, ClassVar
 
 import psycopg
 from psycopg import errors, sql
@@ -11,8 +15,9 @@ from psycopg import errors, sql
 from flowrex_sandbox.clients import start_client
 from flowrex_sandbox.drill import drills_of
 from flowrex_sandbox.faults.base import STOP_SECONDS, Fault, Halted, PastFault, Stopped, TroubleClient
-from flowrex_sandbox.faults.observe import count, last_failure_age
+from flowrex_sandbox.faults.observe import count, is_quiet, last_failure_age
 from flowrex_sandbox.faults.pool import FAST
+from flowrex_sandbox.faults.replicas import run_inside
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
 
@@ -249,6 +254,107 @@ _ARCHIVED = "/bin/true"
 """The sandbox's own archive command."""
 
 
+class SessionsEnded(Fault):
+    """An administrator has ended every session of the backend."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.query(_END_BACKENDS)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return is_quiet(sandbox)
+
+
+class BackendCrashed(SessionsEnded):
+    """PostgreSQL's process of one session is killed, and it throws out all the others."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        with closing(psycopg.connect(sandbox.app_dsn)) as session:
+            pid = session.info.backend_pid
+            if sandbox.state.stack == "compose":
+                run_inside(sandbox.replicas("postgres")[0], "sh", "-c", f"kill -KILL {pid}")
+            else:
+                os.kill(pid, signal.SIGKILL)
+            await_condition(lambda: not _lives(session), "the session ended", timeout_seconds=STOP_SECONDS)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+        return answers(sandbox) and super().in_place(sandbox, age_seconds)
+
+
+def _lives(session: psycopg.Connection[Any]) -> bool:
+    with suppress(psycopg.OperationalError):
+        session.execute("SELECT 1")
+    return not session.closed
+
+
+class Deadlocks(Fault):
+    """Two sessions wait for one another, again and again."""
+
+    times: int = 3
+
+    def start(self, sandbox: Sandbox) -> None:
+        for _ in range(self.times):
+            with (
+                closing(psycopg.connect(sandbox.app_dsn)) as first,
+                closing(psycopg.connect(sandbox.app_dsn)) as second,
+            ):
+                for session, key in ((first, 1), (second, 2)):
+                    session.execute(_LOCK, [key])
+                with ThreadPoolExecutor() as both:
+                    asked = [both.submit(session.execute, _LOCK, [key]) for session, key in ((first, 2), (second, 1))]
+                    [one.exception() for one in asked]
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, "SELECT sum(deadlocks) FROM pg_stat_database") >= self.times
+
+
+_LOCK = "SELECT pg_advisory_xact_lock(%s)"
+
+
+class LogWordsQuoted(Fault):
+    """Statements fail that quote what PostgreSQL logs of deadlocks, crashes and damage."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        for words in ("ERROR:  deadlock detected", "LOG:  terminating any other active server processes", _DAMAGED):
+            for _ in range(5):
+                with suppress(errors.DivisionByZero):
+                    sandbox.execute(f"SELECT 1/0\n/*\n{words}\n*/")
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # it is there at once
+        return True
+
+
+_DAMAGED = "ERROR:  invalid page in block "
+
+
+class DamagedPage(_OwnTable):
+    """A page of a table is garbage."""
+
+    made_by: str = "AS SELECT n AS id FROM generate_series(1, 100) n"
+
+    def start(self, sandbox: Sandbox) -> None:
+        super().start(sandbox)
+        sandbox.execute("CHECKPOINT")
+        ((file,),) = sandbox.query("SELECT pg_relation_filepath('quotes')")
+        with Path(sandbox.state.data_dir, file).open("ab") as heap:
+            heap.write(b"garbage." * 1024)
+        with suppress(errors.DataCorrupted):
+            sandbox.query("SELECT count(*) FROM quotes")
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return _DAMAGED in _log(sandbox).read_text(encoding="utf-8", errors="replace")
+
+    def stop(self, sandbox: Sandbox) -> None:
+        """Damage counts for as long as the log tells of it, so that goes too."""
+        if sandbox.state.stack == "supervisor" and self.in_place(sandbox, 0):
+            super().stop(sandbox)
+            os.truncate(_log(sandbox), 0)
+            sandbox.query("SELECT pg_reload_conf()")  # which is logged: a log of no line tells nothing
+
+
+def _log(sandbox: Sandbox) -> Path:
+    return sandbox.home / "log" / "postgres.log"
+
+
 class BackupRunning(TroubleClient):
     """A backup takes its time."""
 
@@ -291,6 +397,8 @@ def answers(sandbox: Sandbox) -> bool:
 
 
 drill = drills_of("database_connections", **FAST)
+of_log = drills_of("database_connections", **{**FAST, "log_minutes": 0.5})
+"""What PostgreSQL logged is recent for a while: each comes after those that it must not see."""
 DRILLS = (
     drill(
         "lock-chain",
@@ -364,4 +472,10 @@ DRILLS = (
         ArchiveFails(_ARCHIVED),
         title="red herring: archiving failed, and has succeeded since",
     ),
+    of_log("sessions-ended", SessionsEnded()),
+    of_log("log-words-quoted", LogWordsQuoted()),
+    of_log("deadlock-once", Deadlocks(1), title="red herring: one deadlock, as happens now and then"),
+    of_log("deadlocks", Deadlocks(), expected="db.deadlocks"),
+    of_log("backend-crashed", BackendCrashed(), expected="db.restarted"),
+    of_log("page-damaged", DamagedPage(), expected="db.corrupted", stacks=("supervisor",)),
 )

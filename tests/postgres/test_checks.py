@@ -17,11 +17,13 @@ from database_examples import (
     indexes,
     limits,
     locks,
+    log_settings,
     pools,
     prepared,
     read_only,
     running,
     sequences,
+    server_log,
     session,
     sessions,
     silent,
@@ -39,6 +41,24 @@ from flowrex_ops.postgres.sessions import blocking_tree, root_pids
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 ADMINISTRATOR = {"application_role": False, "role": "postgres", "application": "psql", "client": "local"}
+CHECKPOINT = "LOG:  checkpoint starting: time"
+CRASH = (
+    "LOG:  client backend (PID 5893) was terminated by signal 9: Killed",
+    "DETAIL:  Failed process was running: SELECT 1",
+    "LOG:  terminating any other active server processes",
+    "LOG:  all server processes terminated; reinitializing",
+    "LOG:  database system was not properly shut down; automatic recovery in progress",
+)
+RESTART = (
+    "LOG:  received fast shutdown request",
+    "FATAL:  terminating connection due to administrator command",
+    'LOG:  background worker "logical replication launcher" (PID 31) exited with exit code 1',
+    "LOG:  database system is shut down",
+    "LOG:  starting PostgreSQL 18.6 on x86_64-pc-linux-gnu",
+    "LOG:  database system was shut down at 2026-01-31 04:11:00 UTC",
+)
+DEADLOCKS = ("ERROR:  deadlock detected",) * 3
+DAMAGE = 'ERROR:  invalid page in block 7 of relation "base/16387/24576"'
 HIDDEN = session(9, state=None, backend_type="client backend", query="<insufficient privilege>")
 
 
@@ -319,6 +339,86 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         lambda: checks.check_wal_archive_failing(archiver(None, None, waiting=None)),
         INCONCLUSIVE,
         "was nothing written yet?",
+    ),
+    "a process of PostgreSQL was killed": (
+        lambda: checks.check_restarted(server_log(*CRASH), log_settings()),
+        CONFIRMED,
+        "PostgreSQL crashed and threw out all sessions at 04:11:00 UTC: LOG: client backend (PID 5893) was terminated by signal 9",
+    ),
+    "PostgreSQL was killed as a whole": (
+        lambda: checks.check_restarted(server_log(CRASH[-1]), silent()),
+        CONFIRMED,
+        "PostgreSQL was killed, or its machine was, and recovered at 04:11:00 UTC",
+    ),
+    "an orderly restart": (
+        lambda: checks.check_restarted(server_log(*RESTART), log_settings()),
+        RULED_OUT,
+        "neither a crash nor a recovery",
+    ),
+    "a crash twenty minutes ago": (
+        lambda: checks.check_restarted(server_log(*CRASH, CHECKPOINT, ago=20), log_settings()),
+        RULED_OUT,
+        "neither a crash nor a recovery in that time, the last at 03:52:00 UTC",
+    ),
+    "a crash at a time that is not known": (
+        lambda: checks.check_restarted(server_log(*CRASH, ago=None), log_settings()),
+        INCONCLUSIVE,
+        "put %m into log_line_prefix",
+    ),
+    "a log that goes elsewhere": (
+        lambda: checks.check_restarted(server_log(*RESTART), log_settings(collector="on")),
+        INCONCLUSIVE,
+        "into files of its own or to syslog (log_destination stderr, logging_collector on)",
+    ),
+    "a log that says it goes elsewhere, of a server that does not answer": (
+        lambda: checks.check_deadlocks(
+            server_log(*RESTART, "LOG:  redirecting log output to logging collector process"), silent()
+        ),
+        INCONCLUSIVE,
+        "into files of its own",
+    ),
+    "a log in another language": (
+        lambda: checks.check_deadlocks(server_log("LOG:  Checkpoint beginnt: time"), log_settings()),
+        INCONCLUSIVE,
+        "no line of it in English",
+    ),
+    "a log without a line": (lambda: checks.check_corrupted(server_log(), log_settings()), INCONCLUSIVE, "no line"),
+    "no log": (
+        lambda: checks.check_restarted(silent("PostgreSQL's log"), log_settings()),
+        INCONCLUSIVE,
+        "no PostgreSQL's",
+    ),
+    "three deadlocks": (
+        lambda: checks.check_deadlocks(server_log(*DEADLOCKS), log_settings()),
+        CONFIRMED,
+        "3 sessions were ended by a deadlock lately, the last at 04:11:00 UTC",
+    ),
+    "one deadlock": (
+        lambda: checks.check_deadlocks(server_log(DEADLOCKS[0]), log_settings()),
+        RULED_OUT,
+        "1 deadlock lately, fewer than 3",
+    ),
+    "deadlocks that are quoted": (
+        lambda: checks.check_deadlocks(
+            server_log(CHECKPOINT, *["STATEMENT:  SELECT 'ERROR:  deadlock detected'"] * 9), log_settings()
+        ),
+        RULED_OUT,
+        "no deadlock",
+    ),
+    "errors that are not logged": (
+        lambda: checks.check_deadlocks(server_log(CHECKPOINT), log_settings(least="fatal")),
+        INCONCLUSIVE,
+        "log_min_messages is fatal",
+    ),
+    "a damaged page, half an hour ago": (
+        lambda: checks.check_corrupted(server_log(DAMAGE, ago=29), log_settings()),
+        CONFIRMED,
+        "PostgreSQL cannot read a page of its data, last at 03:43:00 UTC: ERROR: invalid page in block 7",
+    ),
+    "a damaged page that is quoted": (
+        lambda: checks.check_corrupted(server_log(CHECKPOINT, f"STATEMENT:  SELECT '{DAMAGE}'"), log_settings()),
+        RULED_OUT,
+        "no damaged page",
     ),
     "a commit that waits for a standby is no long query": (
         lambda: checks.check_long_running_query(sessions(running(1, 90, wait_event="SyncRep"))),

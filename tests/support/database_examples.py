@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.metrics.backend import POOL_COLUMNS
-from flowrex_ops.model import Reading
+from flowrex_ops.model import LogLine, Reading
+from flowrex_ops.postgres.server_log import count_events
 from flowrex_ops.postgres.source import (
     ARCHIVER_COLUMNS,
     INDEX_COLUMNS,
+    LOG_SETTING_COLUMNS,
     READ_ONLY_COLUMNS,
     REPLICATION_COLUMNS,
     SEQUENCE_COLUMNS,
@@ -149,6 +151,18 @@ def archiver(
         "wal_bytes": waiting and 16 * 1024 * 1024 * waiting,
     }
     return Reading("postgres", "archiver", pd.DataFrame([row | facts], columns=ARCHIVER_COLUMNS))
+
+
+def server_log(*texts: str, ago: float | None = 1.0) -> Reading[pd.DataFrame]:
+    """What PostgreSQL's log tells that holds these lines, so many minutes *ago*, or in lines without a time."""
+    at = None if ago is None else NOW - timedelta(minutes=ago)
+    lines = [LogLine("postgres", "postgres-1", f"{NOW:%F %T.000} UTC [42] {text}", at) for text in texts]
+    return Reading("logs", "PostgreSQL's log", count_events(lines, recent_since=NOW - timedelta(minutes=10)))
+
+
+def log_settings(destination: str = "stderr", collector: str = "off", least: str = "warning") -> Reading[pd.DataFrame]:
+    rows = [(destination, collector, least, "C")]
+    return Reading("postgres", "log settings", pd.DataFrame(rows, columns=LOG_SETTING_COLUMNS))
 
 
 def locks(*rows: tuple[int, str, str, str, int]) -> Reading[pd.DataFrame]:
