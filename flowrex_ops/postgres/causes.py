@@ -262,7 +262,7 @@ CAUSES = (
                 "before anything else: a copy of the data folder as it is (stop PostgreSQL first), and no VACUUM FULL, REINDEX or zero_damaged_pages until then",
             ),
             command(
-                "dmesg -T | grep -iE 'I/O error|ata|nvme'",
+                "dmesg -T | grep -iE 'I/O error|medium error|nvme.*(error|timeout)'",
                 "on the database's host: does the disk or its controller fail?",
             ),
             command(

@@ -53,8 +53,8 @@ def check_autovacuum_behind(
     if len(lost):
         return inconclusive(cause, _lost(lost))
     most = rows["dead"].max() if len(rows) else 0
-    reason = f"no table of {len(rows)} has {dead_rows_floor:,.0f} dead rows, {dead_rows_factor:g} times as many as autovacuum begins at"
-    return ruled_out(cause, f"{reason} (at most {most:,.0f})")
+    reason = f"no table has both {dead_rows_floor:,.0f} dead rows and {dead_rows_factor:g} times as many as autovacuum begins at"
+    return ruled_out(cause, f"{reason} ({len(rows)} tables, at most {most:,.0f})")
 
 
 @check("db.stale-statistics")
@@ -93,7 +93,7 @@ def check_stale_statistics(upkeep: Frame, *, stale_factor: float = 3.0, stale_ro
         return inconclusive(cause, _lost(lost))
     return ruled_out(
         cause,
-        f"the planner has statistics of each of {len(large)} tables of {stale_rows:,.0f} rows or more, and none has changed much since",
+        f"no table without statistics, or changed much since, among {len(large)} that have {stale_rows:,.0f} rows or more",
     )
 
 

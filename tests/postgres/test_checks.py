@@ -218,7 +218,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
             upkeep(table(dead=90_000.0, held_by="session of report", held_seconds=9e3)), dead_rows_factor=3
         ),
         RULED_OUT,
-        "no table of 1 has 50,000 dead rows, 3 times as many as autovacuum begins at (at most 90,000)",
+        "no table has both 50,000 dead rows and 3 times as many as autovacuum begins at (1 tables, at most 90,000)",
     ),
     "a small table, dead many times over": (
         lambda: checks.check_autovacuum_behind(upkeep(table(rows=5.0, dead=4e3, vacuum_at=51.0, autovacuum="off"))),
@@ -272,7 +272,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "tables that are analyzed, and a small one that is not": (
         lambda: checks.check_stale_statistics(upkeep(table(), table("public.flags", rows=9.0, has_statistics=False))),
         RULED_OUT,
-        "statistics of each of 1 tables of 10,000 rows or more",
+        "among 1 that have 10,000 rows or more",
     ),
     "an index whose build failed": (
         lambda: checks.check_invalid_index(indexes(None)),
