@@ -35,6 +35,7 @@ from flowrex_ops.notebook import KEPT_VARIABLE, Notebook
 from flowrex_ops.parameters import validate_started
 from flowrex_ops.postgres.backups.databases import open_databases
 from flowrex_ops.postgres.backups.source import BackupsSource, open_tools
+from flowrex_ops.postgres.server_log import ServerLogSource
 from flowrex_ops.postgres.sessions import with_replica
 from flowrex_ops.postgres.source import PostgresSource
 from flowrex_ops.proxy.nginx_config import NginxSource
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    The sources are ``database``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``, ``broker``,
+    The sources are ``database``, ``database_log``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``, ``broker``,
     ``prometheus``, ``memory``, ``host``, ``latency``, ``sentry``, ``status_pages``, ``nginx``, ``websocket``, ``websocket_log``,
     ``backups`` and ``databases``;
     ``since`` is how far back to look.
@@ -156,6 +157,12 @@ class Investigation:
             missing=f"postgres is {endpoints.origins.get('postgres', 'not configured')}",
             stopped="postgres" in endpoints.stopped,
             **bounds,
+        )
+        self.database_log = ServerLogSource(
+            endpoints.stack,
+            self.settings.postgres.service,
+            limit_seconds=limits.log_seconds,
+            max_bytes=limits.log_bytes,
         )
         self.backend = BackendSource(
             self._finder.urls,

@@ -52,8 +52,10 @@ RUNBOOKS: dict[str, tuple[Any, list[Any]]] = {
 
 ANSWERED = {
     "prepared transactions: every row",  # nothing was prepared
+    "invalid indexes: every row",  # all are valid
     "replication: every row",  # nobody follows this server
     "sequences: every row",  # there is none
+    "table upkeep: every row",  # there is none
     "service.unhealthy: readiness: status (no value)",  # the containers' own health checks tell
 }
 """What may be missing, since that is an answer or another reading tells."""

@@ -174,4 +174,138 @@ CAUSES = (
             ),
         ),
     ),
+    Cause(
+        "db.autovacuum-behind",
+        "Autovacuum does not keep up",
+        "Dead rows pile up: tables and indexes grow, and each query reads past what nobody needs.",
+        Severity.P2,
+        81,
+        (
+            NextStep(
+                "person",
+                "owner of the oldest snapshot, in the evidence",
+                "end it: vacuum removes nothing that it could still see; then autovacuum goes on by itself",
+            ),
+            command(
+                "ALTER TABLE … RESET (autovacuum_enabled)",
+                "where it is off for the table; for the server: ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf()",
+            ),
+            command(
+                "VACUUM (VERBOSE, ANALYZE) …",
+                "by hand, with the server busy: SET vacuum_cost_delay = '2ms' first; never FULL, which locks the table",
+            ),
+        ),
+    ),
+    Cause(
+        "db.stale-statistics",
+        "The planner works with old statistics, or none",
+        "It guesses how many rows a query finds, and may read a whole table where an index would do.",
+        Severity.P2,
+        82,
+        (
+            command(
+                "ANALYZE …",
+                "reads a sample and locks out neither reads nor writes; after an upgrade: vacuumdb --analyze-in-stages",
+            ),
+            command(
+                "SELECT relname, reloptions FROM pg_class WHERE reloptions IS NOT NULL",
+                "why did autovacuum not do it? a table with autovacuum_enabled=off needs an ANALYZE of its own after each load",
+            ),
+        ),
+    ),
+    Cause(
+        "db.invalid-index",
+        "An index is invalid",
+        "A build that was to lock nobody (CONCURRENTLY) failed half-way: no query uses the index, and writes may pay for it all the same.",
+        Severity.P2,
+        83,
+        (
+            command(
+                "REINDEX INDEX CONCURRENTLY …",
+                "builds it anew; a unique one fails again while there are duplicates: find these first",
+            ),
+            command(
+                "DROP INDEX CONCURRENTLY …",
+                "instead, where it is no longer wanted, or is what is left of a REINDEX (its name ends with _ccnew or _ccold); ask its owner",
+            ),
+        ),
+    ),
+    Cause(
+        "db.wal-archive-failing",
+        "WAL is not archived",
+        "PostgreSQL keeps each WAL file until it is archived, until the disk is full and it stops; no point-in-time restore reaches this far.",
+        Severity.P2,
+        84,
+        (
+            command(
+                "docker-compose -f docker-compose.prod.yml logs --tail=100 postgres",
+                "archive_command's own words stand there: a full archive, a key that has expired, a folder that is gone",
+            ),
+            command("df -h", "how long does the disk of pg_wal last? never delete a file of pg_wal by hand"),
+            NextStep(
+                "person",
+                "the database's administrator",
+                "put the archive right; PostgreSQL tries again each minute. Take a new base backup if WAL was skipped",
+            ),
+        ),
+    ),
+    Cause(
+        "db.corrupted",
+        "PostgreSQL's data is damaged",
+        "A page on disk cannot be read or is not what was written: whatever needs it fails, a backup too, and more may be lost.",
+        Severity.P1,
+        19,
+        (
+            NextStep(
+                "person",
+                "the database's administrator",
+                "before anything else: a copy of the data folder as it is (stop PostgreSQL first), and no VACUUM FULL, REINDEX or zero_damaged_pages until then",
+            ),
+            command(
+                "dmesg -T | grep -iE 'I/O error|medium error|nvme.*(error|timeout)'",
+                "on the database's host: does the disk or its controller fail?",
+            ),
+            command(
+                "pg_amcheck --all",
+                "how much is damaged? it only reads; an index can be built anew, a table needs its backup",
+            ),
+            runbook("database_restore", "restores into a new database, checks it, then swaps; the old one is kept"),
+        ),
+    ),
+    Cause(
+        "db.restarted",
+        "PostgreSQL crashed and recovered",
+        "One process died, so PostgreSQL threw out all sessions and replayed its WAL: what was not committed is gone, pools connect anew.",
+        Severity.P1,
+        21,
+        (
+            command(
+                "docker-compose -f docker-compose.prod.yml logs --tail=200 postgres",
+                "which process, by which signal, and which statement ran (Failed process was running)?",
+            ),
+            command(
+                "dmesg -T | grep -iE 'out of memory|oom|segfault'",
+                "signal 9 is mostly the kernel out of memory, or a container's limit; signals 6 and 11 a defect of PostgreSQL or an extension",
+            ),
+            runbook("memory_usage", "signal 9: what takes the memory?"),
+        ),
+    ),
+    Cause(
+        "db.deadlocks",
+        "Sessions deadlock",
+        "Two transactions take the same rows in another order; PostgreSQL ends one of them, whose request fails.",
+        Severity.P2,
+        85,
+        (
+            command(
+                "docker-compose -f docker-compose.prod.yml logs postgres | grep -A8 'deadlock detected'",
+                "which two statements? they stand below each line",
+            ),
+            NextStep(
+                "person",
+                "owner of these statements",
+                "take rows in one order everywhere (ORDER BY id FOR UPDATE), and try again on SQLSTATE 40P01; since which deploy?",
+            ),
+        ),
+    ),
 )

@@ -9,10 +9,17 @@ import pandas as pd
 from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.postgres import sessions as s
+from flowrex_ops.postgres.failures import check_corrupted, check_deadlocks, check_restarted
 from flowrex_ops.postgres.pool_exhaustion import check_pool_saturated, check_unexplained_pool_exhaustion, left_out
 from flowrex_ops.postgres.replication import check_replication_lag
 from flowrex_ops.postgres.slots import is_refused, is_unreachable, share_taken
 from flowrex_ops.postgres.source import ConnectionLimits
+from flowrex_ops.postgres.upkeep import (
+    check_autovacuum_behind,
+    check_invalid_index,
+    check_stale_statistics,
+    check_wal_archive_failing,
+)
 from flowrex_ops.postgres.writes import check_read_only, check_sequence_exhausted, check_xid_wraparound
 from flowrex_ops.reading import TOO_MANY_CONNECTIONS
 from flowrex_ops.services import impact
@@ -20,7 +27,11 @@ from flowrex_ops.services import impact
 Frame = Reading[pd.DataFrame]
 
 __all__ = [
+    "check_autovacuum_behind",
+    "check_corrupted",
+    "check_deadlocks",
     "check_idle_in_transaction",
+    "check_invalid_index",
     "check_lock_contention",
     "check_long_running_query",
     "check_max_connections",
@@ -28,9 +39,12 @@ __all__ = [
     "check_pool_saturated",
     "check_read_only",
     "check_replication_lag",
+    "check_restarted",
     "check_sequence_exhausted",
+    "check_stale_statistics",
     "check_unexplained_pool_exhaustion",
     "check_unreachable",
+    "check_wal_archive_failing",
     "check_xid_wraparound",
 ]
 

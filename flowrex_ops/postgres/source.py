@@ -46,6 +46,36 @@ SESSION_COLUMNS = [
 SEQUENCE_COLUMNS = ["sequence", "fills", "type", "most", "used", "share"]
 XID_COLUMNS = ["database", "xid_age", "multixact_age", "freeze_max_age", "held_by"]
 READ_ONLY_COLUMNS = ["in_recovery", "read_only", "source", "as_application", "set_by"]
+UPKEEP_COLUMNS = [
+    "table",
+    "rows",
+    "dead",
+    "vacuum_at",
+    "vacuumed_seconds",
+    "vacuuming_seconds",
+    "changed",
+    "analyze_at",
+    "analyzed_seconds",
+    "has_statistics",
+    "counters_lost",
+    "autovacuum",
+    "held_by",
+    "held_seconds",
+]
+INDEX_COLUMNS = ["index", "table", "is_ready", "locked_by"]
+ARCHIVER_COLUMNS = [
+    "mode",
+    "configured",
+    "in_recovery",
+    "archived",
+    "failed",
+    "archived_seconds",
+    "failed_seconds",
+    "failed_wal",
+    "waiting",
+    "wal_bytes",
+]
+LOG_SETTING_COLUMNS = ["destination", "collector", "min_messages", "language"]
 REPLICATION_COLUMNS = ["kind", "name", "state", "sync_state", "behind_bytes", "lag_seconds"]
 
 TRADE_COLUMNS = [
@@ -234,6 +264,33 @@ class PostgresSource(Source):
         except psycopg.Error as error:
             raise _unavailable(error) from None
         return pd.DataFrame(_readable(rows), columns=READ_ONLY_COLUMNS)
+
+    @reads("table upkeep")
+    def get_table_upkeep(self) -> pd.DataFrame:
+        """Tables of this database, the most neglected first; columns ``UPKEEP_COLUMNS``, numbers of rows, ages in seconds.
+
+        ``vacuum_at`` and ``analyze_at``: so many dead or changed rows autovacuum begins at. ``held_by``: the oldest snapshot, which
+        keeps vacuum from removing rows; ``held_seconds`` is infinite for a replication slot that nobody uses.
+        """
+        return self._frame("table_upkeep", UPKEEP_COLUMNS)
+
+    @reads("invalid indexes")
+    def get_invalid_indexes(self) -> pd.DataFrame:
+        """Indexes of this database that are not valid or not ready; columns ``INDEX_COLUMNS``."""
+        return self._frame("invalid_indexes", INDEX_COLUMNS)
+
+    @reads("archiver")
+    def get_archiver(self) -> pd.DataFrame:
+        """How archiving of the WAL goes; one row, columns ``ARCHIVER_COLUMNS``. What waits is not known without pg_monitor."""
+        rows = self._rows("archiver")
+        if rows and rows[0]["may_list"] and rows[0]["mode"] != "off":
+            rows[0] |= self._rows("archive_backlog")[0]
+        return pd.DataFrame(rows, columns=ARCHIVER_COLUMNS)
+
+    @reads("log settings")
+    def get_log_settings(self) -> pd.DataFrame:
+        """Where PostgreSQL logs to, from which level on, in which language; one row, columns ``LOG_SETTING_COLUMNS``."""
+        return self._frame("log_settings", LOG_SETTING_COLUMNS)
 
     @reads("trades by outcome")
     def get_trades(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:

@@ -109,8 +109,9 @@ FAST = {
     "long_query_seconds": 3,
     "blocked_after_seconds": 1,
     "orphan_after_seconds": 2,
+    "log_minutes": 0.05,
 }
-"""Thresholds with which nobody has to wait a minute for a query to count as long."""
+"""Thresholds with which nobody has to wait a minute for a query to count as long, and what PostgreSQL logged in an earlier drill is past."""
 
 drill = drills_of("database_connections", **FAST)
 DRILLS = (

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
 import psycopg
 from psycopg import errors, sql
 
 from flowrex_sandbox.clients import start_client
 from flowrex_sandbox.drill import drills_of
 from flowrex_sandbox.faults.base import STOP_SECONDS, Fault, Halted, PastFault, Stopped, TroubleClient
-from flowrex_sandbox.faults.observe import count, last_failure_age
+from flowrex_sandbox.faults.observe import count, is_quiet, last_failure_age
 from flowrex_sandbox.faults.pool import FAST
+from flowrex_sandbox.faults.replicas import run_inside
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
 
@@ -162,6 +170,191 @@ class TransactionIdsUsed(Fault):
         return count(sandbox, "SELECT max(age(datfrozenxid)) FROM pg_database") >= self.number
 
 
+class _OwnTable(Fault):
+    """A table of quotes, badly looked after."""
+
+    made_by: str = ""
+    """Its columns and options, after ``CREATE TABLE quotes``."""
+    then: tuple[str, ...] = ()
+    """What is done with it; one that is refused leaves what it leaves."""
+    shown_by: ClassVar[str]
+
+    def start(self, sandbox: Sandbox) -> None:
+        # A session each, which tells what it has changed when it ends: ANALYZE would else come before that.
+        for statement in (f"CREATE TABLE quotes {self.made_by}", *self.then):
+            with psycopg.connect(sandbox.app_dsn, autocommit=True) as session, suppress(errors.UniqueViolation):
+                session.execute(statement.encode())
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, self.shown_by) == 1
+
+    def stop(self, sandbox: Sandbox) -> None:
+        sandbox.execute("DROP TABLE IF EXISTS quotes")
+
+
+class NeglectedTable(_OwnTable):
+    """Autovacuum is off for a table whose rows are written over and over."""
+
+    made_by: str = "(id integer, bid integer) WITH (autovacuum_enabled = off)"
+    then: tuple[str, ...] = (
+        "INSERT INTO quotes SELECT n, n FROM generate_series(1, 20000) n",
+        # in one transaction, or each would tidy up after the one before
+        "BEGIN; " + "UPDATE quotes SET bid = bid + 1; " * 4 + "COMMIT",
+        "ANALYZE quotes",
+    )
+    shown_by = "SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'quotes' AND n_dead_tup > 60000"
+
+
+class UnanalyzedTable(_OwnTable):
+    """A table was loaded that autovacuum is off for, and nobody has analyzed it."""
+
+    made_by: str = "WITH (autovacuum_enabled = off) AS SELECT n AS id FROM generate_series(1, 30000) n"
+    shown_by = "SELECT count(*) FROM pg_stat_user_tables WHERE relname = 'quotes' AND n_live_tup = 30000"
+
+
+class InvalidIndex(_OwnTable):
+    """A unique index was to be built without a lock, and there were duplicates."""
+
+    made_by: str = "AS SELECT 1 AS id FROM generate_series(1, 2)"
+    then: tuple[str, ...] = ("CREATE UNIQUE INDEX CONCURRENTLY ON quotes (id)",)
+    shown_by = "SELECT count(*) FROM pg_index WHERE indrelid = 'quotes'::regclass AND NOT indisvalid"
+
+
+class ArchiveFails(Fault):
+    """PostgreSQL's archive command fails."""
+
+    command: str = "/bin/false"
+    """What it is set to after that."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        self._set(sandbox, "/bin/false")
+        sandbox.query("SELECT pg_logical_emit_message(false, 'drill', 'for one more file')")
+        sandbox.query("SELECT pg_switch_wal()")
+        await_condition(
+            lambda: count(sandbox, "SELECT failed_count FROM pg_stat_archiver") > 0,
+            "archiving failed",
+            timeout_seconds=30,
+        )
+        self._set(sandbox, self.command)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        archived = count(sandbox, "SELECT count(*) FROM pg_stat_archiver WHERE last_archived_time > last_failed_time")
+        return bool(archived) == (self.command == _ARCHIVED)
+
+    def stop(self, sandbox: Sandbox) -> None:
+        if count(sandbox, f"SELECT (current_setting('archive_command') <> '{_ARCHIVED}')::int"):
+            self._set(sandbox, _ARCHIVED)
+
+    def _set(self, sandbox: Sandbox, command: str) -> None:
+        sandbox.execute(f"ALTER SYSTEM SET archive_command = '{command}'")
+        sandbox.query("SELECT pg_reload_conf()")
+
+
+_ARCHIVED = "/bin/true"
+"""The sandbox's own archive command."""
+
+
+class SessionsEnded(Fault):
+    """An administrator has ended every session of the backend."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.query(_END_BACKENDS)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return is_quiet(sandbox)
+
+
+class BackendCrashed(SessionsEnded):
+    """PostgreSQL's process of one session is killed, and it throws out all the others."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        with closing(psycopg.connect(sandbox.app_dsn)) as session:
+            pid = session.info.backend_pid
+            if sandbox.state.stack == "compose":
+                run_inside(sandbox.replicas("postgres")[0], "sh", "-c", f"kill -KILL {pid}")
+            else:
+                os.kill(pid, signal.SIGKILL)
+            await_condition(lambda: not _lives(session), "the session ended", timeout_seconds=STOP_SECONDS)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+        return answers(sandbox) and super().in_place(sandbox, age_seconds)
+
+
+def _lives(session: psycopg.Connection[Any]) -> bool:
+    with suppress(psycopg.OperationalError):
+        session.execute("SELECT 1")
+    return not session.closed
+
+
+class Deadlocks(Fault):
+    """Two sessions wait for one another, again and again."""
+
+    times: int = 3
+
+    def start(self, sandbox: Sandbox) -> None:
+        for _ in range(self.times):
+            with (
+                closing(psycopg.connect(sandbox.app_dsn)) as first,
+                closing(psycopg.connect(sandbox.app_dsn)) as second,
+            ):
+                for session, key in ((first, 1), (second, 2)):
+                    session.execute(_LOCK, [key])
+                with ThreadPoolExecutor() as both:
+                    asked = [both.submit(session.execute, _LOCK, [key]) for session, key in ((first, 2), (second, 1))]
+                    [one.exception() for one in asked]
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, "SELECT sum(deadlocks) FROM pg_stat_database") >= self.times
+
+
+_LOCK = "SELECT pg_advisory_xact_lock(%s)"
+
+
+class LogWordsQuoted(Fault):
+    """Statements fail that quote what PostgreSQL logs of deadlocks, crashes and damage."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        for words in ("ERROR:  deadlock detected", "LOG:  terminating any other active server processes", _DAMAGED):
+            for _ in range(5):
+                with suppress(errors.DivisionByZero):
+                    sandbox.execute(f"SELECT 1/0\n/*\n{words}\n*/")
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # it is there at once
+        return True
+
+
+_DAMAGED = "ERROR:  invalid page in block "
+
+
+class DamagedPage(_OwnTable):
+    """A page of a table is garbage."""
+
+    made_by: str = "AS SELECT n AS id FROM generate_series(1, 100) n"
+
+    def start(self, sandbox: Sandbox) -> None:
+        super().start(sandbox)
+        sandbox.execute("CHECKPOINT")
+        ((file,),) = sandbox.query("SELECT pg_relation_filepath('quotes')")
+        with Path(sandbox.state.data_dir, file).open("ab") as heap:
+            heap.write(b"garbage." * 1024)
+        with suppress(errors.DataCorrupted):
+            sandbox.query("SELECT count(*) FROM quotes")
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return _DAMAGED in _log(sandbox).read_text(encoding="utf-8", errors="replace")
+
+    def stop(self, sandbox: Sandbox) -> None:
+        """Damage counts for as long as the log tells of it, so that goes too."""
+        if sandbox.state.stack == "supervisor" and self.in_place(sandbox, 0):
+            super().stop(sandbox)
+            os.truncate(_log(sandbox), 0)
+            sandbox.query("SELECT pg_reload_conf()")  # which is logged: a log of no line tells nothing
+
+
+def _log(sandbox: Sandbox) -> Path:
+    return sandbox.home / "log" / "postgres.log"
+
+
 class BackupRunning(TroubleClient):
     """A backup takes its time."""
 
@@ -204,6 +397,8 @@ def answers(sandbox: Sandbox) -> bool:
 
 
 drill = drills_of("database_connections", **FAST)
+of_log = drills_of("database_connections", **{**FAST, "log_minutes": 0.5})
+"""What PostgreSQL logged is recent for a while: each comes after those that it must not see."""
 DRILLS = (
     drill(
         "lock-chain",
@@ -245,4 +440,40 @@ DRILLS = (
         TransactionIdsUsed(20_000),
         title="red herring: twenty thousand transactions in a moment, of two billion",
     ),
+    drill("autovacuum-off", NeglectedTable(), expected="db.autovacuum-behind"),
+    drill(
+        "many-dead-rows",
+        NeglectedTable("(id integer, bid integer) WITH (autovacuum_vacuum_threshold = 100000)"),
+        title="red herring: eighty thousand dead rows, in a table that is to be vacuumed from a hundred thousand on",
+    ),
+    drill("table-never-analyzed", UnanalyzedTable(), expected="db.stale-statistics"),
+    drill(
+        "table-analyzed-by-hand",
+        UnanalyzedTable(then=("ANALYZE quotes",)),
+        title="red herring: autovacuum is off for a table, and who loads it has it analyzed",
+    ),
+    drill("index-build-failed", InvalidIndex(), expected="db.invalid-index"),
+    drill(
+        "index-of-partitions",
+        InvalidIndex(
+            "(id integer) PARTITION BY RANGE (id)",
+            (
+                "CREATE TABLE quotes_1 PARTITION OF quotes FOR VALUES FROM (0) TO (9)",
+                "CREATE INDEX ON ONLY quotes (id)",
+            ),
+        ),
+        title="red herring: an index of a partitioned table, invalid until its partitions have theirs",
+    ),
+    drill("wal-archive-failing", ArchiveFails(), expected="db.wal-archive-failing"),
+    drill(
+        "wal-archive-failed-once",
+        ArchiveFails(_ARCHIVED),
+        title="red herring: archiving failed, and has succeeded since",
+    ),
+    of_log("sessions-ended", SessionsEnded()),
+    of_log("log-words-quoted", LogWordsQuoted()),
+    of_log("deadlock-once", Deadlocks(1), title="red herring: one deadlock, as happens now and then"),
+    of_log("deadlocks", Deadlocks(), expected="db.deadlocks"),
+    of_log("backend-crashed", BackendCrashed(), expected="db.restarted"),
+    of_log("page-damaged", DamagedPage(), expected="db.corrupted", stacks=("supervisor",)),
 )

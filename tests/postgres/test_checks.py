@@ -12,18 +12,24 @@ import pytest
 from database_examples import (
     NOW,
     ages,
+    archiver,
     idle_in_transaction,
+    indexes,
     limits,
     locks,
+    log_settings,
     pools,
     prepared,
     read_only,
     running,
     sequences,
+    server_log,
     session,
     sessions,
     silent,
     standbys,
+    table,
+    upkeep,
     waiting,
 )
 
@@ -35,6 +41,24 @@ from flowrex_ops.postgres.sessions import blocking_tree, root_pids
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 ADMINISTRATOR = {"application_role": False, "role": "postgres", "application": "psql", "client": "local"}
+CHECKPOINT = "LOG:  checkpoint starting: time"
+CRASH = (
+    "LOG:  client backend (PID 5893) was terminated by signal 9: Killed",
+    "DETAIL:  Failed process was running: SELECT 1",
+    "LOG:  terminating any other active server processes",
+    "LOG:  all server processes terminated; reinitializing",
+    "LOG:  database system was not properly shut down; automatic recovery in progress",
+)
+RESTART = (
+    "LOG:  received fast shutdown request",
+    "FATAL:  terminating connection due to administrator command",
+    'LOG:  background worker "logical replication launcher" (PID 31) exited with exit code 1',
+    "LOG:  database system is shut down",
+    "LOG:  starting PostgreSQL 18.6 on x86_64-pc-linux-gnu",
+    "LOG:  database system was shut down at 2026-01-31 04:11:00 UTC",
+)
+DEADLOCKS = ("ERROR:  deadlock detected",) * 3
+DAMAGE = 'ERROR:  invalid page in block 7 of relation "base/16387/24576"'
 HIDDEN = session(9, state=None, backend_type="client backend", query="<insufficient privilege>")
 
 
@@ -147,6 +171,254 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         lambda: checks.check_read_only(read_only(source="user", own=False)),
         INCONCLUSIVE,
         "the role that asks is read-only itself",
+    ),
+    "dead rows in a table that autovacuum is off for": (
+        lambda: checks.check_autovacuum_behind(upkeep(table(dead=900_000.0, autovacuum="off for this table"))),
+        CONFIRMED,
+        "public.trades has 900,000 dead rows: autovacuum: off for this table",
+    ),
+    "dead rows that an old snapshot holds": (
+        lambda: checks.check_autovacuum_behind(upkeep(table(dead=4e5, held_by="session of report", held_seconds=4e3))),
+        CONFIRMED,
+        "vacuum may not remove them, held back by session of report for 1 h 6 min",
+    ),
+    "dead rows that a vacuum left behind, for a snapshot was there": (
+        lambda: checks.check_autovacuum_behind(
+            upkeep(table(dead=4e5, held_by="session of report", held_seconds=90.0, vacuumed_seconds=20.0))
+        ),
+        CONFIRMED,
+        "held back by session of report for 1 min 30 s",
+    ),
+    "dead rows that a slot nobody uses holds": (
+        lambda: checks.check_autovacuum_behind(
+            upkeep(table(dead=4e5, held_by="replication slot old", held_seconds=float("inf")))
+        ),
+        CONFIRMED,
+        "held back by replication slot old",
+    ),
+    "dead rows while all workers are busy": (
+        lambda: checks.check_autovacuum_behind(upkeep(table(dead=4e5, autovacuum="all workers busy"))),
+        CONFIRMED,
+        "all workers busy",
+    ),
+    "dead rows that a vacuum has worked on for an hour": (
+        lambda: checks.check_autovacuum_behind(upkeep(table(dead=4e5, vacuuming_seconds=3600.0))),
+        CONFIRMED,
+        "a vacuum of it runs for 1 h 0 min already",
+    ),
+    "a burst of updates, a moment ago": (
+        lambda: checks.check_autovacuum_behind(
+            upkeep(table(dead=4e5, held_by="session of flowrex", held_seconds=0.2, vacuuming_seconds=3.0))
+        ),
+        INCONCLUSIVE,
+        "look again in some minutes",
+    ),
+    "dead rows, but fewer than autovacuum begins at": (
+        lambda: checks.check_autovacuum_behind(
+            upkeep(table(dead=90_000.0, held_by="session of report", held_seconds=9e3)), dead_rows_factor=3
+        ),
+        RULED_OUT,
+        "no table has both 50,000 dead rows and 3 times as many as autovacuum begins at (1 tables, at most 90,000)",
+    ),
+    "a small table, dead many times over": (
+        lambda: checks.check_autovacuum_behind(upkeep(table(rows=5.0, dead=4e3, vacuum_at=51.0, autovacuum="off"))),
+        RULED_OUT,
+        "at most 4,000",
+    ),
+    "dead rows of a large table after a crash": (
+        lambda: checks.check_autovacuum_behind(upkeep(table(dead=0.0, counters_lost=True))),
+        INCONCLUSIVE,
+        "counters of public.trades were lost",
+    ),
+    "no row is counted": (
+        lambda: checks.check_autovacuum_behind(upkeep(table(autovacuum="off: track_counts"))),
+        INCONCLUSIVE,
+        "track_counts is off",
+    ),
+    "a table that was loaded and never analyzed": (
+        lambda: checks.check_stale_statistics(
+            upkeep(table(has_statistics=False, changed=2e5, analyzed_seconds=None, autovacuum="off for this table"))
+        ),
+        CONFIRMED,
+        "it was never analyzed, and has about 200,000 rows; autovacuum: off for this table",
+    ),
+    "tables after an upgrade, whose changes nobody has counted": (
+        lambda: checks.check_stale_statistics(
+            upkeep(table(has_statistics=False, changed=0.0, analyze_at=50.0, analyzed_seconds=None))
+        ),
+        CONFIRMED,
+        "autovacuum counts too few changes to analyze it",
+    ),
+    "a table that was rewritten since": (
+        lambda: checks.check_stale_statistics(upkeep(table(changed=9e5, autovacuum="off for the server"))),
+        CONFIRMED,
+        "900,000 of its rows have changed since",
+    ),
+    "a table that was loaded a moment ago": (
+        lambda: checks.check_stale_statistics(upkeep(table(has_statistics=False, changed=2e5))),
+        INCONCLUSIVE,
+        "due to be analyzed",
+    ),
+    "a table whose counters a crash has lost, with its statistics": (
+        lambda: checks.check_stale_statistics(upkeep(table(analyzed_seconds=None, changed=0.0, counters_lost=True))),
+        INCONCLUSIVE,
+        "were lost",
+    ),
+    "a table whose statistics may not be seen": (
+        lambda: checks.check_stale_statistics(upkeep(table(has_statistics=None))),
+        INCONCLUSIVE,
+        "whether public.trades has statistics may not be seen; GRANT SELECT",
+    ),
+    "tables that are analyzed, and a small one that is not": (
+        lambda: checks.check_stale_statistics(upkeep(table(), table("public.flags", rows=9.0, has_statistics=False))),
+        RULED_OUT,
+        "among 1 that have 10,000 rows or more",
+    ),
+    "an index whose build failed": (
+        lambda: checks.check_invalid_index(indexes(None)),
+        CONFIRMED,
+        "Index public.trades_0_idx of trades is invalid, and nobody builds it",
+    ),
+    "an index whose build failed, and its table is vacuumed": (
+        lambda: checks.check_invalid_index(indexes("PID 7, VACUUM trades", ready=False)),
+        CONFIRMED,
+        "nobody builds it",
+    ),
+    "an index that is being built": (
+        lambda: checks.check_invalid_index(indexes("PID 7, create index concurrently on trades (symbol)")),
+        RULED_OUT,
+        "is under construction (PID 7",
+    ),
+    "an index that somebody may build": (
+        lambda: checks.check_invalid_index(indexes("PID 7, <insufficient privilege>")),
+        INCONCLUSIVE,
+        "may be under construction",
+    ),
+    "no invalid index": (lambda: checks.check_invalid_index(indexes()), RULED_OUT, "no index of this database"),
+    "an archive that takes nothing any more": (
+        lambda: checks.check_wal_archive_failing(archiver(4000.0, 20.0, waiting=31)),
+        CONFIRMED,
+        "No WAL is archived: 12 tries failed, the last 20 s ago, and the last that succeeded 1 h 6 min ago",
+    ),
+    "an archive that never took anything": (
+        lambda: checks.check_wal_archive_failing(archiver(None, 20.0, waiting=None)),
+        CONFIRMED,
+        "the last that succeeded never",
+    ),
+    "an archive without a command": (
+        lambda: checks.check_wal_archive_failing(archiver(None, None, waiting=80, configured=False)),
+        CONFIRMED,
+        "an archive that nothing writes to",
+    ),
+    "an archive that was down for a while": (
+        lambda: checks.check_wal_archive_failing(archiver(10.0, 300.0, waiting=2)),
+        RULED_OUT,
+        "archived 10 s ago, and no try failed since",
+    ),
+    "an archive that hangs": (
+        lambda: checks.check_wal_archive_failing(archiver(9000.0, None, waiting=31)),
+        INCONCLUSIVE,
+        "does archive_command hang",
+    ),
+    "a server that archives nothing": (
+        lambda: checks.check_wal_archive_failing(archiver(None, 20.0, mode="off")),
+        RULED_OUT,
+        "archive_mode is off",
+    ),
+    "a standby that archives nothing": (
+        lambda: checks.check_wal_archive_failing(archiver(None, None, in_recovery=True)),
+        RULED_OUT,
+        "a standby archives nothing",
+    ),
+    "a new server that has written no whole file yet": (
+        lambda: checks.check_wal_archive_failing(archiver(None, None)),
+        RULED_OUT,
+        "no WAL file waits",
+    ),
+    "a server of which that is not known": (
+        lambda: checks.check_wal_archive_failing(archiver(None, None, waiting=None)),
+        INCONCLUSIVE,
+        "was nothing written yet?",
+    ),
+    "a process of PostgreSQL was killed": (
+        lambda: checks.check_restarted(server_log(*CRASH), log_settings()),
+        CONFIRMED,
+        "PostgreSQL crashed and threw out all sessions at 04:11:00 UTC: LOG: client backend (PID 5893) was terminated by signal 9",
+    ),
+    "PostgreSQL was killed as a whole": (
+        lambda: checks.check_restarted(server_log(CRASH[-1]), silent()),
+        CONFIRMED,
+        "PostgreSQL was killed, or its machine was, and recovered at 04:11:00 UTC",
+    ),
+    "an orderly restart": (
+        lambda: checks.check_restarted(server_log(*RESTART), log_settings()),
+        RULED_OUT,
+        "neither a crash nor a recovery",
+    ),
+    "a crash twenty minutes ago": (
+        lambda: checks.check_restarted(server_log(*CRASH, CHECKPOINT, ago=20), log_settings()),
+        RULED_OUT,
+        "neither a crash nor a recovery in that time, the last at 03:52:00 UTC",
+    ),
+    "a crash at a time that is not known": (
+        lambda: checks.check_restarted(server_log(*CRASH, ago=None), log_settings()),
+        INCONCLUSIVE,
+        "put %m into log_line_prefix",
+    ),
+    "a log that goes elsewhere": (
+        lambda: checks.check_restarted(server_log(*RESTART), log_settings(collector="on")),
+        INCONCLUSIVE,
+        "into files of its own or to syslog (log_destination stderr, logging_collector on)",
+    ),
+    "a log that says it goes elsewhere, of a server that does not answer": (
+        lambda: checks.check_deadlocks(
+            server_log(*RESTART, "LOG:  redirecting log output to logging collector process"), silent()
+        ),
+        INCONCLUSIVE,
+        "into files of its own",
+    ),
+    "a log in another language": (
+        lambda: checks.check_deadlocks(server_log("LOG:  Checkpoint beginnt: time"), log_settings()),
+        INCONCLUSIVE,
+        "no line of it in English",
+    ),
+    "a log without a line": (lambda: checks.check_corrupted(server_log(), log_settings()), INCONCLUSIVE, "no line"),
+    "no log": (
+        lambda: checks.check_restarted(silent("PostgreSQL's log"), log_settings()),
+        INCONCLUSIVE,
+        "no PostgreSQL's",
+    ),
+    "three deadlocks": (
+        lambda: checks.check_deadlocks(server_log(*DEADLOCKS), log_settings()),
+        CONFIRMED,
+        "3 sessions were ended by a deadlock lately, the last at 04:11:00 UTC",
+    ),
+    "one deadlock": (
+        lambda: checks.check_deadlocks(server_log(DEADLOCKS[0]), log_settings()),
+        RULED_OUT,
+        "1 deadlock lately, fewer than 3",
+    ),
+    "deadlocks that are quoted": (
+        lambda: checks.check_deadlocks(
+            server_log(CHECKPOINT, *["STATEMENT:  SELECT 'ERROR:  deadlock detected'"] * 9), log_settings()
+        ),
+        RULED_OUT,
+        "no deadlock",
+    ),
+    "errors that are not logged": (
+        lambda: checks.check_deadlocks(server_log(CHECKPOINT), log_settings(least="fatal")),
+        INCONCLUSIVE,
+        "log_min_messages is fatal",
+    ),
+    "a damaged page, half an hour ago": (
+        lambda: checks.check_corrupted(server_log(DAMAGE, ago=29), log_settings()),
+        CONFIRMED,
+        "PostgreSQL cannot read a page of its data, last at 03:43:00 UTC: ERROR: invalid page in block 7",
+    ),
+    "a damaged page that is quoted": (
+        lambda: checks.check_corrupted(server_log(CHECKPOINT, f"STATEMENT:  SELECT '{DAMAGE}'"), log_settings()),
+        RULED_OUT,
+        "no damaged page",
     ),
     "a commit that waits for a standby is no long query": (
         lambda: checks.check_long_running_query(sessions(running(1, 90, wait_event="SyncRep"))),

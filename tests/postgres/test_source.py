@@ -17,6 +17,7 @@ from flowrex_ops.postgres.sessions import root_pids
 from flowrex_ops.postgres.source import PostgresSource, connect
 from flowrex_ops.reading import UNREACHABLE_CODES
 from flowrex_ops.waiting import wait_until
+from flowrex_sandbox.faults.postgres import ArchiveFails
 from flowrex_sandbox.faults.replication import StandbyBehind
 from flowrex_sandbox.sandbox import Sandbox
 
@@ -315,3 +316,87 @@ def test_transaction_ids_of_every_database(source: PostgresSource) -> None:
     found = source.get_transaction_ids().require()
     assert {"flowrex", "template0"} <= set(found["database"])
     assert found["xid_age"].between(1, 2**31).all()
+
+
+@pytest.fixture
+def session(supervisor_sandbox: Sandbox) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """One of the application; its tables go with it."""
+    with psycopg.connect(supervisor_sandbox.app_dsn, autocommit=True, application_name="loader") as app:
+        yield app
+        app.execute("DROP TABLE IF EXISTS a, b, c")
+
+
+def test_tables_that_nobody_looks_after(
+    source: PostgresSource, supervisor_sandbox: Sandbox, session: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    """Their own settings stand above the server's; whoever holds the oldest snapshot is named; what is not counted is told by its size."""
+    session.execute("CREATE TABLE a (id int) WITH (autovacuum_enabled = off, autovacuum_vacuum_threshold = 9)")
+    session.execute(
+        "CREATE TABLE b (id int) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_analyze_threshold = 7)"
+    )
+    with psycopg.connect(supervisor_sandbox.reporting_dsn, application_name="report") as report:
+        report.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+        session.execute("INSERT INTO a SELECT generate_series(1, 100); UPDATE a SET id = id; ANALYZE a")
+        session.execute("SELECT pg_stat_force_next_flush()")
+        session.execute("SELECT 1")
+        found = source.get_table_upkeep().require().set_index("table")
+        names = ["dead", "vacuum_at", "has_statistics", "counters_lost", "autovacuum"]
+        assert found.loc["public.a", names].tolist() == [100, 9 + 0.2 * 100, True, False, "off for this table"]
+        assert found.loc["public.b", ["vacuum_at", "analyze_at", "autovacuum"]].tolist() == [50, 7, "on"]
+        assert str(found["held_by"].iloc[0]).startswith("session of report (PID ")
+        assert 0 <= found["held_seconds"].iloc[0] < 60
+    session.execute(
+        "CREATE TABLE c WITH (autovacuum_enabled = off) AS SELECT repeat('x', 100) FROM generate_series(1, 9000)"
+    )
+    supervisor_sandbox.execute("SELECT pg_stat_reset_single_table_counters('c'::regclass)")
+    unread = PostgresSource(supervisor_sandbox.reporting_dsn, limit_seconds=5, limit_rows=9)
+    with closing(unread):
+        rows = [one.get_table_upkeep().require().set_index("table").loc["public.c"] for one in (source, unread)]
+    assert [row["has_statistics"] for row in rows] == [False, False]
+    assert rows[0]["rows"] > 3000
+    session.execute("ANALYZE c")
+    supervisor_sandbox.execute("SELECT pg_stat_reset_single_table_counters('c'::regclass)")
+    with closing(unread):
+        rows = [one.get_table_upkeep().require().set_index("table").loc["public.c"] for one in (source, unread)]
+    assert [(row["has_statistics"], row["counters_lost"]) for row in rows] == [(True, True), (None, True)]
+
+
+def test_an_index_that_failed_and_one_that_is_being_built(
+    source: PostgresSource, supervisor_sandbox: Sandbox, session: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    session.execute("CREATE TABLE a AS SELECT 1 AS id FROM generate_series(1, 2)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        session.execute("CREATE UNIQUE INDEX CONCURRENTLY failed ON a (id)")
+    assert source.get_invalid_indexes().require().to_numpy().tolist() == [["public.failed", "a", False, None]]
+    session.execute("DROP INDEX failed")
+    with psycopg.connect(supervisor_sandbox.app_dsn) as writer:
+        writer.execute("INSERT INTO a VALUES (3)")
+        thread = Thread(target=lambda: session.execute("CREATE INDEX CONCURRENTLY slow ON a (id)"), daemon=True)
+        thread.start()
+        assert wait_until(lambda: len(source.get_invalid_indexes().require()) == 1, seconds=5)
+        (row,) = source.get_invalid_indexes().require().to_dict("records")
+        assert str(row["locked_by"]).endswith(", CREATE INDEX CONCURRENTLY slow ON a (id)")
+    thread.join(5)
+    assert source.get_invalid_indexes().require().empty
+
+
+def test_an_archive_that_takes_nothing_and_then_does(source: PostgresSource, supervisor_sandbox: Sandbox) -> None:
+    """What waits is told to whoever may list it."""
+    fault = ArchiveFails()
+    try:
+        fault.inject(supervisor_sandbox, {})
+        row = source.get_archiver().require().iloc[0]
+        assert (row["mode"], row["configured"], row["failed"] > 0, row["failed_seconds"] < 60) == (
+            "on",
+            True,
+            True,
+            True,
+        )
+        assert row["waiting"] >= 1
+        assert row["wal_bytes"] >= 16 * 1024 * 1024
+        unread = PostgresSource(supervisor_sandbox.reporting_dsn, limit_seconds=5, limit_rows=9)
+        with closing(unread):
+            assert pd.isna(unread.get_archiver().require().iloc[0]["waiting"])
+    finally:
+        fault.stop(supervisor_sandbox)
+    assert wait_until(lambda: source.get_archiver().require().iloc[0]["waiting"] == 0, seconds=30)

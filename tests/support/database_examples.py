@@ -8,12 +8,17 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.metrics.backend import POOL_COLUMNS
-from flowrex_ops.model import Reading
+from flowrex_ops.model import LogLine, Reading
+from flowrex_ops.postgres.server_log import count_events
 from flowrex_ops.postgres.source import (
+    ARCHIVER_COLUMNS,
+    INDEX_COLUMNS,
+    LOG_SETTING_COLUMNS,
     READ_ONLY_COLUMNS,
     REPLICATION_COLUMNS,
     SEQUENCE_COLUMNS,
     SESSION_COLUMNS,
+    UPKEEP_COLUMNS,
     XID_COLUMNS,
     ConnectionLimits,
 )
@@ -99,6 +104,65 @@ def read_only(
     """Whether new transactions may write: set *by* an ALTER for the application, or seen by whoever asks (*own*: as the application)."""
     rows = [(recovery, source != "default", source, own, by)]
     return Reading("postgres", "read-only settings", pd.DataFrame(rows, columns=READ_ONLY_COLUMNS))
+
+
+def table(name: str = "public.trades", **facts: Any) -> dict[str, Any]:
+    """A table of 200,000 rows that autovacuum looks after, unless *facts* say otherwise."""
+    row = dict.fromkeys(UPKEEP_COLUMNS) | {
+        "table": name,
+        "rows": 200_000.0,
+        "dead": 900.0,
+        "vacuum_at": 40_050.0,
+        "vacuumed_seconds": 7200.0,
+        "changed": 700.0,
+        "analyze_at": 20_050.0,
+        "analyzed_seconds": 3600.0,
+        "has_statistics": True,
+        "counters_lost": False,
+        "autovacuum": "on",
+    }
+    return row | facts
+
+
+def upkeep(*rows: dict[str, Any]) -> Reading[pd.DataFrame]:
+    return Reading("postgres", "table upkeep", pd.DataFrame(list(rows), columns=UPKEEP_COLUMNS))
+
+
+def indexes(*locked_by: str | None, ready: bool = True) -> Reading[pd.DataFrame]:
+    """Invalid indexes, and who holds the lock of whoever builds one."""
+    rows = [(f"public.trades_{n}_idx", "trades", ready, who) for n, who in enumerate(locked_by)]
+    return Reading("postgres", "invalid indexes", pd.DataFrame(rows, columns=INDEX_COLUMNS))
+
+
+def archiver(
+    archived: float | None, failed: float | None, *, waiting: float | None = 0, mode: str = "on", **facts: Any
+) -> Reading[pd.DataFrame]:
+    """How long ago a WAL file was archived, and a try failed."""
+    row = dict.fromkeys(ARCHIVER_COLUMNS) | {
+        "mode": mode,
+        "configured": True,
+        "in_recovery": False,
+        "archived": 90,
+        "failed": 0 if failed is None else 12,
+        "archived_seconds": archived,
+        "failed_seconds": failed,
+        "failed_wal": failed and "00000001000000000000002A",
+        "waiting": waiting,
+        "wal_bytes": waiting and 16 * 1024 * 1024 * waiting,
+    }
+    return Reading("postgres", "archiver", pd.DataFrame([row | facts], columns=ARCHIVER_COLUMNS))
+
+
+def server_log(*texts: str, ago: float | None = 1.0) -> Reading[pd.DataFrame]:
+    """What PostgreSQL's log tells that holds these lines, so many minutes *ago*, or in lines without a time."""
+    at = None if ago is None else NOW - timedelta(minutes=ago)
+    lines = [LogLine("postgres", "postgres-1", f"{NOW:%F %T.000} UTC [42] {text}", at) for text in texts]
+    return Reading("logs", "PostgreSQL's log", count_events(lines, recent_since=NOW - timedelta(minutes=10)))
+
+
+def log_settings(destination: str = "stderr", collector: str = "off", least: str = "warning") -> Reading[pd.DataFrame]:
+    rows = [(destination, collector, least, "C")]
+    return Reading("postgres", "log settings", pd.DataFrame(rows, columns=LOG_SETTING_COLUMNS))
 
 
 def locks(*rows: tuple[int, str, str, str, int]) -> Reading[pd.DataFrame]:
