@@ -54,6 +54,7 @@ ANSWERED = {
     "prepared transactions: every row",  # nothing was prepared
     "replication: every row",  # nobody follows this server
     "sequences: every row",  # there is none
+    "monitoring: every row",  # dashboards alone: nobody was to be alerted
     "service.unhealthy: readiness: status (no value)",  # the containers' own health checks tell
 }
 """What may be missing, since that is an answer or another reading tells."""

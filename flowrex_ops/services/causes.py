@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowrex_ops.causes import Cause, runbook
+from flowrex_ops.causes import COMPOSE, Cause, command, runbook
 from flowrex_ops.model import NextStep, Severity
 
 RUNBOOK = "triage"
@@ -50,6 +50,28 @@ CAUSES = (
         (
             runbook("database_connections", "where replicas are not ready: most of them wait for the database"),
             runbook("error_rate", "where replicas are healthy and users get no good answer"),
+        ),
+    ),
+    Cause(
+        "monitoring.blind",
+        "The monitoring is blind",
+        "Prometheus answers, and does not see what runs, fails to evaluate a rule, or its alerts reach nobody: the next trouble calls no one.",
+        Severity.P2,
+        80,
+        (
+            command(
+                "curl -s http://localhost:9090/api/v1/targets?state=active",
+                "a target's lastError: its port, path or login, or the network between",
+            ),
+            command(
+                "promtool check rules RULES.yml; curl -s http://localhost:9090/api/v1/rules",
+                "a rule's lastError names the series that it cannot match; correct it and reload",
+            ),
+            command(
+                f"{COMPOSE} logs --tail=100 alertmanager prometheus",
+                "who refuses the notifications, and why? then send one by hand: amtool alert add test",
+            ),
+            NextStep("person", "whoever is on call", "until it sees again: look by yourself, no alert may come"),
         ),
     ),
     Cause(

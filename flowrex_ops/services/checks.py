@@ -14,7 +14,17 @@ from flowrex_ops.health import GONE, judge_door, judge_replicas
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.services.impact import of_health
+from flowrex_ops.services.monitoring import check_monitoring_blind
 from flowrex_ops.services.third_party import PAGE_COLUMNS
+
+__all__ = [
+    "check_disk_full",
+    "check_down",
+    "check_external_outage",
+    "check_monitoring_blind",
+    "check_restarting",
+    "check_unhealthy",
+]
 
 Frame = Reading[pd.DataFrame]
 

@@ -9,7 +9,15 @@ import pandas as pd
 
 from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS, USAGE_COLUMNS
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
-from flowrex_ops.metrics.prometheus import ALERT_COLUMNS
+from flowrex_ops.metrics.prometheus import (
+    ALERT_COLUMNS,
+    ALERTING,
+    ALERTMANAGER,
+    BY_ALERTMANAGER,
+    BY_PROMETHEUS,
+    MONITORING_COLUMNS,
+    TARGET_COLUMNS,
+)
 from flowrex_ops.model import Reading
 from flowrex_ops.proxy.source import ANSWER_COLUMNS
 from flowrex_ops.services.third_party import ISSUE_COLUMNS, PAGE_COLUMNS
@@ -83,6 +91,24 @@ def pages(*indicators: str) -> Reading[pd.DataFrame]:
 def alerts(*names: str, state: str = "firing", severity: str = "P1") -> Reading[pd.DataFrame]:
     rows = [(name, state, severity, "backend-1", NOW, f"{name} is bad") for name in names]
     return reading("prometheus", "alerts", pd.DataFrame(rows, columns=ALERT_COLUMNS))
+
+
+def targets(*down: tuple[str, str, bool | None]) -> Reading[pd.DataFrame]:
+    """Those of the backend's first replica and of Prometheus, which are up; besides what is asked, why it is *down*, whether it was up lately."""
+    up = [("backend", "backend-1:8000", "up", "", "backend-1", True), ("prometheus", ":9090", "up", "", "", True)]
+    rows = [(replica, f"{replica}:9100", "down", error, replica, lately) for replica, error, lately in down]
+    return reading("prometheus", "targets", pd.DataFrame([*rows, *up], columns=TARGET_COLUMNS))
+
+
+def monitoring(
+    *rules: str, alertmanagers: int = 1, dropped: float | None = 0, failed: float | None = 0
+) -> Reading[pd.DataFrame]:
+    """Alerting rules with what is wrong with each, and ten notifications of each kind; None where nothing counts them."""
+    rows = [(ALERTING, f"Rule{n}", "err" if error else "ok", error, None, None) for n, error in enumerate(rules, 1)]
+    rows += [(ALERTMANAGER, f"http://alertmanager-{n}:9093", "known", "", None, None) for n in range(alertmanagers)]
+    kinds = ((BY_PROMETHEUS, "all", dropped), (BY_ALERTMANAGER, "slack", failed))
+    rows += [(part, where, "", "", 10.0, lost) for part, where, lost in kinds if lost is not None]
+    return reading("prometheus", "monitoring", pd.DataFrame(rows, columns=MONITORING_COLUMNS))
 
 
 def usage(**shares: float | None) -> Reading[pd.DataFrame]:
