@@ -20,6 +20,50 @@ CAUSES = (
         ),
     ),
     Cause(
+        "service.inodes-full",
+        "A filesystem can hold no more files",
+        "All its inodes are used, though df shows room: no file can be made, which is reported as 'no space left on device'.",
+        Severity.P1,
+        6,
+        (
+            command(
+                "find MOUNT -xdev -type f | cut -d/ -f1-6 | sort | uniq -c | sort -n | tail",
+                "which folder holds so many small files? sessions, caches, mail, or parts of uploads",
+            ),
+            NextStep(
+                "person",
+                "owner of what writes them",
+                "have it delete its old ones; never by hand in PostgreSQL's folder",
+            ),
+            NextStep(
+                "person",
+                "infrastructure",
+                "ext4 gets its number of inodes as it is made: a larger one, or another filesystem",
+            ),
+        ),
+    ),
+    Cause(
+        "service.disk-read-only",
+        "A disk has become read-only",
+        "The kernel mounts a filesystem read-only after an error of its disk: reads go on, and every write fails.",
+        Severity.P1,
+        4,
+        (
+            command(
+                "dmesg -T | grep -iE 'i/o error|remount|ext4-fs|xfs|btrfs'",
+                "on the machine: when did it happen, and which disk is it?",
+            ),
+            NextStep(
+                "person",
+                "infrastructure",
+                "a copy of the data first: the disk may be failing; then fsck with the services stopped, never while it is mounted",
+            ),
+            NextStep(
+                "person", "whoever mounts it", "no error? then somebody has mounted it read-only on purpose: ask why"
+            ),
+        ),
+    ),
+    Cause(
         "service.down",
         "A service is down",
         "Its containers or processes exist and do not run, and nobody starts them again.",

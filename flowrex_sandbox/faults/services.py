@@ -28,6 +28,7 @@ from flowrex_sandbox.sandbox import Sandbox, get_answer
 _TIMES = 2
 _RULES = rules(WINDOW, FOR, SETTLED_SECONDS) + "\n"
 _FILE = "/var/cache/flowrex/core.1"
+_FOLDER, _INODES = "/var/cache/flowrex/parts", 2000
 
 
 class ReplicaCrashing(Fault):
@@ -65,6 +66,28 @@ class DiskFilled(Fault):
     def stop(self, sandbox: Sandbox) -> None:
         if sandbox.state.stack == "compose" and nginx(sandbox).running:
             run_inside(nginx(sandbox), "rm", "-f", _FILE)
+
+
+class FilesLeft(Fault):
+    """NGINX's cache holds files without end, each of them empty.
+
+    Under supervisord there is no filesystem that is ours to fill.
+    """
+
+    number: int = 4000
+
+    def start(self, sandbox: Sandbox) -> None:
+        # The shell ends with an error once there is no inode left; that is what is wanted.
+        made = f"mkdir -p {_FOLDER}; for n in $(seq {self.number}); do : > {_FOLDER}/$n; done 2>/dev/null; true"
+        run_inside(nginx(sandbox), "sh", "-c", made)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        files = run_inside(nginx(sandbox), "sh", "-c", f"ls {_FOLDER} | wc -l")
+        return int(files) >= min(self.number, _INODES - 10)
+
+    def stop(self, sandbox: Sandbox) -> None:
+        if sandbox.state.stack == "compose" and nginx(sandbox).running:
+            run_inside(nginx(sandbox), "rm", "-rf", _FOLDER)
 
 
 class RuleAdded(Fault):
@@ -141,6 +164,13 @@ DRILLS = (
     drill("triage-replica-crashing", ReplicaCrashing(), expected="service.restarting"),
     # A filesystem of its own, which can be filled without harm, takes root to mount where there are no containers.
     drill("triage-disk-full", DiskFilled(), expected="service.disk-full", stacks=COMPOSE_ONLY),
+    drill("triage-inodes-full", FilesLeft(), expected="service.inodes-full", stacks=COMPOSE_ONLY),
+    drill(
+        "triage-many-files",
+        FilesLeft(1000),
+        stacks=COMPOSE_ONLY,
+        title="red herring: a thousand files, of two thousand that fit",
+    ),
     drill(
         "monitoring-rule-fails",
         RuleAdded(),

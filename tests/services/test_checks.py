@@ -137,6 +137,42 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     ),
     "there is room": (lambda: checks.check_disk_full(disks(0.4, 0.89)), RULED_OUT, "/data of postgres-2 is 89% full"),
     "a disk is full": (lambda: checks.check_disk_full(disks(0.4, 0.97)), CONFIRMED, "postgres-2 is 97% full"),
+    "no inode is left": (
+        lambda: checks.check_inodes_full(disks(0.4, 0.5, inodes=1.0)),
+        CONFIRMED,
+        "/data of postgres-2 has used 100% of its inodes",
+    ),
+    "inodes are left": (
+        lambda: checks.check_inodes_full(disks(0.99, 0.5, inodes=0.89)),
+        RULED_OUT,
+        "at most, /data of postgres-2 has used 89%",
+    ),
+    "one that has no number of inodes": (lambda: checks.check_inodes_full(disks(0.4)), RULED_OUT, "10%"),
+    "without room there are no inodes either": (
+        lambda: checks.check_inodes_full(disks(0.97, inodes=0.96)),
+        INCONCLUSIVE,
+        "see service.disk-full",
+    ),
+    "a container without a shell tells no inodes": (
+        lambda: checks.check_inodes_full(disks(0.4, 0.5, inodes=None)),
+        INCONCLUSIVE,
+        "not every filesystem tells its inodes",
+    ),
+    "the data's disk is read-only": (
+        lambda: checks.check_disk_read_only(disks(0.4, 0.5, read_only=True)),
+        CONFIRMED,
+        "/data of postgres-2 is mounted read-only",
+    ),
+    "every disk can be written to": (
+        lambda: checks.check_disk_read_only(disks(0.4, 0.5)),
+        RULED_OUT,
+        "none of 2 filesystems",
+    ),
+    "a container without a shell tells no mounts": (
+        lambda: checks.check_disk_read_only(disks(0.4, read_only=None)),
+        INCONCLUSIVE,
+        "not every container tells",
+    ),
     "no disk can be seen": (lambda: checks.check_disk_full(disks()), INCONCLUSIVE, "no filesystem"),
     "a rule that cannot be evaluated": (
         lambda: blind((), monitoring("", "many-to-many matching not allowed")),

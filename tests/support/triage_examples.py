@@ -66,8 +66,19 @@ def front_door(status: int | None = 200, error: str = "") -> Reading[pd.DataFram
     return reading("front door", "answer to users", pd.DataFrame([row], columns=ANSWER_COLUMNS))
 
 
-def disks(*shares: float) -> Reading[pd.DataFrame]:
-    rows = [(f"postgres-{n}", "/data", share * 2**30, 2**30, share) for n, share in enumerate(shares, start=1)]
+def disks(*shares: float, inodes: float | None = 0.1, read_only: bool | None = False) -> Reading[pd.DataFrame]:
+    """So full; the last one's *inodes* are used to that share, and it is *read_only*."""
+    rows = [
+        (
+            f"postgres-{n}",
+            "/data",
+            share * 2**30,
+            2**30,
+            share,
+            *((65536, inodes, read_only) if n == len(shares) else (0, 0.0, False)),
+        )
+        for n, share in enumerate(shares, start=1)
+    ]
     return reading("stack", "disks", pd.DataFrame(rows, columns=DISK_COLUMNS))
 
 
