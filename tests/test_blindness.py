@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from blinding import Asked, blinded, record
 from certificate_examples import reading
-from error_examples import ask
+from error_examples import ask, errors, on_all, services, surge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latency_examples import ask as ask_slow
@@ -64,7 +64,12 @@ ANSWERED = {
 def faults(runbook: str) -> list[Asked]:
     """One for each cause: the first example that confirms it."""
     if runbook == "error_rate":
-        asked = [Asked(partial(ask, check), broken(), {}, ask(check, *broken())) for check in test_error_rate.CHECKS]
+        refused = (surge(*test_error_rate.BEFORE), errors(*on_all(90, status=200)), services())
+        asked = [
+            Asked(partial(ask, check), given, {}, ask(check, *given))
+            for check in test_error_rate.CHECKS
+            for given in (broken(), refused)
+        ]
     elif runbook == "slow_responses":
         examples = test_slow_responses.EXAMPLES.values()
         asked = [Asked(partial(ask_slow, check), given, {}, ask_slow(check, *given)) for check, given, *_ in examples]

@@ -63,6 +63,32 @@ CAUSES = (
         ),
     ),
     Cause(
+        "http.client-errors",
+        "Many more requests are refused than before",
+        "One 4xx is a much larger share of all answers than it was, for many clients: what refuses them has changed, not they.",
+        Severity.P2,
+        245,
+        (
+            runbook(
+                "rollback",
+                "it began with a release? logins that are refused (401, 403) and routes that are gone (404) often do",
+            ),
+            command(
+                "client_max_body_size 10m;",
+                "413 made by the proxy: NGINX's own limit is 1 MB; then nginx -t and a reload",
+            ),
+            command(
+                "limit_req zone=per_client burst=50 nodelay;",
+                "429 made by the proxy: its limit is too low for what clients do now, or their retries add to it",
+            ),
+            NextStep(
+                "person",
+                "owner of the route",
+                "401, 403: has a key, a clock or the identity provider changed? 404: who links there?",
+            ),
+        ),
+    ),
+    Cause(
         "http.single-replica",
         "One replica fails, the others do not",
         "Its process is broken, or what it was started with.",

@@ -13,6 +13,7 @@ from flowrex_ops.http import context as c
 from flowrex_ops.http import evidence as e
 from flowrex_ops.http.attribution import Attribution, attribute, most, total_of
 from flowrex_ops.http.evidence import LOG, PROXY, STACK, Access, Errors, Services
+from flowrex_ops.http.refusals import find_surge, is_over
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT
 from flowrex_ops.model import Evidence, Severity, Verdict
 
@@ -149,6 +150,28 @@ def check_traffic_flood(failed: FailedRequests) -> Verdict:
         blind.of_clients(found, failed.access),
         evidence=e.list_busiest(failed.access),
     )
+
+
+@check("http.client-errors")
+def check_client_errors(failed: FailedRequests) -> Verdict:
+    """No 4xx is *refused_share* of the recent requests and *refused_factor* times what it was before, but for a few clients."""
+    cause = "http.client-errors"
+    if missing(failed.access):
+        return inconclusive(cause, failed.access)
+    log, found = failed.access.require(), failed.found
+    rows, said, unclear = find_surge(log, failed.bounds)
+    if rows.empty:
+        return _ruled_out(cause, found, failed.access, said, unclear)
+    title, severity = said, None
+    if is_over(rows, log):
+        title, severity = f"Over since {rows['at'].max():%H:%M:%S} UTC: {said}", Severity.P3
+    evidence = [
+        Evidence(f"{column} {name or '(none)'}", f"{number} requests", PROXY)
+        for column in ("route", "made_by", "replica", "version")
+        for name, number in rows.groupby(column)["requests"].sum().sort_values(ascending=False).head(e.SHOWN).items()
+    ]
+    evidence += [Evidence("release", _said_of(found.deploy), STACK)] if found.deploy else []
+    return confirmed(cause, title, evidence, severity=severity, title=title, share=total_of(rows) / max(1, found.total))
 
 
 @check("http.single-replica")

@@ -34,6 +34,9 @@ class Limits:
     few: int = 10
     flood_clients: int = 3
     flood_share: float = 0.5
+    refused_share: float = 0.2
+    refused_factor: float = 3.0
+    refused_requests: int = 50
     service: str = "backend"
 
     @property

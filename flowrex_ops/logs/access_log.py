@@ -25,6 +25,7 @@ from flowrex_ops.reading import Source, reads
 
 ACCESS_COLUMNS = ["at", "route", "status", "made_by", "replica", "version", "requests", "seconds"]
 CLIENT_COLUMNS = ["client", "requests", "failed", "limited"]
+REFUSED_COLUMNS = ["client", "status", "requests"]
 SLOW_COLUMNS = ["seconds", "route", "status", "client", "at"]
 UNREACHED_COLUMNS = ["at", "status", "replica", "requests"]
 
@@ -56,6 +57,8 @@ _SECONDS_DIGITS = 11
 """A time with more digits counts milliseconds."""
 MOST_BUCKETS = 1800
 SERVER_ERROR, SWITCHING_PROTOCOLS, TOO_MANY_REQUESTS = 500, 101, 429
+CLIENT_ERROR, GAVE_UP = 400, 499
+"""From the first to below NGINX's own 499, a client that did not wait, the answers are refusals."""
 BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
 TOLERATED_UNREAD = 0.01
 """Above this share of lines that were not understood, what was counted proves nothing of the rest."""
@@ -69,6 +72,7 @@ class AccessLog:
     ``at`` (UTC); ``made_by`` is ``backend``, ``proxy`` or ``unknown``, ``seconds`` their times added up.
     ``clients``: ``CLIENT_COLUMNS`` since ``recent_since``, busiest first; ``limited`` were answered 429. ``slow``: ``SLOW_COLUMNS``, slowest first.
     ``unreached``: ``UNREACHED_COLUMNS``, how often the proxy logged that it got no answer, by the status that it gives then.
+    ``refused``: ``REFUSED_COLUMNS`` since ``recent_since``, who was answered with which 4xx.
     ``times``: ``TIME_COLUMNS``, how long requests took and where; empty unless asked for.
     ``lines`` were understood, ``unread`` not, such as ``example``.
     """
@@ -84,6 +88,7 @@ class AccessLog:
     example: str = ""
     unreached: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=UNREACHED_COLUMNS))
     times: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=TIME_COLUMNS))
+    refused: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=REFUSED_COLUMNS))
 
     @property
     def gap(self) -> str:
@@ -178,6 +183,7 @@ class AccessCounter:
         self._bucket = max(1, round((until - since).total_seconds() / MOST_BUCKETS))
         self._sums: dict[tuple[Any, ...], list[float]] = {}
         self._clients: dict[bytes, list[int]] = {}
+        self._refused: Counter[tuple[bytes, int]] = Counter()
         self._slow: list[tuple[float, str, int, str, float]] = []
         self._routes: dict[bytes, str] = {}
         self._known: set[str] = set()
@@ -346,6 +352,10 @@ class AccessCounter:
                 columns=UNREACHED_COLUMNS,
             ),
             self._timed.frame(self._replicas) if self._timed else pd.DataFrame(columns=TIME_COLUMNS),
+            pd.DataFrame(
+                [(who.decode(errors="replace"), code, number) for (who, code), number in self._refused.items()],
+                columns=REFUSED_COLUMNS,
+            ),
         )
 
     def _time(self, text: bytes) -> float | None:
@@ -379,6 +389,10 @@ class AccessCounter:
         entry[0] += 1
         entry[1] += code >= SERVER_ERROR
         entry[2] += code == TOO_MANY_REQUESTS
+        if CLIENT_ERROR <= code < GAVE_UP:
+            if len(self._refused) >= MOST_CLIENTS:
+                self._refused = Counter(dict(self._refused.most_common(MOST_CLIENTS // 2)))
+            self._refused[who, code] += 1
 
     def _keep_slow(self, row: tuple[float, str, int, str, float]) -> None:
         self._slow.append(row)

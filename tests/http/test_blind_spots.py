@@ -202,6 +202,7 @@ NEEDED = {
     "http.single-route": {"route"},
     "http.bad-deploy": {"started_at"},
     "http.traffic-flood": {"client"},
+    "http.client-errors": set(),
     "http.unexplained-errors": set(),
 }
 """The column that each check cannot do without, beside ``at``, ``status`` and ``requests``, which all of them need."""

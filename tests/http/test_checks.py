@@ -21,6 +21,7 @@ from error_examples import (
     fine,
     on_all,
     services,
+    surge,
 )
 
 from flowrex_ops.http import checks, responses
@@ -35,6 +36,7 @@ CHECKS = (
     checks.check_dependency_failing,
     checks.check_bad_deploy,
     checks.check_traffic_flood,
+    checks.check_client_errors,
     checks.check_single_replica,
     checks.check_single_route,
     checks.check_new_exception,
@@ -326,6 +328,71 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         INCONCLUSIVE,
         "all requests come from one address",
     ),
+    "logins are refused that were not before": (
+        lambda: ask(checks.check_client_errors, surge(*BEFORE), errors(), services()),
+        CONFIRMED,
+        "33% of 450 recent requests were answered 401, 0% before",
+    ),
+    "a third has always been refused": (
+        lambda: ask(checks.check_client_errors, surge(*BEFORE, answer(150, 401, at=ago(10))), errors(), services()),
+        RULED_OUT,
+        "33% of 450 recent requests were answered 401, 33% before",
+    ),
+    "one client with a wrong password": (
+        lambda: ask(checks.check_client_errors, surge(*BEFORE, refused={"203.0.113.9": 150}), errors(), services()),
+        RULED_OUT,
+        "150 of 150 by 1 clients",
+    ),
+    "three clients, and now and then another's mistake": (
+        lambda: ask(
+            checks.check_client_errors,
+            surge(*BEFORE, refused={"203.0.113.9": 142, "198.51.100.1": 4, "198.51.100.2": 2, "198.51.100.3": 2}),
+            errors(),
+            services(),
+        ),
+        RULED_OUT,
+        "by 3 clients",
+    ),
+    "a scanner asks for what there is not": (
+        lambda: ask(
+            checks.check_client_errors,
+            access(*BEFORE, *fine(), answer(200, 404), refused={"203.0.113.9": 200}, status=404),
+            errors(),
+            services(),
+        ),
+        RULED_OUT,
+        "were answered 404",
+    ),
+    "nothing was logged before": (
+        lambda: ask(checks.check_client_errors, surge(), errors(), services()),
+        INCONCLUSIVE,
+        "of 450 now and 0 before, too few to compare",
+    ),
+    "who is refused, a proxy in front hides": (
+        lambda: ask(
+            checks.check_client_errors,
+            surge(*BEFORE, clients={"10.0.0.1": 450}, refused={"10.0.0.1": 150}),
+            errors(),
+            services(),
+        ),
+        INCONCLUSIVE,
+        "all requests come from one address",
+    ),
+    "who did not wait for an answer was not refused": (
+        lambda: ask(checks.check_client_errors, access(*BEFORE, *fine(), answer(200, 499)), errors(), services()),
+        RULED_OUT,
+        "no recent request was answered 4xx",
+    ),
+    "refusals that have ended": (
+        lambda: ask(
+            checks.check_client_errors,
+            access(*BEFORE, answer(150, 401, at=ago(4)), *fine(), refused={f"c{n}": 5 for n in range(30)}),
+            errors(),
+            services(),
+        ),
+        CONFIRMED,
+        "Over since",
+    ),
     "failures of an hour ago are over": (
         lambda: ask(
             checks.check_single_route,
@@ -397,6 +464,12 @@ class TestViews:
     def test_who_made_it(self) -> None:
         log = access(answer(3, 502), proxy(5, 502)).require()
         assert responses.count_by_maker(log)[["made_by", "requests"]].values.tolist() == [["proxy", 5], ["backend", 3]]
+
+    def test_what_is_refused(self) -> None:
+        counted = responses.count_refused(surge().require())
+        assert counted[["status", "route", "requests", "clients_of_status"]].values.tolist() == [
+            [401, "/api/prices", 150, 30]
+        ]
 
     def test_statuses_by_replica(self) -> None:
         log = errors(failed(3), failed(4, 200), failed(5, 201, replica="backend-2")).require()

@@ -111,6 +111,11 @@ class TestCounting:
         log = read(line(503, client="a"), line(429, client="b") * 2, line(200, client="b"))
         assert log.clients.to_numpy().tolist() == [["b", 3, 0, 2], ["a", 1, 1, 0]]
 
+    def test_who_was_refused(self) -> None:
+        """Who gave up by himself (499) was not."""
+        log = read(line(404, client="a") * 2, line(401, client="a"), line(499, client="b"), line(client="b"))
+        assert log.refused.to_numpy().tolist() == [["a", 404, 2], ["a", 401, 1]]
+
     def test_numbers_in_paths_are_no_routes(self) -> None:
         assert route_of("/api/trades/4711/legs/2") == "/api/trades/{id}/legs/{id}"
         assert route_of("/api/v2/trades") == "/api/v2/trades"
@@ -137,6 +142,7 @@ class TestMemory:
         assert log.requests["route"].nunique() == MOST_ROUTES + 1
         assert OTHER in set(log.requests["route"])
         assert len(log.clients) <= MOST_CLIENTS
+        assert len(log.refused) <= MOST_CLIENTS
         assert len(log.slow) == KEPT_SLOW
 
     def test_the_busiest_clients_survive(self) -> None:
