@@ -10,6 +10,24 @@ _LOGS = "docker-compose -f docker-compose.prod.yml logs --tail=200"
 
 CAUSES = (
     Cause(
+        "http.worker-connections",
+        "NGINX has not enough connections or files",
+        "Its workers hold as many as worker_connections or the limit of open files lets them: users are cut off, or get a 500 that no replica made.",
+        Severity.P1,
+        205,
+        (
+            command(
+                "docker-compose -f docker-compose.prod.yml exec nginx nginx -T",
+                "events { worker_connections … } and worker_rlimit_nofile: a request to the backend takes two of the former, a WebSocket keeps them",
+            ),
+            command(
+                "worker_rlimit_nofile 8192; events { worker_connections 4096; }",
+                "raise both; then nginx -t and nginx -s reload",
+            ),
+            runbook("websocket_disconnections", "where most of them are WebSockets: who holds so many?"),
+        ),
+    ),
+    Cause(
         "http.upstream-unreachable",
         "The proxy does not reach the backend",
         "NGINX answers 502 or 504 by itself: no replica took the connection, or none answered in time.",

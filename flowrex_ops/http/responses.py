@@ -37,6 +37,12 @@ def count_by_maker(log: AccessLog) -> pd.DataFrame:
     return sums.sort_values(["requests", *keys], ascending=[False, True, True, True, True], ignore_index=True)
 
 
+def list_exhausted(log: AccessLog) -> pd.DataFrame:
+    """What the proxy ran out of: what, lines, first_at, last_at."""
+    found = log.exhausted.groupby("what", as_index=False)
+    return found.agg(lines=("requests", "sum"), first_at=("at", "min"), last_at=("at", "max"))
+
+
 def count_refused(log: AccessLog) -> pd.DataFrame:
     """Recent requests that were refused (4xx), by status, route and release, the most first: who made the answer, to how many clients."""
     rows = log.requests[log.requests["at"].ge(log.recent_since.replace(microsecond=0))]

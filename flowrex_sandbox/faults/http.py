@@ -15,6 +15,7 @@ from flowrex_sandbox.faults.answers import answers, failures, seconds_since_fail
 from flowrex_sandbox.faults.base import ENOUGH, Fault, Halted, PastFault, ReplicaBug, Stopped, TroubleClient
 from flowrex_sandbox.faults.proxy import ProxyConfiguration
 from flowrex_sandbox.faults.trades import BrokerStopped
+from flowrex_sandbox.faults.websocket import FewerWorkerConnections, FewWorkerConnections
 from flowrex_sandbox.health import await_backends, await_front_door
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.state import VERSION, read_state, write_state
@@ -245,6 +246,8 @@ DRILLS = (
         title="two at once: a bad release, and one replica that hangs",
         expected="http.bad-deploy http.upstream-unreachable",  # most failures are the release's
     ),
+    drill("worker-connections", FewWorkerConnections(), expected="http.worker-connections"),
+    drill("worker-connections-enough", FewerWorkerConnections()),
     drill(
         "bodies-too-large",
         BodiesTooLarge(),

@@ -195,6 +195,7 @@ def broken() -> tuple[Reading[Any], ...]:
 
 
 NEEDED = {
+    "http.worker-connections": set(),
     "http.upstream-unreachable": {"made_by"},
     "http.dependency-failing": {"signature"},
     "http.new-exception": {"signature"},

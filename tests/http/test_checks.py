@@ -17,6 +17,7 @@ from error_examples import (
     answer,
     ask,
     errors,
+    exhausted,
     failed,
     fine,
     on_all,
@@ -32,6 +33,7 @@ from flowrex_ops.model import Severity, Verdict, VerdictKind
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 ROUTES = ("/api/prices", "/api/portfolio")
 CHECKS = (
+    checks.check_worker_connections,
     checks.check_upstream_unreachable,
     checks.check_dependency_failing,
     checks.check_bad_deploy,
@@ -54,6 +56,43 @@ BEFORE = fine(at=ago(10))
 AFTER = fine(at=ago(1), version="1.5.0")
 
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
+    "NGINX has no connections left": (
+        lambda: ask(checks.check_worker_connections, exhausted(*fine(), proxy(50, 500)), errors(), services()),
+        CONFIRMED,
+        "'worker_connections are not enough': 50 of 350 recent requests were answered 500 for it",
+    ),
+    "it cuts users off before they have asked": (
+        lambda: ask(checks.check_worker_connections, exhausted(*fine()), errors(), services()),
+        CONFIRMED,
+        "0 of 300 recent requests were answered 500 for it; who is cut off first is not logged",
+    ),
+    "the same, minutes ago": (
+        lambda: ask(
+            checks.check_worker_connections,
+            exhausted(*fine(at=ago(3)), *fine(at=ago(0.5)), at=ago(3)),
+            errors(),
+            services(),
+        ),
+        CONFIRMED,
+        "Over since",
+    ),
+    "one line of an hour ago": (
+        lambda: ask(checks.check_worker_connections, exhausted(*fine(), at=ago(60)), errors(), services()),
+        RULED_OUT,
+        "0 lines",
+    ),
+    "a 500 of the proxy's own, and its error log goes elsewhere": (
+        lambda: ask(checks.check_worker_connections, access(*fine(), proxy(50, 500)), errors(), services()),
+        INCONCLUSIVE,
+        "50 of 350 answers are 500 of its own: read why",
+    ),
+    "a 500 that the backend made": (
+        lambda: ask(
+            checks.check_worker_connections, access(*fine(), answer(50, 500)), errors(failed(50, **BUG)), services()
+        ),
+        RULED_OUT,
+        "0 of 350",
+    ),
     "the backend is gone": (
         lambda: ask(checks.check_upstream_unreachable, access(proxy(50, 502)), errors(), services()),
         CONFIRMED,
@@ -445,6 +484,15 @@ class TestAttribution:
         verdicts = [ask(check, access(*fine()), errors(*on_all(9, status=200)), services()) for check in CHECKS]
         assert {verdict.kind for verdict in verdicts} == {RULED_OUT}
 
+    def test_the_proxys_own_500_are_taken_by_its_want_of_connections(self) -> None:
+        """Also where the log does not tell who made them, and the backend logged none; a bug beside it stays a bug."""
+        asked = exhausted(*fine(), answer(55, 500, made_by="unknown"), proxy(25, 500))
+        found = attribute(asked, errors(*on_all(10, **BUG)), services(), Limits())
+        assert found.rows.groupby("cause")["requests"].sum().to_dict() == {
+            "http.single-route": 30,
+            "http.worker-connections": 50,
+        }
+
 
 class TestSeverity:
     @pytest.mark.parametrize(("number", "expected"), [(300, Severity.P1), (9, Severity.P2)])
@@ -464,6 +512,9 @@ class TestViews:
     def test_who_made_it(self) -> None:
         log = access(answer(3, 502), proxy(5, 502)).require()
         assert responses.count_by_maker(log)[["made_by", "requests"]].values.tolist() == [["proxy", 5], ["backend", 3]]
+
+    def test_what_ran_out(self) -> None:
+        assert responses.list_exhausted(exhausted(lines=7).require())["lines"].tolist() == [7]
 
     def test_what_is_refused(self) -> None:
         counted = responses.count_refused(surge().require())

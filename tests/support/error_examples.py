@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,15 @@ from database_examples import NOW
 
 from flowrex_ops.discovery.services import REPLICA_COLUMNS
 from flowrex_ops.http.checks import FailedRequests
-from flowrex_ops.logs.access_log import ACCESS_COLUMNS, CLIENT_COLUMNS, REFUSED_COLUMNS, SLOW_COLUMNS, AccessLog
+from flowrex_ops.logs.access_log import (
+    ACCESS_COLUMNS,
+    CLIENT_COLUMNS,
+    EXHAUSTED_COLUMNS,
+    NOT_ENOUGH,
+    REFUSED_COLUMNS,
+    SLOW_COLUMNS,
+    AccessLog,
+)
 from flowrex_ops.logs.error_log import EXCEPTION_COLUMNS, REQUEST_COLUMNS, ErrorLog
 from flowrex_ops.model import Reading, Verdict
 
@@ -74,6 +83,13 @@ def access(
         refused=pd.DataFrame([(name, status, n) for name, n in (refused or {}).items()], columns=REFUSED_COLUMNS),
     )
     return Reading("access log", "requests at the proxy", log)
+
+
+def exhausted(*rows: dict[str, Any], lines: int = 40, at: datetime | None = None) -> Reading[AccessLog]:
+    """The proxy's log, with so many lines of a minute ago about worker connections."""
+    found = access(*rows)
+    told = pd.DataFrame([(at or ago(1), NOT_ENOUGH, lines)], columns=EXHAUSTED_COLUMNS)
+    return replace(found, value=replace(found.require(), exhausted=told))
 
 
 def surge(*before: dict[str, Any], number: int = 150, **facts: Any) -> Reading[AccessLog]:
