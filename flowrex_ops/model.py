@@ -222,6 +222,8 @@ class Definition:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
     hostnames: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+    """Where volumes and folders are mounted that it may write to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +279,19 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """One filesystem as a service sees it; ``where`` is the replica or the machine, ``total_bytes`` what it may hold."""
+    """One filesystem as a service sees it; ``where`` is the replica or the machine, ``total_bytes`` what it may hold.
+
+    ``inodes_total`` is 0 where it has no fixed number of them, None where it does not tell; ``read_only`` where it is, and was
+    mounted to be written to.
+    """
 
     where: str
     mount: str
     used_bytes: int
     total_bytes: int
+    inodes_used: int | None = None
+    inodes_total: int | None = None
+    read_only: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -68,9 +71,24 @@ def await_front_door(sandbox: Sandbox, *, timeout_seconds: float) -> None:
 
 
 def await_monitoring(sandbox: Sandbox, *, timeout_seconds: float) -> None:
-    """Return once Prometheus and Alertmanager are ready, where the sandbox has them."""
+    """Return once Prometheus and Alertmanager are ready, and each target was looked at, where the sandbox has them."""
     urls = [f"http://127.0.0.1:{port}/-/ready" for name, port in sandbox.state.ports.items() if name in _MONITORING]
     _await_answers(urls, " and ".join(_MONITORING), timeout_seconds=timeout_seconds)
+    if urls:
+        await_condition(
+            lambda: _has_scraped(sandbox), "prometheus looked at each target", timeout_seconds=timeout_seconds
+        )
+
+
+def _has_scraped(sandbox: Sandbox) -> bool:
+    """Also found: it begins to look some seconds after it has started."""
+    found = []
+    for what in ("targets?state=active", "alertmanagers"):
+        url = f"http://127.0.0.1:{sandbox.state.ports['prometheus']}/api/v1/{what}"
+        with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=5) as answer:  # our own http URL
+            found.append(json.loads(answer.read())["data"])
+    looked = [target["health"] != "unknown" for one in found for target in one.get("activeTargets", ())]
+    return bool(looked) and all(looked) and any(one.get("activeAlertmanagers") for one in found)
 
 
 def await_outside(sandbox: Sandbox, *, timeout_seconds: float) -> None:

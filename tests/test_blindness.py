@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from blinding import Asked, blinded, record
 from certificate_examples import reading
-from error_examples import ask
+from error_examples import answer, ask, errors, exhausted, fine, on_all, services, surge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latency_examples import ask as ask_slow
@@ -56,6 +56,7 @@ ANSWERED = {
     "replication: every row",  # nobody follows this server
     "sequences: every row",  # there is none
     "table upkeep: every row",  # there is none
+    "monitoring: every row",  # dashboards alone: nobody was to be alerted
     "service.unhealthy: readiness: status (no value)",  # the containers' own health checks tell
 }
 """What may be missing, since that is an answer or another reading tells."""
@@ -65,7 +66,13 @@ ANSWERED = {
 def faults(runbook: str) -> list[Asked]:
     """One for each cause: the first example that confirms it."""
     if runbook == "error_rate":
-        asked = [Asked(partial(ask, check), broken(), {}, ask(check, *broken())) for check in test_error_rate.CHECKS]
+        refused = (surge(*test_error_rate.BEFORE), errors(*on_all(90, status=200)), services())
+        cut_off = (exhausted(*fine(), answer(50, 500, made_by="proxy")), errors(*on_all(90, status=200)), services())
+        asked = [
+            Asked(partial(ask, check), given, {}, ask(check, *given))
+            for check in test_error_rate.CHECKS
+            for given in (broken(), refused, cut_off)
+        ]
     elif runbook == "slow_responses":
         examples = test_slow_responses.EXAMPLES.values()
         asked = [Asked(partial(ask_slow, check), given, {}, ask_slow(check, *given)) for check, given, *_ in examples]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from flowrex_ops.compose.cli import find_command, run
-from flowrex_ops.compose.disks import DF, each_once, parse_df
+from flowrex_ops.compose.disks import DF, LOOK, NOT_STARTED, each_once, parse_look
 from flowrex_ops.compose.dockerlog import open_log
 from flowrex_ops.compose.dockerpipe import ExecStream
 from flowrex_ops.compose.execution import shortened
@@ -85,17 +85,19 @@ class ComposeStack:
             return [usage for usage in found if usage is not None]
 
     def get_disks(self, *, timeout_seconds: float) -> Sequence[Disk]:
-        """``df`` in one running container of each service, all at once; those without ``df`` are passed over."""
+        """``LOOK`` in one running container of each service, all at once; those without ``df`` are passed over."""
         running = {replica.service: replica for replica in self.get_replicas() if replica.running}
         if not running:
             return []
 
         def ask(replica: Replica) -> list[Disk]:
             try:
-                done = self.execute(replica, DF, timeout_seconds=timeout_seconds)
+                done = self.execute(replica, LOOK, timeout_seconds=timeout_seconds)
+                if done.exit_code in NOT_STARTED:
+                    done = self.execute(replica, DF, timeout_seconds=timeout_seconds)
             except StackUnavailableError:
                 return []
-            return parse_df(replica.name, done.stdout)
+            return parse_look(replica.name, done.stdout, replica.definition.writable)
 
         with ThreadPoolExecutor(len(running)) as pool:
             return each_once(disk for disks in pool.map(ask, running.values()) for disk in disks)
@@ -393,6 +395,7 @@ def _definition(attributes: Mapping[str, Any]) -> Definition:
         environment=_variables(configured.get("Env") or ()),
         labels=configured.get("Labels") or {},
         hostnames=tuple(dict.fromkeys([attributes.get("Name", "").lstrip("/"), *aliases])),
+        writable=tuple(mount["Destination"] for mount in attributes.get("Mounts") or () if mount.get("RW")),
     )
 
 

@@ -264,8 +264,9 @@ class ReplicaFinder:
 
     def names(self) -> dict[str, str]:
         """``host:port``, or the host alone where one replica alone has it, to the replica."""
+        by_port = {f"{host}:{port}": replica.name for replica in self._known for host, port in replica.ports.values()}
         by_url = {url.partition("//")[2]: name for name, url in backend_urls(self._settings, self._known).items()}
-        return {**unambiguous_addresses(self._known), **by_url}
+        return {**by_port, **unambiguous_addresses(self._known), **by_url}
 
     def _ask(self) -> list[Replica]:
         with contextlib.suppress(SourceUnavailableError):

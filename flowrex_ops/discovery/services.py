@@ -25,7 +25,16 @@ REPLICA_COLUMNS = [
     "created_at",
 ]
 USAGE_COLUMNS = ["service", "name", "memory_bytes", "memory_limit_bytes", "memory_share", "cpu_percent"]
-DISK_COLUMNS = ["where", "mount", "used_bytes", "total_bytes", "used_share"]
+DISK_COLUMNS = [
+    "where",
+    "mount",
+    "used_bytes",
+    "total_bytes",
+    "used_share",
+    "inodes_total",
+    "inodes_share",
+    "read_only",
+]
 
 
 class ServicesSource(Source):
@@ -51,11 +60,25 @@ class ServicesSource(Source):
 
     @reads("disks")
     def get_disks(self) -> pd.DataFrame:
-        """Filesystems that the services write to; columns ``DISK_COLUMNS``."""
+        """Filesystems that the services write to; columns ``DISK_COLUMNS``.
+
+        ``inodes_share`` is 0 where they cannot run out, ``read_only`` says that one is which was mounted to be written to.
+        """
         found = self._stack.get_disks(timeout_seconds=self.limit_seconds * 0.8)
-        rows = [(disk.where, disk.mount, disk.used_bytes, disk.total_bytes) for disk in found]
-        frame = pd.DataFrame(rows, columns=["where", "mount", "used_bytes", "total_bytes"])
-        return frame.assign(used_share=frame["used_bytes"] / frame["total_bytes"].clip(lower=1))[DISK_COLUMNS]
+        rows = [
+            (
+                disk.where,
+                disk.mount,
+                disk.used_bytes,
+                disk.total_bytes,
+                disk.used_bytes / max(1, disk.total_bytes),
+                disk.inodes_total,
+                None if disk.inodes_used is None else disk.inodes_used / max(1, disk.inodes_total or 0),
+                disk.read_only,
+            )
+            for disk in found
+        ]
+        return pd.DataFrame(rows, columns=DISK_COLUMNS).astype({"read_only": object})
 
     @reads("services")
     def get_replicas(self) -> pd.DataFrame:

@@ -22,10 +22,11 @@ from flowrex_ops.http.context import (
     find_deploy,
     find_flood,
     is_new,
+    quiet_of,
     started_at,
     versions_of,
 )
-from flowrex_ops.http.failures import UNAVAILABLE, complete, failures, recent_of, recent_requests
+from flowrex_ops.http.failures import UNAVAILABLE, complete, exhausted_of, failures, recent_of, recent_requests
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, AccessLog
 from flowrex_ops.logs.error_log import ErrorLog
 from flowrex_ops.model import Reading, Severity
@@ -35,8 +36,6 @@ ALMOST_ALL = 0.9
 _CHANCE = 0.001
 """So unlikely must it be that a failure goes on though none was seen lately, before it is called over."""
 _CHANCE_OF_REPLICA = 0.01
-_QUIET_SHARE = 0.1
-"""Of the recent minutes; so long nothing must have failed for it to be over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Attribution:
             return None
         asked = self.requests[self.requests["route"].isin(rows["route"])]
         first, last = rows["at"].min(), rows["at"].max()
-        quiet = quiet or max(2 * SLACK, timedelta(minutes=_QUIET_SHARE * self.limits.recent_minutes))
+        quiet = quiet or quiet_of(self.limits)
         if self.until - last < quiet:
             return None
         during = total_of(asked[asked["at"].between(first, last)])
@@ -138,6 +137,9 @@ def _attribute(
     causes = pd.Series("", index=rows.index, dtype=object)
     made_by_proxy = rows["made_by"].eq("proxy")
     causes[made_by_proxy & rows["status"].isin([BAD_GATEWAY, GATEWAY_TIMEOUT])] = "http.upstream-unreachable"
+    if access.available and len(lines := exhausted_of(access.require())):
+        meanwhile = rows["at"].between(lines["at"].min() - SLACK, lines["at"].max() + SLACK)
+        causes[made_by_proxy & rows["status"].eq(SERVER_ERROR) & meanwhile] = "http.worker-connections"
     exhausted = rows["kind"].eq("exhausted")
     if not errors.available:  # then the status has to tell
         exhausted |= ~made_by_proxy & rows["status"].eq(UNAVAILABLE)

@@ -6,6 +6,7 @@ from flowrex_ops.http.attribution import Attribution, total_of
 from flowrex_ops.http.context import versions_of
 from flowrex_ops.http.evidence import Access, Errors, Services
 from flowrex_ops.http.failures import UNAVAILABLE, UNLOGGED, complete, times_of
+from flowrex_ops.http.refusals import HIDDEN
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT
 
 _FORM = "give the proxy a log_format that tells it (docs/settings.md)"
@@ -97,5 +98,5 @@ def of_clients(found: Attribution, access: Access) -> str:
         return f"the log names the clients of {total_of(clients)} recent requests only; {_FORM}"
     known = clients[clients["client"].fillna("").ne("")]
     if found.counts(found.rows) and len(known) < 2:  # noqa: PLR2004  # of one there are no few
-        return "all requests come from one address: a proxy in front hides the clients; set real_ip_header in NGINX"
+        return HIDDEN
     return ""

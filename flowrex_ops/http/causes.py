@@ -10,6 +10,24 @@ _LOGS = "docker-compose -f docker-compose.prod.yml logs --tail=200"
 
 CAUSES = (
     Cause(
+        "http.worker-connections",
+        "NGINX has not enough connections or files",
+        "Its workers hold as many as worker_connections or the limit of open files lets them: users are cut off, or get a 500 that no replica made.",
+        Severity.P1,
+        205,
+        (
+            command(
+                "docker-compose -f docker-compose.prod.yml exec nginx nginx -T",
+                "events { worker_connections … } and worker_rlimit_nofile: a request to the backend takes two of the former, a WebSocket keeps them",
+            ),
+            command(
+                "worker_rlimit_nofile 8192; events { worker_connections 4096; }",
+                "raise both; then nginx -t and nginx -s reload",
+            ),
+            runbook("websocket_disconnections", "where most of them are WebSockets: who holds so many?"),
+        ),
+    ),
+    Cause(
         "http.upstream-unreachable",
         "The proxy does not reach the backend",
         "NGINX answers 502 or 504 by itself: no replica took the connection, or none answered in time.",
@@ -60,6 +78,32 @@ CAUSES = (
             ),
             command("limit_req zone=per_client burst=20;", "or slow them down, if they are customers"),
             NextStep("person", "owner of the client", "ask what it is doing"),
+        ),
+    ),
+    Cause(
+        "http.client-errors",
+        "Many more requests are refused than before",
+        "One 4xx is a much larger share of all answers than it was, for many clients: what refuses them has changed, not they.",
+        Severity.P2,
+        245,
+        (
+            runbook(
+                "rollback",
+                "it began with a release? logins that are refused (401, 403) and routes that are gone (404) often do",
+            ),
+            command(
+                "client_max_body_size 10m;",
+                "413 made by the proxy: NGINX's own limit is 1 MB; then nginx -t and a reload",
+            ),
+            command(
+                "limit_req zone=per_client burst=50 nodelay;",
+                "429 made by the proxy: its limit is too low for what clients do now, or their retries add to it",
+            ),
+            NextStep(
+                "person",
+                "owner of the route",
+                "401, 403: has a key, a clock or the identity provider changed? 404: who links there?",
+            ),
         ),
     ),
     Cause(

@@ -12,8 +12,10 @@ from flowrex_ops.http import blind_spots as blind
 from flowrex_ops.http import context as c
 from flowrex_ops.http import evidence as e
 from flowrex_ops.http.attribution import Attribution, attribute, most, total_of
-from flowrex_ops.http.evidence import LOG, PROXY, STACK, Access, Errors, Services
-from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT
+from flowrex_ops.http.evidence import ERROR_LOG, LOG, PROXY, STACK, Access, Errors, Services
+from flowrex_ops.http.failures import UNLOGGED, exhausted_of
+from flowrex_ops.http.refusals import find_surge, is_over
+from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR
 from flowrex_ops.model import Evidence, Severity, Verdict
 
 
@@ -33,6 +35,31 @@ class FailedRequests:
     def found(self) -> Attribution:
         """Every recent failed request with its cause."""
         return attribute(self.access, self.errors, self.services, self.bounds)
+
+
+@check("http.worker-connections")
+def check_worker_connections(failed: FailedRequests) -> Verdict:
+    """NGINX has connections and files for all: it logs no want of them, and makes no 500 of its own."""
+    cause = "http.worker-connections"
+    if missing(failed.access):
+        return inconclusive(cause, failed.access)
+    found, lines, rows = failed.found, exhausted_of(failed.access.require()), failed.found.of(cause)
+    if total_of(lines) >= found.limits.least:
+        what, number = most(lines, "what")
+        title = f"NGINX has not enough connections or files: '{what}'"
+        evidence = [Evidence(what, f"{number} recent lines", ERROR_LOG), *e.list_by(rows, "route", PROXY)]
+        last, later = lines["at"].max(), found.requests[found.requests["at"].gt(lines["at"].max())]
+        quiet = found.until is not None and found.until - last >= c.quiet_of(found.limits)
+        severity = Severity.P3 if quiet and total_of(later) >= found.limits.few else None
+        title = f"Over since {last:%H:%M:%S} UTC: {title}" if severity else title
+        reason = f"{title}: {total_of(rows)} of {found.total} recent requests were answered 500 for it; who is cut off first is not logged"
+        share = total_of(rows) / max(1, found.total)
+        return confirmed(cause, reason, evidence, severity=severity, title=title, share=share)
+    own = found.rows[found.rows["made_by"].ne("backend") & found.rows["status"].eq(SERVER_ERROR)]
+    own = own[own["signature"].eq(UNLOGGED)]
+    reported = f"{total_of(lines)} lines of the proxy's log tell of it, and {total_of(own)} of {found.total} answers are 500 of its own"
+    unseen = "" if not found.counts(own) else f"{reported}: read why in its error log, which is to go to stderr"
+    return _ruled_out(cause, found, failed.access, reported, unseen)
 
 
 @check("http.upstream-unreachable")
@@ -149,6 +176,28 @@ def check_traffic_flood(failed: FailedRequests) -> Verdict:
         blind.of_clients(found, failed.access),
         evidence=e.list_busiest(failed.access),
     )
+
+
+@check("http.client-errors")
+def check_client_errors(failed: FailedRequests) -> Verdict:
+    """No 4xx is *refused_share* of the recent requests and *refused_factor* times what it was before, but for a few clients."""
+    cause = "http.client-errors"
+    if missing(failed.access):
+        return inconclusive(cause, failed.access)
+    log, found = failed.access.require(), failed.found
+    rows, said, unclear = find_surge(log, failed.bounds)
+    if rows.empty:
+        return _ruled_out(cause, found, failed.access, said, unclear)
+    title, severity = said, None
+    if is_over(rows, log):
+        title, severity = f"Over since {rows['at'].max():%H:%M:%S} UTC: {said}", Severity.P3
+    evidence = [
+        Evidence(f"{column} {name or '(none)'}", f"{number} requests", PROXY)
+        for column in ("route", "made_by", "replica", "version")
+        for name, number in rows.groupby(column)["requests"].sum().sort_values(ascending=False).head(e.SHOWN).items()
+    ]
+    evidence += [Evidence("release", _said_of(found.deploy), STACK)] if found.deploy else []
+    return confirmed(cause, title, evidence, severity=severity, title=title, share=total_of(rows) / max(1, found.total))
 
 
 @check("http.single-replica")

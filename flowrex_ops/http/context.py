@@ -17,6 +17,8 @@ SLACK = timedelta(seconds=2)
 ROLLOUT = timedelta(minutes=1)
 """So long before its first new replica was started a release may have stopped the old ones."""
 _EARLIER = "containers that are gone"
+_QUIET_SHARE = 0.1
+"""Of the recent minutes."""
 _TYPICAL_TIMES = 5
 """A client that floods sends at least so many times what the client in the middle sends."""
 
@@ -34,6 +36,9 @@ class Limits:
     few: int = 10
     flood_clients: int = 3
     flood_share: float = 0.5
+    refused_share: float = 0.2
+    refused_factor: float = 3.0
+    refused_requests: int = 50
     service: str = "backend"
 
     @property
@@ -62,6 +67,11 @@ class Flood:
     clients: tuple[str, ...]
     requests: int
     share: float
+
+
+def quiet_of(limits: Limits) -> timedelta:
+    """So long nothing must have failed for it to be over."""
+    return max(2 * SLACK, timedelta(minutes=_QUIET_SHARE * limits.recent_minutes))
 
 
 def find_deploy(access: Reading[AccessLog], services: Reading[pd.DataFrame], limits: Limits) -> Deploy | None:

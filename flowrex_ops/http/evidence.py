@@ -15,7 +15,7 @@ Access = Reading[AccessLog]
 Errors = Reading[ErrorLog]
 Services = Reading[pd.DataFrame]
 
-PROXY, LOG, STACK = "access log", "backend log", "stack"
+PROXY, LOG, STACK, ERROR_LOG = "access log", "backend log", "stack", "the proxy's error log"
 SHOWN = 4
 _TENTH = 0.1
 

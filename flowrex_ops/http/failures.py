@@ -52,6 +52,12 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**texts, **numbers, at=times_of(rows, "at"))
 
 
+def exhausted_of(log: AccessLog) -> pd.DataFrame:
+    """When the proxy had no connections or files left lately: columns ``at``, ``what``, ``requests``."""
+    rows = complete(log.exhausted)
+    return rows[rows["at"].ge(log.recent_since.replace(microsecond=0))]
+
+
 def times_of(rows: pd.DataFrame, column: str) -> pd.Series:
     """A column of times in UTC; missing where it is, or where it holds no time."""
     if column not in rows:
@@ -124,6 +130,8 @@ def _told_apart(surplus: pd.DataFrame, log: AccessLog, reported: ErrorLog) -> pd
     unreached = unreached[unreached["at"].ge(log.recent_since)]
     by_itself = set(unreached["status"]) if len(unreached) else set()
     proxys = set(_OF_PROXIES) if len(reported.requests) else by_itself
+    if len(reported.requests) and len(exhausted_of(log)):
+        proxys |= {SERVER_ERROR}
     unknown = surplus["made_by"].eq("unknown") & surplus["status"].isin(proxys)
     return surplus.assign(made_by=surplus["made_by"].mask(unknown, "proxy"))
 

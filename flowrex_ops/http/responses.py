@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flowrex_ops.logs.access_log import SERVER_ERROR, AccessLog
+from flowrex_ops.logs.access_log import CLIENT_ERROR, GAVE_UP, SERVER_ERROR, AccessLog
 from flowrex_ops.logs.error_log import ErrorLog
 
 _CLASSES = {2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx", 1: "1xx"}
@@ -35,6 +35,23 @@ def count_by_maker(log: AccessLog) -> pd.DataFrame:
     keys = ["made_by", "status", "replica", "release"]
     sums = rows.groupby(keys, as_index=False)["requests"].sum()
     return sums.sort_values(["requests", *keys], ascending=[False, True, True, True, True], ignore_index=True)
+
+
+def list_exhausted(log: AccessLog) -> pd.DataFrame:
+    """What the proxy ran out of: what, lines, first_at, last_at."""
+    found = log.exhausted.groupby("what", as_index=False)
+    return found.agg(lines=("requests", "sum"), first_at=("at", "min"), last_at=("at", "max"))
+
+
+def count_refused(log: AccessLog) -> pd.DataFrame:
+    """Recent requests that were refused (4xx), by status, route and release, the most first: who made the answer, to how many clients."""
+    rows = log.requests[log.requests["at"].ge(log.recent_since.replace(microsecond=0))]
+    rows = rows[rows["status"].between(CLIENT_ERROR, GAVE_UP - 1)].rename(columns={"version": "release"})
+    keys = ["status", "route", "made_by", "release"]
+    sums = rows.groupby(keys, as_index=False)["requests"].sum()
+    clients = log.refused.groupby("status")["client"].nunique()
+    sums = sums.sort_values(["requests", *keys], ascending=[False, True, True, True, True], ignore_index=True)
+    return sums.assign(clients_of_status=sums["status"].map(clients))
 
 
 def count_statuses(log: ErrorLog) -> pd.DataFrame:

@@ -67,11 +67,13 @@ def recent_starts(services: Reading[pd.DataFrame], *, since: timedelta) -> Readi
 
 
 def readable_disks(disks: pd.DataFrame) -> pd.DataFrame:
-    """Filesystems for people: where, mount, used (share), used_MiB, total_MiB; the fullest first."""
+    """Filesystems for people: where, mount, used (share), used_MiB, total_MiB, inodes (share used), read_only; the fullest first."""
     fullest = disks.sort_values("used_share", ascending=False)
     mib = (fullest[["used_bytes", "total_bytes"]] / 2**20).round()
     used = fullest["used_share"].map("{:.0%}".format)
-    return fullest[["where", "mount"]].assign(used=used, used_MiB=mib["used_bytes"], total_MiB=mib["total_bytes"])
+    inodes = ["unknown" if pd.isna(one) else f"{one:.0%}" for one in fullest["inodes_share"]]
+    shown = fullest[["where", "mount"]].assign(used=used, used_MiB=mib["used_bytes"], total_MiB=mib["total_bytes"])
+    return shown.assign(inodes=inodes, read_only=fullest["read_only"])
 
 
 def readable_usage(usage: pd.DataFrame) -> pd.DataFrame:

@@ -46,6 +46,8 @@ _MISSED = 3
 _LOOK_BACK_MINUTES = 5.0
 """Triage's own default."""
 _TRIES = 3
+_NOT_OF_USERS = frozenset({"monitoring.blind"})
+"""What may stay unknown when users are asked about: without Prometheus nobody would be told, and they are well all the same."""
 _SHOWN = 2
 """Of the symptoms of one look so many stand on its line; one who waits wants to see it change, and not to read."""
 
@@ -183,7 +185,7 @@ class Resolution:
             **({"settings": self.settings_file} if self.settings_file else {}),
         }
         result = run_runbook("triage", given, trigger="resolve")
-        state, text = _judge(result)
+        state, text = judge_run(result)
         self._note(kind="health-run", text=text, state=state, record=result.id, by=self.by)
         return state
 
@@ -218,13 +220,17 @@ def take_look(settings: Settings) -> tuple[str, str]:
     return HEALTHY, f"none of {len(seen)} symptoms is seen"
 
 
-def _judge(result: RunResult) -> tuple[str, str]:
+def judge_run(result: RunResult) -> tuple[str, str]:
     """What a run of triage says of health, and in which words."""
     if result.findings or result.severity:
         return UNHEALTHY, f"{UNHEALTHY}: {result.diagnosis or result.severity}"
+    unknown = [
+        one for one in result.verdicts if one.kind is VerdictKind.INCONCLUSIVE and one.cause not in _NOT_OF_USERS
+    ]
     if result.status is RunStatus.COMPLETE:
         return HEALTHY, "nothing found, everything ruled out"
-    unknown = [verdict for verdict in result.verdicts if verdict.kind is VerdictKind.INCONCLUSIVE]
+    if result.status is RunStatus.PARTIAL and not unknown:
+        return HEALTHY, "nothing found; only whether the monitoring would tell is not known"
     why = result.reason or "it was not complete"
     if unknown:
         why = f"{unknown[0].cause}: {unknown[0].reason or 'inconclusive'}"

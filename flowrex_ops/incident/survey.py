@@ -38,7 +38,8 @@ def take_survey(investigation: Investigation, *, recent_minutes: float, only: Co
         "disks": i.services.get_disks,
         "certificates": i.tls.get_certificates,
         "alerts": i.prometheus.get_alerts,
-        "targets": i.prometheus.get_targets,
+        "targets": lambda: i.prometheus.get_targets(since=recent),
+        "monitoring": lambda: i.prometheus.get_monitoring(since=recent),
         "issues": lambda: i.sentry.get_issues(since=i.since),
         "pages": i.status_pages.get_pages,
     }

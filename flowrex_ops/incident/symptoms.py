@@ -71,6 +71,7 @@ class Survey:
     certificates: Frame
     alerts: Frame
     targets: Frame
+    monitoring: Frame
     issues: Frame
     pages: Frame
 

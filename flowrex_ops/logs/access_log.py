@@ -25,8 +25,10 @@ from flowrex_ops.reading import Source, reads
 
 ACCESS_COLUMNS = ["at", "route", "status", "made_by", "replica", "version", "requests", "seconds"]
 CLIENT_COLUMNS = ["client", "requests", "failed", "limited"]
+REFUSED_COLUMNS = ["client", "status", "requests"]
 SLOW_COLUMNS = ["seconds", "route", "status", "client", "at"]
 UNREACHED_COLUMNS = ["at", "status", "replica", "requests"]
+EXHAUSTED_COLUMNS = ["at", "what", "requests"]
 
 _LINE = re.compile(
     rb"^(?:(?P<iso>\d{4}-\d\d-\d\dT[\d:]{8}\S*) (?P<client>\S+)|(?P<other>[^\s\"]+) - [^\[\n]*\[(?P<clf>[^\]\n]+)\])"
@@ -46,6 +48,10 @@ _UNREACHED = re.compile(
 )
 """NGINX's error log, which shares the stream: a request for which it got no answer from a server."""
 
+NOT_ENOUGH = "worker_connections are not enough"
+_EXHAUSTED = re.compile(rf"(\d{{4}}/\d\d/\d\d [\d:]{{8}}) \[\w+\] .*?({NOT_ENOUGH}(?!, reusing)|Too many open files)")
+"""There, too: a connection or a file that it could not have. Where it can, NGINX reuses idle ones and only warns of it."""
+
 _SEVERAL = re.compile(rb", | : ")
 MOST_ROUTES = 200
 MOST_CLIENTS = MOST_PATHS = 20_000
@@ -56,6 +62,8 @@ _SECONDS_DIGITS = 11
 """A time with more digits counts milliseconds."""
 MOST_BUCKETS = 1800
 SERVER_ERROR, SWITCHING_PROTOCOLS, TOO_MANY_REQUESTS = 500, 101, 429
+CLIENT_ERROR, GAVE_UP = 400, 499
+"""From the first to below NGINX's own 499, a client that did not wait, the answers are refusals."""
 BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
 TOLERATED_UNREAD = 0.01
 """Above this share of lines that were not understood, what was counted proves nothing of the rest."""
@@ -69,6 +77,8 @@ class AccessLog:
     ``at`` (UTC); ``made_by`` is ``backend``, ``proxy`` or ``unknown``, ``seconds`` their times added up.
     ``clients``: ``CLIENT_COLUMNS`` since ``recent_since``, busiest first; ``limited`` were answered 429. ``slow``: ``SLOW_COLUMNS``, slowest first.
     ``unreached``: ``UNREACHED_COLUMNS``, how often the proxy logged that it got no answer, by the status that it gives then.
+    ``refused``: ``REFUSED_COLUMNS`` since ``recent_since``, who was answered with which 4xx.
+    ``exhausted``: ``EXHAUSTED_COLUMNS``, how often the proxy logged that it has no more connections, or files.
     ``times``: ``TIME_COLUMNS``, how long requests took and where; empty unless asked for.
     ``lines`` were understood, ``unread`` not, such as ``example``.
     """
@@ -84,6 +94,8 @@ class AccessLog:
     example: str = ""
     unreached: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=UNREACHED_COLUMNS))
     times: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=TIME_COLUMNS))
+    refused: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=REFUSED_COLUMNS))
+    exhausted: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EXHAUSTED_COLUMNS))
 
     @property
     def gap(self) -> str:
@@ -178,12 +190,14 @@ class AccessCounter:
         self._bucket = max(1, round((until - since).total_seconds() / MOST_BUCKETS))
         self._sums: dict[tuple[Any, ...], list[float]] = {}
         self._clients: dict[bytes, list[int]] = {}
+        self._refused: Counter[tuple[bytes, int]] = Counter()
         self._slow: list[tuple[float, str, int, str, float]] = []
         self._routes: dict[bytes, str] = {}
         self._known: set[str] = set()
         self._times: tuple[bytes, float] = (b"", 0.0)
         self._zone: tzinfo = UTC
         self._unreached: Counter[tuple[float, int, str]] = Counter()
+        self._exhausted: Counter[tuple[float, str]] = Counter()
         seconds = (until - since).total_seconds()
         self._timed = RequestTimes(seconds=seconds, slow_seconds=slow_seconds) if timed else None
 
@@ -229,8 +243,12 @@ class AccessCounter:
         """``False``, and nothing done, for a line of no usual form while nobody has asked the proxy for its own."""
         if not line:
             return True
+        if found := _EXHAUSTED.match(line):
+            at = self._moment(found[1])
+            self._exhausted[at - at % self._bucket, found[2]] += at >= self._since
+            return True
         if found := _UNREACHED.match(line):
-            at = datetime.strptime(found[1], "%Y/%m/%d %H:%M:%S").replace(tzinfo=self._zone).timestamp()
+            at = self._moment(found[1])
             self._add_unreached(at, GATEWAY_TIMEOUT if "timed out" in line else BAD_GATEWAY, found[3] or "")
             return True
         fields = parse_line(line, self._formats or ())
@@ -239,6 +257,10 @@ class AccessCounter:
         if fields is None or fields:
             self._add_fields(fields or {}, line)
         return True
+
+    def _moment(self, text: str) -> float:
+        """A time of NGINX's error log, which has no zone: that of the access log."""
+        return datetime.strptime(text, "%Y/%m/%d %H:%M:%S").replace(tzinfo=self._zone).timestamp()
 
     def _ask_for_formats(self) -> None:
         self._formats = [compile_format(text) for text in self._find_formats()]
@@ -346,6 +368,14 @@ class AccessCounter:
                 columns=UNREACHED_COLUMNS,
             ),
             self._timed.frame(self._replicas) if self._timed else pd.DataFrame(columns=TIME_COLUMNS),
+            pd.DataFrame(
+                [(who.decode(errors="replace"), code, number) for (who, code), number in self._refused.items()],
+                columns=REFUSED_COLUMNS,
+            ),
+            pd.DataFrame(
+                [(datetime.fromtimestamp(at, UTC), what, number) for (at, what), number in self._exhausted.items()],
+                columns=EXHAUSTED_COLUMNS,
+            ),
         )
 
     def _time(self, text: bytes) -> float | None:
@@ -379,6 +409,10 @@ class AccessCounter:
         entry[0] += 1
         entry[1] += code >= SERVER_ERROR
         entry[2] += code == TOO_MANY_REQUESTS
+        if CLIENT_ERROR <= code < GAVE_UP:
+            if len(self._refused) >= MOST_CLIENTS:
+                self._refused = Counter(dict(self._refused.most_common(MOST_CLIENTS // 2)))
+            self._refused[who, code] += 1
 
     def _keep_slow(self, row: tuple[float, str, int, str, float]) -> None:
         self._slow.append(row)

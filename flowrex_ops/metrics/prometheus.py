@@ -1,6 +1,6 @@
-"""Prometheus, asked over its HTTP API: history, alerts and targets.
+"""Prometheus, asked over its HTTP API: history, alerts, targets, and whether its rules and notifications work.
 
-https://prometheus.io/docs/prometheus/2.42/querying/api/. Only GET: nothing can be changed that way.
+https://prometheus.io/docs/prometheus/2.42/querying/api/ (the same in 3). Only GET: nothing can be changed that way.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -18,7 +19,23 @@ from flowrex_ops.trust import ssl_context
 
 SERIES_COLUMNS = ["at", "series", "value"]
 ALERT_COLUMNS = ["alert", "state", "severity", "instance", "since", "summary"]
-TARGET_COLUMNS = ["job", "instance", "health", "error"]
+TARGET_COLUMNS = ["job", "instance", "health", "error", "replica", "up_lately"]
+MONITORING_COLUMNS = ["part", "name", "health", "error", "sent", "failed"]
+ALERTING, RECORDING, ALERTMANAGER = "alerting rule", "recording rule", "Alertmanager"
+BY_PROMETHEUS, BY_ALERTMANAGER = "notifications to Alertmanager", "notifications by Alertmanager"
+_DELIVERIES = {
+    BY_PROMETHEUS: ("max", "prometheus_notifications_sent_total", "prometheus_notifications_dropped_total", ""),
+    BY_ALERTMANAGER: (
+        "sum",
+        "alertmanager_notifications_total",
+        "alertmanager_notifications_failed_total",
+        "integration",
+    ),
+}
+"""What counts them, what counts those that nobody took, and the label that tells to whom: both count failed ones as sent, too.
+
+Prometheus counts an alert as sent once for each of several Alertmanagers, and drops it where none took it."""
+_FINDS_WITHIN = timedelta(minutes=1)
 _POINTS = 240
 _HIDDEN = {"__name__", "job"}
 _STATUS_LABELS = ("status", "status_code", "code", "http_status_code", "http_response_status_code")
@@ -113,18 +130,62 @@ class PrometheusSource(Source):
         return pd.DataFrame(rows, columns=ALERT_COLUMNS).sort_values(["severity", "alert"], ignore_index=True)
 
     @reads("targets")
-    def get_targets(self) -> pd.DataFrame:
-        """What Prometheus scrapes, columns ``TARGET_COLUMNS``; ``health`` is ``up``, ``down`` or ``unknown``."""
-        rows = [
-            (
-                target["labels"].get("job", ""),
-                target["labels"].get("instance", ""),
-                target["health"],
-                target["lastError"],
-            )
-            for target in self._ask("targets", {"state": "active"})["activeTargets"]
+    def get_targets(self, *, since: timedelta = timedelta(minutes=5)) -> pd.DataFrame:
+        """What Prometheus scrapes, columns ``TARGET_COLUMNS``; ``health`` is ``up``, ``down`` or ``unknown``.
+
+        ``replica`` is what it asks there: a replica, or a host where none is known; ``up_lately`` whether one scrape since then was good.
+        """
+        window = f"max by (job, instance) (max_over_time(up[{since.total_seconds():.0f}s]))"
+        lately = {
+            (one["metric"].get("job"), one["metric"].get("instance")): float(one["value"][1]) > 0
+            for one in _series(self._ask("query", {"query": window}), "vector")
+        }
+        names = self._find_names()
+        rows = []
+        for target in self._ask("targets", {"state": "active"})["activeTargets"]:
+            job, instance = (target["labels"].get(label, "") for label in ("job", "instance"))
+            asked = urlsplit(target.get("scrapeUrl", ""))
+            replica = names.get(asked.netloc) or names.get(asked.hostname or "") or asked.hostname or ""
+            rows.append((job, instance, target["health"], target["lastError"], replica, lately.get((job, instance))))
+        frame = pd.DataFrame(rows, columns=TARGET_COLUMNS).astype({"up_lately": object})
+        return frame.sort_values(["job", "instance"], ignore_index=True)
+
+    @reads("monitoring")
+    def get_monitoring(self, *, since: timedelta = timedelta(minutes=5)) -> pd.DataFrame:
+        """Rules, Alertmanagers and notifications since then, columns ``MONITORING_COLUMNS``; what is bad first.
+
+        A rule's ``health`` is that of its last evaluation: ``ok``, ``err`` or ``unknown``. ``sent`` and ``failed`` count notifications: those
+        that Prometheus dropped for no Alertmanager took them, those that Alertmanager could not deliver. No row where that is not scraped.
+        """
+        rows: list[tuple[Any, ...]] = [
+            (f"{rule['type']} rule", rule["name"], rule["health"], rule.get("lastError", ""), None, None)
+            for group in self._ask("rules", {})["groups"]
+            for rule in group["rules"]
         ]
-        return pd.DataFrame(rows, columns=TARGET_COLUMNS).sort_values(["job", "instance"], ignore_index=True)
+        known = self._ask("alertmanagers", {})["activeAlertmanagers"]
+        if not known:
+            self._raise_while_young()
+        rows += [(ALERTMANAGER, one["url"], "known", "", None, None) for one in known]
+        for part, (how, sent, failed, label) in _DELIVERIES.items():
+            sums = [self._growth(*one, label, since) for one in ((how, sent), ("sum", failed))]
+            rows += [
+                (part, where or "all", "", "", *(one[where] for one in sums))
+                for where in sorted(set(sums[0]) & set(sums[1]), key=lambda where: -sums[1][where])
+            ]
+        frame = pd.DataFrame(rows, columns=MONITORING_COLUMNS)
+        return frame.sort_values("health", key=lambda health: health.ne("err"), kind="stable", ignore_index=True)
+
+    def _raise_while_young(self) -> None:
+        """It finds Alertmanagers some seconds after it has started."""
+        started = pd.Timestamp(self._ask("status/runtimeinfo", {})["startTime"])
+        if pd.Timestamp.now(UTC) - started < _FINDS_WITHIN:
+            raise SourceUnavailableError("prometheus has just started, and has not looked for its Alertmanagers yet")
+
+    def _growth(self, how: str, counter: str, label: str, since: timedelta) -> dict[str, float]:
+        """By how much *counter* grew, by *label*: *how* says of which of several series. By one sample alone it is 0, not unknown."""
+        grown = f"{counter} - min_over_time({counter}[{since.total_seconds():.0f}s])"
+        series = _series(self._ask("query", {"query": f"{how} by ({label}) ({grown})"}), "vector")
+        return {one["metric"].get(label, ""): float(one["value"][1]) for one in series}
 
     def _ask(self, what: str, given: Mapping[str, Any]) -> Any:
         import httpx

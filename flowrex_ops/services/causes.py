@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowrex_ops.causes import Cause, runbook
+from flowrex_ops.causes import COMPOSE, Cause, command, runbook
 from flowrex_ops.model import NextStep, Severity
 
 RUNBOOK = "triage"
@@ -17,6 +17,50 @@ CAUSES = (
         (
             NextStep("command", "docker system df -v", "see what holds the space"),
             NextStep("person", "infrastructure", "free it or enlarge the volume; never delete in PostgreSQL's folder"),
+        ),
+    ),
+    Cause(
+        "service.inodes-full",
+        "A filesystem can hold no more files",
+        "All its inodes are used, though df shows room: no file can be made, which is reported as 'no space left on device'.",
+        Severity.P1,
+        6,
+        (
+            command(
+                "find MOUNT -xdev -type f | cut -d/ -f1-6 | sort | uniq -c | sort -n | tail",
+                "which folder holds so many small files? sessions, caches, mail, or parts of uploads",
+            ),
+            NextStep(
+                "person",
+                "owner of what writes them",
+                "have it delete its old ones; never by hand in PostgreSQL's folder",
+            ),
+            NextStep(
+                "person",
+                "infrastructure",
+                "ext4 gets its number of inodes as it is made: a larger one, or another filesystem",
+            ),
+        ),
+    ),
+    Cause(
+        "service.disk-read-only",
+        "A disk has become read-only",
+        "The kernel mounts a filesystem read-only after an error of its disk: reads go on, and every write fails.",
+        Severity.P1,
+        4,
+        (
+            command(
+                "dmesg -T | grep -iE 'i/o error|remount|ext4-fs|xfs|btrfs'",
+                "on the machine: when did it happen, and which disk is it?",
+            ),
+            NextStep(
+                "person",
+                "infrastructure",
+                "a copy of the data first: the disk may be failing; then fsck with the services stopped, never while it is mounted",
+            ),
+            NextStep(
+                "person", "whoever mounts it", "no error? then somebody has mounted it read-only on purpose: ask why"
+            ),
         ),
     ),
     Cause(
@@ -50,6 +94,28 @@ CAUSES = (
         (
             runbook("database_connections", "where replicas are not ready: most of them wait for the database"),
             runbook("error_rate", "where replicas are healthy and users get no good answer"),
+        ),
+    ),
+    Cause(
+        "monitoring.blind",
+        "The monitoring is blind",
+        "Prometheus answers, and does not see what runs, fails to evaluate a rule, or its alerts reach nobody: the next trouble calls no one.",
+        Severity.P2,
+        80,
+        (
+            command(
+                "curl -s http://localhost:9090/api/v1/targets?state=active",
+                "a target's lastError: its port, path or login, or the network between",
+            ),
+            command(
+                "promtool check rules RULES.yml; curl -s http://localhost:9090/api/v1/rules",
+                "a rule's lastError names the series that it cannot match; correct it and reload",
+            ),
+            command(
+                f"{COMPOSE} logs --tail=100 alertmanager prometheus",
+                "who refuses the notifications, and why? then send one by hand: amtool alert add test",
+            ),
+            NextStep("person", "whoever is on call", "until it sees again: look by yourself, no alert may come"),
         ),
     ),
     Cause(

@@ -1,4 +1,4 @@
-"""Is a service gone, ill, or restarting, a disk full, or somebody outside in trouble? One check each."""
+"""Is a service gone, ill, or restarting, a disk full or read-only, or somebody outside in trouble? One check each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ from flowrex_ops.health import GONE, judge_door, judge_replicas
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.services.impact import of_health
+from flowrex_ops.services.monitoring import check_monitoring_blind
 from flowrex_ops.services.third_party import PAGE_COLUMNS
+
+__all__ = [
+    "check_disk_full",
+    "check_disk_read_only",
+    "check_down",
+    "check_external_outage",
+    "check_inodes_full",
+    "check_monitoring_blind",
+    "check_restarting",
+    "check_unhealthy",
+]
 
 Frame = Reading[pd.DataFrame]
 
@@ -144,6 +156,52 @@ def check_disk_full(disks: Frame, *, full_share: float = 0.9) -> Verdict:
         for row in full.head(8).itertuples()
     ]
     return confirmed(cause, said, evidence, title=said)
+
+
+@check("service.inodes-full")
+def check_inodes_full(disks: Frame, *, full_share: float = 0.9) -> Verdict:
+    """Every filesystem that the services write to can hold more files: less than *full_share* of its inodes are used.
+
+    One without room is ``service.disk-full``: some make inodes of the room that there is, and then have neither.
+    """
+    cause = "service.inodes-full"
+    if missing(disks):
+        return inconclusive(cause, disks)
+    table = whole(disks.require(), DISK_COLUMNS)
+    if blank(table, "inodes_share"):
+        return inconclusive(cause, "no filesystem tells its inodes")
+    fullest = table.sort_values(["inodes_share", "where", "mount"], ascending=[False, True, True])
+    short = fullest[fullest["inodes_share"].ge(full_share)]
+    full = short[~short["used_share"].ge(full_share)]
+    first = (full if len(full) else fullest).iloc[0]
+    said = f"{first['mount']} of {first['where']} has used {first['inodes_share']:.0%} of its inodes"
+    if len(full):
+        evidence = [
+            Evidence(f"{row.mount} of {row.where}", f"{row.inodes_share:.0%} of {row.inodes_total or 0:,.0f}", "df -i")
+            for row in full.head(8).itertuples()
+        ]
+        return confirmed(cause, said, evidence, title=said)
+    if len(short):
+        return inconclusive(cause, f"{said}, and has no room either; see service.disk-full")
+    unseen = f"not every filesystem tells its inodes; {said}"
+    return inconclusive(cause, unseen) if unreported(table, "inodes_share") else ruled_out(cause, f"at most, {said}")
+
+
+@check("service.disk-read-only")
+def check_disk_read_only(disks: Frame) -> Verdict:
+    """No disk that a container's definition mounts to be written to is mounted read-only."""
+    cause = "service.disk-read-only"
+    if missing(disks):
+        return inconclusive(cause, disks)
+    table = whole(disks.require(), DISK_COLUMNS)
+    stuck = table[table["read_only"].map(lambda one: one is True).astype(bool)].sort_values(["where", "mount"])
+    if len(stuck):
+        evidence = [Evidence(f"{row.mount} of {row.where}", "ro", "/proc/mounts") for row in stuck.head(8).itertuples()]
+        said = f"{evidence[0].name} is mounted read-only, and is to be written to"
+        return confirmed(cause, said, evidence, title=f"{evidence[0].name} has become read-only")
+    if table.empty or unreported(table, "read_only"):
+        return inconclusive(cause, "not every container tells how its filesystems are mounted")
+    return ruled_out(cause, f"none of {len(table)} filesystems is read-only that is to be written to")
 
 
 @check("external.outage")

@@ -15,6 +15,7 @@ import pandas as pd
 
 from flowrex_ops.compose import Stack
 from flowrex_ops.errors import SourceUnavailableError, StackUnavailableError
+from flowrex_ops.logs.access_log import NOT_ENOUGH
 from flowrex_ops.model import LogLine
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.websocket.closings import CLOSING_COLUMNS, ConnectionLog, parse_closings
@@ -23,7 +24,7 @@ from flowrex_ops.websocket.upgraded import read_upgraded
 PROXY_ERROR_COLUMNS = ["kind", "lines", "recent", "first_at", "last_at", "example"]
 
 _PROXY_ERRORS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("worker-connections", re.compile(r"worker_connections are not enough")),
+    ("worker-connections", re.compile(NOT_ENOUGH)),
     ("timeout", re.compile(r"upstream timed out .*while proxying upgraded connection")),
     ("broken", re.compile(r"while proxying upgraded connection")),
     ("unreachable", re.compile(r"(connect\(\) failed|no live upstreams).*request: \"GET [^\"]*(?:ws|socket)")),

@@ -36,6 +36,8 @@ class Score:
     recovery_seconds: float | None = None
     approved: bool = False
     alerts: str = ""
+    unasked: tuple[str, ...] = ()
+    """Causes that this machine cannot tell: it lacks what would."""
 
     @property
     def found(self) -> list[str]:
@@ -79,7 +81,8 @@ class Score:
         return "applied-unverified" if slug in self.drill.leaves else "verified"
 
     def _inconclusive(self) -> list[str]:
-        return [verdict.cause for verdict in self.result.verdicts if verdict.kind is VerdictKind.INCONCLUSIVE]
+        unclear = [verdict.cause for verdict in self.result.verdicts if verdict.kind is VerdictKind.INCONCLUSIVE]
+        return [cause for cause in unclear if cause not in self.unasked]
 
     def to_dict(self) -> dict[str, Any]:
         """``drill run-all --json``: the drill, and what was said of it."""
@@ -111,6 +114,7 @@ def play(
     without, they have until after it.
     """
     from flowrex_sandbox import drills
+    from flowrex_sandbox.monitoring.alerts import has_alerts
 
     try:
         drills.inject(sandbox, drill, on_progress)
@@ -120,7 +124,8 @@ def play(
         result = run_runbook(drill.runbook, _parameters(sandbox, drill, approve), on_event=on_event)
         alerts = alerts_before if approve else _await_alerts(sandbox, drill, on_progress)
         recovery = _await_recovery(sandbox, drill, started) if approve else None
-        return Score(drill, result, recovery, approved=bool(approve), alerts=alerts)
+        unasked = () if has_alerts(sandbox) else ("monitoring.blind",)
+        return Score(drill, result, recovery, approved=bool(approve), alerts=alerts, unasked=unasked)
     finally:
         if reset:
             drills.reset(sandbox, on_progress)

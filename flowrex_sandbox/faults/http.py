@@ -13,7 +13,9 @@ from flowrex_sandbox.clients import start_client
 from flowrex_sandbox.drill import drills_of
 from flowrex_sandbox.faults.answers import answers, failures, seconds_since_failure
 from flowrex_sandbox.faults.base import ENOUGH, Fault, Halted, PastFault, ReplicaBug, Stopped, TroubleClient
+from flowrex_sandbox.faults.proxy import ProxyConfiguration
 from flowrex_sandbox.faults.trades import BrokerStopped
+from flowrex_sandbox.faults.websocket import FewerWorkerConnections, FewWorkerConnections
 from flowrex_sandbox.health import await_backends, await_front_door
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.state import VERSION, read_state, write_state
@@ -131,6 +133,17 @@ class MistakenClient(TroubleClient):
         return sum(answer.status == HTTPStatus.BAD_REQUEST for answer in answers(sandbox)) >= 10 * ENOUGH
 
 
+class BodiesTooLarge(ProxyConfiguration):
+    """NGINX takes bodies of ten bytes at most: 413 for whoever trades."""
+
+    def rewrite(self, sound: str) -> str:
+        return sound.replace("proxy_connect_timeout 2s;", "proxy_connect_timeout 2s; client_max_body_size 10;")
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        refused = sum(one.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE for one in answers(sandbox))
+        return refused >= 10 * ENOUGH
+
+
 class Release(Fault):
     """Another release was deployed; it may bring defects with it (names of ``backend/app/defects.py``)."""
 
@@ -201,7 +214,10 @@ def await_calm(sandbox: Sandbox, seconds: float) -> None:
 
 _BAD_RELEASE = Release(defects="equity-in-floats")
 
-drill = drills_of("error_rate", since="4m", recent_minutes=0.2, baseline_minutes=0.3, deploy_lag_minutes=0.3)
+FAST = {"since": "4m", "recent_minutes": 0.2, "baseline_minutes": 0.3, "deploy_lag_minutes": 0.3}
+_LONGER = {**FAST, "baseline_minutes": 1.5}
+"""For what is compared with the time before, which is to be much longer than the fault has been there when it is looked at."""
+drill = drills_of("error_rate", **FAST)
 """Seconds instead of minutes, so that nobody has to wait until a drill's failures are old."""
 
 DRILLS = (
@@ -230,6 +246,14 @@ DRILLS = (
         title="two at once: a bad release, and one replica that hangs",
         expected="http.bad-deploy http.upstream-unreachable",  # most failures are the release's
     ),
+    drill("worker-connections", FewWorkerConnections(), expected="http.worker-connections"),
+    drill("worker-connections-enough", FewerWorkerConnections()),
+    drill(
+        "bodies-too-large",
+        BodiesTooLarge(),
+        expected="http.client-errors",
+        parameters=_LONGER,
+    ),
     drill("redis-and-broker", RedisStopped(), BrokerStopped(), expected="http.dependency-failing"),
     drill("old-error-burst-http", PastErrorBurst()),
     drill(
@@ -239,5 +263,5 @@ DRILLS = (
         title="red herring: a clean release, while Redis was stopped before it",
         expected="http.dependency-failing",
     ),
-    drill("client-mistake", MistakenClient()),
+    drill("client-mistake", MistakenClient(), parameters=_LONGER),
 )

@@ -6,10 +6,13 @@ mounting one takes root.
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
+from flowrex_ops.errors import SandboxError
 from flowrex_sandbox.drill import COMPOSE_ONLY, drills_of
 from flowrex_sandbox.faults.base import Fault
 from flowrex_sandbox.faults.http import RedisStopped, Release, RouteRaises
@@ -18,11 +21,14 @@ from flowrex_sandbox.faults.postgres import PastLock, PostgresStopped
 from flowrex_sandbox.faults.proxy import NginxHanging, nginx
 from flowrex_sandbox.faults.replicas import RESTART_SECONDS, kill_replica, run_inside
 from flowrex_sandbox.faults.trades import SLOW, clear_faults, set_fault
-from flowrex_sandbox.health import await_backends
+from flowrex_sandbox.health import await_backends, await_monitoring
+from flowrex_sandbox.monitoring.configuration import FOR, SETTLED_SECONDS, WINDOW, rules
 from flowrex_sandbox.sandbox import Sandbox, get_answer
 
 _TIMES = 2
+_RULES = rules(WINDOW, FOR, SETTLED_SECONDS) + "\n"
 _FILE = "/var/cache/flowrex/core.1"
+_FOLDER, _INODES = "/var/cache/flowrex/parts", 2000
 
 
 class ReplicaCrashing(Fault):
@@ -62,6 +68,65 @@ class DiskFilled(Fault):
             run_inside(nginx(sandbox), "rm", "-f", _FILE)
 
 
+class FilesLeft(Fault):
+    """NGINX's cache holds files without end, each of them empty.
+
+    Under supervisord there is no filesystem that is ours to fill.
+    """
+
+    number: int = 4000
+
+    def start(self, sandbox: Sandbox) -> None:
+        # The shell ends with an error once there is no inode left; that is what is wanted.
+        made = f"mkdir -p {_FOLDER}; for n in $(seq {self.number}); do : > {_FOLDER}/$n; done 2>/dev/null; true"
+        run_inside(nginx(sandbox), "sh", "-c", made)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        files = run_inside(nginx(sandbox), "sh", "-c", f"ls {_FOLDER} | wc -l")
+        return int(files) >= min(self.number, _INODES - 10)
+
+    def stop(self, sandbox: Sandbox) -> None:
+        if sandbox.state.stack == "compose" and nginx(sandbox).running:
+            run_inside(nginx(sandbox), "rm", "-rf", _FOLDER)
+
+
+class RuleAdded(Fault):
+    """Somebody adds a rule to Prometheus."""
+
+    service = "prometheus"
+    rank = 2
+    expression: str = "flowrex_database_connections * on() flowrex_database_connections_max"
+    """What it asks; this one matches many to many, which is seen only as it is evaluated."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        if not sandbox.replicas(self.service):
+            raise SandboxError(f"no '{self.service}' runs in this sandbox; install it and start a new sandbox")
+        self._take(
+            sandbox, f"{_RULES}      - {{alert: PoolsFull, expr: '{self.expression}', labels: {{severity: P2}}}}\n"
+        )
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        url = f"http://127.0.0.1:{sandbox.state.ports[self.service]}/api/v1/rules"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # our own http URL
+                (group,) = json.loads(answer.read())["data"]["groups"]
+        except (OSError, ValueError):
+            return False
+        return group["rules"][-1]["name"] == "PoolsFull" and all(rule["health"] != "unknown" for rule in group["rules"])
+
+    def stop(self, sandbox: Sandbox) -> None:
+        file = sandbox.home / "monitoring" / "rules.yml"
+        if file.exists() and file.read_text(encoding="utf-8") != _RULES:
+            self._take(sandbox, _RULES)
+
+    def _take(self, sandbox: Sandbox, text: str) -> None:
+        """In place: a container sees the file that was there when it started."""
+        (sandbox.home / "monitoring" / "rules.yml").write_text(text, encoding="utf-8")
+        for replica in sandbox.replicas(self.service):
+            sandbox.stack().restart(replica, timeout_seconds=RESTART_SECONDS)
+            await_monitoring(sandbox, timeout_seconds=RESTART_SECONDS)
+
+
 class Announced(Fault):
     """Something that an outside service says of itself, or does not: Sentry, or a status page."""
 
@@ -99,6 +164,24 @@ DRILLS = (
     drill("triage-replica-crashing", ReplicaCrashing(), expected="service.restarting"),
     # A filesystem of its own, which can be filled without harm, takes root to mount where there are no containers.
     drill("triage-disk-full", DiskFilled(), expected="service.disk-full", stacks=COMPOSE_ONLY),
+    drill("triage-inodes-full", FilesLeft(), expected="service.inodes-full", stacks=COMPOSE_ONLY),
+    drill(
+        "triage-many-files",
+        FilesLeft(1000),
+        stacks=COMPOSE_ONLY,
+        title="red herring: a thousand files, of two thousand that fit",
+    ),
+    drill(
+        "monitoring-rule-fails",
+        RuleAdded(),
+        title="a rule was added that Prometheus cannot evaluate",
+        expected="monitoring.blind",
+    ),
+    drill(
+        "monitoring-rule-quiet",
+        RuleAdded("nobody_has_this_total > 0"),
+        title="red herring: a rule was added that never fires, and Prometheus was restarted for it",
+    ),
     drill(
         "triage-outage-announced",
         outage("oanda"),

@@ -16,6 +16,7 @@ from flowrex_sandbox.faults.proxy import (
     CorrectedNotReloaded,
     ProxyConfiguration,
     UpgradesNotPassed,
+    current_configuration,
     reconnect_clients,
     shake_hands,
 )
@@ -151,6 +152,15 @@ class FewWorkerConnections(ProxyConfiguration):
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         lines = _recent_lines(sandbox, "nginx", _LATELY_SECONDS)
         return sum("worker_connections are not enough" in line.text for line in lines) >= ENOUGH
+
+
+class FewerWorkerConnections(FewWorkerConnections):
+    """NGINX has fewer worker connections than before, and enough for all."""
+
+    connections: int = 128
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return f"worker_connections {self.connections};" in current_configuration(sandbox)
 
 
 class ShortTimeoutElsewhere(ProxyConfiguration):

@@ -34,6 +34,7 @@ class Places:
     folder: str
     ca_file: str
     backends: Mapping[str, Any]
+    prometheus: str
     alertmanager: str
     blackbox: str
     postgres: str
@@ -77,11 +78,16 @@ def _prometheus(places: Places) -> dict[str, Any]:
             _probe(places, "certificates", f"tls:{site}", labels),
             _probe(places, "certificates-as-clients", f"tls-verified:{site}", labels),
         ]
+    own = {"prometheus": places.prometheus, "alertmanager": places.alertmanager}
     return {
         "global": {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE, "evaluation_interval": SCRAPE},
         "rule_files": [f"{places.folder}/rules.yml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [places.alertmanager]}]}]},
-        "scrape_configs": [{"job_name": "backend", **places.backends}, *_one_job_each(probes)],
+        "scrape_configs": [
+            {"job_name": "backend", **places.backends},
+            *({"job_name": job, "static_configs": [{"targets": [at]}]} for job, at in own.items()),
+            *_one_job_each(probes),
+        ],
     }
 
 

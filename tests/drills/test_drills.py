@@ -97,8 +97,9 @@ WITHOUT_A_DRILL = {
     "host.cpu-saturated",
     "http.unexplained-latency",
     "ws.unexplained-disconnections",
+    "service.disk-read-only",
 }
-"""What nothing explains: every fault of the sandbox has an explanation; and want of CPU, which all other tests would feel. Shown by the examples of their checks."""
+"""What nothing explains: every fault of the sandbox has an explanation; want of CPU, which all other tests would feel; and what takes root. Shown by the examples of their checks."""
 
 
 def test_former_names_are_taken() -> None:

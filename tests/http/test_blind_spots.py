@@ -195,6 +195,7 @@ def broken() -> tuple[Reading[Any], ...]:
 
 
 NEEDED = {
+    "http.worker-connections": set(),
     "http.upstream-unreachable": {"made_by"},
     "http.dependency-failing": {"signature"},
     "http.new-exception": {"signature"},
@@ -202,6 +203,7 @@ NEEDED = {
     "http.single-route": {"route"},
     "http.bad-deploy": {"started_at"},
     "http.traffic-flood": {"client"},
+    "http.client-errors": set(),
     "http.unexplained-errors": set(),
 }
 """The column that each check cannot do without, beside ``at``, ``status`` and ``requests``, which all of them need."""

@@ -17,10 +17,12 @@ from error_examples import (
     answer,
     ask,
     errors,
+    exhausted,
     failed,
     fine,
     on_all,
     services,
+    surge,
 )
 
 from flowrex_ops.http import checks, responses
@@ -31,10 +33,12 @@ from flowrex_ops.model import Severity, Verdict, VerdictKind
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 ROUTES = ("/api/prices", "/api/portfolio")
 CHECKS = (
+    checks.check_worker_connections,
     checks.check_upstream_unreachable,
     checks.check_dependency_failing,
     checks.check_bad_deploy,
     checks.check_traffic_flood,
+    checks.check_client_errors,
     checks.check_single_replica,
     checks.check_single_route,
     checks.check_new_exception,
@@ -52,6 +56,43 @@ BEFORE = fine(at=ago(10))
 AFTER = fine(at=ago(1), version="1.5.0")
 
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
+    "NGINX has no connections left": (
+        lambda: ask(checks.check_worker_connections, exhausted(*fine(), proxy(50, 500)), errors(), services()),
+        CONFIRMED,
+        "'worker_connections are not enough': 50 of 350 recent requests were answered 500 for it",
+    ),
+    "it cuts users off before they have asked": (
+        lambda: ask(checks.check_worker_connections, exhausted(*fine()), errors(), services()),
+        CONFIRMED,
+        "0 of 300 recent requests were answered 500 for it; who is cut off first is not logged",
+    ),
+    "the same, minutes ago": (
+        lambda: ask(
+            checks.check_worker_connections,
+            exhausted(*fine(at=ago(3)), *fine(at=ago(0.5)), at=ago(3)),
+            errors(),
+            services(),
+        ),
+        CONFIRMED,
+        "Over since",
+    ),
+    "one line of an hour ago": (
+        lambda: ask(checks.check_worker_connections, exhausted(*fine(), at=ago(60)), errors(), services()),
+        RULED_OUT,
+        "0 lines",
+    ),
+    "a 500 of the proxy's own, and its error log goes elsewhere": (
+        lambda: ask(checks.check_worker_connections, access(*fine(), proxy(50, 500)), errors(), services()),
+        INCONCLUSIVE,
+        "50 of 350 answers are 500 of its own: read why",
+    ),
+    "a 500 that the backend made": (
+        lambda: ask(
+            checks.check_worker_connections, access(*fine(), answer(50, 500)), errors(failed(50, **BUG)), services()
+        ),
+        RULED_OUT,
+        "0 of 350",
+    ),
     "the backend is gone": (
         lambda: ask(checks.check_upstream_unreachable, access(proxy(50, 502)), errors(), services()),
         CONFIRMED,
@@ -326,6 +367,71 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         INCONCLUSIVE,
         "all requests come from one address",
     ),
+    "logins are refused that were not before": (
+        lambda: ask(checks.check_client_errors, surge(*BEFORE), errors(), services()),
+        CONFIRMED,
+        "33% of 450 recent requests were answered 401, 0% before",
+    ),
+    "a third has always been refused": (
+        lambda: ask(checks.check_client_errors, surge(*BEFORE, answer(150, 401, at=ago(10))), errors(), services()),
+        RULED_OUT,
+        "33% of 450 recent requests were answered 401, 33% before",
+    ),
+    "one client with a wrong password": (
+        lambda: ask(checks.check_client_errors, surge(*BEFORE, refused={"203.0.113.9": 150}), errors(), services()),
+        RULED_OUT,
+        "150 of 150 by 1 clients",
+    ),
+    "three clients, and now and then another's mistake": (
+        lambda: ask(
+            checks.check_client_errors,
+            surge(*BEFORE, refused={"203.0.113.9": 142, "198.51.100.1": 4, "198.51.100.2": 2, "198.51.100.3": 2}),
+            errors(),
+            services(),
+        ),
+        RULED_OUT,
+        "by 3 clients",
+    ),
+    "a scanner asks for what there is not": (
+        lambda: ask(
+            checks.check_client_errors,
+            access(*BEFORE, *fine(), answer(200, 404), refused={"203.0.113.9": 200}, status=404),
+            errors(),
+            services(),
+        ),
+        RULED_OUT,
+        "were answered 404",
+    ),
+    "nothing was logged before": (
+        lambda: ask(checks.check_client_errors, surge(), errors(), services()),
+        INCONCLUSIVE,
+        "of 450 now and 0 before, too few to compare",
+    ),
+    "who is refused, a proxy in front hides": (
+        lambda: ask(
+            checks.check_client_errors,
+            surge(*BEFORE, clients={"10.0.0.1": 450}, refused={"10.0.0.1": 150}),
+            errors(),
+            services(),
+        ),
+        INCONCLUSIVE,
+        "all requests come from one address",
+    ),
+    "who did not wait for an answer was not refused": (
+        lambda: ask(checks.check_client_errors, access(*BEFORE, *fine(), answer(200, 499)), errors(), services()),
+        RULED_OUT,
+        "no recent request was answered 4xx",
+    ),
+    "refusals that have ended": (
+        lambda: ask(
+            checks.check_client_errors,
+            access(*BEFORE, answer(150, 401, at=ago(4)), *fine(), refused={f"c{n}": 5 for n in range(30)}),
+            errors(),
+            services(),
+        ),
+        CONFIRMED,
+        "Over since",
+    ),
     "failures of an hour ago are over": (
         lambda: ask(
             checks.check_single_route,
@@ -378,6 +484,15 @@ class TestAttribution:
         verdicts = [ask(check, access(*fine()), errors(*on_all(9, status=200)), services()) for check in CHECKS]
         assert {verdict.kind for verdict in verdicts} == {RULED_OUT}
 
+    def test_the_proxys_own_500_are_taken_by_its_want_of_connections(self) -> None:
+        """Also where the log does not tell who made them, and the backend logged none; a bug beside it stays a bug."""
+        asked = exhausted(*fine(), answer(55, 500, made_by="unknown"), proxy(25, 500))
+        found = attribute(asked, errors(*on_all(10, **BUG)), services(), Limits())
+        assert found.rows.groupby("cause")["requests"].sum().to_dict() == {
+            "http.single-route": 30,
+            "http.worker-connections": 50,
+        }
+
 
 class TestSeverity:
     @pytest.mark.parametrize(("number", "expected"), [(300, Severity.P1), (9, Severity.P2)])
@@ -397,6 +512,15 @@ class TestViews:
     def test_who_made_it(self) -> None:
         log = access(answer(3, 502), proxy(5, 502)).require()
         assert responses.count_by_maker(log)[["made_by", "requests"]].values.tolist() == [["proxy", 5], ["backend", 3]]
+
+    def test_what_ran_out(self) -> None:
+        assert responses.list_exhausted(exhausted(lines=7).require())["lines"].tolist() == [7]
+
+    def test_what_is_refused(self) -> None:
+        counted = responses.count_refused(surge().require())
+        assert counted[["status", "route", "requests", "clients_of_status"]].values.tolist() == [
+            [401, "/api/prices", 150, 30]
+        ]
 
     def test_statuses_by_replica(self) -> None:
         log = errors(failed(3), failed(4, 200), failed(5, 201, replica="backend-2")).require()

@@ -36,6 +36,7 @@ WELL = Survey(
     certificates=silent("certificates"),
     alerts=alerts(),
     targets=silent("targets"),
+    monitoring=silent("monitoring"),
     issues=issues(),
     pages=pages("none"),
 )

@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 
 from flowrex_ops.archive import timeline
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.incident.events import HEALTHY, UNHEALTHY, UNKNOWN, merge_events
 from flowrex_ops.incident.incident import load, open_new
-from flowrex_ops.incident.resolution import Resolution, answer, watched
+from flowrex_ops.incident.resolution import Resolution, answer, judge_run, watched
+from flowrex_ops.model import RunStatus, Verdict, VerdictKind
+from flowrex_ops.record.result import RunResult
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
@@ -142,3 +145,16 @@ def test_who_confirmed_stands_on_the_timeline(tmp_path: Path) -> None:
     work = Resolution(folder, Settings(outputs=tmp_path), "", by="ada", minutes=30, tell=lambda _line: None)
     work.confirm(["fix-deployed"])
     assert timeline.read(folder)[-1]["text"] == "the permanent fix is deployed (confirmed by ada)"
+
+
+@pytest.mark.parametrize(("unknown", "state"), [("monitoring.blind", HEALTHY), ("service.disk-full", UNKNOWN)])
+def test_a_platform_that_nobody_watches_may_be_healthy(tmp_path: Path, unknown: str, state: str) -> None:
+    """Whether an alert would come says nothing of users; every other unknown keeps the incident open."""
+    metadata = RecordMetadata(
+        status=RunStatus.PARTIAL,
+        verdicts=(
+            Verdict("service.down", VerdictKind.RULED_OUT, "all run"),
+            Verdict(unknown, VerdictKind.INCONCLUSIVE, "not known"),
+        ),
+    )
+    assert judge_run(RunResult.of(metadata, tmp_path, tmp_path))[0] == state

@@ -111,6 +111,26 @@ class TestCounting:
         log = read(line(503, client="a"), line(429, client="b") * 2, line(200, client="b"))
         assert log.clients.to_numpy().tolist() == [["b", 3, 0, 2], ["a", 1, 1, 0]]
 
+    def test_want_of_connections_and_of_files(self) -> None:
+        """Where it reuses idle ones instead, none is missing."""
+        head = b"2026/11/23 16:59:30 [alert] 7#7: "
+        log = read(
+            line(),
+            head + b"1024 worker_connections are not enough\n",
+            head + b"*9 16 worker_connections are not enough while connecting to upstream, client: 1.2.3.4\n",
+            head + b"accept4() failed (24: Too many open files)\n",
+            head + b"1024 worker_connections are not enough, reusing connections\n",
+        )
+        assert log.exhausted[["what", "requests"]].to_numpy().tolist() == [
+            ["worker_connections are not enough", 2],
+            ["Too many open files", 1],
+        ]
+
+    def test_who_was_refused(self) -> None:
+        """Who gave up by himself (499) was not."""
+        log = read(line(404, client="a") * 2, line(401, client="a"), line(499, client="b"), line(client="b"))
+        assert log.refused.to_numpy().tolist() == [["a", 404, 2], ["a", 401, 1]]
+
     def test_numbers_in_paths_are_no_routes(self) -> None:
         assert route_of("/api/trades/4711/legs/2") == "/api/trades/{id}/legs/{id}"
         assert route_of("/api/v2/trades") == "/api/v2/trades"
@@ -137,6 +157,7 @@ class TestMemory:
         assert log.requests["route"].nunique() == MOST_ROUTES + 1
         assert OTHER in set(log.requests["route"])
         assert len(log.clients) <= MOST_CLIENTS
+        assert len(log.refused) <= MOST_CLIENTS
         assert len(log.slow) == KEPT_SLOW
 
     def test_the_busiest_clients_survive(self) -> None:

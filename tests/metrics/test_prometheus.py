@@ -7,15 +7,23 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import pandas as pd
 import pytest
 from conftest import missing_part
 
 from flowrex_ops.discovery.endpoints import ReplicaFinder, discover
-from flowrex_ops.metrics.prometheus import ALERT_COLUMNS, PrometheusSource
+from flowrex_ops.metrics.prometheus import (
+    ALERT_COLUMNS,
+    ALERTING,
+    ALERTMANAGER,
+    BY_ALERTMANAGER,
+    BY_PROMETHEUS,
+    PrometheusSource,
+)
 from flowrex_ops.settings import load
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
@@ -77,6 +85,26 @@ class TestReal:
         )
         assert set(real.query_increase(names, by="status", since=MINUTE).require()["series"]) >= {"status=filled"}
 
+    def test_rules_and_notifications(self, real: PrometheusSource) -> None:
+        """A rule's health is unknown until it was evaluated once; Prometheus and Alertmanager tell what they could not deliver."""
+
+        def told() -> pd.DataFrame:
+            return real.get_monitoring(since=MINUTE).require()
+
+        await_condition(
+            lambda: {"ok"} == set(told().loc[told()["part"].eq(ALERTING), "health"]),
+            "the rules were evaluated",
+            timeout_seconds=20,
+        )
+        await_condition(
+            lambda: {ALERTMANAGER, BY_PROMETHEUS, BY_ALERTMANAGER} <= set(told()["part"]),
+            "all was scraped",
+            timeout_seconds=20,
+        )
+        counted = told()[told()["part"].isin([BY_PROMETHEUS, BY_ALERTMANAGER])]
+        assert (counted["failed"] == 0).all()
+        assert {"prometheus-1", "backend-1"} <= set(real.get_targets().require()["replica"])
+
     def test_healthy_platform_has_no_alert(self, real: PrometheusSource) -> None:
         assert list(real.get_alerts().require().columns) == ALERT_COLUMNS
 
@@ -119,6 +147,15 @@ def test_nonsense_is_an_unknown(body: bytes, status: int, said: str) -> None:
     with answering(body, status) as url:
         reading = source(url).get_alerts()
     assert said in str(reading.error)
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(0, "has just started"), (9, "None")])
+def test_who_has_just_started_knows_nobody_yet(minutes: int, said: str) -> None:
+    """Prometheus looks for its Alertmanagers some seconds after it has started; later none is none."""
+    started = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
+    nobody = {"groups": [], "activeAlertmanagers": [], "startTime": started, "resultType": "vector", "result": []}
+    with answering(json.dumps({"status": "success", "data": nobody}).encode()) as url:
+        assert said in str(source(url).get_monitoring().error)
 
 
 def test_empty_answer_is_an_answer() -> None:

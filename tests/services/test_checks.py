@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 from database_examples import pools, silent
-from triage_examples import NOW, disks, front_door, health, pages, replica, services
+from triage_examples import NOW, disks, front_door, health, monitoring, pages, replica, services, targets
 
 from flowrex_ops.incident.symptoms import NO, UNKNOWN, YES, Survey, find_symptoms
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
@@ -17,6 +18,17 @@ from flowrex_ops.services import checks
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 JUST_NOW = NOW - timedelta(minutes=1)
+
+
+def blind(
+    down: tuple[tuple[str, str, bool | None], ...] = (), told: Reading[pd.DataFrame] | None = None, *is_there: Any
+) -> Verdict:
+    """The targets that are down, what Prometheus tells of itself, and the replicas."""
+    told = monitoring("", "") if told is None else told
+    return checks.check_monitoring_blind(targets(*down), told, services(*is_there), health(200, 200))
+
+
+REFUSED = "dial tcp 172.18.0.7:9100: connect: connection refused"
 
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "every service runs": (
@@ -125,7 +137,109 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     ),
     "there is room": (lambda: checks.check_disk_full(disks(0.4, 0.89)), RULED_OUT, "/data of postgres-2 is 89% full"),
     "a disk is full": (lambda: checks.check_disk_full(disks(0.4, 0.97)), CONFIRMED, "postgres-2 is 97% full"),
+    "no inode is left": (
+        lambda: checks.check_inodes_full(disks(0.4, 0.5, inodes=1.0)),
+        CONFIRMED,
+        "/data of postgres-2 has used 100% of its inodes",
+    ),
+    "inodes are left": (
+        lambda: checks.check_inodes_full(disks(0.99, 0.5, inodes=0.89)),
+        RULED_OUT,
+        "at most, /data of postgres-2 has used 89%",
+    ),
+    "one that has no number of inodes": (lambda: checks.check_inodes_full(disks(0.4)), RULED_OUT, "10%"),
+    "without room there are no inodes either": (
+        lambda: checks.check_inodes_full(disks(0.97, inodes=0.96)),
+        INCONCLUSIVE,
+        "see service.disk-full",
+    ),
+    "a container without a shell tells no inodes": (
+        lambda: checks.check_inodes_full(disks(0.4, 0.5, inodes=None)),
+        INCONCLUSIVE,
+        "not every filesystem tells its inodes",
+    ),
+    "the data's disk is read-only": (
+        lambda: checks.check_disk_read_only(disks(0.4, 0.5, read_only=True)),
+        CONFIRMED,
+        "/data of postgres-2 is mounted read-only",
+    ),
+    "every disk can be written to": (
+        lambda: checks.check_disk_read_only(disks(0.4, 0.5)),
+        RULED_OUT,
+        "none of 2 filesystems",
+    ),
+    "a container without a shell tells no mounts": (
+        lambda: checks.check_disk_read_only(disks(0.4, read_only=None)),
+        INCONCLUSIVE,
+        "not every container tells",
+    ),
     "no disk can be seen": (lambda: checks.check_disk_full(disks()), INCONCLUSIVE, "no filesystem"),
+    "a rule that cannot be evaluated": (
+        lambda: blind((), monitoring("", "many-to-many matching not allowed")),
+        CONFIRMED,
+        "alerting rule Rule2 fails: many-to-many matching",
+    ),
+    "a target is down, and what it asks runs": (
+        lambda: blind((("redis-1", REFUSED, False),)),
+        CONFIRMED,
+        "Prometheus does not see redis-1: dial tcp",
+    ),
+    "it is down since it is down": (
+        lambda: blind((("redis", REFUSED, False),), None, replica("redis-1", "exited")),
+        RULED_OUT,
+        "what is down is down or ill itself",
+    ),
+    "it was started a minute ago": (
+        lambda: blind((("redis", REFUSED, False),), None, replica("redis-1", started_at=JUST_NOW)),
+        RULED_OUT,
+        "2 of 3 targets are up",
+    ),
+    "one scrape failed, and the one before did not": (
+        lambda: blind((("redis-1", REFUSED, True),)),
+        RULED_OUT,
+        "2 of 3 targets are up, 2 of 2 rules are evaluated, notifications arrive",
+    ),
+    "it may only be slow": (
+        lambda: blind((("redis-1", "context deadline exceeded", False),)),
+        INCONCLUSIVE,
+        "it may only be slow",
+    ),
+    "what it watches is on another machine": (
+        lambda: blind((("node-exporter", REFUSED, False),)),
+        INCONCLUSIVE,
+        "nothing tells whether what it watches runs",
+    ),
+    "alerts reach nobody": (
+        lambda: blind((), monitoring("", "", alertmanagers=0)),
+        CONFIRMED,
+        "Prometheus knows no Alertmanager: 2 alerting rules reach nobody",
+    ),
+    "no Alertmanager takes an alert": (
+        lambda: blind((), monitoring("", dropped=10)),
+        CONFIRMED,
+        "notifications to Alertmanager fail: 10 of 10",
+    ),
+    "Alertmanager cannot write to Slack": (
+        lambda: blind((), monitoring("", failed=6)),
+        CONFIRMED,
+        "notifications by Alertmanager (slack) fail: 6 of 10",
+    ),
+    "one notification of ten failed": (lambda: blind((), monitoring("", failed=1)), RULED_OUT, "notifications arrive"),
+    "nothing counts what Alertmanager sends": (
+        lambda: blind((), monitoring("", failed=None)),
+        INCONCLUSIVE,
+        "Alertmanager is not scraped; add a job",
+    ),
+    "dashboards alone": (
+        lambda: blind((), monitoring(alertmanagers=0, dropped=None, failed=None)),
+        RULED_OUT,
+        "nobody is to be alerted",
+    ),
+    "there is no Prometheus": (
+        lambda: checks.check_monitoring_blind(silent("targets"), silent("monitoring"), services(), health(200)),
+        INCONCLUSIVE,
+        "no targets",
+    ),
     "nobody announces anything": (
         lambda: checks.check_external_outage(pages("none", "none")),
         RULED_OUT,

@@ -36,7 +36,19 @@ REPLICAS = st.lists(
     max_size=8,
 )
 HEALTH = st.lists(st.tuples(TEXT, st.none() | st.integers(100, 599), SHARES, st.none() | TEXT), max_size=6)
-DISKS = st.lists(st.tuples(TEXT, TEXT, st.integers(0, 2**50), st.integers(1, 2**50), SHARES), max_size=6)
+DISKS = st.lists(
+    st.tuples(
+        TEXT,
+        TEXT,
+        st.integers(0, 2**50),
+        st.integers(1, 2**50),
+        SHARES,
+        st.none() | st.integers(0, 2**40),
+        st.none() | SHARES,
+        st.none() | st.booleans(),
+    ),
+    max_size=6,
+)
 PAGES = st.lists(
     st.tuples(TEXT, st.sampled_from(["none", "minor", "major", "critical", ""]) | TEXT, TEXT, TEXT, SHARES, TEXT, TEXT),
     max_size=6,
@@ -68,7 +80,8 @@ def test_health(replicas: list[Any], rows: list[Any]) -> None:
 
 @given(DISKS)
 def test_disks(rows: list[Any]) -> None:
-    same_either_way(lambda some: checks.check_disk_full(frame("disks", DISK_COLUMNS, some)), rows)
+    for check in (checks.check_disk_full, checks.check_inodes_full, checks.check_disk_read_only):
+        same_either_way(lambda some, check=check: check(frame("disks", DISK_COLUMNS, some)), rows)  # type: ignore[misc]
 
 
 CHECKLESS = services(*(replica(f"backend-{n}", health="none") for n in (1, 2)))
@@ -81,6 +94,8 @@ PARTS: dict[str, tuple[Reading[pd.DataFrame], Callable[..., Verdict]]] = {
     "unhealthy, door": (front_door(), lambda part: checks.check_unhealthy(services(), health(200, 200), part)),
     "restarting": (services(), checks.check_restarting),
     "disks": (disks(0.4, 0.5), checks.check_disk_full),
+    "inodes": (disks(0.4, 0.5), checks.check_inodes_full),
+    "read-only": (disks(0.4, 0.5), checks.check_disk_read_only),
     "pages": (pages("none", "minor"), checks.check_external_outage),
 }
 TELLS_NOTHING = {
@@ -100,6 +115,9 @@ TELLS_NOTHING |= {"error", "path", "refused", "mount", "where", "used_bytes", "t
 NEEDED = {
     "down": {"service", "name", "state"},
     "restarting": {"state", "restarts", "started_at"},
+    "disks": {"used_share"},
+    "inodes": {"inodes_share"},
+    "read-only": {"read_only"},
     "unhealthy, services": {"service", "name", "state", "health"},
 }
 

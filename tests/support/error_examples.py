@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,15 @@ from database_examples import NOW
 
 from flowrex_ops.discovery.services import REPLICA_COLUMNS
 from flowrex_ops.http.checks import FailedRequests
-from flowrex_ops.logs.access_log import ACCESS_COLUMNS, CLIENT_COLUMNS, SLOW_COLUMNS, AccessLog
+from flowrex_ops.logs.access_log import (
+    ACCESS_COLUMNS,
+    CLIENT_COLUMNS,
+    EXHAUSTED_COLUMNS,
+    NOT_ENOUGH,
+    REFUSED_COLUMNS,
+    SLOW_COLUMNS,
+    AccessLog,
+)
 from flowrex_ops.logs.error_log import EXCEPTION_COLUMNS, REQUEST_COLUMNS, ErrorLog
 from flowrex_ops.model import Reading, Verdict
 
@@ -55,8 +64,14 @@ def fine(requests: int = 300, **facts: Any) -> list[dict[str, Any]]:
     ]
 
 
-def access(*rows: dict[str, Any], clients: dict[str, int] | None = None, until: datetime = NOW) -> Reading[AccessLog]:
-    """The proxy's log; without *clients* forty of them ask alike."""
+def access(
+    *rows: dict[str, Any],
+    clients: dict[str, int] | None = None,
+    refused: dict[str, int] | None = None,
+    status: int = 401,
+    until: datetime = NOW,
+) -> Reading[AccessLog]:
+    """The proxy's log; without *clients* forty of them ask alike. *refused* were answered *status*."""
     asked = clients if clients is not None else {f"198.51.100.{number}": 8 for number in range(1, 41)}
     log = AccessLog(
         pd.DataFrame(list(rows), columns=ACCESS_COLUMNS),
@@ -65,8 +80,22 @@ def access(*rows: dict[str, Any], clients: dict[str, int] | None = None, until: 
         until,
         RECENT,
         1,
+        refused=pd.DataFrame([(name, status, n) for name, n in (refused or {}).items()], columns=REFUSED_COLUMNS),
     )
     return Reading("access log", "requests at the proxy", log)
+
+
+def exhausted(*rows: dict[str, Any], lines: int = 40, at: datetime | None = None) -> Reading[AccessLog]:
+    """The proxy's log, with so many lines of a minute ago about worker connections."""
+    found = access(*rows)
+    told = pd.DataFrame([(at or ago(1), NOT_ENOUGH, lines)], columns=EXHAUSTED_COLUMNS)
+    return replace(found, value=replace(found.require(), exhausted=told))
+
+
+def surge(*before: dict[str, Any], number: int = 150, **facts: Any) -> Reading[AccessLog]:
+    """A third of the recent requests is answered 401, to thirty clients; what was *before*."""
+    options = {"refused": {f"198.51.100.{n}": number // 30 for n in range(1, 31)}} | facts
+    return access(*before, *fine(), answer(number, 401), **options)
 
 
 def failed(requests: int, status: int = 500, **facts: Any) -> dict[str, Any]:

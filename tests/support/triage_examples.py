@@ -9,7 +9,15 @@ import pandas as pd
 
 from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS, USAGE_COLUMNS
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
-from flowrex_ops.metrics.prometheus import ALERT_COLUMNS
+from flowrex_ops.metrics.prometheus import (
+    ALERT_COLUMNS,
+    ALERTING,
+    ALERTMANAGER,
+    BY_ALERTMANAGER,
+    BY_PROMETHEUS,
+    MONITORING_COLUMNS,
+    TARGET_COLUMNS,
+)
 from flowrex_ops.model import Reading
 from flowrex_ops.proxy.source import ANSWER_COLUMNS
 from flowrex_ops.services.third_party import ISSUE_COLUMNS, PAGE_COLUMNS
@@ -58,8 +66,19 @@ def front_door(status: int | None = 200, error: str = "") -> Reading[pd.DataFram
     return reading("front door", "answer to users", pd.DataFrame([row], columns=ANSWER_COLUMNS))
 
 
-def disks(*shares: float) -> Reading[pd.DataFrame]:
-    rows = [(f"postgres-{n}", "/data", share * 2**30, 2**30, share) for n, share in enumerate(shares, start=1)]
+def disks(*shares: float, inodes: float | None = 0.1, read_only: bool | None = False) -> Reading[pd.DataFrame]:
+    """So full; the last one's *inodes* are used to that share, and it is *read_only*."""
+    rows = [
+        (
+            f"postgres-{n}",
+            "/data",
+            share * 2**30,
+            2**30,
+            share,
+            *((65536, inodes, read_only) if n == len(shares) else (0, 0.0, False)),
+        )
+        for n, share in enumerate(shares, start=1)
+    ]
     return reading("stack", "disks", pd.DataFrame(rows, columns=DISK_COLUMNS))
 
 
@@ -83,6 +102,24 @@ def pages(*indicators: str) -> Reading[pd.DataFrame]:
 def alerts(*names: str, state: str = "firing", severity: str = "P1") -> Reading[pd.DataFrame]:
     rows = [(name, state, severity, "backend-1", NOW, f"{name} is bad") for name in names]
     return reading("prometheus", "alerts", pd.DataFrame(rows, columns=ALERT_COLUMNS))
+
+
+def targets(*down: tuple[str, str, bool | None]) -> Reading[pd.DataFrame]:
+    """Those of the backend's first replica and of Prometheus, which are up; besides what is asked, why it is *down*, whether it was up lately."""
+    up = [("backend", "backend-1:8000", "up", "", "backend-1", True), ("prometheus", ":9090", "up", "", "", True)]
+    rows = [(replica, f"{replica}:9100", "down", error, replica, lately) for replica, error, lately in down]
+    return reading("prometheus", "targets", pd.DataFrame([*rows, *up], columns=TARGET_COLUMNS))
+
+
+def monitoring(
+    *rules: str, alertmanagers: int = 1, dropped: float | None = 0, failed: float | None = 0
+) -> Reading[pd.DataFrame]:
+    """Alerting rules with what is wrong with each, and ten notifications of each kind; None where nothing counts them."""
+    rows = [(ALERTING, f"Rule{n}", "err" if error else "ok", error, None, None) for n, error in enumerate(rules, 1)]
+    rows += [(ALERTMANAGER, f"http://alertmanager-{n}:9093", "known", "", None, None) for n in range(alertmanagers)]
+    kinds = ((BY_PROMETHEUS, "all", dropped), (BY_ALERTMANAGER, "slack", failed))
+    rows += [(part, where, "", "", 10.0, lost) for part, where, lost in kinds if lost is not None]
+    return reading("prometheus", "monitoring", pd.DataFrame(rows, columns=MONITORING_COLUMNS))
 
 
 def usage(**shares: float | None) -> Reading[pd.DataFrame]:

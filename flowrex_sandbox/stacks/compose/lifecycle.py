@@ -40,6 +40,7 @@ _PLACES = Places(
     folder="/etc/monitoring",
     ca_file="/etc/monitoring-ca.crt",
     backends={"dns_sd_configs": [{"names": ["backend"], "type": "A", "port": 8000, "refresh_interval": "2s"}]},
+    prometheus="prometheus:9090",
     alertmanager="alertmanager:9093",
     blackbox="blackbox:9115",
     postgres="postgres:5432",

@@ -42,6 +42,7 @@ def write_files(state: State, replicas: Sequence[str], *, proxied: bool) -> None
         folder=str(folder),
         ca_file=str(Authority(Path(state.home) / "tls").anchor),
         backends={"static_configs": [{"targets": [at(name) for name in replicas]}]},
+        prometheus=at("prometheus"),
         alertmanager=at("alertmanager"),
         blackbox=at("blackbox"),
         postgres=at("postgres"),
