@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flowrex_ops.settings import Settings
 
 EXIT_FOUND = 3
-FORMER_NAMES = dict(by="author", reported="notified", every="interval", anyway="force", again="force", to="output")
+FORMER_NAMES = dict(by="author", told="notified", every="interval", anyway="force", again="force", to="output")
 """Options that were renamed: the old name still works, and no help shows it. They go with the next version."""
 
 
