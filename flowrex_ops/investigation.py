@@ -13,6 +13,7 @@ import pandas as pd
 
 from flowrex_ops import render as presentation
 from flowrex_ops.archive.outcome import MitigationResult, RunOutcome
+from flowrex_ops.archive.readings import Replay, endpoints_of, platform_reading, replayed
 from flowrex_ops.archive.writer import Ledger
 from flowrex_ops.causes import COMPOSE, causes_by_runbook, ranked
 from flowrex_ops.checks import Check
@@ -30,7 +31,7 @@ from flowrex_ops.memory.source import MemorySource
 from flowrex_ops.metrics.backend import BackendSource
 from flowrex_ops.metrics.prometheus import PrometheusSource
 from flowrex_ops.mitigations import find, split_approval
-from flowrex_ops.model import Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
+from flowrex_ops.model import MitigationState, Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
 from flowrex_ops.notebook import KEPT_VARIABLE, Notebook
 from flowrex_ops.parameters import validate_started
 from flowrex_ops.postgres.backups.databases import open_databases
@@ -73,8 +74,10 @@ class Investigation:
         approval: Approval,
         ledger: Ledger,
         notebook: Notebook,
+        replay: Replay | None = None,
     ) -> None:
         self.runbook = runbook
+        self._replay = replay
         self.settings = endpoints.settings  # with the services that were found
         self.endpoints = endpoints
         self.since = parse_duration(since)
@@ -134,10 +137,19 @@ class Investigation:
         hashes = dict(split_approval(item) for item in given["approve"])
         approval = Approval(hashes, given["operator"], ask=partial(_ask, notebook) if notebook.live else None)
         ledger = Ledger.find(loaded.outputs, given["incident_id"], runbook, Redactor(loaded.secret_values()))
+        replay = replayed()
+        endpoints = endpoints_of(replay, loaded) if replay else discover(loaded)
         investigation = cls(
-            runbook, discover(loaded), since=given["since"], approval=approval, ledger=ledger, notebook=notebook
+            runbook,
+            endpoints,
+            since=given["since"],
+            approval=approval,
+            ledger=ledger,
+            notebook=notebook,
+            replay=replay,
         )
         investigation._show_opening()
+        investigation._take(platform_reading(endpoints))
         return investigation
 
     @classmethod
@@ -238,7 +250,13 @@ class Investigation:
         self.databases = open_databases(self.settings, endpoints)
         for source in vars(self).values():
             if isinstance(source, Source):
-                source.on_reading = self.readings.append
+                source.on_reading = self._take
+                source.replayed = self._replay.answer if self._replay else None
+
+    def _take(self, reading: Reading[Any]) -> None:
+        self.readings.append(reading)
+        if not self._replay:
+            self.ledger.keep_reading(reading)
 
     def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:
         """*sessions* with the backend replica that each one belongs to, where that can be told."""
@@ -254,9 +272,13 @@ class Investigation:
             self._notebook.show(presentation.unavailable_html([reading]), f"no {reading.what}: {reading.error}")
             return
         value = reading.require()
-        frame = view(value) if view else value
+        try:
+            frame = view(value) if view else value
+            shown = frame[list(columns)] if columns else frame
+        except Exception as error:  # noqa: BLE001  # readings of another version may lack what a view asks for
+            self._show_failed(getattr(view, "__name__", reading.what), "table", error)
+            return
         evidence = self._keep(reading.what, value, frame, view)
-        shown = frame[list(columns)] if columns else frame
         self._notebook.show(
             presentation.frame_html(shown, evidence=evidence),
             shown.head(presentation.SHOWN_ROWS).to_string(index=False),
@@ -289,9 +311,12 @@ class Investigation:
         try:
             self._notebook.show_figure(draw(*values, **options))
         except Exception as error:  # noqa: BLE001  # a defect of ours, told in the chart's place
-            reason = f"it could not be drawn: {type(error).__name__}: {error}; please report it"
-            chart: Reading[Any] = Reading(getattr(draw, "__name__", "a chart"), "chart", error=reason)
-            self._notebook.show(presentation.unavailable_html([chart]), f"no chart: {reason}")
+            self._show_failed(getattr(draw, "__name__", "a chart"), "chart", error)
+
+    def _show_failed(self, name: str, what: str, error: Exception) -> None:
+        reason = f"it could not be drawn: {type(error).__name__}: {error}; please report it"
+        failed: Reading[Any] = Reading(name, what, error=reason)
+        self._notebook.show(presentation.unavailable_html([failed]), f"no {what}: {reason}")
 
     def suggest(self, ranked: pd.DataFrame) -> None:
         """Show which runbooks are next and why (column ``runbook``, the first first), and leave them in the outcome."""
@@ -342,6 +367,9 @@ class Investigation:
 
     def mitigate(self, slug: str, **options: Any) -> Outcome:
         """Plan a mitigation and show the plan; apply it only if approved; show what came of it."""
+        if self._replay:
+            reason = "this is a replay: its targets cannot be read, and nothing is changed"
+            return self._show_outcome(Outcome(slug, MitigationState.REFUSED, reason))
         timeline = AnnotatedTimeline(
             self.ledger.note,
             self.settings.grafana,
@@ -358,11 +386,15 @@ class Investigation:
             siblings={cause: name for name, causes in causes_by_runbook().items() for cause in causes},
             hold=partial(resource_lock, self.settings.outputs, self.settings.platform),
         )
-        self.mitigations[slug] = outcome
-        data = {"kind": "mitigation", **MitigationResult.of(outcome).to_dict()}
-        self._notebook.show(presentation.outcome_html(outcome), presentation.outcome_text(outcome), data)
+        self._show_outcome(outcome)
         if timeline.trouble:
             self._notebook.show_text(timeline.trouble)
+        return outcome
+
+    def _show_outcome(self, outcome: Outcome) -> Outcome:
+        self.mitigations[outcome.slug] = outcome
+        data = {"kind": "mitigation", **MitigationResult.of(outcome).to_dict()}
+        self._notebook.show(presentation.outcome_html(outcome), presentation.outcome_text(outcome), data)
         return outcome
 
     @property
@@ -424,7 +456,8 @@ class Investigation:
         self._notebook.show(presentation.facts_html(facts), text, {"kind": "outcome", **outcome.to_dict()})
 
     def _show_opening(self) -> None:
-        facts = {"platform": self.settings.platform, "stack": self.endpoints.stack_line}
+        facts = {"replay": "readings of another run are judged; nothing is asked"} if self._replay else {}
+        facts |= {"platform": self.settings.platform, "stack": self.endpoints.stack_line}
         facts |= dict(self.endpoints.origins)
         if self.endpoints.stack_error:
             facts["stack"] = self.endpoints.stack_error

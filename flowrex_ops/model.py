@@ -86,7 +86,7 @@ class Reading(Generic[T]):
     """One bounded answer of one source, or the reason why there is none.
 
     ``value`` is ``None`` exactly when ``error`` is set. ``code`` is the source's own error code (SQLSTATE, HTTP status).
-    ``truncated`` says that the source had more rows than the limit.
+    ``truncated`` says that the source had more rows than the limit, ``asked`` with which arguments it was asked.
     """
 
     source: str
@@ -97,6 +97,7 @@ class Reading(Generic[T]):
     truncated: bool = False
     seconds: float = 0.0
     taken_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    asked: str = ""
 
     @property
     def available(self) -> bool:

@@ -14,7 +14,9 @@ from flowrex_ops.archive.evidence import kernel_record, write_evidence
 from flowrex_ops.archive.folders import is_run
 from flowrex_ops.archive.incidents import open_folder
 from flowrex_ops.archive.manifest import write_manifest
+from flowrex_ops.archive.readings import SUFFIX, Capture
 from flowrex_ops.errors import RecordError
+from flowrex_ops.model import Reading
 from flowrex_ops.redaction.redactor import Redactor
 
 
@@ -33,6 +35,7 @@ class Ledger:
         self._record = record
         self._redactor = redactor
         self._sealed_by_runner = sealed_by_runner
+        self._capture: Capture | None = None
 
     @classmethod
     def find(cls, outputs: Path, incident_id: str, runbook: str, redactor: Redactor) -> Ledger:
@@ -76,6 +79,14 @@ class Ledger:
         except RecordError:
             return ""
         return f"evidence/{path.name}"
+
+    def keep_reading(self, reading: Reading[Any]) -> None:
+        """Keep one reading, to be given again by ``run --from``; nothing where there is no folder."""
+        if self._folder is None:
+            return
+        if self._capture is None:
+            self._capture = Capture(self._folder / "evidence" / f"{self._record}{SUFFIX}", self._redactor)
+        self._capture.write(reading)
 
     def _seal(self, folder: Path) -> None:
         """Live runs have no runner that writes the manifest at their end."""

@@ -33,6 +33,9 @@ def run(
         ),
     ] = None,
     operator: Annotated[str, options.option("--operator", "NAME", "Who approves.")] = "",
+    from_: Annotated[
+        str, options.option("--from", "RECORD", "Judge the readings of this record again, and ask nobody.")
+    ] = "",
     settings: options.SettingsOption = "",
     project: options.ProjectOption = "",  # noqa: ARG001  # its callback uses it
     fail_on: options.FailOnOption = None,
@@ -45,6 +48,8 @@ def run(
     Example: flowrex-ops run database_connections --approve terminate-root-blocker --operator ada
 
     Example: flowrex-ops run database_connections --open
+
+    Example: flowrex-ops run database_connections --from INC-20260131-0412-a1b2/001-database_connections
     """
     from flowrex_ops.cli.report import LiveReport, is_terminal, summary
 
@@ -57,7 +62,7 @@ def run(
         given |= {name: value for name, value in named.items() if value}
         if open_:
             given["incident_id"] = _open(runbook, given, operator, settings)
-        result = run_runbook(runbook, given, on_event=report)
+        result = run_runbook(runbook, given, on_event=report, replay=from_)
     command = again(runbook, parameter or (), settings, result.incident)
     options.echo(result.to_json(), [summary(result, verdicts_shown=is_terminal(), command=command)], as_json=as_json)
     if fail_on and result.severity_found and result.severity_found.at_least(fail_on):

@@ -43,6 +43,7 @@ def facts(record: RecordMetadata) -> str:
     return _plain(
         f"{record.runbook} · {record.id} · {record.status} · against {record.platform} · "
         f"by {record.operator or 'nobody named'} on {record.host} · {record.started_text} UTC · {duration}"
+        + (f" · {record.trigger}" if record.trigger else "")
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowrex_ops.archive.index import read_metadata
+from flowrex_ops.archive.readings import REPLAY, SUFFIX, readings_of
 from flowrex_ops.archive.store import pull
 from flowrex_ops.catalog import Runbook, get_runbook, source
 from flowrex_ops.parameters import validate
@@ -18,17 +20,29 @@ if TYPE_CHECKING:
 
 
 def run_runbook(
-    name: str, given: Mapping[str, Any], *, on_event: OnEvent = ignore, trigger: str = "", title: str = ""
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    on_event: OnEvent = ignore,
+    trigger: str = "",
+    title: str = "",
+    replay: str = "",
 ) -> RunResult:
     """Validate everything, then run: nothing is started for a request that cannot be right.
 
     *trigger* says what asked for it where that was no person (``alert 17``, ``batch nightly``); it stands in the record.
-    *title* is the record's where the runbook's says too little.
+    *title* is the record's where the runbook's says too little. *replay* names a record whose readings are judged again, with the
+    parameters that it had unless others are given; nobody is asked.
     Raises UsageError for a request that is wrong, RecordError where the record cannot be written.
     """
     from flowrex_ops.record.run import run_notebook
 
     runbook = get_runbook(name)
+    environment = {}
+    if replay:
+        readings = readings_of(replay, load(str(given.get("settings") or "") or None).outputs)
+        given, environment = {**parameters_of(readings, runbook), **given}, {REPLAY: str(readings)}
+        trigger = trigger or f"replay of {replay}"
     parameters = validate(runbook, given)
     settings = load(parameters.get("settings") or None)
     file = find_file(parameters.get("settings") or None)
@@ -49,7 +63,19 @@ def run_runbook(
         cwd=Path.cwd(),
         preload=_preload(runbook),
         trigger=trigger,
+        environment=environment,
     )
+
+
+_OWN = ("incident_id", "approve", "operator", "settings")
+
+
+def parameters_of(file: Path, runbook: Runbook) -> dict[str, Any]:
+    """Those of the run whose readings *file* has, as far as *runbook* has them; what names people and places is left out."""
+    record = file.parent.parent / "records" / f"{file.name.removesuffix(SUFFIX)}.ipynb"
+    about = read_metadata(record) if record.is_file() else None
+    wanted = {parameter.name for parameter in runbook.parameters} - set(_OWN)
+    return {name: value for name, value in (about.parameters if about else {}).items() if name in wanted}
 
 
 def _preload(runbook: Runbook) -> str:

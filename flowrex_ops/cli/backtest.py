@@ -1,0 +1,111 @@
+"""``flowrex-ops backtest``: the readings of earlier runs judged by the checks of today."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowrex_ops.cli.options import JsonOption, SettingsOption, echo, progress
+from flowrex_ops.errors import ParameterError
+
+if TYPE_CHECKING:
+    from flowrex_ops.record.result import RunResult
+
+EXPECTED = "-expected.txt"
+"""Beside the readings, where somebody knows better than the run did: the right cause, or ``none``."""
+_NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One capture: what it should be, what it is called now, and how that is to be taken."""
+
+    record: str
+    expected: str
+    found: str
+    how: str
+
+
+def backtest(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER...", help="Folders of records, such as outputs; their readings are judged."),
+    ],
+    settings: SettingsOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Judge the readings of earlier runs again, and say what is right, wrong, honest or silent. Nobody is asked.
+
+    Right is the cause that the run named, or that stands in NAME-expected.txt beside its readings. Honest: no cause is named, and one
+    is inconclusive; silent: none is, though there should be. Exit 1 where something is wrong or silent.
+
+    Example: flowrex-ops backtest outputs
+    """
+    files = [file for folder in folders for file in _files(folder)]
+    if not files:
+        raise ParameterError("there are no readings in these folders; runs keep them in evidence/ beside their records")
+    rows = list(_try(files, settings))
+    counts = Counter(row.how for row in rows)
+    width = max(len(row.record) for row in rows)
+    lines = [
+        f"{row.how:<7} {row.record:<{width}}  {row.found}"
+        + (f", not {row.expected}" if row.found != row.expected else "")
+        for row in rows
+    ]
+    summary = ", ".join(f"{counts[how]} {how}" for how in ("right", "wrong", "honest", "silent"))
+    echo([asdict(row) for row in rows], [*lines, f"{len(rows)} captures: {summary}"], as_json=as_json)
+    if counts["wrong"] or counts["silent"]:
+        raise typer.Exit(1)
+
+
+def _files(folder: Path) -> list[Path]:
+    from flowrex_ops.archive.readings import SUFFIX
+
+    if not folder.exists():
+        raise ParameterError(f"'{folder}' does not exist; give a folder of records, such as outputs")
+    return [folder] if folder.is_file() else sorted(folder.rglob(f"*{SUFFIX}"))
+
+
+def _try(files: Sequence[Path], settings: str) -> Iterator[Tried]:
+    """Each run leaves its record in a folder that is gone afterwards."""
+    from flowrex_ops.archive.index import read_metadata
+    from flowrex_ops.archive.readings import SUFFIX
+    from flowrex_ops.record.runbook import run_runbook
+
+    with TemporaryDirectory(prefix="flowrex-backtest-") as outputs:
+        os.environ["FLOWREX_OPS_OUTPUTS"] = outputs
+        for file in files:
+            name = file.name.removesuffix(SUFFIX)
+            notebook = file.parent.parent / "records" / f"{name}.ipynb"
+            about = read_metadata(notebook) if notebook.is_file() else None
+            said = file.with_name(f"{name}{EXPECTED}")
+            expected = (
+                said.read_text(encoding="utf-8").strip() if said.is_file() else about and (about.diagnosis or _NONE)
+            )
+            runbook = about.runbook if about else name.partition("-")[2]
+            if not expected:
+                raise ParameterError(
+                    f"nothing says what '{file}' should be; write the cause, or none, into {said.name} beside it"
+                )
+            progress(f"judging {name} of {file.parent.parent.name}")
+            given = {"settings": settings} if settings else {}
+            result = run_runbook(str(runbook), given, replay=str(file.resolve()), trigger="backtest")
+            yield Tried(
+                f"{file.parent.parent.name}/{name}", expected, result.diagnosis or _NONE, _how(expected, result)
+            )
+
+
+def _how(expected: str, result: RunResult) -> str:
+    found = result.diagnosis or _NONE
+    if found == expected:
+        return "right"
+    if found != _NONE:
+        return "wrong"
+    return "honest" if any(verdict.kind.value == "inconclusive" for verdict in result.verdicts) else "silent"

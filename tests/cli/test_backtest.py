@@ -1,0 +1,69 @@
+"""Readings of then, judged by the checks of today: without a platform, and without changing anything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import in_process
+import pytest
+from database_examples import idle_in_transaction, limits, locks, sessions, waiting
+
+from flowrex_ops.archive.readings import SUFFIX, Capture
+from flowrex_ops.redaction.redactor import Redactor
+
+
+@pytest.fixture
+def captured(tmp_path: Path) -> Path:
+    """What a run of database_connections read while a migration held a lock."""
+    evidence = tmp_path / "site" / "evidence"
+    evidence.parent.mkdir()
+    capture = Capture(evidence / f"001-database_connections{SUFFIX}", Redactor())
+    held = sessions(idle_in_transaction(1, 30, application="migration"), waiting(2, 20, 1), waiting(3, 10, 2))
+    for reading in (held, limits(12), replace(locks(), what="locks of blockers")):
+        capture.write(reading)
+    return evidence
+
+
+def test_judged_again(captured: Path, tmp_path: Path) -> None:
+    """The cause of then is named; what was not captured stays unknown, and every plan is refused."""
+    code, out, err = in_process.call(
+        "run", "database_connections", "--from", str(next(captured.glob(f"*{SUFFIX}"))), "--json", cwd=tmp_path
+    )
+    result = json.loads(out)
+    assert (code, result["diagnosis"], result["status"]) == (0, "db.lock-contention", "partial"), err
+    verdicts = {one["cause"]: one for one in result["verdicts"]}
+    assert "it was not asked when these readings were captured" in verdicts["db.replication-lag"]["reason"]
+    assert {one["state"] for one in result["mitigations"]} == {"refused"}
+    text = Path(result["record"]).read_text(encoding="utf-8")
+    assert "this is a replay: its targets cannot be read, and nothing is changed" in text
+    assert "readings of another run are judged; nothing is asked" in text
+    assert not list(Path(result["record"]).parent.parent.glob(f"evidence/*{SUFFIX}"))
+
+
+def test_right_and_wrong(captured: Path, tmp_path: Path) -> None:
+    """By what somebody wrote beside the readings; nothing is left in the archive."""
+    beside = captured / "001-database_connections-expected.txt"
+    code, _, err = in_process.call("backtest", "site", cwd=tmp_path)
+    assert (code, "write the cause, or none, into" in err) == (2, True), err
+    beside.write_text("db.lock-contention\n")
+    code, out, err = in_process.call("backtest", "site", cwd=tmp_path)
+    assert (code, "1 captures: 1 right, 0 wrong" in out) == (0, True), out + err
+    beside.write_text("db.max-connections")
+    code, out, err = in_process.call("backtest", "site", cwd=tmp_path)
+    assert (code, "db.lock-contention, not db.max-connections" in out) == (1, True), out + err
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("run", "triage", "--from", "INC-1/001"), "there are no readings of 'INC-1/001'"),
+        (("backtest", "nowhere"), "'nowhere' does not exist"),
+        (("backtest", "."), "there are no readings in these folders"),
+    ],
+)
+def test_nothing_to_judge(given: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    code, _, err = in_process.call(*given, cwd=tmp_path)
+    assert (code, says in err) == (2, True), err
