@@ -60,7 +60,7 @@ def test_list_and_test_restore_of_the_command(platform: Sandbox) -> None:
     assert backup(platform, "--list", "--test-restore").returncode == 2
     nothing = backup(platform, "--test-restore")
     assert nothing.returncode == 1
-    assert "take one with 'flowrex-ops backup'" in nothing.stderr
+    assert "take a backup with 'flowrex-ops backup'" in nothing.stderr
     assert backup(platform).returncode == 0
     [listed] = json.loads(backup(platform, "--list", "--json").stdout)
     assert (listed["readable"], listed["checksum"], listed["tables"]) == (True, "matches", 4)

@@ -22,8 +22,13 @@ from flowrex_sandbox.sandbox import Sandbox, to_toml
 
 SOURCES = ("postgres", "redis", "backend", "nginx", "prometheus", "externals", "stack")
 WAYS = ("down", "hanging")
-TOO_SHORT = ("no replica was seen long enough", "in which a slow rise does not show")
-"""A sandbox of some minutes has no half hour of memory to look back on; with Prometheus dead even less."""
+TOO_SHORT = (
+    "no replica was seen long enough",
+    "in which a slow rise does not show",
+    "look again in some minutes",
+    "the backend's log tells of no WebSocket",
+)
+"""A sandbox of some minutes has no half hour of memory to look back on; its WebSockets opened longer ago than the log is read, and none has ended since."""
 SHORT: dict[str, dict[str, Any]] = {"memory_usage": {"sample_seconds": 5.0}}
 """What a runbook waits for by default, shorter."""
 LONGEST_SECONDS = 60.0

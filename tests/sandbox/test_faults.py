@@ -257,8 +257,8 @@ class TestDrills:
             assert not set(drill.expected) & set(drill.forbidden)
 
     def test_unknown_drill(self) -> None:
-        """A scenario that there is not is answered with those that there are."""
-        with pytest.raises(UsageError, match=r"no drill 'flood'; take one of: .*idle-in-transaction"):
+        """A scenario that there is not is answered with the nearest."""
+        with pytest.raises(UsageError, match=r"there is no drill 'flood'; did you mean 'traffic-flood'\?"):
             get_drill("flood")
 
 
