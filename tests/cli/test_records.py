@@ -55,7 +55,7 @@ SAYS = {
 
 BAD = {
     "text without a word": (["search", "*"], "has no word to look for"),
-    "unknown cause": (["search", "--cause", "db.lock"], "did you mean 'db.lock-contention'?"),
+    "unknown cause": (["search", "--cause", "db.lock-contentoin"], "did you mean 'db.lock-contention'?"),
     "time that is none": (["search", "--since", "yesterday"], "--since: 'yesterday' is not a time"),
     "unknown record": (["similar", "INC-1999"], "no record is called 'INC-1999'"),
     "neither cause nor runbook": (["trend", "earthquake"], "neither a cause nor a runbook"),

@@ -42,7 +42,7 @@ def test_a_plain_run_opens_no_incident(tmp_path: Path) -> None:
     assert (code, err, facts["incident"]) == (0, "", None)
     (folder,) = (tmp_path / "outputs").glob("*-*")
     assert (facts["run"], facts["folder"], folder.name[:4]) == (folder.name, str(folder), "RUN-")
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "records", "timeline.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == ["evidence", "manifest.json", "records", "timeline.jsonl"]
     assert verify(folder) == []
     assert "--incident" not in flowrex(tmp_path, "run", "service_restart")[1]
 

@@ -78,7 +78,7 @@ class TestSearch:
         ("query", "words"),
         [
             ({"text": "*"}, "has no word"),
-            ({"cause": "db.lock"}, "did you mean 'db.lock-contention'?"),
+            ({"cause": "db.lock-contentoin"}, "did you mean 'db.lock-contention'?"),
             ({"runbook": "eror_rate"}, "did you mean 'error_rate'?"),
         ],
         ids=str,
