@@ -1,4 +1,4 @@
-"""Whether something says that it is well, asked over HTTP at whatever it has for that."""
+"""Whether something says that it is healthy, asked over HTTP at whatever it has for that."""
 
 from __future__ import annotations
 

@@ -81,6 +81,8 @@ def _(value: Any) -> Any:
 
 @encode.register
 def _(value: Mapping) -> Any:  # type: ignore[type-arg]  # of whatever
+    if all(type(key) is str for key in value):  # by name, so that what stands under one of a secret is known by it
+        return {KIND: "object", "items": {key: encode(item) for key, item in value.items()}}
     return {KIND: "mapping", "items": [[encode(key), encode(item)] for key, item in value.items()]}
 
 
@@ -176,6 +178,7 @@ _DECODERS: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "table": _table,
     "class": _instance,
     "enum": lambda value: _find(value["of"])(value["value"]),
+    "object": lambda value: {key: decode(item) for key, item in value["items"].items()},
     "mapping": lambda value: {decode(key): decode(item) for key, item in value["items"]},
     "timestamp": lambda value: pd.Timestamp(value["value"]),
     "datetime": lambda value: datetime.fromisoformat(value["value"]),

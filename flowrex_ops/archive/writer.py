@@ -81,8 +81,8 @@ class Ledger:
         return f"evidence/{path.name}"
 
     def keep_reading(self, reading: Reading[Any]) -> None:
-        """Keep one reading, to be given again by ``run --from``; nothing where there is no folder."""
-        if self._folder is None:
+        """Keep one reading of a run that has a runner, which seals what it left; to be given again by ``run --from``."""
+        if self._folder is None or not self._sealed_by_runner:
             return
         if self._capture is None:
             self._capture = Capture(self._folder / "evidence" / f"{self._record}{SUFFIX}", self._redactor)

@@ -9,9 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from flowrex_ops.cli import (
-    backtest,
     backup,
     batch,
+    captures,
     doctor,
     incident,
     init,
@@ -63,7 +63,8 @@ app.command(rich_help_panel=LOOK)(backup.backup)
 app.add_typer(incident.app, name="incident", cls=ByMoment, rich_help_panel=INCIDENT)
 app.command(rich_help_panel=INCIDENT, context_settings=current_names(to="receiver"))(message.message)
 app.command(name="post-mortem", rich_help_panel=INCIDENT)(message.post_mortem)
-app.command(rich_help_panel=ARCHIVE)(backtest.backtest)
+app.command(rich_help_panel=ARCHIVE)(captures.capture)
+app.command(rich_help_panel=ARCHIVE)(captures.backtest)
 app.add_typer(records.app, name="records", cls=ByMoment, rich_help_panel=ARCHIVE)
 app.command(rich_help_panel=SET_UP)(doctor.doctor)
 app.command(rich_help_panel=SET_UP)(init.init)

@@ -114,10 +114,10 @@ def trust(record: RecordMetadata) -> list[str]:
 
 
 def seen_before(record: RecordMetadata) -> list[str]:
-    """A line for each earlier incident that was like this one: ``Seen before: INC-… (2026-11-02), db.lock-contention, …``."""
+    """A line for each earlier incident that was like this one: ``Similar incident: INC-… (2026-11-02), db.lock-contention, …``."""
     lines = []
     for one in record.seen_before:
         day = f"{one.started:%Y-%m-%d}" if one.started else "at an unknown time"
         ended = f"resolved by {', '.join(one.resolved_by)}" if one.resolved_by else "resolution not recorded"
-        lines.append(f"Seen before: {one.incident} ({day}), {one.in_common}, {ended}")
+        lines.append(f"Similar incident: {one.incident} ({day}), {one.in_common}, {ended}")
     return lines

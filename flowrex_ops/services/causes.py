@@ -120,7 +120,7 @@ CAUSES = (
     ),
     Cause(
         "external.outage",
-        "Somebody outside has announced an outage",
+        "A third party has announced an outage",
         "The status page of a broker, of market data or of the infrastructure tells of a major or critical incident.",
         Severity.P2,
         90,

@@ -1,4 +1,4 @@
-"""Is a service gone, ill, or restarting, a disk full or read-only, or somebody outside in trouble? One check each."""
+"""Is a service gone, unhealthy, or restarting, a disk full or read-only, or a third party in trouble? One check each."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def of_trades(failed: int, attempted: int) -> Severity:
 
 
 def of_door(front_door: Frame, health: Frame) -> Severity:
-    """The way in that users take is not well: P0 where nothing answers there, but not for replicas that are only busy.
+    """The way in that users take is unhealthy: P0 where nothing answers there, but not for replicas that are only busy.
 
     Behind a door that is silent, replicas that are reached and not ready (all their connections are taken, say) are
     what it waits for, and no more severe there than where they are asked themselves.
@@ -85,7 +85,7 @@ def of_replicas(judged: pd.DataFrame) -> Severity:
 
 
 def of_health(services: Frame, health: Frame, front_door: Frame) -> Severity:
-    """What is not well, taken together."""
+    """What is unhealthy, taken together."""
     judged = judge_replicas(services, health)
     unready = judged["ready"].map(lambda ready: ready is False).any()
     found = [of_replicas(judged)] if len(judged) and unready else []

@@ -37,7 +37,7 @@ def check_monitoring_blind(
 ) -> Verdict:
     """Prometheus sees what runs, evaluates its rules, and its alerts are taken and delivered: less than *failed_share* of them fail.
 
-    A target that is down since its service is down or ill is none: that is ``service.down`` or ``service.unhealthy``. Without rules
+    A target that is down since its service is down or unhealthy is none: that is ``service.down`` or ``service.unhealthy``. Without rules
     and Alertmanager nobody is to be alerted, which is a choice.
     """
     cause = "monitoring.blind"
@@ -53,7 +53,7 @@ def check_monitoring_blind(
         return inconclusive(cause, open_questions[0])
     up, rules = targets.require()["health"].eq("up"), table["part"].isin((ALERTING, RECORDING))
     told = f"{up.sum()} of {len(up)} targets are up, {rules.sum()} of {rules.sum()} rules are evaluated"
-    own = "" if up.all() else "; what is down is down or ill itself, which is judged by itself"
+    own = "" if up.all() else "; what is down is down or unhealthy itself, which is judged by itself"
     return ruled_out(cause, told + (", notifications arrive" if rules.any() else ", and nobody is to be alerted") + own)
 
 

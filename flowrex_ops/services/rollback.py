@@ -1,4 +1,4 @@
-"""Another version of the backend in the place of the one that runs, replica by replica, undone where it does not get well.
+"""Another version of the backend in the place of the one that runs, replica by replica, undone where it does not become healthy.
 
 Migrations since the older version was first seen are a warning and no refusal: whether the schema still fits is known
 only to whoever wrote the release. No table means unknown, never none.

@@ -65,7 +65,7 @@ class _Served(Mitigation):
             return f"what is served now could not be read: {error}"
 
     def _remember(self, is_ill: Callable[[Served, datetime], bool]) -> list[Served]:
-        """The endpoints that are ill now; they are compared with what is served later."""
+        """The endpoints that are unhealthy now; they are compared with what is served later."""
         reading = self._tls.get_certificates()
         found = [one for one in c.each_endpoint(reading.require()) if one.chain and is_ill(one, reading.taken_at)]
         self._before = {one.endpoint: one for one in found}
@@ -91,7 +91,7 @@ class _Served(Mitigation):
         self._proxy.reload(all_serve)
 
 
-# Never forced: a certificate that is not near its end is ill for another reason (its name, its chain, a clock), which
+# Never forced: a certificate that is not near its end is unhealthy for another reason (its name, its chain, a clock), which
 # another one from the same request would share, and five of them are all that Let's Encrypt gives in a week. NGINX is
 # tested before certbot runs, and again before the reload.
 class RenewCertificate(_Served):

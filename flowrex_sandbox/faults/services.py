@@ -77,8 +77,8 @@ class FilesLeft(Fault):
     number: int = 4000
 
     def start(self, sandbox: Sandbox) -> None:
-        # The shell ends with an error once there is no inode left; that is what is wanted.
-        made = f"mkdir -p {_FOLDER}; for n in $(seq {self.number}); do : > {_FOLDER}/$n; done 2>/dev/null; true"
+        # Once there is no inode left each further file fails, as it should; `:` would end the shell then (POSIX: special built-ins).
+        made = f"mkdir -p {_FOLDER}; for n in $(seq {self.number}); do true > {_FOLDER}/$n; done 2>/dev/null; true"
         run_inside(nginx(sandbox), "sh", "-c", made)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter

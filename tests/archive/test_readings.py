@@ -73,6 +73,7 @@ class TestCodec:
             1.5,
             float("inf"),
             {"a": [1, (2, "b")], ("x", 1): {3}, 8000: None},
+            {"a": {"b": 1}, "$kind": "class"},
             timedelta(minutes=5),
             NOW,
             b"\xff\x00",
@@ -141,12 +142,18 @@ class TestReplay:
         assert "was not asked when" in (replay.answer("tls", "certificates", "").error or "")
 
     def test_no_secret_is_written(self, tmp_path: Path) -> None:
-        frame = pd.DataFrame({"query": ["ALTER ROLE a PASSWORD 'hunter2-hunter2'"], "password": [123456]})
+        facts = {
+            "query": ["ALTER ROLE a PASSWORD 'hunter2-hunter2'"],
+            "password": [123456],
+            "labels": [{"api_key": "k-98-k"}],
+        }
+        frame = pd.DataFrame(facts)
         platform = platform_reading(Endpoints(stack=None, stack_line="compose", replicas=(REPLICA,)))  # type: ignore[arg-type]  # nobody asks it
         file = captured(tmp_path, Reading("postgres", "sessions", frame), platform)
         text = gzip.decompress(file.read_bytes()).decode()
         assert "hunter2" not in text
         assert "123456" not in text
+        assert "k-98-k" not in text
         assert Replay(file).answer("postgres", "sessions", "").require()["query"].str.contains("redacted").all()
 
     def test_cut_off_and_damaged(self, tmp_path: Path) -> None:

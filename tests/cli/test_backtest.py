@@ -11,6 +11,7 @@ import pytest
 from database_examples import idle_in_transaction, limits, locks, sessions, waiting
 
 from flowrex_ops.archive.readings import SUFFIX, Capture
+from flowrex_ops.causes import causes_by_runbook
 from flowrex_ops.redaction.redactor import Redactor
 
 
@@ -54,6 +55,18 @@ def test_right_and_wrong(captured: Path, tmp_path: Path) -> None:
     code, out, err = in_process.call("backtest", "site", cwd=tmp_path)
     assert (code, "db.lock-contention, not db.max-connections" in out) == (1, True), out + err
     assert not (tmp_path / "outputs").exists()
+
+
+def test_everything_is_read_once(tmp_path: Path) -> None:
+    """Of a platform of which nothing answers: each runbook has its record and its readings there, and is judged alike again."""
+    (tmp_path / "flowrex-ops.toml").write_text("[limits]\nreading_seconds = 1\n")
+    code, out, err = in_process.call("capture", "-o", "site", cwd=tmp_path)
+    names = sorted(file.name.partition("-")[2] for file in (tmp_path / "site").glob(f"*/evidence/*{SUFFIX}"))
+    assert (code, names) == (0, sorted(f"{runbook}{SUFFIX}" for runbook in causes_by_runbook())), out + err
+    assert "judge it: flowrex-ops backtest site" in out
+    assert not (tmp_path / "outputs").exists()
+    code, out, err = in_process.call("backtest", "site", cwd=tmp_path)
+    assert (code, f"{len(names)} captures: {len(names)} right" in out) == (0, True), out + err
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,9 @@ RED_HERRINGS = ("page-cache",)
 
 @pytest.fixture
 def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records go to the test's own folder. What is tested is the diagnosis, on a machine that is busy: logs get their time."""
+    """Records go to the test's own folder. What is tested is the diagnosis, on a machine that is busy: readings get their time."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWREX_OPS_LIMITS__READING_SECONDS", "10")
     monkeypatch.setenv("FLOWREX_OPS_LIMITS__LOG_SECONDS", "60")
 
 

@@ -226,11 +226,9 @@ class TestSeenBefore:
         at = BEGIN + timedelta(days=3)
         record = about("database_connections", "db.lock-contention", at, id="x", incident="INC-now")
         record = record.model_copy(update={"seen_before": tuple(seen_before(two, record))})
-        line = (
-            "Seen before: INC-20261101-0000-0000 (2026-11-01), db.lock-contention, resolved by terminate-root-blocker"
-        )
+        line = "Similar incident: INC-20261101-0000-0000 (2026-11-01), db.lock-contention, resolved by terminate-root-blocker"
         assert banner.seen_before(record) == [line]
-        assert "Seen before: INC-20261101" in banner.banner(record)
+        assert "Similar incident: INC-20261101" in banner.banner(record)
 
     @pytest.mark.parametrize("outcome", [{}, {"started": None}, {"findings": 1, "started": "x", "incident": "y"}])
     def test_no_run_fails_for_it(self, tmp_path: Path, outcome: dict[str, object]) -> None:

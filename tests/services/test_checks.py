@@ -187,7 +187,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "it is down since it is down": (
         lambda: blind((("redis", REFUSED, False),), None, replica("redis-1", "exited")),
         RULED_OUT,
-        "what is down is down or ill itself",
+        "what is down is down or unhealthy itself",
     ),
     "it was started a minute ago": (
         lambda: blind((("redis", REFUSED, False),), None, replica("redis-1", started_at=JUST_NOW)),

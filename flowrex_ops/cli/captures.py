@@ -1,4 +1,4 @@
-"""``flowrex-ops backtest``: the readings of earlier runs judged by the checks of today."""
+"""``flowrex-ops capture`` and ``backtest``: readings of everything, and those of earlier runs judged by the checks of today."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowrex_ops.cli.options import JsonOption, SettingsOption, echo, progress
+from flowrex_ops.cli.options import JsonOption, ProjectOption, SettingsOption, echo, option, progress
 from flowrex_ops.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -31,6 +31,31 @@ class Tried:
     expected: str
     found: str
     how: str
+
+
+def capture(
+    output: Annotated[Path, option("-o", "FOLDER", "Write there; made where it is not there.")],
+    settings: SettingsOption = "",
+    project: ProjectOption = "",  # noqa: ARG001  # its callback uses it
+) -> None:
+    """Read everything once, by all runbooks that judge causes, into a folder that can be sent and judged elsewhere.
+
+    Nothing is changed, and no secret is written. Takes a minute or two; a runbook that fails costs itself. Judge it with backtest, or
+    one of its records with run --from.
+
+    Example: flowrex-ops capture -o site-of-harbor
+    """
+    from flowrex_ops.causes import causes_by_runbook
+    from flowrex_ops.record.runbook import run_runbook
+
+    output.mkdir(parents=True, exist_ok=True)
+    os.environ["FLOWREX_OPS_OUTPUTS"] = str(output.resolve())
+    results = []
+    for name in causes_by_runbook():
+        progress(f"reading for {name}")
+        results.append(run_runbook(name, {"settings": settings} if settings else {}, trigger="capture"))
+    lines = [f"{one.status:<9} {one.runbook:<26} {one.diagnosis or _NONE}" for one in results]
+    typer.echo("\n".join([*lines, f"in {output}; judge it: flowrex-ops backtest {output}"]))
 
 
 def backtest(
