@@ -231,7 +231,8 @@ class MaintenanceOff(_Maintenance):
         return True
 
     def verify(self, plan: Plan) -> str:  # noqa: ARG002  # one target, always the same
-        if not wait_until(self._is_off, seconds=5.0):
+        # Several in a row: one answer may be that of a worker from before the page, which goes on for a moment.
+        if not wait_until(lambda: all(self._stays_off() for _ in range(CONSECUTIVE)), seconds=5.0):
             raise VerificationError(f"'{self._url}' still answers with the page, or not at all; look at NGINX")
         answer = self._get(self._health)
         said = f"HTTP {answer.status_code}" if answer is not None else "nothing"
