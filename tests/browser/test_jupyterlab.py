@@ -82,7 +82,7 @@ def notebook(browser: Browser, lab: str) -> Iterator[Page]:
         page.goto(f"{lab}/lab/tree/incidents/database_connections.ipynb?reset")
         page.locator(".jp-Notebook").wait_for(timeout=60_000)
         page.locator(".jp-MarkdownOutput h1").first.wait_for(timeout=60_000)
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=150_000)
         yield page
 
 
@@ -122,7 +122,7 @@ def test_it_opens_where_one_begins_and_keeps_what_has_run(browser: Browser, lab:
     with browser.new_page(viewport={"width": 1400, "height": 1000}) as page:
         page.goto(lab)
         page.get_by_role("heading", name="What is wrong?").wait_for(timeout=60_000)
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=150_000)
         page.screenshot(path=Path(os.environ.get("FLOWREX_OPS_SCREENSHOTS", tmp_path)) / "start.png")
         assert page.locator("dialog").count() == 0, "JupyterLab asks something"
         assert page.locator(".jp-MarkdownOutput a").count() >= len(find_runbooks()) - 1
