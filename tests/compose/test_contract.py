@@ -15,6 +15,7 @@ from flowrex_ops.compose.execution import EXECUTION_BYTES
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Replica
 from flowrex_ops.settings import load
+from flowrex_ops.waiting import wait_until
 from flowrex_sandbox.faults.http import Release
 from flowrex_sandbox.health import await_backends
 from flowrex_sandbox.sandbox import Sandbox, get_answer
@@ -113,7 +114,13 @@ class TestLogs:
 
         assert {line.replica for line in lines} == {"backend-1", "backend-2", "backend-3"}
         assert all(line.at is not None and line.at >= since for line in lines)
-        assert any("route=/api/portfolio" in line.text for line in lines)
+        assert wait_until(  # its users may have been away a moment ago
+            lambda: any(
+                "route=/api/portfolio" in line.text
+                for line in stack.read_logs("backend", since=since, max_bytes=1_000_000)
+            ),
+            seconds=30,
+        )
 
     def test_are_in_the_order_of_time(self, stack: Stack) -> None:
         """The replicas' lines are woven into one stream."""
