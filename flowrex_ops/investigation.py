@@ -86,6 +86,8 @@ class Investigation:
         self._notebook = notebook
         self._started = time.monotonic()
         self.readings: list[Reading[Any]] = []
+        self.undrawn: list[str] = []
+        """Charts and tables that failed: each cost itself alone, and is a defect."""
         self.verdicts: dict[str, Verdict] = {}
         self.mitigations: dict[str, Outcome] = {}
         self.severity: Severity | None = None
@@ -315,6 +317,7 @@ class Investigation:
 
     def _show_failed(self, name: str, what: str, error: Exception) -> None:
         reason = f"it could not be drawn: {type(error).__name__}: {error}; please report it"
+        self.undrawn.append(f"{name}: {reason}")
         failed: Reading[Any] = Reading(name, what, error=reason)
         self._notebook.show(presentation.unavailable_html([failed]), f"no {what}: {reason}")
 

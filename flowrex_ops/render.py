@@ -79,10 +79,11 @@ def outcome_html(outcome: Outcome) -> str:
 
 
 def plan_html(plan: Plan) -> str:
-    """What a person must have read before approving."""
+    """What a person must have read before approving; many targets stand in two columns, so that all are seen at once."""
+    targets = "<br>".join(escape(target.label) for target in plan.targets) or "none"
     rows = [
         ("does", escape(plan.action)),
-        ("to", "<br>".join(escape(target.label) for target in plan.targets) or "none"),
+        ("to", f"<div style='columns:2'>{targets}</div>" if len(plan.targets) > SHOWN_ROWS // 2 else targets),
         ("costs users", escape(plan.cost)),
         ("undo", escape(plan.undo)),
         ("plan", f"<code>{plan.slug}@{plan.hash}</code>"),

@@ -122,7 +122,7 @@ def decode(value: Any) -> Any:
         return value
     try:
         return _DECODERS[value[KIND]](value)
-    except (KeyError, TypeError, AttributeError, ImportError, IndexError, StopIteration) as error:
+    except (KeyError, TypeError, AttributeError, ImportError, IndexError, StopIteration, OverflowError) as error:
         raise ValueError(f"not a captured value: {type(error).__name__}: {error}") from None
 
 

@@ -72,16 +72,13 @@ class Capture:
                 [name, cells if _is_of_numbers(dtype) and not is_secret_name(str(name)) else self._redactor.json(cells)]
                 for dtype, (name, cells) in zip(value["dtypes"], value["columns"], strict=True)
             ]
-            return {**value, "columns": columns}
+            return {**value, "columns": columns, "index": self._redactor.json(value["index"])}
         if isinstance(value, dict) and value.get(KIND) == "class":
-            own = {name: self._redacted(item) for name, item in value["fields"].items()}
-            return {
-                **value,
-                "fields": {
-                    name: self._redactor.json({name: item})[name] if isinstance(item, str) else item
-                    for name, item in own.items()
-                },
+            own = {
+                name: self._redacted(item) if isinstance(item, dict) else self._redactor.json({name: item})[name]
+                for name, item in value["fields"].items()
             }
+            return {**value, "fields": own}
         return self._redactor.json(value)
 
 
@@ -96,8 +93,7 @@ class Replay:
         self.file = file
         self._answers: dict[tuple[str, str], list[Reading[Any]]] = defaultdict(list)
         self._lock = threading.Lock()
-        for facts in _lines(file):
-            reading = _reading(facts)
+        for reading in _readings(file):
             self._answers[reading.source, reading.what].append(reading)
         self.taken_at = min((one.taken_at for some in self._answers.values() for one in some), default=None)
 
@@ -125,6 +121,8 @@ def readings_of(path: str, outputs: Path) -> Path:
         raise ParameterError(
             f"there are no readings of '{path}'; give a record, such as INC-20260131-0412-a1b2/001-triage, its notebook, or a file *{SUFFIX}"
         )
+    if next(_readings(found), None) is None:
+        raise ParameterError(f"no reading can be read in '{found}'; was it cut off, or is it of another making?")
     return found.resolve()
 
 
@@ -187,13 +185,15 @@ def replayed() -> Replay | None:
     return Replay(Path(file)) if file else None
 
 
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    """As many as can be read: of a run that was killed the last may be cut off."""
+def _readings(file: Path) -> Iterator[Reading[Any]]:
+    """As many as can be read, whoever made them: of a run that was killed the last may be cut off. No more than a capture may hold."""
+    left = 2 * ALL_BYTES
     try:
         with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                yield json.loads(line)
-    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, json.JSONDecodeError):
+            while left > 0 and (line := lines.readline(2 * MOST_BYTES)):
+                left -= len(line)
+                yield _reading(json.loads(line))
+    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return
     except OSError as error:
         raise ParameterError(f"'{file}' cannot be read: {error}") from None

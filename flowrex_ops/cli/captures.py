@@ -54,8 +54,11 @@ def capture(
     for name in causes_by_runbook():
         progress(f"reading for {name}")
         results.append(run_runbook(name, {"settings": settings} if settings else {}, trigger="capture"))
+        _stop_if_interrupted(results[-1])
     lines = [f"{one.status:<9} {one.runbook:<26} {one.diagnosis or _NONE}" for one in results]
     typer.echo("\n".join([*lines, f"in {output}; judge it: flowrex-ops backtest {output}"]))
+    if any(one.status.value == "failed" for one in results):
+        raise typer.Exit(1)
 
 
 def backtest(
@@ -122,9 +125,16 @@ def _try(files: Sequence[Path], settings: str) -> Iterator[Tried]:
             progress(f"judging {name} of {file.parent.parent.name}")
             given = {"settings": settings} if settings else {}
             result = run_runbook(str(runbook), given, replay=str(file.resolve()), trigger="backtest")
+            _stop_if_interrupted(result)
             yield Tried(
                 f"{file.parent.parent.name}/{name}", expected, result.diagnosis or _NONE, _how(expected, result)
             )
+
+
+def _stop_if_interrupted(result: RunResult) -> None:
+    """Ctrl-C ends the run that is under way; whoever pressed it wants no other."""
+    if result.status.value == "interrupted":
+        raise typer.Exit(1)
 
 
 def _how(expected: str, result: RunResult) -> str:

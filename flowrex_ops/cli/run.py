@@ -60,6 +60,8 @@ def run(
         named = {"approve": list(approve or ()), "operator": operator, "settings": settings}
         named["incident_id"] = options.incident_id(incident, settings)
         given |= {name: value for name, value in named.items() if value}
+        if open_ and from_:
+            raise ParameterError("--open notifies people now, and --from judges what is over; leave one of them out")
         if open_:
             given["incident_id"] = _open(runbook, given, operator, settings)
         result = run_runbook(runbook, given, on_event=report, replay=from_)

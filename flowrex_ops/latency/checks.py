@@ -60,7 +60,7 @@ def check_cpu(slow: SlowRequests) -> Verdict:
     """Neither is the machine short of CPU nor a replica held back at its limit, or answers are fast all the same."""
     cause = "host.cpu-saturated"
     rows = slow.of(cause)
-    pressure = "not told" if slow.pressure is None else f"{slow.pressure:.0f} % of the last minute"
+    pressure = "not told" if slow.cpu_pressure is None else f"{slow.cpu_pressure:.0f} % of the last minute"
     held = [
         Evidence(name, f"held back at its CPU limit in {percent(share)} of its periods", STACK)
         for name, share in sorted(slow.throttled.items())
@@ -72,9 +72,9 @@ def check_cpu(slow: SlowRequests) -> Verdict:
             title = f"{held[0].name} is {held[0].value}"
         return _confirmed(cause, slow, rows, title, evidence)
     reported = f"tasks waited for a processor in {pressure}; no replica was held back at its limit"
-    if held or (slow.pressure or 0) >= slow.limits.pressure_percent:
+    if held or (slow.cpu_pressure or 0) >= slow.limits.pressure_percent:
         reported = f"{_elsewhere(slow)}, though CPU is short ({pressure})"
-    unseen = blind.of_reading(slow.cpu, "replica", "pressure_avg60", "throttled_share")
+    unseen = blind.of_reading(slow.pressure, "replica", "pressure_avg60", "throttled_share")
     return _ruled_out(cause, slow, reported, unseen)
 
 
@@ -95,7 +95,7 @@ def check_disk(slow: SlowRequests) -> Verdict:
     reported = f"tasks waited for a disk in {pressure}"
     if (slow.io_pressure or 0) >= slow.limits.pressure_percent:
         reported = f"{_elsewhere(slow)}, though the disk is busy ({pressure})"
-    return _ruled_out(cause, slow, reported, blind.of_reading(slow.cpu, "replica", "io_pressure_avg60"))
+    return _ruled_out(cause, slow, reported, blind.of_reading(slow.pressure, "replica", "io_pressure_avg60"))
 
 
 @check("http.slow-release")

@@ -17,7 +17,7 @@ import pandas as pd
 
 from flowrex_ops.checks import whole
 from flowrex_ops.latency.requests import CLIENT, complete, is_slow, most, share_of, total_of
-from flowrex_ops.latency.source import CPU_COLUMNS, LIVENESS_COLUMNS, PAUSE_SECONDS
+from flowrex_ops.latency.source import LIVENESS_COLUMNS, PAUSE_SECONDS, PRESSURE_COLUMNS
 from flowrex_ops.logs.access_log import AccessLog
 from flowrex_ops.logs.request_times import TIME_COLUMNS, UNSPLIT
 from flowrex_ops.metrics.backend import POOL_COLUMNS
@@ -70,11 +70,11 @@ class SlowRequests:
         pools: Frame,
         sessions: Frame,
         liveness: Frame,
-        cpu: Frame,
+        pressure: Frame,
         **limits: Any,
     ) -> None:
         self.access, self.services, self.pools = access, services, pools
-        self.sessions, self.liveness, self.cpu = sessions, liveness, cpu
+        self.sessions, self.liveness, self.pressure = sessions, liveness, pressure
         self.limits = Limits(**limits)
 
     @cached_property
@@ -175,11 +175,11 @@ class SlowRequests:
     @cached_property
     def throttled(self) -> dict[str, float]:
         """Replicas that the kernel held back at their limit, and in which share of its periods."""
-        rows = self.cpu_rows[self.cpu_rows["throttled_share"].ge(self.limits.throttled_ratio)]
+        rows = self.pressure_rows[self.pressure_rows["throttled_share"].ge(self.limits.throttled_ratio)]
         return {str(row.replica or ""): float(row.throttled_share) for row in rows.itertuples()}
 
     @property
-    def pressure(self) -> float | None:
+    def cpu_pressure(self) -> float | None:
         """Percent of the last minute in which some task of the machine waited for a processor."""
         return self._largest("pressure_avg60")
 
@@ -189,13 +189,13 @@ class SlowRequests:
         return self._largest("io_pressure_avg60")
 
     def _largest(self, column: str) -> float | None:
-        known = self.cpu_rows[column].dropna()
+        known = self.pressure_rows[column].dropna()
         return float(known.max()) if len(known) else None
 
     @cached_property
-    def cpu_rows(self) -> pd.DataFrame:
+    def pressure_rows(self) -> pd.DataFrame:
         """CPU by replica, numbers only."""
-        rows = whole(self.cpu.require(), CPU_COLUMNS) if self.cpu.available else _NO_CPU
+        rows = whole(self.pressure.require(), PRESSURE_COLUMNS) if self.pressure.available else _NO_PRESSURE
         numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in _NUMBERS}
         return rows.assign(**numbers)
 
@@ -243,7 +243,7 @@ class SlowRequests:
             return [("http.slow-release", rows)]
         found = []
         all_blocked = len(self.blocked) > 1 and set(rows["replica"]) <= set(self.blocked)
-        pressed = (self.pressure or 0.0) >= self.limits.pressure_percent
+        pressed = (self.cpu_pressure or 0.0) >= self.limits.pressure_percent
         held = {
             "host.cpu-saturated": self.throttled,
             "backend.event-loop-blocked": {} if all_blocked and pressed else self.blocked,
@@ -295,4 +295,4 @@ class SlowRequests:
 _NOTHING = pd.DataFrame(columns=TIME_COLUMNS)
 _NO_LIVENESS = pd.DataFrame(columns=LIVENESS_COLUMNS)
 _NUMBERS = ("pressure_avg60", "throttled_share", "io_pressure_avg60")
-_NO_CPU = pd.DataFrame(columns=CPU_COLUMNS)
+_NO_PRESSURE = pd.DataFrame(columns=PRESSURE_COLUMNS)

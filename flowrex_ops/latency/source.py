@@ -18,7 +18,7 @@ from flowrex_ops.trust import ssl_context
 LIVE_PATH = "/health/live"
 """Touches no database. Where there is no such path, its 404 comes out of the same event loop, and as soon."""
 LIVENESS_COLUMNS = ["replica", "seconds", "error"]
-CPU_COLUMNS = ["replica", "pressure_avg10", "pressure_avg60", "throttled_share", "io_pressure_avg60", "error"]
+PRESSURE_COLUMNS = ["replica", "pressure_avg10", "pressure_avg60", "throttled_share", "io_pressure_avg60", "error"]
 FILES = ("/proc/pressure/cpu", "/proc/pressure/io", "/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat")
 """Pressure of the machine (PSI), and where a container sees its own throttling: cgroup v2 and v1."""
 PAUSE_SECONDS = 0.2
@@ -75,8 +75,8 @@ class LatencySource(Source):
         return rows
 
     @reads("CPU and disk pressure", extra_seconds="window_seconds")
-    def sample_cpu(self, *, window_seconds: float = 1.0) -> pd.DataFrame:
-        """Whether the machine is short of CPU, and each replica held back at its limit; columns ``CPU_COLUMNS``.
+    def sample_pressure(self, *, window_seconds: float = 1.0) -> pd.DataFrame:
+        """Whether the machine is short of CPU, and each replica held back at its limit; columns ``PRESSURE_COLUMNS``.
 
         Pressure is percent of time in which some task waited for a processor (or a disk, ``io``), ``throttled_share`` the part (0 to 1) of
         the scheduler's periods within the window in which the replica was held back: 0 without a limit, and under supervisord.
@@ -90,10 +90,10 @@ class LatencySource(Source):
             after = list(pool.map(self._read, running))
         own = self._stack.kind != "supervisor"  # a plain process has no cgroup of its own
         rows = [
-            (replica.name, *parse_cpu(old, new, limited=own), error)
+            (replica.name, *parse_pressure(old, new, limited=own), error)
             for replica, (old, _), (new, error) in zip(running, before, after, strict=True)
         ]
-        return pd.DataFrame(rows, columns=CPU_COLUMNS)
+        return pd.DataFrame(rows, columns=PRESSURE_COLUMNS)
 
     def _read(self, replica: Replica) -> tuple[str, str | None]:
         seconds = self.limit_seconds * 0.4
@@ -104,7 +104,7 @@ class LatencySource(Source):
             return "", str(error)
 
 
-def parse_cpu(
+def parse_pressure(
     before: str, after: str, *, limited: bool = True
 ) -> tuple[float | None, float | None, float | None, float | None]:
     """CPU pressure of 10 and of 60 seconds, the share of throttled periods, disk pressure of 60 seconds.

@@ -154,9 +154,8 @@ def _fits(field: str, value: str) -> bool:
 
 
 def _from_json(head: str, text: str, formats: Sequence[Format]) -> dict[str, str] | None:
-    try:
-        entry = json.loads(text)
-    except ValueError:
+    entry = parse_object(text)
+    if entry is None:
         return None
     flat = {key.lower(): value for key, value in flatten(entry)}
     if str(flat.get("logger", "")).startswith("http.log.error"):
@@ -183,6 +182,15 @@ def _seconds(name: str, value: object) -> str:
     if name in _NANOSECONDS and isinstance(value, int):
         return str(value / 1e9)
     return str(value)
+
+
+def parse_object(text: str | bytes) -> dict[str, Any] | None:
+    """The JSON object that *text* is; ``None`` for what is none, also where it is nested too deep to be read."""
+    try:
+        entry = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def flatten(entry: object, before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowrex_ops.logs.access_format import flatten
+from flowrex_ops.logs.access_format import flatten, parse_object
 from flowrex_ops.logs.tracebacks import HEADING
 
 _LEVELS = (
@@ -88,11 +87,8 @@ class JsonEntry:
     @staticmethod
     def of(text: str) -> JsonEntry | None:
         """The entry; ``None`` for what is no JSON object."""
-        try:
-            entry = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(entry, dict):
+        entry = parse_object(text)
+        if entry is None:
             return None
         found = {key.lower(): value for key, value in flatten(entry)}
         found |= {f"attributes.{name}": value for name, value in _pairs(found.get("attributes"))}

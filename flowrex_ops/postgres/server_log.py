@@ -7,7 +7,6 @@ statement that is quoted (STATEMENT, DETAIL, CONTEXT, "statement: …") may hold
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ import pandas as pd
 
 from flowrex_ops.compose import Stack
 from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.logs.access_format import parse_object
 from flowrex_ops.model import LogLine
 from flowrex_ops.reading import Source, reads
 
@@ -180,11 +180,8 @@ def parse(text: str, *, csv: bool = False) -> tuple[str, str] | None:
 
 def _of_json(text: str) -> tuple[str, str] | None:
     """An object of jsonlog, of CloudNativePG around one, or of Docker around a line of whatever form."""
-    try:
-        entry = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(entry, dict):
+    entry = parse_object(text)
+    if entry is None:
         return None
     if isinstance(entry.get("log"), str):
         return parse(entry["log"].rstrip("\n"))

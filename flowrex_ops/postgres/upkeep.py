@@ -23,7 +23,7 @@ _RECENT_SECONDS = 600.0
 
 _FEW_FILES = 3
 
-_TOLD = ("table", "rows", "dead", "vacuum_at", "changed", "analyze_at", "autovacuum")
+_REPORTED = ("table", "rows", "dead", "vacuum_at", "changed", "analyze_at", "autovacuum")
 """What PostgreSQL says of every table, whoever asks."""
 
 _MEGABYTE = 1024 * 1024
@@ -178,7 +178,7 @@ def _unknown(upkeep: Frame) -> Reading[pd.DataFrame] | str:
     if missing(upkeep):
         return upkeep
     rows = upkeep.require()
-    if len(rows) and (column := unreported(rows, *_TOLD)):
+    if len(rows) and (column := unreported(rows, *_REPORTED)):
         return f"PostgreSQL does not tell '{column}' of each table"
     if rows["autovacuum"].eq("off: track_counts").any():
         return "PostgreSQL counts neither dead nor changed rows, so that autovacuum does nothing either: track_counts is off"

@@ -1,13 +1,14 @@
 """What of a page is folded: hypotheses that are ruled out, mitigations that were refused, and what only tells how it was run.
 
-A cell's place on the page is in ``metadata.page``, which exists only while the page is made: ``opens`` (the fold that begins
-before it), ``closes``, ``anchors``.
+A cell's place on the page is in ``metadata.page``, which exists only while the page is made: ``opens`` (the folds that begin
+before it, the outer first), ``closes`` (how many end after it), ``anchors``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from flowrex_ops.catalog import source
@@ -20,6 +21,7 @@ _BEFORE_HEADING = re.compile(r"\n(?=#{1,3} )")
 _FENCE = "```"
 _FOLDED = frozenset({"Parameters", "Investigation", "Communication", "Outcome"})
 """Sections of every runbook (design §3) that the banner sums up, or that are wanted only by who doubts the run or tells others."""
+_MANY = 4
 _AFTERWARDS = "Verification"
 """What is read again; it says something new only where something was changed."""
 _ABOVE = "## Verdict\n\nEvery hypothesis stands [at the top of this page](#hypotheses), the worst first."
@@ -38,7 +40,25 @@ def fold(cells: Iterable[Cell], approved: Collection[str], *, changed: bool) -> 
     *approved* are the slugs that its operator gave, *changed* is whether anything was done.
     """
     titles = _FOLDED if changed else _FOLDED | {_AFTERWARDS}
-    return [cell for section in _sections(cells) for cell in _fold_section(section, approved, titles)]
+    folded = (_fold_section(section, approved, titles) for section in _sections(cells))
+    return [cell for ruled_out, run in groupby(folded, _is_ruled_out) for cell in _fold_run(list(run), ruled_out)]
+
+
+def _is_ruled_out(section: list[Cell]) -> bool:
+    opens = section[0]["metadata"].get("page", {}).get("opens")
+    return bool(opens) and opens[0].get("pill") == VerdictKind.RULED_OUT
+
+
+def _fold_run(sections: list[list[Cell]], ruled_out: bool) -> list[Cell]:
+    """Many hypotheses in a row that are ruled out are one line, which names their causes; each has its reason at the top of the page."""
+    cells = [cell for section in sections for cell in section]
+    if ruled_out and len(sections) >= _MANY:
+        causes = [cause for section in sections for cause in section[0]["metadata"]["page"]["opens"][0]["causes"]]
+        cells[0]["metadata"]["page"]["opens"].insert(
+            0, {"level": 0, "pill": VerdictKind.RULED_OUT.value, "causes": causes}
+        )
+        cells[-1]["metadata"]["page"]["closes"] += 1
+    return cells
 
 
 def _sections(cells: Iterable[Cell]) -> Iterator[list[Cell]]:
@@ -103,8 +123,8 @@ def _folded(cells: list[Cell], line: dict[str, Any]) -> list[Cell]:
     if line["level"]:  # its heading stands in the line that unfolds it
         first = {**first, "source": _HEADING.sub("", source(first), count=1)}
     placed = [_placed(cell) for cell in (first, *rest)]
-    placed[0]["metadata"]["page"]["opens"] = line
-    placed[-1]["metadata"]["page"]["closes"] = True
+    placed[0]["metadata"]["page"]["opens"] = [line]
+    placed[-1]["metadata"]["page"]["closes"] = 1
     return placed
 
 

@@ -49,12 +49,14 @@ def check_monitoring_blind(
     if evidence:
         title = f"The monitoring is blind: {evidence[0].name}"
         return confirmed(cause, f"{evidence[0].name}: {evidence[0].value}", evidence[:8], title=title)
-    if open_questions := open_questions or _not_told(table):
+    if open_questions := open_questions or _unknown(table):
         return inconclusive(cause, open_questions[0])
     up, rules = targets.require()["health"].eq("up"), table["part"].isin((ALERTING, RECORDING))
-    told = f"{up.sum()} of {len(up)} targets are up, {rules.sum()} of {rules.sum()} rules are evaluated"
+    reported = f"{up.sum()} of {len(up)} targets are up, {rules.sum()} of {rules.sum()} rules are evaluated"
     own = "" if up.all() else "; what is down is down or unhealthy itself, which is judged by itself"
-    return ruled_out(cause, told + (", notifications arrive" if rules.any() else ", and nobody is to be alerted") + own)
+    return ruled_out(
+        cause, reported + (", notifications arrive" if rules.any() else ", and nobody is to be alerted") + own
+    )
 
 
 def _unseen(targets: Frame, services: Frame, health: Frame) -> tuple[list[Evidence], list[str]]:
@@ -113,7 +115,7 @@ def _rows(table: pd.DataFrame) -> list[Any]:
     return list(table.itertuples(index=False))
 
 
-def _not_told(table: pd.DataFrame) -> list[str]:
+def _unknown(table: pd.DataFrame) -> list[str]:
     """What cannot be told of rules and notifications."""
     rules = table[table["part"].isin((ALERTING, RECORDING))]
     open_questions = [] if table["part"].isin(_PARTS).all() else ["Prometheus does not tell what its rules are"]

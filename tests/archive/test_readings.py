@@ -154,6 +154,8 @@ class TestReplay:
         assert "hunter2" not in text
         assert "123456" not in text
         assert "k-98-k" not in text
+        named = Reading("postgres", "holders", pd.DataFrame({"n": [1]}, index=["password='hunter2-hunter2'"]))
+        assert "hunter2" not in gzip.decompress(captured(tmp_path / "index", named).read_bytes()).decode()
         assert Replay(file).answer("postgres", "sessions", "").require()["query"].str.contains("redacted").all()
 
     def test_cut_off_and_damaged(self, tmp_path: Path) -> None:
@@ -163,8 +165,16 @@ class TestReplay:
         replay = Replay(file)
         assert replay.answer("a", "b", "").value == "one"
         assert replay.answer("a", "c", "").value is None
-        file.write_bytes(b"no gzip")
-        assert Replay(file).taken_at is None
+        for foreign in (
+            b"no gzip",
+            gzip.compress(b'["a"]\n'),
+            gzip.compress(b'{"source": "a"}\n'),
+            gzip.compress(b"[" * 9**6),
+        ):
+            file.write_bytes(foreign)
+            assert Replay(file).taken_at is None
+            with pytest.raises(ParameterError, match="no reading can be read in"):
+                readings_of(str(file), tmp_path)
 
     def test_what_is_too_large_says_so(self, tmp_path: Path) -> None:
         replay = Replay(captured(tmp_path, Reading("a", "b", "x" * (MOST_BYTES + 1)), Reading("a", "c", Path("x"))))

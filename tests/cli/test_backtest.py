@@ -40,6 +40,14 @@ def test_judged_again(captured: Path, tmp_path: Path) -> None:
     text = Path(result["record"]).read_text(encoding="utf-8")
     assert "this is a replay: its targets cannot be read, and nothing is changed" in text
     assert "readings of another run are judged; nothing is asked" in text
+    again = ("run", "database_connections", "--from", str(next(captured.glob(f"*{SUFFIX}"))))
+    for more, says in (
+        (("--open",), "--open notifies people now"),
+        (("--approve", "a", "--operator", "b"), "leave out approve"),
+    ):
+        code, _, err = in_process.call(*again, *more, cwd=tmp_path)
+        assert (code, says in err) == (2, True), err
+    assert not list((tmp_path / "outputs").glob("INC-*"))
     assert not list(Path(result["record"]).parent.parent.glob(f"evidence/*{SUFFIX}"))
 
 

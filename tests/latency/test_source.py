@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowrex_ops.latency.source import LatencySource, parse_cpu
+from flowrex_ops.latency.source import LatencySource, parse_pressure
 from flowrex_sandbox.sandbox import Sandbox
 
 PRESSURE = "/proc/pressure/cpu:some avg10=12.50 avg60=40.25 avg300=1.00 total=1\n/proc/pressure/cpu:full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
@@ -30,7 +30,7 @@ def counters(periods: int, throttled: int, *, file: str = "/sys/fs/cgroup/cpu.st
     ids=["throttled", "no limit", "no quota in v2", "no cgroup", "a plain process", "nothing"],
 )
 def test_pressure_and_throttling(before: str, after: str, limited: bool, expected: tuple[float | None, ...]) -> None:
-    assert parse_cpu(before, after, limited=limited) == expected
+    assert parse_pressure(before, after, limited=limited) == expected
 
 
 def test_replicas_of_a_platform(supervisor_sandbox: Sandbox) -> None:
@@ -41,7 +41,7 @@ def test_replicas_of_a_platform(supervisor_sandbox: Sandbox) -> None:
     answers = source.sample_liveness(window_seconds=0.5).require().groupby("replica")
     assert answers["seconds"].count().gt(0).to_dict() == {"backend-1": True, "backend-2": True, "backend-9": False}
     assert answers["error"].count()["backend-9"] == 1
-    cpu = source.sample_cpu(window_seconds=0.1).require()
+    cpu = source.sample_pressure(window_seconds=0.1).require()
     assert cpu["error"].isna().all()
     assert cpu["throttled_share"].eq(0).all()
     assert cpu["io_pressure_avg60"].notna().eq(Path("/proc/pressure/io").exists()).all()
@@ -51,6 +51,6 @@ def test_replicas_of_a_platform(supervisor_sandbox: Sandbox) -> None:
 def test_nobody_to_ask(supervisor_sandbox: Sandbox) -> None:
     source = LatencySource(supervisor_sandbox.stack(), "no-such", dict, limit_seconds=5)
     assert "set backend.urls" in (source.sample_liveness().error or "")
-    assert "no replica of 'no-such' runs" in (source.sample_cpu().error or "")
+    assert "no replica of 'no-such' runs" in (source.sample_pressure().error or "")
     source = LatencySource(supervisor_sandbox.stack(), "x", lambda: {"x-1": "http://127.0.0.1:9"}, limit_seconds=5)
     assert "no backend replica was reached" in (source.sample_liveness(window_seconds=0.1).error or "")

@@ -11,7 +11,7 @@ from error_examples import RECENT, ago, services
 
 from flowrex_ops.latency.checks import check_unexplained_latency
 from flowrex_ops.latency.slowness import SlowRequests
-from flowrex_ops.latency.source import CPU_COLUMNS, LIVENESS_COLUMNS
+from flowrex_ops.latency.source import LIVENESS_COLUMNS, PRESSURE_COLUMNS
 from flowrex_ops.logs.access_log import ACCESS_COLUMNS, CLIENT_COLUMNS, SLOW_COLUMNS, AccessLog
 from flowrex_ops.logs.request_times import PARTS, TIME_COLUMNS
 from flowrex_ops.logs.source import LogSummary
@@ -86,7 +86,7 @@ def liveness(**seconds: float) -> Reading[pd.DataFrame]:
 def cpu(pressure: float | None = 5.0, /, io: float | None = 2.0, **throttled: float) -> Reading[pd.DataFrame]:
     """Percent of the last minute in which tasks waited, and the share in which single replicas were held back."""
     rows = [(name, pressure, pressure, throttled.get(name.replace("-", "_"), 0.0), io, None) for name in REPLICAS]
-    return Reading("replicas", "CPU and disk pressure", pd.DataFrame(rows, columns=CPU_COLUMNS))
+    return Reading("replicas", "CPU and disk pressure", pd.DataFrame(rows, columns=PRESSURE_COLUMNS))
 
 
 def given(log: Reading[AccessLog], /, **readings: Reading[Any]) -> Readings:

@@ -43,6 +43,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
             for _, kind, reason in verdicts
             if kind == VerdictKind.INCONCLUSIVE.value and "check itself failed" in reason
         ]
+        assert investigation.undrawn == []
         outcome = investigation.outcome.to_dict()
         return {
             "name": case["name"],
