@@ -26,7 +26,7 @@ WORKERS ?= 3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock drill test test-compose test-all lint bench check sandbox-up sandbox-down notebooks clean
+.PHONY: help setup lock drill test test-compose test-all test-kills lint audit bench check sandbox-up sandbox-down notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,9 @@ test-compose: $(ALL_READY) ## what only Docker Engine and a browser show, in min
 test-all: $(ALL_READY) ## everything on both stacks, before a release: every drill, kill point and pair of dead sources
 	@$(BIN)/python -m pytest $(TESTS) -n 3 --suite all $(FLAGS)
 
+test-kills: $(ALL_READY) ## 200 kills at moments that a seed chose, and a storm of alerts
+	@$(BIN)/python -m pytest $(TESTS) -n 2 --suite kills $(FLAGS)
+
 lint: $(VENV)/.ready-lint ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -70,6 +73,12 @@ lint: $(VENV)/.ready-lint ## ruff, mypy, import rules, stripped notebooks, runbo
 	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -exec $(BIN)/nbstripout --verify {} +
 	@$(BIN)/flowrex-ops runbooks --lint --rules flowrex_sandbox/monitoring/rules.yml
 	@$(BIN)/python tools/size.py
+
+audit: ## what is known against the locked packages (asks PyPI), and sbom.json: what there is, in CycloneDX's format
+	@$(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/python -m pip install --quiet pip-audit cyclonedx-bom
+	@$(VENV)-audit/bin/cyclonedx-py requirements requirements.lock --output-file sbom.json
+	@$(VENV)-audit/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip --no-deps --strict
+	@rm -r $(VENV)-audit
 
 bench: $(VENV)/.ready-bench ## measure speed and memory
 	@$(BIN)/python -m pytest tests/benchmarks -o addopts=--strict-markers --benchmark-only --benchmark-columns=min,median,rounds -s $(FLAGS)

@@ -17,7 +17,7 @@ from typing import Any
 from flowrex_ops.guard import Timeline
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import GrafanaSettings
-from flowrex_ops.trust import ssl_context
+from flowrex_ops.web import request
 
 MOST_TEXT = 2000
 _KIND = "annotation"
@@ -78,7 +78,7 @@ class AnnotatedTimeline:
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
         url = f"{str(self._settings.url).rstrip('/')}/api/annotations"
         try:
-            answer = httpx.post(url, json=body, headers=headers, timeout=self._limit_seconds, verify=ssl_context())
+            answer = request("POST", url, json=body, headers=headers, seconds=self._limit_seconds)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return self._redactor.text(
                 f"'{url}' did not answer ({str(error) or type(error).__name__}); correct grafana.url"

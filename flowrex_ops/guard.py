@@ -84,12 +84,28 @@ class Mitigation(ABC):
 class Approval:
     """Who lets which mitigations act. ``hashes`` maps an approved slug to the plan's hash, or None for any plan.
 
-    ``ask`` is set in a live session: it shows the plan and returns what the engineer typed.
+    ``ask`` is set in a live session: it shows the plan and returns what the engineer typed. ``operator`` is a name that
+    somebody gave, ``account`` the system's own for whoever gave it; ``approvers`` are the only ones who may, if any are named.
     """
 
     hashes: Mapping[str, str | None]
     operator: str = ""
     ask: Callable[[Plan], str] | None = None
+    account: str = ""
+    approvers: Sequence[str] = ()
+
+    @property
+    def known_as(self) -> str:
+        """The operator, and how this is known: a typed name says who answers for it, and proves nothing."""
+        typed = self.operator and self.account and self.operator != self.account
+        return f"{self.operator} (as typed by the account {self.account})" if typed else self.operator
+
+    def require_approver(self) -> None:
+        """MitigationRefusedError where the operator is none of them."""
+        if self.approvers and self.operator not in self.approvers:
+            raise MitigationRefusedError(
+                f"{self.operator} may not approve here; one of {', '.join(self.approvers)} has to (settings: approvers)"
+            )
 
 
 def guard(
@@ -126,6 +142,7 @@ def guard(
 def _act(mitigation: Mitigation, plan: Plan, approval: Approval, timeline: Timeline) -> Outcome:
     """Intent first, on disk; then the deed; then what came of it."""
     facts = {"slug": plan.slug, "plan_hash": plan.hash, "operator": approval.operator}
+    facts |= {"account": approval.account} if approval.account else {}
     timeline("mitigation-intent", {**facts, "action": plan.action, "targets": [t.label for t in plan.targets]})
     mitigation.operator = approval.operator
     mitigation.log_step = lambda text: timeline("mitigation-step", {**facts, "action": text})
@@ -195,9 +212,11 @@ def _approved(plan: Plan, approval: Approval) -> bool:
             )
         if not approval.operator:
             raise MitigationRefusedError("it is approved, but by nobody; set the parameter operator to your name")
+        approval.require_approver()
         return True
     if approval.ask is None or not approval.operator:
         return False
+    approval.require_approver()
     return approval.ask(plan).strip() in (plan.slug, f"{plan.slug}@{plan.hash}")
 
 

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flowrex_ops.model import TlsEndpoint, authority
+from flowrex_ops.web import request_by
 
 if TYPE_CHECKING:
     import httpx
@@ -94,8 +95,7 @@ def _ask(client: httpx.Client, url: httpx.URL, tls: Sequence[TlsEndpoint], secon
     """HTTPS is asked where the platform's own proxy has it, which outside its network is seldom port 443."""
     known = [one for one in tls if one.server_name == url.host] or list(tls)
     if url.scheme != "https" or not known:
-        return client.get(url, timeout=seconds)
+        return request_by(client, "GET", url, seconds=seconds)
     place = url.copy_with(netloc=authority(known[0].host, known[0].port).encode())
-    return client.get(
-        place, headers={"host": url.netloc.decode()}, extensions={"sni_hostname": url.host}, timeout=seconds
-    )
+    named = {"headers": {"host": url.netloc.decode()}, "extensions": {"sni_hostname": url.host}}
+    return request_by(client, "GET", place, seconds=seconds, **named)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from flowrex_ops import render as presentation
+from flowrex_ops.archive.incidents import current_user
 from flowrex_ops.archive.outcome import MitigationResult, RunOutcome
 from flowrex_ops.archive.readings import Replay, endpoints_of, platform_reading, replayed
 from flowrex_ops.archive.writer import Ledger
@@ -137,7 +138,8 @@ class Investigation:
             loaded = loaded.model_copy(update={"limits": limits})
         notebook = Notebook.current(loaded)
         hashes = dict(split_approval(item) for item in given["approve"])
-        approval = Approval(hashes, given["operator"], ask=partial(_ask, notebook) if notebook.live else None)
+        ask = partial(_ask, notebook) if notebook.live else None
+        approval = Approval(hashes, given["operator"], ask, current_user(), loaded.approvers)
         ledger = Ledger.find(loaded.outputs, given["incident_id"], runbook, Redactor(loaded.secret_values()))
         replay = replayed()
         endpoints = endpoints_of(replay, loaded) if replay else discover(loaded)
@@ -465,7 +467,7 @@ class Investigation:
         if self.endpoints.stack_error:
             facts["stack"] = self.endpoints.stack_error
         facts["incident"] = self.ledger.incident or "none"
-        facts["operator"] = self.approval.operator or "none: plans are shown, nothing is changed"
+        facts["operator"] = self.approval.known_as or "none: plans are shown, nothing is changed"
         text = "\n".join(f"{name}: {value}" for name, value in facts.items())
         self._notebook.show(presentation.facts_html(facts), text)
 

@@ -491,6 +491,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     rollback: RollbackSettings = RollbackSettings()
     contacts: Mapping[str, str] = Field(default_factory=dict)
+    approvers: tuple[str, ...] = ()
     backup: BackupSettings = BackupSettings()
     serve: ServeSettings = ServeSettings()
     redaction: RedactionSettings = RedactionSettings()

@@ -22,8 +22,8 @@ from flowrex_sandbox import control as sandbox
 from flowrex_sandbox import drills
 from flowrex_sandbox.sandbox import Sandbox
 
-SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test-all"}
-"""Each test is in one of the first two or only in the last, which runs everything. docs/testing.md says what is shown where."""
+SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test-all", "kills": "make test-kills"}
+"""Each test is in one of the first two, or only in the third, which runs those too; kills are by themselves. docs/testing.md says what is shown where."""
 
 ALONE = (
     "tests/drills/",
@@ -59,6 +59,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> PlatformS
 
 def suite_of(item: pytest.Item) -> str:
     """The smallest suite that runs *item*: what is written for both stacks runs on the embedded one unless it is marked."""
+    if item.get_closest_marker("kills"):
+        return "kills"
     stack = getattr(item, "callspec", None) and item.callspec.params.get("any_sandbox")
     if item.get_closest_marker("thorough") or (stack == "compose" and not item.get_closest_marker("both_stacks")):
         return "all"
@@ -85,11 +87,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what belongs to another suite, and begin with what waits for platforms, so that workers end together."""
     suite = config.getoption("suite")
-    left_out = [item for item in items if suite not in ("all", suite_of(item))]
+    wanted = ("test", "compose", "all") if suite == "all" else (suite,)
+    left_out = [item for item in items if suite_of(item) not in wanted]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-    chosen = [item for item in items if suite in ("all", suite_of(item))]
-    items[:] = sorted(chosen, key=lambda item: (not needs_platform(item), not item.get_closest_marker("drill")))
+    chosen = [item for item in items if suite_of(item) in wanted]
+    items[:] = sorted(chosen, key=order_of)
     config.stash[LEFT_OUT] = Counter(SUITES[suite_of(item)] for item in left_out)
 
 
@@ -107,6 +110,11 @@ def pytest_testnodedown(node: object) -> None:
     """The controller keeps what a worker told."""
     output = getattr(node, "workeroutput", {})
     node.config.stash[LEFT_OUT] = Counter(output.get("left_out", {}))  # type: ignore[attr-defined]  # a WorkerController
+
+
+def order_of(item: pytest.Item) -> tuple[bool, ...]:
+    """The longest file first, for one worker has all of it; then drills, which any worker takes, and other platforms."""
+    return "harbor" not in fixtures_of(item), not item.get_closest_marker("drill"), not needs_platform(item)
 
 
 def needs_platform(item: pytest.Item) -> bool:

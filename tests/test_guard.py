@@ -143,6 +143,23 @@ class TestApproval:
         assert shown.hash in outcome.reason
         assert mitigation.numbers == [1, 2]
 
+    @pytest.mark.parametrize("ask", [None, lambda _plan: "erase"])
+    def test_who_is_no_approver_approves_nothing(self, ask: Any) -> None:
+        """By ``--approve`` or live: the settings name who may."""
+        mitigation = Erase([1])
+        outcome, log = run(mitigation, Approval({} if ask else {"erase": None}, "bob", ask, approvers=("ada", "eve")))
+        assert outcome.state is MitigationState.REFUSED
+        assert "bob may not approve here; one of ada, eve has to" in outcome.reason
+        assert (mitigation.numbers, log.events) == ([1], [])
+
+    def test_an_approver_approves_and_the_account_is_kept(self) -> None:
+        """A typed name is a claim; whose keyboard it was is known."""
+        approval = Approval({"erase": None}, "ada", account="root", approvers=("ada",))
+        _, log = run(Erase([1]), approval)
+        assert [log.events[0][1][name] for name in ("operator", "account")] == ["ada", "root"]
+        assert approval.known_as == "ada (as typed by the account root)"
+        assert Approval({}, "root", account="root").known_as == "root"
+
     @pytest.mark.parametrize(("typed", "state"), [("erase", "verified"), ("", "planned"), ("yes", "planned")])
     def test_live_engineer_types_the_slug(self, typed: str, state: str) -> None:
         """In a live session only the slug itself approves."""

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from flowrex_ops.reading import Source, reads
-from flowrex_ops.trust import ssl_context
+from flowrex_ops.web import ssl_context
 
 
 class Quick(Source):

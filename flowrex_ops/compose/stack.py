@@ -330,6 +330,11 @@ class ComposeStack:
             ) from None
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise self._unreachable(error) from None
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            text = f"{type(error).__name__}: {error}"
+            raise StackUnavailableError(
+                f"docker engine at '{self._host}' answered something else than an engine does ({text}); correct stack.docker_host"
+            ) from None
 
     def _guarded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """*chunks*, with what goes wrong on the way told as everything else is."""

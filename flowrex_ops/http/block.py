@@ -36,6 +36,7 @@ from flowrex_ops.model import Plan, Reading, Target
 from flowrex_ops.proxy.control import ProxyControl
 from flowrex_ops.proxy.snippets import SnippetHeader, header_of
 from flowrex_ops.waiting import wait_until
+from flowrex_ops.web import get
 
 MOST_MINUTES = 24 * 60
 _SETTLED_SECONDS = 2.0
@@ -74,12 +75,8 @@ class _Block(Mitigation):
     def _answers(self, token: str = "") -> int | None:
         """The status that a user gets, or one who bears the *token* of a block; ``None`` for no answer."""
         try:
-            return httpx.get(
-                str(self._url),
-                headers={PROBE: token} if token else {},
-                timeout=self._request_seconds,
-                verify=False,  # noqa: S501  # certificates are another runbook's business
-            ).status_code
+            headers = {PROBE: token} if token else {}
+            return get(str(self._url), headers=headers, seconds=self._request_seconds, verified=False).status_code
         except httpx.HTTPError:
             return None
 

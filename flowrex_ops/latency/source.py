@@ -13,7 +13,7 @@ from flowrex_ops.compose import Stack
 from flowrex_ops.errors import SourceUnavailableError, StackUnavailableError
 from flowrex_ops.model import Replica
 from flowrex_ops.reading import Source, reads
-from flowrex_ops.trust import ssl_context
+from flowrex_ops.web import get
 
 LIVE_PATH = "/health/live"
 """Touches no database. Where there is no such path, its 404 comes out of the same event loop, and as soon."""
@@ -65,7 +65,7 @@ class LatencySource(Source):
         while not rows or time.monotonic() < until:
             started, error = time.monotonic(), None
             try:
-                httpx.get(url + LIVE_PATH, timeout=_LONGEST_SECONDS, verify=ssl_context())
+                get(url + LIVE_PATH, seconds=_LONGEST_SECONDS)
             except httpx.TimeoutException:
                 error = f"no answer in {_LONGEST_SECONDS:g} s"
             except httpx.HTTPError as problem:

@@ -15,7 +15,7 @@ from flowrex_ops.health_probe import ask_health
 from flowrex_ops.metrics.names import read_metrics, read_pool
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import MetricsSettings
-from flowrex_ops.trust import ssl_context
+from flowrex_ops.web import get
 
 FAILED_TRADES, TRADES = "trades failed", "trades"
 """The counters of trades by what they mean."""
@@ -173,7 +173,7 @@ class BackendSource(Source):
         row: dict[str, Any] = {"replica": replica, "error": None}
         try:
             # A little under the reading's own limit: one silent replica must not cost the answers of the others.
-            response = httpx.get(url, timeout=self.limit_seconds * 0.7, verify=ssl_context())
+            response = get(url, seconds=self.limit_seconds * 0.7)
             if response.is_success:
                 row |= read(response)
             else:
@@ -191,9 +191,7 @@ def read_load(
 
     Raises httpx.HTTPError when it does not answer, ValueError when its /metrics cannot be read.
     """
-    import httpx
-
-    page = httpx.get(f"{base_url}/metrics", timeout=timeout_seconds, verify=ssl_context()).text
+    page = get(f"{base_url}/metrics", seconds=timeout_seconds).text
     names = metrics.of("load") | {"websockets": metrics.websocket_connections}
     found = read_metrics(page, names)
     return {what: found.get(what) for what in names}

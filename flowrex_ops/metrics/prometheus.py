@@ -15,7 +15,7 @@ import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.reading import Source, reads
-from flowrex_ops.trust import ssl_context
+from flowrex_ops.web import get
 
 SERIES_COLUMNS = ["at", "series", "value"]
 ALERT_COLUMNS = ["alert", "state", "severity", "instance", "since", "summary"]
@@ -195,7 +195,7 @@ class PrometheusSource(Source):
         url = f"{self._url}/api/v1/{what}"
         limit = self.limit_seconds * 0.8
         try:
-            answer = httpx.get(url, params={**given, "timeout": f"{limit:g}s"}, timeout=limit, verify=ssl_context())
+            answer = get(url, params={**given, "timeout": f"{limit:g}s"}, seconds=limit)
             body = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise SourceUnavailableError(f"{url} did not answer: {error or type(error).__name__}") from None

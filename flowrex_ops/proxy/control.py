@@ -6,6 +6,7 @@ broken configuration keeps the old one and says so only in a log (https://nginx.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
@@ -20,10 +21,21 @@ from flowrex_ops.settings import ProxySettings
 from flowrex_ops.waiting import wait_until
 
 CONSECUTIVE = 5
-"""So many readings in a row must confirm a change: for some 150 ms after a reload old and new workers both answer."""
+OLD_WORKERS_SECONDS = 0.5
+"""So many readings in a row, spread over so long, must confirm a change: for some 150 ms after a reload (longer on a busy machine) old and new workers both answer."""
 
 Files = Mapping[str, str | None]
 """Snippets by file name; ``None`` for one that is not to be there."""
+
+
+def settled(confirm: Callable[[], bool]) -> bool:
+    """Whether *confirm* is true ``CONSECUTIVE`` times in a row, in ``OLD_WORKERS_SECONDS``."""
+    for number in range(CONSECUTIVE):
+        if number:
+            time.sleep(OLD_WORKERS_SECONDS / (CONSECUTIVE - 1))
+        if not confirm():
+            return False
+    return True
 
 
 class ProxyControl:
@@ -94,7 +106,7 @@ class ProxyControl:
         """Test, reload, and wait until *confirm* was true several times in a row; VerificationError where it never is."""
         self.test()
         self._run("-s", "reload")
-        if not wait_until(lambda: all(confirm() for _ in range(CONSECUTIVE)), seconds=self._confirm_seconds):
+        if not wait_until(lambda: settled(confirm), seconds=self._confirm_seconds):
             raise VerificationError(
                 f"NGINX was reloaded, and {self._confirm_seconds:g} s later nothing shows it; read its log"
             )

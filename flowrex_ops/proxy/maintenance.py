@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import html
 import ipaddress
-import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from importlib import resources
@@ -20,15 +19,15 @@ from flowrex_ops.guard import Mitigation
 from flowrex_ops.health_probe import HEALTH_PATHS
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Plan, Target
-from flowrex_ops.proxy.control import CONSECUTIVE, ProxyControl
+from flowrex_ops.proxy.control import ProxyControl, settled
 from flowrex_ops.proxy.snippets import header_of, parse_header
 from flowrex_ops.waiting import wait_until
+from flowrex_ops.web import get
 
 HTTP, SERVER, PAGE = "http-maintenance.conf", "server-maintenance.conf", "flowrex-ops-maintenance.html"
 HEADER = "X-Flowrex-Maintenance"
 PURPOSE = "maintenance"
 MOST_PAGE_BYTES = 1_000_000
-OLD_WORKERS_SECONDS = 1.0
 _SLOW_SECONDS = 2.0
 """One answer that is late does not mean that the page is not served."""
 _ACME = "~^/.well-known/acme-challenge/"
@@ -74,7 +73,7 @@ class _Maintenance(Mitigation):
     def _get(self, path: str) -> httpx.Response | None:
         """What a user gets who has no rights and no patience; names and certificates are another runbook's business."""
         try:
-            return httpx.get(f"{str(self._url).rstrip('/')}{path}", timeout=self._request_seconds, verify=False)  # noqa: S501
+            return get(f"{str(self._url).rstrip('/')}{path}", seconds=self._request_seconds, verified=False)
         except httpx.HTTPError:
             return None
 
@@ -110,6 +109,7 @@ class MaintenanceOn(_Maintenance):
         self._page = page
         self._message = message
         self._retry_after_seconds = retry_after_seconds
+        self._served = ""
         self._allow = sorted(_network(one) for one in allow)
 
     def find_targets(self) -> Sequence[Target]:
@@ -142,7 +142,7 @@ class MaintenanceOn(_Maintenance):
         page = self._read_page()
         present = self._proxy.read()
         head = parse_header(present.get(SERVER, "")) or header_of(PURPOSE, self.operator)
-        edition = self._edition(page)
+        edition = self._served = self._edition(page)
         files = {HTTP: f"{head}{self._http()}", SERVER: f"{head}{self._server(head.since, edition)}", PAGE: page}
         written = all(present.get(name) == text for name, text in files.items())
         if written and wait_until(lambda: self._is_on(edition), seconds=_SLOW_SECONDS):
@@ -151,7 +151,7 @@ class MaintenanceOn(_Maintenance):
         return f"NGINX serves the page, by {head.by}, since {head.since}"
 
     def verify(self, plan: Plan) -> str:  # noqa: ARG002  # one target, always the same
-        if not wait_until(lambda: self._is_on() and self._health_is_served(), seconds=5.0):
+        if not wait_until(lambda: self._is_on(self._served) and self._health_is_served(), seconds=5.0):
             raise VerificationError(
                 f"'{self._url}' does not answer 503 with the page, or '{self._health}' is not served; look at NGINX"
             )
@@ -219,20 +219,12 @@ class MaintenanceOff(_Maintenance):
     def apply(self, target: Target) -> str:
         if not {HTTP, SERVER, PAGE} & set(self._proxy.read()) and self._is_off():
             return "it was off already"
-        self._proxy.change({HTTP: None, SERVER: None}, self._stays_off)
+        self._proxy.change({HTTP: None, SERVER: None}, self._is_off)
         self._proxy.discard(PAGE)  # not before: an old worker would answer 404 in its place
         return f"the page is gone; it was {target.identity[2]}"
 
-    def _stays_off(self) -> bool:
-        """Off, and still off once the workers from before the reload had their time (about 150 ms)."""
-        if not self._is_off():
-            return False
-        time.sleep(OLD_WORKERS_SECONDS / CONSECUTIVE)
-        return True
-
     def verify(self, plan: Plan) -> str:  # noqa: ARG002  # one target, always the same
-        # Several in a row: one answer may be that of a worker from before the page, which goes on for a moment.
-        if not wait_until(lambda: all(self._stays_off() for _ in range(CONSECUTIVE)), seconds=5.0):
+        if not wait_until(lambda: settled(self._is_off), seconds=5.0):
             raise VerificationError(f"'{self._url}' still answers with the page, or not at all; look at NGINX")
         answer = self._get(self._health)
         said = f"HTTP {answer.status_code}" if answer is not None else "nothing"

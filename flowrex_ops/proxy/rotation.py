@@ -20,6 +20,7 @@ from flowrex_ops.proxy.control import ProxyControl
 from flowrex_ops.proxy.nginx_config import split_dump
 from flowrex_ops.proxy.replica_set import ReplicaSet
 from flowrex_ops.proxy.snippets import SnippetHeader, header_of, parse_header
+from flowrex_ops.web import get
 
 LIST, SWITCH = "http-rotation.conf", "server-rotation.conf"
 UPSTREAM = "flowrex_rotation"
@@ -118,6 +119,6 @@ class Rotation:
     def _probe(self) -> str:
         """What the proxy answers at the probe's place: the token of the list in use; empty for no answer."""
         try:
-            return httpx.get(f"{self._url}{PROBE}", timeout=self._limit_seconds, verify=False).text or "-"  # noqa: S501  # a token is read, nothing is told
+            return get(f"{self._url}{PROBE}", seconds=self._limit_seconds, verified=False).text or "-"
         except httpx.HTTPError:
             return ""

@@ -48,6 +48,10 @@ def run_runbook(
         trigger = trigger or f"replay of {replay}"
     parameters = validate(runbook, given)
     settings = load(parameters.get("settings") or None)
+    if parameters.get("approve") and settings.approvers and parameters["operator"] not in settings.approvers:
+        raise ParameterError(
+            f"operator: {parameters['operator']} may not approve here; one of {', '.join(settings.approvers)} has to (settings: approvers)"
+        )
     file = find_file(parameters.get("settings") or None)
     if file and "settings" in {parameter.name for parameter in runbook.parameters}:
         parameters["settings"] = str(file)

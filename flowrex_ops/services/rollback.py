@@ -21,8 +21,8 @@ from flowrex_ops.proxy.rotation import Rotation
 from flowrex_ops.services.rolling import Rolling
 from flowrex_ops.services.script import Script
 from flowrex_ops.services.versions import current_version, history_of, migrations_between, previous_version
-from flowrex_ops.trust import ssl_context
 from flowrex_ops.waiting import wait_until
+from flowrex_ops.web import get
 
 _LEAST_SECONDS = 60.0
 """For making a replica, whatever it is given to become ready; and for going back, which has nothing to fall back on."""
@@ -198,7 +198,7 @@ class RollbackBackend(Rolling):
         try:
             url = self._fleet.url(replica)
             path = ask_health(url, self._fleet.health_path, timeout_seconds=self._fleet.request_seconds).path
-            answer = httpx.get(f"{url}{path}", timeout=self._fleet.request_seconds, verify=ssl_context())
+            answer = get(f"{url}{path}", seconds=self._fleet.request_seconds)
             said = answer.json() if answer.is_success else None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return ""

@@ -21,6 +21,7 @@ from flowrex_ops.proxy.replica_set import ReplicaSet
 from flowrex_ops.proxy.rotation import Rotation
 from flowrex_ops.services.capacity import ConnectionBudget
 from flowrex_ops.waiting import wait_until
+from flowrex_ops.web import get
 
 _REACHED_SECONDS = 20.0
 _ONE_MORE = 0
@@ -179,7 +180,7 @@ def _ask_for_reached(context: Context) -> set[str]:
     url = f"{context.endpoints.front_door_url}{context.settings.front_door.path or HEALTH_PATHS[0]}"
     for _ in range(10):
         try:
-            httpx.get(url, timeout=context.settings.limits.reading_seconds, verify=False)  # noqa: S501  # the answer is not read
+            get(url, seconds=context.settings.limits.reading_seconds, verified=False)
         except httpx.HTTPError:
             break
     reading = context.access.get_requests(since=timedelta(seconds=10), recent_minutes=1.0)

@@ -18,7 +18,7 @@ import pandas as pd
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import SentrySettings
-from flowrex_ops.trust import ssl_context
+from flowrex_ops.web import get
 
 ISSUE_COLUMNS = ["issue", "title", "culprit", "level", "events", "users", "first_seen", "last_seen", "new", "link"]
 PAGE_COLUMNS = ["page", "indicator", "says", "troubles", "seconds", "error", "link"]
@@ -133,14 +133,7 @@ def get_json(
     import httpx
 
     try:
-        answer = httpx.get(
-            url,
-            params=parameters,
-            headers=dict(headers or {}),
-            timeout=limit_seconds,
-            follow_redirects=True,
-            verify=ssl_context(),
-        )
+        answer = get(url, params=parameters, headers=dict(headers or {}), seconds=limit_seconds, follow_redirects=True)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SourceUnavailableError(f"{url} did not answer: {error or type(error).__name__}") from None
     if answer.status_code != HTTPStatus.OK:

@@ -18,7 +18,7 @@ from flowrex_ops.logs.broker_errors import classify
 from flowrex_ops.model import Execution, Replica
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import Settings
-from flowrex_ops.trust import ssl_context
+from flowrex_ops.web import get
 
 BROKER_COLUMNS = ["place", "connected", "seconds", "kind", "error"]
 HERE = "from here"
@@ -111,12 +111,7 @@ class BrokerSource(Source):
         url = f"{self._url}/v3/accounts/{self._account}/summary"
         started = time.monotonic()
         try:
-            answer = httpx.get(
-                url,
-                headers={"Authorization": f"Bearer {self._token}"},
-                timeout=max(0.1, until - started),
-                verify=ssl_context(),
-            )
+            answer = get(url, headers={"Authorization": f"Bearer {self._token}"}, seconds=max(0.1, until - started))
             kind, error = _judge_answer(answer.status_code, answer.json)
         except httpx.ConnectTimeout:
             kind, error = "unreachable", f"{url} took no connection in {time.monotonic() - started:.1f} s"

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_sandbox.state import write_private
@@ -170,7 +171,7 @@ class Supervisord:
             raise StackUnavailableError(
                 f"supervisord at '{self.socket}' did not answer in {self._timeout_seconds:g} s; check that it runs"
             ) from None
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError) as error:
             raise StackUnavailableError(
                 f"supervisord at '{self.socket}' cannot be reached: {reason_of(error)}; start it or correct stack.socket"
             ) from None

@@ -1,18 +1,20 @@
-"""Every runbook with every single source, and every pair of sources, down or hanging: it finishes, and says for want of what."""
+"""Every runbook with each source, and each pair of sources, down, hanging or lying: it finishes, and says for want of what."""
 
 from __future__ import annotations
 
 import itertools
+import shutil
 import socket
-import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import missing_part
+from lying import LIES, lying
 from run_cells import run_side_by_side
 
 from flowrex_ops.catalog import find_runbooks
@@ -21,7 +23,7 @@ from flowrex_sandbox import control as sandbox
 from flowrex_sandbox.sandbox import Sandbox, to_toml
 
 SOURCES = ("postgres", "redis", "backend", "nginx", "prometheus", "externals", "stack")
-WAYS = ("down", "hanging")
+WAYS = ("down", "silent")
 TOO_SHORT = (
     "no replica was seen long enough",
     "in which a slow rise does not show",
@@ -37,7 +39,7 @@ LONGEST_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Dead:
-    """Addresses at which nobody listens, and at which somebody accepts and never answers."""
+    """Addresses at which nobody listens, and at which somebody accepts and lies, by the lie."""
 
     ports: dict[str, int]
     sockets: dict[str, Path]
@@ -56,27 +58,15 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def dead(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dead]:
     folder = tmp_path_factory.mktemp("dead")
-    path = folder / "silent.sock"
     with ExitStack() as stack:
-        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=512))
-        gone = socket.create_server(("127.0.0.1", 0))
-        local = stack.enter_context(socket.socket(socket.AF_UNIX))
-        local.bind(str(path))
-        local.listen(512)
-        kept: list[socket.socket] = []
-        for server in (silent, local):
-            threading.Thread(target=_accept_for_ever, args=(server, kept), daemon=True).start()
-        ports = {"down": gone.getsockname()[1], "hanging": silent.getsockname()[1]}
-        gone.close()
-        yield Dead(ports, {"down": folder / "none.sock", "hanging": path})
-
-
-def _accept_for_ever(server: socket.socket, kept: list[socket.socket]) -> None:
-    while True:
-        try:
-            kept.append(server.accept()[0])
-        except OSError:
-            return
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            ports = {"down": gone.getsockname()[1]}
+        sockets = {"down": folder / "none.sock"}
+        for number, lie in enumerate(LIES):
+            ports[lie] = stack.enter_context(lying(lie))
+            sockets[lie] = folder / f"{number}.sock"
+            stack.enter_context(lying(lie, sockets[lie]))
+        yield Dead(ports, sockets)
 
 
 def settings_with(platform: Sandbox, dead: Dead, ills: dict[str, str], outputs: Path) -> str:
@@ -105,6 +95,8 @@ def settings_with(platform: Sandbox, dead: Dead, ills: dict[str, str], outputs: 
             found["status_pages"] = dict.fromkeys(found["status_pages"], address)
         elif ill == "stack":
             found["stack"]["socket"] = str(dead.sockets[way])
+        else:
+            found["stack"] = {"kind": "compose", "docker_host": f"unix://{dead.sockets[way]}"}
     return to_toml(found)
 
 
@@ -120,7 +112,7 @@ def combinations() -> list[dict[str, str]]:
 
 
 def sample(runbook: str) -> list[dict[str, str]]:
-    """Two single ones; over all runbooks each source is seen down and hanging."""
+    """Two single ones; over all runbooks each source is seen down and silent."""
     return combinations()[2 * RUNBOOKS.index(runbook) :][:2]
 
 
@@ -136,12 +128,60 @@ def test_a_dead_source(runbook: str, platform: Sandbox, dead: Dead, tmp_path: Pa
     hold(runbook, sample(runbook), platform, dead, tmp_path)
 
 
+def lies() -> list[dict[str, str]]:
+    """Each source in each other way; neighbours differ in both, so that a few in a row show much."""
+    others = [lie for lie in LIES if lie not in WAYS]
+    return [
+        {source: others[(number + shift) % len(others)]}
+        for shift in range(len(others))
+        for number, source in enumerate((*SOURCES, "engine"))
+    ]
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS)
+def test_a_lying_source(runbook: str, platform: Sandbox, dead: Dead, tmp_path: Path) -> None:
+    """Garbage, a reset, a byte a second, a body without end …: a finding or an open question, never a traceback."""
+    hold(runbook, lies()[2 * RUNBOOKS.index(runbook) :][:2], platform, dead, tmp_path)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("runbook", RUNBOOKS)
+def test_every_lie_of_every_source(runbook: str, platform: Sandbox, dead: Dead, tmp_path: Path) -> None:
+    """Nine lies of eight sources."""
+    hold(runbook, lies(), platform, dead, tmp_path, processes=3)
+
+
 @pytest.mark.thorough
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("runbook", RUNBOOKS)
 def test_every_source_and_every_pair(runbook: str, platform: Sandbox, dead: Dead, tmp_path: Path) -> None:
-    """Down and hanging, in every combination."""
+    """Down and silent, in every combination."""
     hold(runbook, combinations(), platform, dead, tmp_path, processes=3)
+
+
+SHIFTS = ("+1h", "-1h", "+1d", "-1d")
+
+
+def run_with_clock(runbooks: Sequence[str], shift: str, platform: Sandbox, folder: Path) -> None:
+    """On the platform as it is, by a clock that is wrong: nothing is confirmed for it, and nothing fails."""
+    if shutil.which("faketime") is None:
+        missing_part("faketime")
+    parameters = {"settings": str(platform.settings_file), "since": "10m"}
+    cases = [{"name": r, "runbook": r, "parameters": parameters | SHORT.get(r, {})} for r in runbooks]
+    # Durations are measured by the other clock, which is right.
+    under = ("env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-f", shift)
+    for result in run_side_by_side(cases, folder, processes=2, under=under):
+        assert "traceback" not in result, result["traceback"]
+        assert result["failed_checks"] == [], result["name"]
+        confirmed = [(cause, reason) for cause, kind, reason in result["verdicts"] if kind == "confirmed"]
+        assert confirmed == [], (result["name"], shift)
+
+
+@pytest.mark.parametrize("shift", [SHIFTS[0], *(pytest.param(one, marks=pytest.mark.thorough) for one in SHIFTS[1:])])
+def test_a_clock_that_is_wrong(shift: str, platform: Sandbox, tmp_path: Path) -> None:
+    """By an hour or a day, on the machine that asks."""
+    run_with_clock(RUNBOOKS, shift, platform, tmp_path)
 
 
 def hold(

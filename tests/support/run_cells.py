@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +58,15 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
         return {"name": case["name"], "traceback": traceback.format_exc()}
 
 
-def run_side_by_side(cases: list[dict[str, Any]], folder: Path, processes: int = 2) -> list[dict[str, Any]]:
-    """All *cases* in a few processes of their own, with *folder* for what they write."""
+def run_side_by_side(
+    cases: list[dict[str, Any]], folder: Path, processes: int = 2, under: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """All *cases* in a few processes of their own (started by the command *under*), with *folder* for what they write."""
     running = []
     for number in range(processes):
         given, results = folder / f"cases-{number}.jsonl", folder / f"results-{number}.jsonl"
         given.write_text("".join(json.dumps(case) + "\n" for case in cases[number::processes]), encoding="utf-8")
-        command = [sys.executable, __file__, str(given), str(results)]
+        command = [*under, sys.executable, __file__, str(given), str(results)]
         running.append((subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL), results))
     for process, _ in running:
         assert process.wait() == 0

@@ -12,8 +12,8 @@ from flowrex_ops.errors import VerificationError
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Replica
 from flowrex_ops.proxy.replica_set import ReplicaSet
-from flowrex_ops.trust import ssl_context
 from flowrex_ops.waiting import wait_until
+from flowrex_ops.web import get
 
 Names = Collection[tuple[str, str]]
 """Replicas, each as (service, name)."""
@@ -81,7 +81,7 @@ class Application:
         if not url:
             return True
         try:
-            answer = httpx.get(f"{url}{self._probe_path}", timeout=fleet.request_seconds, verify=ssl_context())
+            answer = get(f"{url}{self._probe_path}", seconds=fleet.request_seconds)
         except httpx.HTTPError:
             return False
         return answer.status_code == httpx.codes.OK

@@ -1,4 +1,7 @@
-"""The platform's images: tagged with a hash of what goes into them, so that nothing is built twice."""
+"""The platform's images: tagged with a hash of what goes into them, so that nothing is built twice.
+
+``python -m flowrex_sandbox.stacks.compose.images`` builds them before anybody waits for a platform.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from flowrex_ops.errors import SandboxError
@@ -38,18 +42,23 @@ def copy_build_folders(home: Path) -> dict[str, str]:
 
 def build_missing(home: Path, tags: dict[str, str], on_progress: Callable[[str], None]) -> None:
     """Build the images that the engine does not have; the base image too, by download or from Debian's packages."""
-    for image in IMAGES:
-        tag = f"{REPOSITORY}{image}:{tags[image]}"
-        if _exists(tag):
-            continue
-        with _one_at_a_time(image):
-            if _exists(tag):  # somebody else's sandbox, which starts at the same time, has built it meanwhile
-                continue
-            _require_base_image(on_progress)
-            on_progress(f"building image {image}")
-            # The classic builder needs no plug-in, which a distribution's engine does not bring.
-            command = ["build", "-q", "-t", tag, str(home / image)]
-            docker(*command, timeout_seconds=_BUILD_SECONDS, environment={"DOCKER_BUILDKIT": "0"})
+    missing = [image for image in IMAGES if not _exists(f"{REPOSITORY}{image}:{tags[image]}")]
+    if not missing:
+        return
+    _require_base_image(on_progress)
+    # Side by side: each mostly waits for packages.
+    with ThreadPoolExecutor(len(missing)) as pool:
+        list(pool.map(lambda image: _build(home / image, f"{REPOSITORY}{image}:{tags[image]}", on_progress), missing))
+
+
+def _build(folder: Path, tag: str, on_progress: Callable[[str], None]) -> None:
+    with _one_at_a_time(folder.name):
+        if _exists(tag):  # somebody else's sandbox, which starts at the same time, has built it meanwhile
+            return
+        on_progress(f"building image {folder.name}")
+        # The classic builder needs no plug-in, which a distribution's engine does not bring.
+        command = ["build", "-q", "-t", tag, str(folder)]
+        docker(*command, timeout_seconds=_BUILD_SECONDS, environment={"DOCKER_BUILDKIT": "0"})
 
 
 @contextlib.contextmanager
@@ -92,3 +101,8 @@ def _require_base_image(on_progress: Callable[[str], None]) -> None:
             f"image '{BASE_IMAGE}' can neither be downloaded nor made: {reason};"
             " run flowrex_sandbox/stacks/compose/make-base-image.sh as root, or connect to a registry"
         )
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        build_missing(Path(made), copy_build_folders(Path(made)), print)
