@@ -19,7 +19,7 @@ SCENARIO ?= idle-in-transaction
 STACK ?= supervisor
 TESTS ?= tests
 FLAGS ?=
-# More than the two cores that CI has, for much of it waits; on Docker two, for a platform there is 14 containers; one more each is faster by a quarter, and leaves a busy machine no time to spare.
+# More than the two cores that CI has, for much of it waits.
 WORKERS ?= 3
 
 # Packages are compiled as they are first imported (tools/install.py); that must be kept, whatever the caller's habits are.
@@ -57,7 +57,7 @@ test: $(TEST_READY) ## what needs neither root nor Docker nor a browser, in minu
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) $(FLAGS)
 
 test-compose: $(ALL_READY) ## what only Docker Engine and a browser show, in minutes
-	@$(BIN)/python -m pytest $(TESTS) -n 2 --suite compose $(FLAGS)
+	@$(BIN)/python -m pytest $(TESTS) -n 3 --suite compose $(FLAGS)
 
 test-all: $(ALL_READY) ## everything on both stacks, before a release: every drill, kill point and pair of dead sources
 	@$(BIN)/python -m pytest $(TESTS) -n 3 --suite all $(FLAGS)

@@ -27,6 +27,7 @@ SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test
 
 ALONE = (
     "tests/drills/",
+    "tests/kills/",
     "tests/test_mitigation_rules",
     "tests/test_blindness",
 )

@@ -15,13 +15,15 @@ from random import Random
 
 import psutil
 import pytest
+from conftest import docker_answers
 from record_bench import read
 
 from flowrex_ops.archive.manifest import verify
 from flowrex_ops.archive.records import Record, list_records
 from flowrex_ops.record.orphaned import recover_all_orphaned
 from flowrex_ops.settings import Settings
-from flowrex_sandbox.sandbox import Sandbox, get_answer
+from flowrex_sandbox import drills
+from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.waiting import await_condition
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(120)]
@@ -152,14 +154,7 @@ def postmaster(supervisor_sandbox: Sandbox) -> Iterator[psutil.Process]:
     """PostgreSQL's first process; the platform is as before when the test ends."""
     folder = supervisor_sandbox.query("SHOW data_directory")[0][0]
     yield psutil.Process(int((Path(folder) / "postmaster.pid").read_text(encoding="utf-8").split()[0]))
-    await_condition(lambda: _answers(supervisor_sandbox), "the platform was back", timeout_seconds=60)
-
-
-def _answers(sandbox: Sandbox) -> bool:
-    try:
-        return sandbox.query("SELECT 1") == [(1,)] and get_answer(f"{sandbox.url}/health") == 200
-    except Exception:  # noqa: BLE001  # whatever says that it is not back
-        return False
+    drills.reset(supervisor_sandbox, print)
 
 
 @pytest.mark.parametrize("share", moments("database", DATABASES))
@@ -192,7 +187,8 @@ def test_docker_engine(share: float, whole_seconds: float, compose_sandbox: Sand
         said = run.end()
     finally:
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        await_condition(lambda: _answers(compose_sandbox), "the platform was back", timeout_seconds=90)
+        await_condition(docker_answers, "the engine was back", timeout_seconds=60)
+        drills.reset(compose_sandbox, print)
     assert "Traceback" not in said
     record = run.record()
     assert record is not None, said
