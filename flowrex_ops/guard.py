@@ -143,7 +143,10 @@ def _act(mitigation: Mitigation, plan: Plan, approval: Approval, timeline: Timel
     """Intent first, on disk; then the deed; then what came of it."""
     facts = {"slug": plan.slug, "plan_hash": plan.hash, "operator": approval.operator}
     facts |= {"account": approval.account} if approval.account else {}
-    timeline("mitigation-intent", {**facts, "action": plan.action, "targets": [t.label for t in plan.targets]})
+    timeline(
+        "mitigation-intent",
+        {**facts, "action": plan.action, "undo": plan.undo, "targets": [t.label for t in plan.targets]},
+    )
     mitigation.operator = approval.operator
     mitigation.log_step = lambda text: timeline("mitigation-step", {**facts, "action": text})
     done: list[str] = []

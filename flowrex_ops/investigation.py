@@ -45,6 +45,7 @@ from flowrex_ops.proxy.source import FrontDoorSource
 from flowrex_ops.reading import Source
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.resource_lock import resource_lock
+from flowrex_ops.services.clocks import ClockSource
 from flowrex_ops.services.third_party import SentrySource, StatusPagesSource
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.tls.source import TlsSource
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    The sources are ``database``, ``database_log``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``, ``broker``,
+    The sources are ``database``, ``database_log``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``, ``broker``, ``clocks``,
     ``prometheus``, ``memory``, ``host``, ``latency``, ``sentry``, ``status_pages``, ``nginx``, ``websocket``, ``websocket_log``,
     ``backups`` and ``databases``;
     ``since`` is how far back to look.
@@ -246,6 +247,7 @@ class Investigation:
             missing=f"the front door is {endpoints.origins.get('front door', 'not configured')}",
             tls=endpoints.tls,
         )
+        self.clocks = ClockSource(endpoints.front_door_url, self._finder.urls, limit_seconds=limits.reading_seconds)
         self.sentry = SentrySource(self.settings.sentry, **bounds)
         self.status_pages = StatusPagesSource(self.settings.status_pages, **bounds)
         self.backups = BackupsSource(

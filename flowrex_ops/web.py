@@ -77,6 +77,9 @@ def request_by(
                 body += part
                 if len(body) > MOST_BYTES:
                     raise httpx.ReadError(f"its answer is longer than {MOST_BYTES // 2**20} MiB")
+        if time.monotonic() - started >= seconds:
+            # Hung up, which looks like the end of a body that had no length.
+            raise httpx.ReadTimeout(f"its answer had not ended after {seconds:.1f} s")
     except httpx.TransportError as error:
         if time.monotonic() - started >= seconds and not isinstance(error, httpx.TimeoutException):
             raise httpx.ReadTimeout(f"its answer had not ended after {seconds:.1f} s") from None

@@ -46,7 +46,7 @@ _MISSED = 3
 _LOOK_BACK_MINUTES = 5.0
 """Triage's own default."""
 _TRIES = 3
-_NOT_OF_USERS = frozenset({"monitoring.blind"})
+_NOT_OF_USERS = frozenset({"monitoring.blind", "host.clock-drift"})
 """What may stay unknown when users are asked about: without Prometheus nobody would be notified, and they are served all the same."""
 _SHOWN = 2
 """Of the symptoms of one look so many stand on its line; one who waits wants to see it change, and not to read."""

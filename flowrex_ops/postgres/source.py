@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
 
@@ -16,6 +17,7 @@ from psycopg.rows import dict_row
 
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.reading import ANSWERED, TOO_MANY_CONNECTIONS, UNREACHABLE, Source, reads
+from flowrex_ops.services.clocks import CLOCK_COLUMNS
 
 APPLICATION_NAME = "flowrex-ops"
 
@@ -332,6 +334,15 @@ class PostgresSource(Source):
         """The server's connection slots and how many are taken."""
         row = self._rows("connection_limits")[0]
         return ConnectionLimits(**row, through_reserve=self.refused is not None)
+
+    @reads("the database's clock")
+    def get_clock(self) -> pd.DataFrame:
+        """One row, columns ``CLOCK_COLUMNS``: ``clock_timestamp()`` against this machine's clock, half-way through the question."""
+        began, started = datetime.now(UTC), time.monotonic()
+        said = self._rows("clock")[0]["now"]
+        took = time.monotonic() - started
+        ahead = (said - began).total_seconds() - took / 2
+        return pd.DataFrame([("postgres", ahead, took / 2, "")], columns=CLOCK_COLUMNS)
 
     @reads("database migrations")
     def get_migrations(self) -> pd.DataFrame:

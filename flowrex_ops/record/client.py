@@ -28,6 +28,7 @@ _START_SECONDS = 60
 _ALIVE_POLL_SECONDS = 0.2
 _SHORTEST_TIMEOUT = 0.05
 _HANG_UP_SECONDS = 2.0
+_SAYS = frozenset({"stream", "display_data", "update_display_data", "execute_result", "error"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,11 @@ class RecordClient(NotebookClient):
         data = msg["content"].get("data")
         if isinstance(data, dict) and OUTCOME_MIME_TYPE in data:
             self._recorder.take(data[OUTCOME_MIME_TYPE])
+        if msg["msg_type"] in _SAYS:
+            fitted = self._recorder.overflow.fit(
+                cell_index, msg["content"], updated=msg["msg_type"] == "update_display_data"
+            )
+            msg = {**msg, "content": fitted}
         output: NotebookNode | None = super().process_message(msg, cell, cell_index)
         return output
 

@@ -25,7 +25,7 @@ _ENDED = "run-finished"
 def finish_record(recorder: Recorder, redactor: Redactor, on_event: OnEvent) -> RunResult:
     """Close *recorder*'s record; the open lock of its slot still has to be given back. RecordError where it cannot be written."""
     slot = recorder.slot
-    for payload in _cut_off(slot, {one.slug for one in recorder.findings.mitigations}):
+    for payload in _cut_off(recorder, {one.slug for one in recorder.findings.mitigations}):
         recorder.take(payload)
     recorder.seen_before = tuple(seen_before(slot.incident.parent, recorder.metadata()))
     record = seal(slot, recorder.finish(), redactor)
@@ -33,13 +33,19 @@ def finish_record(recorder: Recorder, redactor: Redactor, on_event: OnEvent) -> 
     return RunResult.of(record, slot.notebook, slot.html)
 
 
-def _cut_off(slot: Slot, reported: Collection[str]) -> Iterator[dict[str, Any]]:
+def _cut_off(recorder: Recorder, reported: Collection[str]) -> Iterator[dict[str, Any]]:
     """Mitigations that began in this record and of which no output tells: the timeline has their intent, on disk before the deed."""
+    slot = recorder.slot
     mine = [line for line in timeline.read(slot.incident) if line.get("record") == slot.id and "slug" in line]
     for slug in dict.fromkeys(str(line["slug"]) for line in mine if line["slug"] not in reported):
         lines = [line for line in mine if line["slug"] == slug]
         after = next((str(line["text"]) for line in reversed(lines) if line["kind"] == "mitigation-step"), "its intent")
-        reason = f"the run ended while this was under way, after: {after}; the timeline has every step"
+        again = f"'flowrex-ops run {recorder.metadata().runbook} --approve {slug} --operator NAME'"
+        undo = lines[0].get("undo")
+        reason = (
+            f"the run ended while this was under way, after: {after}; the timeline has every step. To finish it: {again},"
+            f" which plans what is left{f'; undo: {undo}' if undo else ''}"
+        )
         result: dict[str, Any] = next((one for one in reversed(lines) if one["kind"] == "mitigation-result"), {})
         yield {
             "kind": "mitigation",
@@ -48,6 +54,7 @@ def _cut_off(slot: Slot, reported: Collection[str]) -> Iterator[dict[str, Any]]:
             "reason": result.get("reason") or reason,
             "plan_hash": lines[0].get("plan_hash"),
             "action": lines[0].get("action"),
+            "undo": undo,
             "targets": list(lines[0].get("targets") or ()),
         }
 

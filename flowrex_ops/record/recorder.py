@@ -16,6 +16,7 @@ from flowrex_ops.record.cells import CUT_OFF, CellRun, CellState, summary
 from flowrex_ops.record.document import Document
 from flowrex_ops.record.events import CellFinished, CellStarted, OnEvent, RunStarted
 from flowrex_ops.record.outcome import Findings
+from flowrex_ops.record.overflow import Overflow
 from flowrex_ops.redaction.redactor import Redactor
 
 
@@ -48,6 +49,7 @@ class Recorder:
         self.status = RunStatus.RUNNING
         self.reason: str | None = None
         self.seen_before: tuple[EarlierIncident, ...] = ()
+        self.overflow = Overflow(slot, redactor)
         self._facts = facts
         self._redactor = redactor
         self._emit = on_event
@@ -115,6 +117,7 @@ class Recorder:
 
     def finish(self) -> dict[str, Any]:
         """Write the finished, read-only record and return it as notebook JSON; no run state is left open."""
+        self.overflow.close()
         for run in self._runs.values():
             if run.state is CellState.RUNNING:
                 self._close_open_cell(run)

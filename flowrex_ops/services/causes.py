@@ -119,6 +119,26 @@ CAUSES = (
         ),
     ),
     Cause(
+        "host.clock-drift",
+        "A clock is wrong",
+        "Two machines disagree about the time: windows of logs miss what happened, tokens and certificates are refused, orders stand in the wrong order.",
+        Severity.P3,
+        85,
+        (
+            command(
+                "timedatectl; chronyc tracking", "on the machine whose clock is off: is it synchronised, and with whom?"
+            ),
+            command(
+                "date -u; docker-compose -f docker-compose.prod.yml exec postgres date -u", "which of the two is wrong?"
+            ),
+            NextStep(
+                "person",
+                "infrastructure",
+                "have it corrected slowly (chrony slews it): a jump back writes two of the same second",
+            ),
+        ),
+    ),
+    Cause(
         "external.outage",
         "A third party has announced an outage",
         "The status page of a broker, of market data or of the infrastructure tells of a major or critical incident.",

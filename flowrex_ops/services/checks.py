@@ -13,11 +13,13 @@ from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS
 from flowrex_ops.health import GONE, judge_door, judge_replicas
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
+from flowrex_ops.services.clocks import check_clock_drift
 from flowrex_ops.services.impact import of_health
 from flowrex_ops.services.monitoring import check_monitoring_blind
 from flowrex_ops.services.third_party import PAGE_COLUMNS
 
 __all__ = [
+    "check_clock_drift",
     "check_disk_full",
     "check_disk_read_only",
     "check_down",

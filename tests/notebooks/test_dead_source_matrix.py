@@ -141,7 +141,7 @@ def lies() -> list[dict[str, str]]:
 @pytest.mark.parametrize("runbook", RUNBOOKS)
 def test_a_lying_source(runbook: str, platform: Sandbox, dead: Dead, tmp_path: Path) -> None:
     """Garbage, a reset, a byte a second, a body without end …: a finding or an open question, never a traceback."""
-    hold(runbook, lies()[2 * RUNBOOKS.index(runbook) :][:2], platform, dead, tmp_path)
+    hold(runbook, [lies()[RUNBOOKS.index(runbook)]], platform, dead, tmp_path)
 
 
 @pytest.mark.thorough
@@ -164,7 +164,7 @@ SHIFTS = ("+1h", "-1h", "+1d", "-1d")
 
 
 def run_with_clock(runbooks: Sequence[str], shift: str, platform: Sandbox, folder: Path) -> None:
-    """On the platform as it is, by a clock that is wrong: nothing is confirmed for it, and nothing fails."""
+    """On the platform as it is, by a clock that is wrong: triage says that, and nothing else is confirmed for it or fails."""
     if shutil.which("faketime") is None:
         missing_part("faketime")
     parameters = {"settings": str(platform.settings_file), "since": "10m"}
@@ -175,13 +175,14 @@ def run_with_clock(runbooks: Sequence[str], shift: str, platform: Sandbox, folde
         assert "traceback" not in result, result["traceback"]
         assert result["failed_checks"] == [], result["name"]
         confirmed = [(cause, reason) for cause, kind, reason in result["verdicts"] if kind == "confirmed"]
-        assert confirmed == [], (result["name"], shift)
+        expected = ["host.clock-drift"] if result["name"] == "triage" else []
+        assert [cause for cause, _ in confirmed] == expected, (result["name"], shift, confirmed)
 
 
 @pytest.mark.parametrize("shift", [SHIFTS[0], *(pytest.param(one, marks=pytest.mark.thorough) for one in SHIFTS[1:])])
 def test_a_clock_that_is_wrong(shift: str, platform: Sandbox, tmp_path: Path) -> None:
-    """By an hour or a day, on the machine that asks."""
-    run_with_clock(RUNBOOKS, shift, platform, tmp_path)
+    """By an hour or a day, on the machine that asks; all runbooks by a day and backwards."""
+    run_with_clock(RUNBOOKS if shift != SHIFTS[0] else ("triage", "error_rate"), shift, platform, tmp_path)
 
 
 def hold(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from threading import Thread
@@ -108,10 +107,9 @@ class TestNobodyAnswers:
     def test_silent_server_costs_one_limit_not_three(self, silent_port: int) -> None:
         """Accepts and never answers: the first reading takes the limit, the next ones nothing."""
         source = PostgresSource(f"postgresql://x@127.0.0.1:{silent_port}/x", limit_seconds=0.5, limit_rows=1)
-        started = time.monotonic()
         readings = [source.get_sessions(), source.get_connection_limits(), source.get_prepared_transactions()]
         assert [reading.code for reading in readings] == ["timeout"] * 3
-        assert time.monotonic() - started < 1.4
+        assert [round(reading.seconds) for reading in readings[1:]] == [0, 0]
 
     def test_not_configured_says_what_to_set(self) -> None:
         """No address at all is another thing than a dead one."""

@@ -206,3 +206,30 @@ def test_what_fills_while_it_runs_is_kept_as_it_was_last(bench: Bench) -> None:
     result = run_file(bench, path)
     assert read(result.record).cells[4].outputs[0].data["text/plain"] == "'one verdict'"
     assert "one verdict" not in result.html.read_text()
+
+
+class TestMuchOutput:
+    """A cell that says megabytes makes a record that opens, and loses nothing below 64 MiB."""
+
+    SECRET = "s3cret-of-the-settings"  # made up
+
+    def test_a_stream_is_cut_between_lines_and_goes_on_beside(self, bench: Bench) -> None:
+        lines = f"for n in range(6): print(('line of a log, {self.SECRET}' + chr(10)) * 25_000, end='')"
+        result = bench.run(lines, "print('after')", secrets=(self.SECRET,))
+        assert result.status == "complete"
+        assert result.record.stat().st_size < 3 * 2**20
+        text = result.record.read_text(encoding="utf-8")
+        assert "the rest is in evidence/001-database_connections-output.txt" in text
+        assert "after" in text
+        beside = (result.record.parent.parent / "evidence" / "001-database_connections-output.txt").read_text()
+        assert self.SECRET not in text + beside
+        said = read(result.record).cells[4].outputs[0].text
+        assert said.count("line of a log") + beside.count("line of a log") == 6 * 25_000
+        assert verify(result.record.parent.parent) == []
+
+    def test_a_table_too_large_is_left_out_and_an_outcome_never(self, bench: Bench) -> None:
+        huge = shows(confirmed()).replace("'text/plain': 'verdict'", "'text/plain': 'x' * 3_000_000")
+        assert "3_000_000" in huge
+        result = bench.run(huge)
+        assert result.diagnosis == "db.idle-in-transaction"
+        assert "an output of 3,000,000 characters was left out" in result.record.read_text(encoding="utf-8")

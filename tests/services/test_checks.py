@@ -15,9 +15,16 @@ from triage_examples import NOW, disks, front_door, health, monitoring, pages, r
 from flowrex_ops.incident.symptoms import NO, UNKNOWN, YES, Survey, find_symptoms
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
 from flowrex_ops.services import checks
+from flowrex_ops.services.clocks import CLOCK_COLUMNS
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 JUST_NOW = NOW - timedelta(minutes=1)
+
+
+def clocks(within: float = 1.0, **ahead: float | None) -> Reading[pd.DataFrame]:
+    """How far each is ahead of this machine's; one without a time says so."""
+    rows = [(who, by, within, "" if by is not None else "its answer has no date") for who, by in ahead.items()]
+    return Reading("clocks", "clocks", pd.DataFrame(rows, columns=CLOCK_COLUMNS))
 
 
 def blind(
@@ -239,6 +246,41 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         lambda: checks.check_monitoring_blind(silent("targets"), silent("monitoring"), services(), health(200)),
         INCONCLUSIVE,
         "no targets",
+    ),
+    "all clocks agree": (
+        lambda: checks.check_clock_drift(clocks(door=0.4, backend=-0.7), clocks(postgres=0.01)),
+        RULED_OUT,
+        "3 clocks are within 30 s",
+    ),
+    "one clock is an hour ahead": (
+        lambda: checks.check_clock_drift(clocks(door=0.4, backend=3600), clocks(postgres=0.01)),
+        CONFIRMED,
+        "the clock of backend is 1 h 0 min ahead of this machine's",
+    ),
+    "all others agree that ours is a day ahead": (
+        lambda: checks.check_clock_drift(clocks(door=-86400.2, backend=-86399.6), clocks(postgres=-86400)),
+        CONFIRMED,
+        "this machine's clock is 24 h 0 min ahead of all 3 others",
+    ),
+    "a slow answer is no wrong clock": (
+        lambda: checks.check_clock_drift(clocks(within=8, door=-36), clocks(postgres=0)),
+        RULED_OUT,
+        "2 clocks",
+    ),
+    "one that tells no time may be the wrong one": (
+        lambda: checks.check_clock_drift(clocks(door=None), clocks(postgres=0)),
+        INCONCLUSIVE,
+        "not every clock told its time (door: its answer has no date)",
+    ),
+    "a wrong clock counts though the database is silent": (
+        lambda: checks.check_clock_drift(clocks(door=90), silent("the database's clock")),
+        CONFIRMED,
+        "the clock of door",
+    ),
+    "the database is silent": (
+        lambda: checks.check_clock_drift(clocks(door=0), silent("the database's clock")),
+        INCONCLUSIVE,
+        "no the database's clock",
     ),
     "nobody announces anything": (
         lambda: checks.check_external_outage(pages("none", "none")),
