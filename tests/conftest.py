@@ -124,7 +124,10 @@ def needs_platform(item: pytest.Item) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What was left to another suite, so that nobody takes this one for everything."""
+    """What was left to another suite, so that nobody takes this one for everything; figures that a test has measured."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.line(f"{name}: {value}")
     for command, number in config.stash.get(LEFT_OUT, Counter()).items():
         terminalreporter.line(f"left to '{command}': {number} tests")
 

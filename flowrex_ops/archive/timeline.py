@@ -22,6 +22,7 @@ FILE = "timeline.jsonl"
 STORE_STATE = ".store"
 """Folder in ``outputs`` with what is known of a store (``store.py``)."""
 _FIRST = "0" * 64
+_LAST_BYTES = 2**16
 
 
 def append(folder: Path, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,6 +74,18 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return [line for _, line in _lines(folder / FILE) if line is not None]
 
 
+def read_since(folder: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """Readable lines beyond the first *offset* bytes, and how far that was; a line without its end is left for the next time."""
+    try:
+        with (folder / FILE).open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], 0
+    data = data[: data.rfind(b"\n") + 1]
+    return [line for line in map(_parse, data.splitlines()) if line is not None], offset + len(data)
+
+
 def verify(folder: Path) -> str | None:
     """``None`` for an unbroken chain; else which line is the first broken one, and how."""
     previous = _FIRST
@@ -98,19 +111,29 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     except FileNotFoundError:
         return
     for number, raw in enumerate(text.splitlines(), start=1):
-        try:
-            line = json.loads(raw)
-        except ValueError:
-            line = None
-        yield number, line if isinstance(line, dict) else None
+        yield number, _parse(raw)
+
+
+def _parse(raw: str | bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
 
 
 def _tail(path: Path) -> tuple[int, str, bool]:
     """The next sequence number, the hash to chain on, and whether the last line lacks its end."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LAST_BYTES))
+        end = file.read()
+    last = _parse(end.splitlines()[-1]) if end.endswith(b"\n") else None
+    if last and isinstance(last.get("seq"), int) and isinstance(last.get("hash"), str):
+        return last["seq"] + 1, last["hash"], False
+    # A line that a crash cut in half, or one longer than that: count them all.
     lines = list(_lines(path))
     previous = next((str(line.get("hash", _FIRST)) for _, line in reversed(lines) if line is not None), _FIRST)
-    raw = path.read_bytes()[-1:]
-    return len(lines) + 1, previous, raw not in (b"", b"\n")
+    return len(lines) + 1, previous, end[-1:] not in (b"", b"\n")
 
 
 def _write(descriptor: int, raw: bytes, path: Path) -> None:

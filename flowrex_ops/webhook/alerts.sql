@@ -13,3 +13,7 @@ CREATE TABLE IF NOT EXISTS alerts (
     changed_at TEXT NOT NULL,
     PRIMARY KEY (group_key, fingerprint)
 ) WITHOUT ROWID;
+
+-- a storm asks both of these for each of its alerts: which was the newest, and was this one told by another route
+CREATE INDEX IF NOT EXISTS alerts_by_change ON alerts (changed_at);
+CREATE INDEX IF NOT EXISTS alerts_by_fingerprint ON alerts (fingerprint);

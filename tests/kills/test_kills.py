@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.kills, pytest.mark.timeout(120)]
 
 SEED = 20261130
 RUNNERS, KERNELS, DATABASES, ENGINES = 100, 50, 20, 10
-"""With the 20 of ``serve`` (test_storm.py) 200."""
+"""With the 20 of ``serve`` (tests/serve/test_storm.py) 200; test_mitigations.py has more."""
 RUNBOOK = "database_connections"
 LONGEST_SECONDS = 60.0
 """Of a run whose source or kernel is killed, its kernel fresh, on a machine that does other things too."""
