@@ -89,12 +89,15 @@ def listen(settings: ServeSettings) -> socket.socket:
     """A listening socket; SettingsError where the address is wrong or taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family)
+        listener = socket.create_server((settings.host, settings.port), family=family)
     except OSError as error:
         raise SettingsError(
             f"serve.host '{settings.host}', serve.port {settings.port}: {(error.strerror or str(error)).lower()};"
             " choose another with --host and --port"
         ) from None
+    # asyncio does so only for sockets that it made: head and body of an answer are two writes, and the second waited 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _runbooks(notebooks: Path, say: Say) -> dict[str, Runbook]:

@@ -21,7 +21,7 @@ from flowrex_ops.archive import timeline
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(1500)]
 
-SEED, ALERTS, KILLS, BURST = 20261130, 10_000, 20, 250
+SEED, ALERTS, KILLS, BURST, SENDERS = 20261130, 10_000, 20, 250, 4
 
 
 class Storm:
@@ -89,7 +89,7 @@ def test_a_storm_with_kills(
         kills = sorted(random.sample(range(ALERTS // BURST), KILLS))
         filled = ALERTS // BURST // 2
         held: list[int] = []
-        with ThreadPoolExecutor(16) as pool:
+        with ThreadPoolExecutor(SENDERS) as pool:
             for burst in range(ALERTS // BURST):
                 sent = [pool.submit(storm.send, burst * BURST + n) for n in range(BURST)]
                 if burst == filled:
