@@ -106,15 +106,12 @@ def _hash(line: Mapping[str, Any]) -> str:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return
-    for number, raw in enumerate(text.splitlines(), start=1):
-        yield number, _parse(raw)
+    # Of bytes: of text, splitlines would also split at U+2028, which an alert may bring.
+    if path.exists():
+        yield from enumerate(map(_parse, path.read_bytes().splitlines()), start=1)
 
 
-def _parse(raw: str | bytes) -> dict[str, Any] | None:
+def _parse(raw: bytes) -> dict[str, Any] | None:
     try:
         line = json.loads(raw)
     except ValueError:

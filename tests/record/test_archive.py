@@ -84,11 +84,27 @@ class TestRecords:
 class TestTimeline:
     """Only ever appended, each line chained to the one before."""
 
-    def test_lines_are_chained(self, incident: Path) -> None:
-        first = timeline.append(incident, {"kind": "note", "text": "é"})
+    @pytest.mark.parametrize("text", ["é", "two\u2028lines of a text, \x85 one of JSON", "x" * 200_000])
+    def test_lines_are_chained(self, incident: Path, text: str) -> None:
+        """Whatever stands in them, and however long they are."""
+        first = timeline.append(incident, {"kind": "note", "text": text})
         second = timeline.append(incident, {"kind": "note", "text": "b"})
-        assert second["prev"] == first["hash"]
+        assert (second["prev"], second["seq"]) == (first["hash"], first["seq"] + 1)
         assert timeline.verify(incident) is None
+        assert [line["text"] for line in timeline.read(incident)][-2:] == [text, "b"]
+
+    def test_only_what_is_new_is_read_again(self, incident: Path) -> None:
+        """Of a line that is being written nothing, until it is whole."""
+        timeline.append(incident, {"kind": "note", "text": "a"})
+        before, offset = timeline.read_since(incident, 0)
+        with (incident / timeline.FILE).open("ab") as file:
+            file.write(b'{"text": "b"')
+            file.flush()
+            assert timeline.read_since(incident, offset) == ([], offset)
+            file.write(b"}\n")
+        new, offset = timeline.read_since(incident, offset)
+        assert (before[-1]["text"], [line["text"] for line in new]) == ("a", ["b"])
+        assert timeline.read_since(incident, offset) == ([], offset)
 
     def test_writers_at_once_do_not_break_the_chain(self, incident: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
