@@ -48,6 +48,19 @@ BAD: dict[str, tuple[list[str], str]] = {
         "did you mean 'restart-backend'?",
     ),
     "nobody approves": (["run", "database_connections", "--approve", "restart-backend"], "add --operator NAME"),
+    "no approver": (
+        [
+            "run",
+            "database_connections",
+            "--approve",
+            "restart-backend",
+            "--operator",
+            "bob",
+            "--settings",
+            "approvers.toml",
+        ],
+        "operator: bob may not approve here; one of ada, eve has to (settings: approvers)",
+    ),
     "malformed incident": (["run", "database_connections", "--incident", "../x"], "no incident is called '../x'"),
     "unknown severity": (
         ["run", "database_connections", "--fail-on", "P9"],
@@ -78,6 +91,7 @@ def folder(tmp_path: Path) -> Path:
         json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
     )
     (tmp_path / "bad.toml").write_text("platform = ")
+    (tmp_path / "approvers.toml").write_text('approvers = ["ada", "eve"]')
     (tmp_path / "tls.toml").write_text("[serve]\ntls_certificate = 'no.pem'")
     (tmp_path / "short.toml").write_text("[serve]\ntoken = 'sesame'")
     (tmp_path / "token.toml").write_text("[serve]\ntoken = 'open-sesame-open-sesame'")
