@@ -97,6 +97,7 @@ WITHOUT_A_DRILL = {
     "memory.unexplained-growth",
     "host.cpu-saturated",
     "host.disk-slow",
+    "host.clock-drift",
     "redis.replication-broken",
     "http.unexplained-latency",
     "ws.unexplained-disconnections",
