@@ -54,7 +54,9 @@ def ask_health(
     until = time.monotonic() + timeout_seconds
     guarded: HealthAnswer | None = None
     # Names and certificates are the business of certificate_expiry.
-    with httpx.Client(verify=False) as client:  # noqa: S501
+    # A connection each: ``request_by`` ends those that it saw opened.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(verify=False, limits=limits) as client:  # noqa: S501
         for one in (path,) if path else (*HEALTH_PATHS, *(("/",) if root else ())):
             try:
                 status = _get(client, base_url.rstrip("/") + one, tls, until)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from lying import LIES, lying
 
+from flowrex_ops.health_probe import ask_health
 from flowrex_ops.web import get
 from flowrex_sandbox.waiting import await_condition
 
@@ -36,6 +37,14 @@ def test_what_it_answers_is_the_callers_to_judge(lie: str) -> None:
 def test_a_handshake_that_trickles_ends_too() -> None:
     with lying("a byte a second") as port, pytest.raises(httpx.TransportError):
         get(f"https://127.0.0.1:{port}/", seconds=1.0)
+
+
+def test_nor_does_a_second_request_of_one_who_knew_the_first_path() -> None:
+    """A connection that is used again is one that nobody saw opened."""
+    with lying("no such path, then a byte a second") as port:
+        started = time.monotonic()
+        found = ask_health(f"http://127.0.0.1:{port}", "", timeout_seconds=1.0)
+        assert (found.status, time.monotonic() - started < 5) == (None, True)
 
 
 def test_an_answer_leaves_no_thread_behind() -> None:

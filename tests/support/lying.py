@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import struct
@@ -72,6 +73,18 @@ def _answer_something_else(peer: socket.socket) -> None:
     peer.sendall(OK + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
 
 
+_asked = itertools.count()
+
+
+def _know_one_path_less(peer: socket.socket) -> None:
+    """404 to the first request of all, on a connection that stays open; the next is answered a byte a second."""
+    if next(_asked) == 0:
+        peer.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        if not peer.recv(65536):
+            return
+    _trickle(peer)
+
+
 LIES: dict[str, Callable[[socket.socket], None]] = {
     "silent": _keep_silent,
     "a byte a second": _trickle,
@@ -89,7 +102,7 @@ LIES: dict[str, Callable[[socket.socket], None]] = {
 @contextmanager
 def lying(lie: str, path: Path | None = None) -> Iterator[int]:
     """The port of a server of this kind; with *path* it listens at that Unix socket instead."""
-    answer = LIES[lie]
+    answer = {**LIES, "no such path, then a byte a second": _know_one_path_less}[lie]
     with socket.socket(socket.AF_UNIX if path else socket.AF_INET) as server:
         server.bind(str(path) if path else ("127.0.0.1", 0))
         server.listen(512)
