@@ -23,6 +23,14 @@ _STRUCTURE = frozenset({"cell_type", "id", "output_type", "execution_count", "na
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
 
 
+def join_lines(notebook: dict[str, Any]) -> dict[str, Any]:
+    """*notebook* with each source as one text: a file may have it as a list of lines, which nbconvert does not take."""
+    for cell in notebook["cells"]:
+        if isinstance(cell, dict) and isinstance(cell.get("source"), list):
+            cell["source"] = "".join(map(str, cell["source"]))
+    return notebook
+
+
 class Document:
     """The redacted form of *notebook* (nbformat 4 as dicts); each cell is redacted once, and again when it has run."""
 

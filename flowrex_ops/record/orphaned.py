@@ -23,6 +23,7 @@ from flowrex_ops.files import locked, take_lock
 from flowrex_ops.model import RunStatus
 from flowrex_ops.record.banner import TAG
 from flowrex_ops.record.cells import CUT_OFF, MARK_KEY, CellRun, CellState
+from flowrex_ops.record.document import join_lines
 from flowrex_ops.record.events import ignore
 from flowrex_ops.record.finish import finish_record, seal
 from flowrex_ops.record.outcome import payloads
@@ -86,7 +87,7 @@ def _record_of(lock: Path) -> str:
 
 
 def _finish(slot: Slot, redactor: Redactor) -> None:
-    notebook = json.loads(slot.notebook.read_bytes())
+    notebook = join_lines(json.loads(slot.notebook.read_bytes()))
     record = RecordMetadata.model_validate(notebook["metadata"]["flowrex_ops"]["record"])
     if record.status is not RunStatus.RUNNING:  # killed between its last write and its seal
         seal(slot, notebook, redactor)

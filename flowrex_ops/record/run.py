@@ -23,6 +23,7 @@ from flowrex_ops.archive.incidents import current_user, open_folder
 from flowrex_ops.archive.records import allocate
 from flowrex_ops.archive.store import push
 from flowrex_ops.errors import NotebookError, RecordError
+from flowrex_ops.record.document import join_lines
 from flowrex_ops.record.events import OnEvent, ignore
 from flowrex_ops.record.finish import finish_record, note
 from flowrex_ops.record.interrupts import Guard, interruptible
@@ -102,7 +103,7 @@ def read_notebook(path: Path) -> dict[str, Any]:
         or not isinstance(notebook.get("cells"), list)
     ):
         raise NotebookError(f"'{path}' is not a notebook of format 4; open and save it in JupyterLab")
-    return notebook
+    return join_lines(notebook)
 
 
 def _execute(

@@ -247,6 +247,17 @@ class TestRunner:
         assert states(record.path) == ["did not run"] * 2
         assert record.html is not None
 
+    def test_a_runner_killed_before_its_first_cell_leaves_what_the_next_finishes(self, bench: Bench) -> None:
+        """A notebook on disk has its sources as lists of lines, and so had the record until papermill gave it back."""
+        runner = bench.runner("1")
+        runner.wait_for("RunStarted")
+        runner.stop(signal.SIGKILL)
+        runner.end()
+        record = load_record(bench.outputs, "latest")
+        assert recover_orphaned(record.incident, Redactor([])) == [record.id]
+        assert verify(record.incident) == []
+        assert load_record(bench.outputs, "latest").html is not None
+
     def test_a_full_disk_is_one_clear_line_and_keeps_what_was_written(self, bench: Bench) -> None:
         notebook = bench.notebook("'before'", "'x' * 2_000_000", "3")
         inspect = "find $2/*/records -type f -name '*.ipynb' -exec cat {} +; echo; ls -A $2/*/records"
