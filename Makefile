@@ -77,8 +77,7 @@ lint: $(VENV)/.ready-lint ## ruff, mypy, import rules, stripped notebooks, runbo
 audit: ## what is known against the locked packages (asks PyPI), and sbom.json: what there is, in CycloneDX's format
 	@$(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/python -m pip install --quiet pip-audit cyclonedx-bom
 	@$(VENV)-audit/bin/cyclonedx-py requirements requirements.lock --output-file sbom.json
-	@$(VENV)-audit/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip --no-deps --strict
-	@rm -r $(VENV)-audit
+	@$(VENV)-audit/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip --no-deps --strict; found=$$?; rm -r $(VENV)-audit; exit $$found
 
 bench: $(VENV)/.ready-bench ## measure speed and memory
 	@$(BIN)/python -m pytest tests/benchmarks -o addopts=--strict-markers --benchmark-only --benchmark-columns=min,median,rounds -s $(FLAGS)

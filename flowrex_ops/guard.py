@@ -102,10 +102,15 @@ class Approval:
 
     def require_approver(self) -> None:
         """MitigationRefusedError where the operator is none of them."""
-        if self.approvers and self.operator not in self.approvers:
-            raise MitigationRefusedError(
-                f"{self.operator} may not approve here; one of {', '.join(self.approvers)} has to (settings: approvers)"
-            )
+        if refusal := refuses_approver(self.operator, self.approvers):
+            raise MitigationRefusedError(refusal)
+
+
+def refuses_approver(operator: str, approvers: Sequence[str]) -> str:
+    """Why *operator* may not approve; empty where nobody is named who alone may, or that is one of them."""
+    if not approvers or operator in approvers:
+        return ""
+    return f"{operator} may not approve here; one of {', '.join(approvers)} has to (settings: approvers)"
 
 
 def guard(

@@ -23,7 +23,8 @@ MOST_BYTES = 32 * 2**20
 """Of one answer, unpacked. The metrics of a large replica have some 5 MB, a day of Prometheus at a step of 15 s less."""
 _PLACES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """Where httpx looks for authorities of one's own (https://www.python-httpx.org/environment_variables/)."""
-_reading = Lock()
+_OF_THE_BODY = ("content-encoding", "content-length", "transfer-encoding")
+_reading_authorities = Lock()
 
 
 def ssl_context() -> ssl.SSLContext:
@@ -31,7 +32,7 @@ def ssl_context() -> ssl.SSLContext:
 
     httpx reads the authorities anew for every request that is not told otherwise (some 30 ms of a core each).
     """
-    with _reading:
+    with _reading_authorities:
         return _read(*map(os.environ.get, _PLACES))
 
 
@@ -89,9 +90,6 @@ def request_by(
     whole = httpx.Response(answer.status_code, headers=head, content=bytes(body), request=answer.request)
     whole.next_request = answer.next_request
     return whole
-
-
-_OF_THE_BODY = ("content-encoding", "content-length", "transfer-encoding")
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
     metrics (pool_in_use, pool_open, pool_idle, pool_maximum, pool_base, pool_overflow, pool_waiting, pool_requests,
     pool_queued, pool_errors, pool_wait_seconds, pool_wait_ms, websocket_connections, websocket_messages,
     websocket_closed, websocket_memory_bytes, load_requests),
-    sentry (url, organization, project, token), grafana (url, token, dashboard_uid, tags), status_pages (name = url), contacts (role = contact),
+    sentry (url, organization, project, token), grafana (url, token, dashboard_uid, tags), status_pages (name = url), contacts (role = contact), approvers,
     notify (urls, default, seconds, attempts, retry_seconds), limits
     (reading_seconds, log_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), rollback (script,
     script_seconds), backup (folder, binaries, seconds, services, probe_path), serve (host, port, token,

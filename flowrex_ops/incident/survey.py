@@ -24,7 +24,7 @@ _NOT_ASKED = "not asked"
 def take_survey(investigation: Investigation, *, recent_minutes: float, only: Collection[str] = ()) -> Survey:
     """Ask everything, or *only* these besides PostgreSQL, side by side: it takes as long as the slowest source, or its time limit.
 
-    PostgreSQL has one connection, so its two questions follow one another within one limit each.
+    PostgreSQL has one connection, so its questions follow one another within one limit each.
     """
     i, recent = investigation, timedelta(minutes=recent_minutes)
     questions: dict[str, Callable[[], Reading[Any]]] = {
@@ -42,12 +42,16 @@ def take_survey(investigation: Investigation, *, recent_minutes: float, only: Co
         "monitoring": lambda: i.prometheus.get_monitoring(since=recent),
         "issues": lambda: i.sentry.get_issues(since=i.since),
         "pages": i.status_pages.get_pages,
+        "clocks": i.clocks.get_clocks,
     }
     with ThreadPoolExecutor(len(questions)) as pool:
         asked = {name: pool.submit(ask) for name, ask in questions.items() if not only or name in only}
         limits = i.database.get_connection_limits()
         trades = i.database.get_trades(since=recent, recent_minutes=recent_minutes)
-        answers: dict[str, Reading[Any]] = {name: Reading("survey", name, error=_NOT_ASKED) for name in questions}
+        names = (*questions, "database_clock")
+        answers: dict[str, Reading[Any]] = {name: Reading("survey", name, error=_NOT_ASKED) for name in names}
+        if not only:
+            answers["database_clock"] = i.database.get_clock()
         answers |= {name: answer.result() for name, answer in asked.items()}
     return Survey(limits=limits, trades=trades, **answers)
 

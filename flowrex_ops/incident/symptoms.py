@@ -74,6 +74,8 @@ class Survey:
     monitoring: Frame
     issues: Frame
     pages: Frame
+    clocks: Frame
+    database_clock: Frame
 
     @property
     def taken_at(self) -> datetime:

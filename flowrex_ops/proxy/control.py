@@ -28,7 +28,7 @@ Files = Mapping[str, str | None]
 """Snippets by file name; ``None`` for one that is not to be there."""
 
 
-def settled(confirm: Callable[[], bool]) -> bool:
+def _settled(confirm: Callable[[], bool]) -> bool:
     """Whether *confirm* is true ``CONSECUTIVE`` times in a row, in ``OLD_WORKERS_SECONDS``."""
     for number in range(CONSECUTIVE):
         if number:
@@ -106,7 +106,7 @@ class ProxyControl:
         """Test, reload, and wait until *confirm* was true several times in a row; VerificationError where it never is."""
         self.test()
         self._run("-s", "reload")
-        if not wait_until(lambda: settled(confirm), seconds=self._confirm_seconds):
+        if not wait_until(lambda: _settled(confirm), seconds=self._confirm_seconds):
             raise VerificationError(
                 f"NGINX was reloaded, and {self._confirm_seconds:g} s later nothing shows it; read its log"
             )

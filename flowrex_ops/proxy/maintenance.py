@@ -19,7 +19,7 @@ from flowrex_ops.guard import Mitigation
 from flowrex_ops.health_probe import HEALTH_PATHS
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import Plan, Target
-from flowrex_ops.proxy.control import ProxyControl, settled
+from flowrex_ops.proxy.control import ProxyControl
 from flowrex_ops.proxy.snippets import header_of, parse_header
 from flowrex_ops.waiting import wait_until
 from flowrex_ops.web import get
@@ -224,7 +224,7 @@ class MaintenanceOff(_Maintenance):
         return f"the page is gone; it was {target.identity[2]}"
 
     def verify(self, plan: Plan) -> str:  # noqa: ARG002  # one target, always the same
-        if not wait_until(lambda: settled(self._is_off), seconds=5.0):
+        if not wait_until(self._is_off, seconds=5.0):
             raise VerificationError(f"'{self._url}' still answers with the page, or not at all; look at NGINX")
         answer = self._get(self._health)
         said = f"HTTP {answer.status_code}" if answer is not None else "nothing"

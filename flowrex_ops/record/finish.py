@@ -35,12 +35,13 @@ def finish_record(recorder: Recorder, redactor: Redactor, on_event: OnEvent) -> 
 
 def _cut_off(recorder: Recorder, reported: Collection[str]) -> Iterator[dict[str, Any]]:
     """Mitigations that began in this record and of which no output tells: the timeline has their intent, on disk before the deed."""
-    slot = recorder.slot
+    slot, incident = recorder.slot, recorder.slot.belongs_to["incident"]
+    within = f" --incident {incident}" if incident else ""
     mine = [line for line in timeline.read(slot.incident) if line.get("record") == slot.id and "slug" in line]
     for slug in dict.fromkeys(str(line["slug"]) for line in mine if line["slug"] not in reported):
         lines = [line for line in mine if line["slug"] == slug]
         after = next((str(line["text"]) for line in reversed(lines) if line["kind"] == "mitigation-step"), "its intent")
-        again = f"'flowrex-ops run {recorder.metadata().runbook} --approve {slug} --operator NAME'"
+        again = f"'flowrex-ops run {recorder.runbook}{within} --approve {slug} --operator NAME'"
         undo = lines[0].get("undo")
         reason = (
             f"the run ended while this was under way, after: {after}; the timeline has every step. To finish it: {again},"

@@ -33,16 +33,14 @@ class Overflow:
         fitted = dict(content)
         room = MOST_CHARACTERS - (0 if updated else self._held.get(cell, 0))
         if "text" in content:
-            fitted["text"], size = self._fit_text(str(content["text"]), room), len(content["text"])
+            size = len(content["text"])
+            fitted["text"] = self._fit_text(content["text"], room)
         elif "data" in content:
             size = sum(len(str(value)) for mime, value in content["data"].items() if mime != OUTCOME_MIME_TYPE)
-            if size > room:
-                kept = {mime: value for mime, value in content["data"].items() if mime == OUTCOME_MIME_TYPE}
-                self._write(str(content["data"].get("text/plain", "")) + "\n")
-                fitted["data"] = {**kept, "text/plain": f"an output of {size:,} characters was left out; {self._where}"}
+            fitted["data"] = content["data"] if size <= room else self._left_out(content["data"], size)
         else:
             size = 0
-            fitted |= {name: str(content[name])[:_ONE_LINE] for name in ("evalue",) if name in content}
+            fitted["evalue"] = str(content.get("evalue", ""))[:_ONE_LINE]
             fitted["traceback"] = [str(line)[:_ONE_LINE] for line in content.get("traceback", [])][-100:]
         if not updated:
             self._held[cell] = self._held.get(cell, 0) + size
@@ -56,6 +54,12 @@ class Overflow:
     @property
     def _where(self) -> str:
         return f"a cell may have a mebibyte, the rest is in evidence/{self._path.name}"
+
+    def _left_out(self, data: Mapping[str, Any], size: int) -> dict[str, Any]:
+        """What tells machines of a verdict or a mitigation stays, however large the picture of it is."""
+        self._write(str(data.get("text/plain", "")) + "\n")
+        kept = {mime: value for mime, value in data.items() if mime == OUTCOME_MIME_TYPE}
+        return {**kept, "text/plain": f"an output of {size:,} characters was left out; {self._where}"}
 
     def _fit_text(self, text: str, room: int) -> str:
         if len(text) <= room:

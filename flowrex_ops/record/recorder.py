@@ -57,6 +57,11 @@ class Recorder:
         self._ended: datetime | None = None
         self.adopt(notebook)
 
+    @property
+    def runbook(self) -> str:
+        """Its slug."""
+        return self._facts.runbook
+
     def adopt(self, notebook: dict[str, Any]) -> None:
         """*notebook* (papermill's parameterized copy) is what runs from now on."""
         self.notebook = notebook

@@ -11,6 +11,7 @@ from flowrex_ops.archive.readings import REPLAY, SUFFIX, readings_of
 from flowrex_ops.archive.store import pull
 from flowrex_ops.catalog import Runbook, get_runbook, source
 from flowrex_ops.errors import ParameterError
+from flowrex_ops.guard import refuses_approver
 from flowrex_ops.parameters import validate
 from flowrex_ops.record.events import OnEvent, ignore
 from flowrex_ops.redaction.redactor import Redactor
@@ -48,10 +49,8 @@ def run_runbook(
         trigger = trigger or f"replay of {replay}"
     parameters = validate(runbook, given)
     settings = load(parameters.get("settings") or None)
-    if parameters.get("approve") and settings.approvers and parameters["operator"] not in settings.approvers:
-        raise ParameterError(
-            f"operator: {parameters['operator']} may not approve here; one of {', '.join(settings.approvers)} has to (settings: approvers)"
-        )
+    if parameters.get("approve") and (refusal := refuses_approver(parameters["operator"], settings.approvers)):
+        raise ParameterError(f"operator: {refusal}")
     file = find_file(parameters.get("settings") or None)
     if file and "settings" in {parameter.name for parameter in runbook.parameters}:
         parameters["settings"] = str(file)

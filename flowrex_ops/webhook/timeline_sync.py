@@ -15,17 +15,17 @@ from flowrex_ops.webhook.deduplication import Decision, Kind, Transition
 from flowrex_ops.webhook.payload import Alert, Payload
 
 _syncing = threading.Lock()
-_read: dict[Path, tuple[int, set[tuple[Any, ...]]]] = {}
+_reported_in: dict[Path, tuple[int, set[tuple[Any, ...]]]] = {}
 """Of each timeline how far it was read, and what it tells: a storm of thousands would read all of it for each alert."""
 
 
 def sync_alerts(folder: Path, payload: Payload, decision: Decision, redactor: Redactor) -> None:
     """Tell of each episode's begin and end, once, however often it is sent. RecordError where that cannot be written."""
     with _syncing:
-        offset, reported = _read.get(folder, (0, set()))
+        offset, reported = _reported_in.get(folder, (0, set()))
         lines, offset = timeline.read_since(folder, offset)
         reported |= {(line.get("fingerprint"), line.get("starts_at"), line.get("state")) for line in lines}
-        _read[folder] = (offset, reported)
+        _reported_in[folder] = (offset, reported)
         for alert, transition in zip(payload.alerts, decision.transitions, strict=True):
             state, about = _state(alert, transition, decision), _about(alert)
             mark = (alert.fingerprint, about["starts_at"], state)

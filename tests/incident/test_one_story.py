@@ -39,6 +39,8 @@ WELL = Survey(
     monitoring=silent("monitoring"),
     issues=issues(),
     pages=pages("none"),
+    clocks=silent("clocks"),
+    database_clock=silent("the database's clock"),
 )
 
 HUNG = {"pools": pools(5, 5), "health": health(503, 503), "front_door": front_door(504)}

@@ -70,6 +70,8 @@ WELL = Survey(
     monitoring=silent("monitoring"),
     issues=issues(),
     pages=pages("none"),
+    clocks=silent("clocks"),
+    database_clock=silent("the database's clock"),
 )
 
 
