@@ -14,7 +14,7 @@ from flowrex_ops.errors import FlowrexOpsError
 from flowrex_ops.jobs.run import open_folder, run_job
 from flowrex_ops.jobs.table import Outcome
 from flowrex_ops.jobs.workers import Execute, Workers, exclusive, recover
-from flowrex_ops.record.interrupts import Interrupted, interruptible
+from flowrex_ops.record.interrupts import interruptible
 
 _MOST_ON_CLUSTER = 256
 
@@ -37,8 +37,7 @@ def run_batch(
 
     def fail(error: Exception) -> None:
         failed.append(error)
-        workers.stopping = True
-        workers.interrupted.set()
+        workers.interrupt()
 
     busy = f"batch '{batch.id}' still goes on; wait for its end, then go on with --resume {batch.id}"
     with contextlib.ExitStack() as stack:
@@ -66,13 +65,9 @@ def run_batch(
 
 def _await(batch: Batch, workers: Workers) -> None:
     with interruptible() as guard:
-        try:
-            guard.arm()
-            workers.start()
-            workers.join()
-        except Interrupted as error:
-            workers.stop()
-            done = f"{len(batch.jobs) - batch.unfinished()} of {len(batch.jobs)} runs are finished"
-            raise BatchInterruptedError(
-                f"{error}; {done}; go on with 'flowrex-ops batch --resume {batch.id}'"
-            ) from None
+        guard.arm(workers.interrupt)
+        workers.start()
+        workers.join()
+    if guard.reason:
+        done = f"{len(batch.jobs) - batch.unfinished()} of {len(batch.jobs)} runs are finished"
+        raise BatchInterruptedError(f"{guard.reason}; {done}; go on with 'flowrex-ops batch --resume {batch.id}'")

@@ -58,9 +58,15 @@ class Workers:
         self._started = [pool.submit(self._work) for _ in range(self.threads)]
 
     def join(self) -> None:
-        """Until all have ended; a signal may interrupt this, which Thread.join does not survive."""
+        """Until all have ended."""
         for ended in wait(self._started).done:
             ended.result()  # raises what nobody expected
+
+    def interrupt(self) -> None:
+        """Begin nothing more, and interrupt what runs. May be called where a signal strikes: it waits for nothing."""
+        self.stopping = True
+        self.interrupted.set()
+        self.wake.set()
 
     def stop(self, *, grace_seconds: float = 0, force: Callable[[], bool] = lambda: False) -> None:
         """Begin nothing more; let runs go on for *grace_seconds* (or until *force*), then interrupt them."""
@@ -69,7 +75,7 @@ class Workers:
         deadline = time.monotonic() + grace_seconds
         while self.running and time.monotonic() < deadline and not force():
             time.sleep(0.05)
-        self.interrupted.set()
+        self.interrupt()
         self.join()
 
     def finalize(self, job: Job, outcome: Outcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from nbformat import NotebookNode
 from flowrex_ops.catalog import changes_platform
 from flowrex_ops.model import OUTCOME_MIME_TYPE
 from flowrex_ops.record.cells import CellState
-from flowrex_ops.record.interrupts import PUT_BACK_SECONDS
+from flowrex_ops.record.interrupts import PUT_BACK_SECONDS, Guard
 from flowrex_ops.record.process import KernelProcess
 from flowrex_ops.record.recorder import Recorder
 
@@ -42,26 +43,43 @@ class Limits:
 class RecordClient(NotebookClient):
     """Runs code cells in order, reports to the recorder, and stops at the first that does not complete."""
 
-    def __init__(self, nb: NotebookNode, recorder: Recorder, kernel: KernelProcess, limits: Limits) -> None:
+    def __init__(
+        self, nb: NotebookNode, recorder: Recorder, kernel: KernelProcess, limits: Limits, guard: Guard
+    ) -> None:
         super().__init__(nb, km=kernel.manager, startup_timeout=_START_SECONDS, log=_LOG)
         self._recorder = recorder
         self._kernel = kernel
         self._limits = limits
+        self._guard = guard
+        self._over = False  # whatever comes now, the last cell has had its end
         self._running = ""  # the message that the kernel works on
         self._deadline = time.monotonic() + limits.run_seconds
         self.timeout_func = self._seconds_for  # type: ignore[assignment]  # declared int; floats are compared and slept
 
     def run(self) -> None:
-        """Execute all code cells; failures land in the recorder and are not raised. KeyboardInterrupt passes."""
+        """Execute all code cells; failures, and a signal that stops the run, land in the recorder and are not raised."""
+        run_sync(self._run)()
+
+    async def _run(self) -> None:
+        cancel = functools.partial(self._cancel, asyncio.current_task())
+        self._guard.arm(functools.partial(asyncio.get_running_loop().call_soon_threadsafe, cancel))
         try:
-            self.start_new_kernel_client()
+            await self.async_start_new_kernel_client()
             for index, cell in enumerate(self.nb.cells):
-                if cell.cell_type == "code" and not self._run_cell(cell, index):
+                if cell.cell_type == "code" and not await self._run_cell(cell, index):
                     return
+        except asyncio.CancelledError:
+            self._recorder.interrupt(self._guard.reason)
         except RuntimeError as error:
             self._recorder.fail(f"the kernel did not answer: {error}; {self._kernel.cause_of_death()}")
         finally:
-            run_sync(self._hang_up)()
+            self._over = True
+            await self._hang_up()
+
+    def _cancel(self, task: asyncio.Task[None] | None) -> None:
+        """Called by the loop between two steps, so that it is thrown where the run waits, and nowhere else."""
+        if task is not None and not self._over:
+            task.cancel()
 
     async def _hang_up(self) -> None:
         """Leave no task that waits for the kernel, and no open channel to it."""
@@ -69,31 +87,40 @@ class RecordClient(NotebookClient):
         if self.kc is not None:
             self.kc.stop_channels()
 
-    def _run_cell(self, cell: NotebookNode, index: int) -> bool:
+    async def _run_cell(self, cell: NotebookNode, index: int) -> bool:
         """Whether to go on."""
         number = self._recorder.cell_started(index)
         self._running = ""
         state, reason = CellState.COMPLETED, ""
         try:
-            self.execute_cell(cell, index)
+            await self.async_execute_cell(cell, index)
         except CellExecutionError as error:
             state, reason = CellState.FAILED, f"cell {number} raised {error.ename}: {_first_line(error.evalue)}"
         except CellTimeoutError:
             state, reason = CellState.TIMED_OUT, self._timeout_reason(number)
-            run_sync(self._let_put_back)(cell, index)
-        except DeadKernelError:
+            await self._let_put_back(cell, index)
+        except (DeadKernelError, asyncio.CancelledError):  # nbclient takes whatever cancels its wait for a dead kernel
+            if self._guard.reason:
+                return await self._interrupt_cell(cell, index)
             state, reason = CellState.FAILED, f"{self._kernel.cause_of_death()} while cell {number} ran"
-        except KeyboardInterrupt as error:
-            run_sync(self._let_put_back)(cell, index)
-            self._recorder.cell_ended(index, CellState.INTERRUPTED, f"Interrupted while this cell ran: {error}")
-            raise
         if state is not CellState.COMPLETED:
             self._recorder.fail(reason)
         self._recorder.cell_ended(index, state, _note(state, reason))
-        return state is CellState.COMPLETED
+        if self._guard.reason:
+            self._recorder.interrupt(self._guard.reason)
+        return state is CellState.COMPLETED and not self._guard.reason
+
+    async def _interrupt_cell(self, cell: NotebookNode, index: int) -> bool:
+        """Never go on."""
+        await self._let_put_back(cell, index)
+        note = f"Interrupted while this cell ran: {self._guard.reason}"
+        self._recorder.cell_ended(index, CellState.INTERRUPTED, note)
+        self._recorder.interrupt(self._guard.reason)
+        return False
 
     async def _let_put_back(self, cell: NotebookNode, index: int) -> None:
         """Interrupt a change and give it its time, so that its mitigation brings back what must not stay."""
+        self._over = True
         if not changes_platform(cell):
             return
         await _stop_waiting()
@@ -149,10 +176,7 @@ class RecordClient(NotebookClient):
 
 
 async def _stop_waiting() -> None:
-    """End every task that waits for the kernel.
-
-    A signal that strikes between two steps of a task takes the next one with it: such a task never ends, cancelled or not.
-    """
+    """End every task that waits for the kernel, or leave it where it does not let itself be ended."""
     pending = asyncio.all_tasks() - {asyncio.current_task()}
     for task in pending:
         task.cancel()

@@ -43,9 +43,7 @@ class RecordEngine:
         from flowrex_ops.record.client import RecordClient
 
         recorder.adopt(nb)
-        client = RecordClient(nb, recorder, kernel, limits)
-        guard.arm()
-        client.run()
+        RecordClient(nb, recorder, kernel, limits, guard).run()
         return nb
 
     @classmethod

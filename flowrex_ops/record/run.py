@@ -126,8 +126,6 @@ def _execute(
         _run_with_papermill(recorder, parameters, kernel, limits, guard)
     except (OSError, RuntimeError, ValueError) as error:
         recorder.fail(f"the run could not go on: {error}")
-    except KeyboardInterrupt as error:
-        recorder.interrupt(str(error) or "stopped by the keyboard")
     finally:
         guard.disarm()
         if kernel is not None:

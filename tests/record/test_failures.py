@@ -285,8 +285,7 @@ class TestRunner:
         assert "'before'" in json.dumps(left["cells"])
 
 
-def test_a_task_that_lost_its_next_step_holds_nobody_up() -> None:
-    """A signal between two steps of a task takes the next one with it; cancelling such a task ends nothing."""
+def test_a_task_that_does_not_let_itself_be_ended_holds_nobody_up() -> None:
 
     async def stubborn() -> None:
         try:
