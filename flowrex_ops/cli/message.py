@@ -52,7 +52,7 @@ def message(
         messages.require_resolved(kind, found)
     if facts:
         found = change(folder, facts, **session.who)
-    text = messages.compose(kind, found, force=force)
+    text = messages.compose(kind, found, force=force, diagnosis=messages.diagnosed(folder))
     if edit:
         text = _edited(text)
     if send:
@@ -87,6 +87,7 @@ def post_mortem(
 
     session = options.Session.open(settings, author)
     facts = write_post_mortem(incident, session.settings, settings, operator=session.author)
+    session.push()
     lines = [f"{name:<9} {facts[name]}" for name in ("document", "notebook", "html")]
     for one in facts["actions"]:
         lines += [f"  {one['status']:<8} {one['action']} ({one['owner'] or 'nobody'}, {one['due'] or 'no date'})"]

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from flowrex_ops.archive import timeline
+from flowrex_ops.archive.index import find_notebooks, read_metadata
 from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.archive.outcome import RunOutcome
 from flowrex_ops.durations import format_seconds
@@ -53,13 +54,20 @@ def update(outcome: RunOutcome) -> str:
     return fill_in("update.txt.j2", status="Mitigating" if done else "", done=done).strip()
 
 
-def compose(kind: str, incident: Incident, *, force: bool = False) -> str:
-    """The message of *kind* (one of ``KINDS``) about *incident*.
+def diagnosed(folder: Path) -> str:
+    """What the newest runbook of the incident in *folder* confirmed; that of triage, which only points, where no other did."""
+    known = filter(None, map(read_metadata, find_notebooks(folder)))
+    records = sorted(known, key=lambda about: (about.runbook != "triage", about.started))
+    return next((about.finding.title for about in reversed(records) if about.finding), "")
+
+
+def compose(kind: str, incident: Incident, *, force: bool = False, diagnosis: str = "") -> str:
+    """The message of *kind* (one of ``KINDS``) about *incident*; *diagnosis* stands where nobody has named the root cause.
 
     That an open incident is resolved is said only by *force*: its draft begins with a placeholder that says how it is.
     """
     duration = format_seconds(incident.duration_seconds)
-    facts = {**dict(incident), "resolved": incident.over, "duration": duration, "force": force}
+    facts = {**dict(incident), "resolved": incident.over, "duration": duration, "force": force, "diagnosis": diagnosis}
     return fill_in(f"{kind}.txt.j2", **facts).strip()
 
 

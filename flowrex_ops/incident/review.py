@@ -19,7 +19,6 @@ from flowrex_ops.archive import timeline
 from flowrex_ops.archive.index import find_notebooks, read_metadata
 from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.archive.outcome import RecordMetadata, RunOutcome
-from flowrex_ops.archive.store import push
 from flowrex_ops.files import READ_ONLY, write_atomic
 from flowrex_ops.incident.events import get_durations, get_milestones, merge_events, plot_course, read_seen
 from flowrex_ops.incident.incident import load as load_incident
@@ -166,7 +165,6 @@ def write_post_mortem(wanted: str, settings: Settings, settings_file: str, *, op
     for made in (result.record, result.html):
         write_atomic(folder / f"{RUNBOOK}{made.suffix}", made.read_bytes(), mode=READ_ONLY)
     write_manifest(folder)
-    push(settings)
     places = {"document": FILE, "notebook": f"{RUNBOOK}.ipynb", "html": f"{RUNBOOK}.html"}
     return {
         "incident": folder.name,

@@ -195,7 +195,7 @@ class PrometheusSource(Source):
         url = f"{self._url}/api/v1/{what}"
         limit = self.limit_seconds * 0.8
         try:
-            answer = get(url, params={**given, "timeout": f"{limit:g}s"}, seconds=limit)
+            answer = get(url, params={**given, "timeout": f"{limit * 1000:.0f}ms"}, seconds=limit)
             body = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise SourceUnavailableError(f"{url} did not answer: {error or type(error).__name__}") from None

@@ -51,10 +51,12 @@ def why_so_severe(record: RecordMetadata) -> str:
     return f"{record.severity}: {record.impact}"
 
 
-def next_commands(record: RecordMetadata) -> list[str]:
-    """The runbooks that explain what users feel, the first first, as they are started (in this incident, where there is one)."""
-    here = f" --incident {record.incident}" if record.incident else ""
-    return [f"flowrex-ops run {name}{here}" for name in record.next_runbooks]
+_OTHER_REASON = "what users feel has another reason; this runbook explains it"
+
+
+def run_command(record: RecordMetadata, runbook: str) -> str:
+    """How *runbook* is started, in this incident where there is one."""
+    return f"flowrex-ops run {runbook}" + (f" --incident {record.incident}" if record.incident else "")
 
 
 def what_was_done(mitigations: Sequence[MitigationResult]) -> str:
@@ -78,11 +80,11 @@ def do_next(record: RecordMetadata) -> list[tuple[str, str]]:
                 "watch until it has been healthy long enough, then resolve",
             ),
         ]
-    explain = [
-        (command, "what users feel has another reason; this runbook explains it") for command in next_commands(record)
-    ]
-    steps = [(step.target, step.text) for step in (record.finding.next_steps if record.finding else ())]
-    return explain + steps + (_incident(record) if record.severity in (Severity.P0, Severity.P1) else [])
+    usual = "it explains what users feel" if record.runbook == "triage" else _OTHER_REASON
+    steps = {run_command(record, name): usual for name in record.next_runbooks}
+    for step in record.finding.next_steps if record.finding else ():
+        steps[run_command(record, step.target) if step.kind == "runbook" else step.target] = step.text
+    return [*steps.items(), *(_incident(record) if record.severity in (Severity.P0, Severity.P1) else [])]
 
 
 def _incident(record: RecordMetadata) -> list[tuple[str, str]]:

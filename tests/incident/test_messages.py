@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ from flowrex_ops.incident.messages import (
     KINDS,
     choose_receivers,
     compose,
+    diagnosed,
     placeholders,
     require_complete,
     save_draft,
@@ -110,6 +112,13 @@ def test_the_update() -> None:
         "Root Cause: a report held a lock",
     ]
     assert "Next update at 04:45 UTC." in text
+
+
+def test_the_update_says_what_a_runbook_confirmed_where_nobody_has_named_the_cause() -> None:
+    """ "Not known yet" would be untrue of an incident whose record shows it."""
+    sample = next((Path(__file__).parents[2] / "outputs" / "sample").glob("INC-*"))
+    text = compose("update", WHOLE.model_copy(update={"root_cause": ""}), diagnosis=diagnosed(sample))
+    assert re.search(r"^Root Cause: \d+ sessions wait behind PID \d+$", text, re.MULTILINE)
 
 
 OVER = WHOLE.model_copy(update={"status": Status.RESOLVED})

@@ -91,3 +91,15 @@ def test_a_procedure_judges_no_cause() -> None:
     """It changed something, or nothing."""
     assert headline(record("verified", finding=None)) == "terminate-root-blocker verified; its effect was seen"
     assert headline(record("planned", finding=None, verdicts=[])) == "Nothing was changed"
+
+
+def test_a_runbook_that_is_next_is_named_once_and_as_it_is_typed() -> None:
+    """By what users feel and by the finding itself; the finding's own reason says more."""
+    steps = [{"kind": "runbook", "target": "error_rate", "text": "where replicas are healthy"}]
+    triage = record(
+        finding=LOCKS | {"next_steps": steps}, runbook="triage", next_runbooks=("trade_failures", "error_rate")
+    )
+    assert do_next(triage) == [
+        ("flowrex-ops run trade_failures --incident INC-20261129-0412-a1b2", "it explains what users feel"),
+        ("flowrex-ops run error_rate --incident INC-20261129-0412-a1b2", "where replicas are healthy"),
+    ]
