@@ -115,7 +115,7 @@ def test_the_update() -> None:
 
 
 def test_the_update_says_what_a_runbook_confirmed_where_nobody_has_named_the_cause() -> None:
-    """ "Not known yet" would be untrue of an incident whose record shows it."""
+    """That it is not known yet would be untrue of an incident whose record shows it."""
     sample = next((Path(__file__).parents[2] / "outputs" / "sample").glob("INC-*"))
     text = compose("update", WHOLE.model_copy(update={"root_cause": ""}), diagnosis=diagnosed(sample))
     assert re.search(r"^Root Cause: \d+ sessions wait behind PID \d+$", text, re.MULTILINE)
