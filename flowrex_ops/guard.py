@@ -219,7 +219,7 @@ def _approved(plan: Plan, approval: Approval) -> bool:
                 f"the plan has changed: {wanted} was approved, it is {plan.hash} now; look again"
             )
         if not approval.operator:
-            raise MitigationRefusedError("it is approved, but by nobody; set the parameter operator to your name")
+            raise MitigationRefusedError("an approval needs an operator; set the parameter operator to your name")
         approval.require_approver()
         return True
     if approval.ask is None or not approval.operator:

@@ -52,7 +52,7 @@ from flowrex_ops.tls.source import TlsSource
 from flowrex_ops.trades.broker import open_broker
 from flowrex_ops.websocket.connections import count_connections
 from flowrex_ops.websocket.log import WebSocketLogSource
-from flowrex_ops.websocket.source import WebSocketSource, find_places
+from flowrex_ops.websocket.source import WebSocketSource, find_targets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -211,7 +211,7 @@ class Investigation:
         )
         self.broker = open_broker(self.settings, endpoints.stack)
         self.websocket = WebSocketSource(
-            lambda: find_places(self.settings, endpoints, self._finder.urls()),
+            lambda: find_targets(self.settings, endpoints, self._finder.urls()),
             limit_seconds=limits.reading_seconds,
             count=lambda seconds: count_connections(
                 endpoints.stack, service, self.settings.backend.port, timeout_seconds=seconds

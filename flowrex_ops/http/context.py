@@ -1,4 +1,4 @@
-"""The circumstances of failed requests: the newest release, a flood, when an error began and whether it is new."""
+"""What stands around failed requests: the newest release, a flood, when an error began and whether it is new."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to tell people: the playbook's three templates filled in, kept as drafts, and sent to named receivers through apprise.
+"""Messages about an incident: the playbook's three templates filled in, kept as drafts, and sent to named receivers through apprise.
 
 What only people know, and nobody has said, is a placeholder in square brackets; such a text is not sent. ``messages/001-initial.txt``
 is the text as it went out; the timeline says when, by whom and what became of it at each receiver. A receiver is a name and an apprise URL

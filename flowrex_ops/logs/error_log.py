@@ -126,7 +126,7 @@ class _Reader:
         """Take the next line of any replica."""
         replica = self._replicas.get(line.replica)
         if replica is None:
-            replica = self._replicas[line.replica] = _Replica(Pairing(self._settle))
+            replica = self._replicas[line.replica] = _Replica(Pairing(self._finalize))
             if line.at is not None:
                 self._begins[line.replica] = line.at
         replica.lines += 1
@@ -249,7 +249,7 @@ class _Reader:
         identity = _REQUEST_ID.search(text)
         replica.pairing.add_request(Failed(seconds, replica.lines, identity[1] if identity else "", path, route, key))
 
-    def _settle(self, request: Failed, signature: _Signature | None) -> None:
+    def _finalize(self, request: Failed, signature: _Signature | None) -> None:
         if signature:
             signature.requests += 1
         self._add_request(request.key, signature)

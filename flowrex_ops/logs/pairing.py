@@ -54,10 +54,10 @@ class Logged(Generic[T]):
 
 
 class Pairing(Generic[T]):
-    """Takes one replica's failed requests and errors in order; tells *settle* each request once, with its error or ``None``."""
+    """Takes one replica's failed requests and errors in order; gives *finalize* each request once, with its error or ``None``."""
 
-    def __init__(self, settle: Callable[[Failed, T | None], None]) -> None:
-        self._settle = settle
+    def __init__(self, finalize: Callable[[Failed, T | None], None]) -> None:
+        self._finalize = finalize
         self._requests: list[Failed] = []
         self._errors: list[Logged[T]] = []
         self._liking = 0
@@ -82,11 +82,11 @@ class Pairing(Generic[T]):
 
     def _decide(self, due: Sequence[Failed]) -> None:
         pairs = self._pairs()
-        settled = list(due)
-        for request in settled:
+        decided = list(due)
+        for request in decided:
             error = pairs.get(request)
-            self._settle(request, error.signature if error else None)
-        gone = {id(pairs[request]) for request in settled if request in pairs} | {id(request) for request in settled}
+            self._finalize(request, error.signature if error else None)
+        gone = {id(pairs[request]) for request in decided if request in pairs} | {id(request) for request in decided}
         self._requests = [one for one in self._requests if id(one) not in gone]
         self._errors = [one for one in self._errors if id(one) not in gone]
 

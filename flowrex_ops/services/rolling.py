@@ -30,7 +30,7 @@ class Rolling(Mitigation):
         self._rotation = rotation
         self._current = ""
         self._count = 0
-        self._patience_seconds = _ABANDON_SECONDS
+        self._ready_seconds = _ABANDON_SECONDS
 
     @abstractmethod
     def change(self, replica: Replica) -> str:
@@ -47,7 +47,7 @@ class Rolling(Mitigation):
         left = self._fleet.drain(replica)
         name = self._current = self.change(replica)
         if not self._fleet.await_ready(name):
-            self._patience_seconds = 0.0
+            self._ready_seconds = 0.0
             raise VerificationError(
                 f"{name} is not ready {self._fleet.ready_seconds:g} s after its start; the replicas after it were not touched"
             )
@@ -82,7 +82,7 @@ class Rolling(Mitigation):
             self._fleet.stack.scale(self._fleet.service, self._count, timeout_seconds=_ABANDON_SECONDS)
         elif not replica.running:
             self._fleet.stack.start(replica, timeout_seconds=_ABANDON_SECONDS)
-        ready = self._fleet.await_ready(self._current, seconds=self._patience_seconds) if replica else True
+        ready = self._fleet.await_ready(self._current, seconds=self._ready_seconds) if replica else True
         if not self._rotates():
             return "" if ready else f"{self._current} is not ready"
         if ready:

@@ -55,7 +55,7 @@ _PORTS = {"ws": 80, "wss": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProbeTarget:
     """Where to open a WebSocket; ``host`` and ``port`` say where to connect when they are not those of the URL."""
 
     name: str
@@ -66,19 +66,19 @@ class Place:
 
 
 class WebSocketSource(Source):
-    """Every place at once, each in its own part of the reading's time limit."""
+    """Every target at once, each in its own part of the reading's time limit."""
 
     name = "websocket"
 
     def __init__(
         self,
-        find_places: Callable[[], Sequence[Place]],
+        find_targets: Callable[[], Sequence[ProbeTarget]],
         *,
         limit_seconds: float,
         count: Callable[[float], pd.DataFrame] | None = None,
     ) -> None:
         super().__init__(limit_seconds=limit_seconds)
-        self._find_places = find_places
+        self._find_targets = find_targets
         self._count = count
 
     @reads("open connections")
@@ -90,25 +90,25 @@ class WebSocketSource(Source):
 
     @reads("WebSocket handshakes")
     def shake_hands(self, *, hold_seconds: float = HOLD_SECONDS) -> pd.DataFrame:
-        """One row a place, columns ``HANDSHAKE_COLUMNS``; ``status`` is HTTP's, ``close_code`` RFC 6455's, both may be None."""
-        places = self._find_places()
-        if not places:
+        """One row a target, columns ``HANDSHAKE_COLUMNS``; ``status`` is HTTP's, ``close_code`` RFC 6455's, both may be None."""
+        targets = self._find_targets()
+        if not targets:
             raise SourceUnavailableError(
                 "no proxy and no replica is known to open a WebSocket at; set proxy.websocket_url and backend.urls"
             )
         hold = min(hold_seconds, self.limit_seconds * 0.3)
-        with ThreadPoolExecutor(min(16, len(places))) as pool:
-            rows = list(pool.map(lambda place: self._ask(place, hold), places))
+        with ThreadPoolExecutor(min(16, len(targets))) as pool:
+            rows = list(pool.map(lambda target: self._ask(target, hold), targets))
         return pd.DataFrame(rows, columns=HANDSHAKE_COLUMNS)
 
-    def _ask(self, place: Place, hold_seconds: float) -> dict[str, Any]:
+    def _ask(self, target: ProbeTarget, hold_seconds: float) -> dict[str, Any]:
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
         row: dict[str, Any] = dict.fromkeys(HANDSHAKE_COLUMNS)
-        row |= {"place": place.name, "straight": place.straight, "url": place.url, "messages": 0, "error": ""}
+        row |= {"place": target.name, "straight": target.straight, "url": target.url, "messages": 0, "error": ""}
         started = time.monotonic()
         try:
-            with self._connect(place) as stream:
+            with self._connect(target) as stream:
                 row |= {"kind": OK, "status": 101, "seconds": time.monotonic() - started}
                 self._hold(stream, hold_seconds, row)
         except InvalidStatus as refusal:
@@ -127,19 +127,19 @@ class WebSocketSource(Source):
             row["seconds"] = time.monotonic() - started
         return row
 
-    def _connect(self, place: Place) -> ClientConnection:
-        """A connection to the place; certificates are ``certificate_expiry``'s business, so they are not judged here."""
+    def _connect(self, target: ProbeTarget) -> ClientConnection:
+        """A connection to the target; certificates are ``certificate_expiry``'s business, so they are not judged here."""
         from websockets.sync.client import connect
 
-        url = urlsplit(place.url)
+        url = urlsplit(target.url)
         if url.scheme not in _PORTS or not url.hostname:
-            raise ValueError(f"'{place.url}' is no ws:// or wss:// address")
-        host, port = place.host or url.hostname, place.port or url.port or _PORTS[url.scheme]
+            raise ValueError(f"'{target.url}' is no ws:// or wss:// address")
+        host, port = target.host or url.hostname, target.port or url.port or _PORTS[url.scheme]
         allowed = self.limit_seconds * 0.4
         plain = socket.create_connection((host, port), timeout=allowed)
         try:
             return connect(
-                place.url,
+                target.url,
                 sock=plain,
                 ssl=_unverified() if url.scheme == "wss" else None,
                 compression=None,
@@ -171,27 +171,27 @@ class WebSocketSource(Source):
             row |= {"kind": TIMEOUT, "error": f"the ping was not answered in {hold_seconds:g} s"}
 
 
-def find_places(settings: Settings, endpoints: Endpoints, replicas: Mapping[str, str]) -> list[Place]:
+def find_targets(settings: Settings, endpoints: Endpoints, replicas: Mapping[str, str]) -> list[ProbeTarget]:
     """The proxy as clients reach it, where that is known, and each replica by its base URL."""
     path = settings.proxy.websocket_path
     found = _proxy(settings, endpoints, path)
     return [
         *found,
-        *(Place(name, "ws" + url.removeprefix("http").rstrip("/") + path) for name, url in replicas.items()),
+        *(ProbeTarget(name, "ws" + url.removeprefix("http").rstrip("/") + path) for name, url in replicas.items()),
     ]
 
 
-def _proxy(settings: Settings, endpoints: Endpoints, path: str) -> list[Place]:
+def _proxy(settings: Settings, endpoints: Endpoints, path: str) -> list[ProbeTarget]:
     proxy = settings.proxy
     if proxy.websocket_url:
-        return [Place(PROXY, proxy.websocket_url, straight=False)]
+        return [ProbeTarget(PROXY, proxy.websocket_url, straight=False)]
     if endpoints.tls:
         first = endpoints.tls[0]
         url = f"wss://{first.server_name or first.host}{path}"
-        return [Place(PROXY, url, straight=False, host=first.host, port=first.port)]
+        return [ProbeTarget(PROXY, url, straight=False, host=first.host, port=first.port)]
     running = [r for r in endpoints.replicas if r.service == proxy.service and r.running]
-    reached = [authority(*place) for r in running if (place := r.reach(proxy.port))]
-    return [Place(PROXY, f"ws://{at}{path}", straight=False) for at in reached[:1]]
+    reached = [authority(*at) for r in running if (at := r.reach(proxy.port))]
+    return [ProbeTarget(PROXY, f"ws://{at}{path}", straight=False) for at in reached[:1]]
 
 
 def _no_connection(error: Exception) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from websockets.sync.server import ServerConnection, serve
 from flowrex_ops.discovery.endpoints import Endpoints
 from flowrex_ops.model import Replica, TlsEndpoint
 from flowrex_ops.settings import Settings
-from flowrex_ops.websocket.source import PROXY, Place, WebSocketSource, find_places
+from flowrex_ops.websocket.source import PROXY, ProbeTarget, WebSocketSource, find_targets
 
 LIMIT_SECONDS = 2.0
 
@@ -74,7 +74,7 @@ def raw(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def ask(*urls: str, hold_seconds: float = 0.2) -> Any:
-    places = [Place(f"backend-{number}", url) for number, url in enumerate(urls, start=1)]
+    places = [ProbeTarget(f"backend-{number}", url) for number, url in enumerate(urls, start=1)]
     source = WebSocketSource(lambda: places, limit_seconds=LIMIT_SECONDS)
     return source.shake_hands(hold_seconds=hold_seconds)
 
@@ -152,21 +152,21 @@ def test_no_place_is_known() -> None:
 
 
 class TestPlaces:
-    def places(self, endpoints: Endpoints, **proxy: Any) -> list[Place]:
-        return find_places(Settings(proxy=proxy), endpoints, {"backend-1": "http://10.0.0.1:8000"})
+    def places(self, endpoints: Endpoints, **proxy: Any) -> list[ProbeTarget]:
+        return find_targets(Settings(proxy=proxy), endpoints, {"backend-1": "http://10.0.0.1:8000"})
 
     def test_as_configured(self) -> None:
         """Before anything discovered; the replicas beside it."""
         found = self.places(Endpoints(None, ""), websocket_url="wss://flowrex.app/stream")  # type: ignore[arg-type]
         assert found == [
-            Place(PROXY, "wss://flowrex.app/stream", straight=False),
-            Place("backend-1", "ws://10.0.0.1:8000/ws"),
+            ProbeTarget(PROXY, "wss://flowrex.app/stream", straight=False),
+            ProbeTarget("backend-1", "ws://10.0.0.1:8000/ws"),
         ]
 
     def test_the_first_tls_endpoint(self) -> None:
         """By the name that clients use, at the address that is reached."""
         endpoints = Endpoints(None, "", tls=(TlsEndpoint("10.0.0.9", 8443, "flowrex.app"),))  # type: ignore[arg-type]
-        assert self.places(endpoints)[0] == Place(
+        assert self.places(endpoints)[0] == ProbeTarget(
             PROXY, "wss://flowrex.app/ws", straight=False, host="10.0.0.9", port=8443
         )
 
