@@ -81,9 +81,9 @@ def _markdown(batch: Batch, facts: Mapping[str, Any], rows: Sequence[Sequence[st
 
 
 def _html(batch: Batch, markdown: str) -> str:
-    from nbconvert.filters.markdown import markdown2html
+    from flowrex_ops.record.markup import markdown as to_html
 
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Batch {batch.id}</title>'
-        f"<style>{_STYLE}</style></head>\n<body>{markdown2html(markdown)}</body></html>\n"
+        f"<style>{_STYLE}</style></head>\n<body>{to_html(markdown)}</body></html>\n"
     )

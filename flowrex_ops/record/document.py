@@ -24,7 +24,7 @@ _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*$", re.MULTILINE)
 
 
 def join_lines(notebook: dict[str, Any]) -> dict[str, Any]:
-    """*notebook* with each source as one text: a file may have it as a list of lines, which nbconvert does not take."""
+    """*notebook* with each source as one text: a file may have it as a list of lines, which a page does not take."""
     for cell in notebook["cells"]:
         if isinstance(cell, dict) and isinstance(cell.get("source"), list):
             cell["source"] = "".join(map(str, cell["source"]))

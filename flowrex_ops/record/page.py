@@ -30,10 +30,9 @@ from flowrex_ops.record.words import (
 
 if TYPE_CHECKING:
     from jinja2 import Template
-    from nbconvert.exporters import HTMLExporter
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)(?:<a class="anchor-link"[^>]*>.*?</a>)?</h2>', re.DOTALL)
+_HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)</h2>', re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _EMPTY_HEAD = re.compile(r"<thead>\s*<tr>\s*(?:<th[^>]*>\s*</th>\s*)+</tr>\s*</thead>")
@@ -44,14 +43,11 @@ _TONES = {RunStatus.COMPLETE: "good", RunStatus.PARTIAL: "unsure", RunStatus.RUN
 
 def render_page(notebook: dict[str, Any]) -> str:
     """The page of *notebook*, a record as JSON (already redacted; ``metadata.flowrex_ops.record`` set)."""
-    from nbformat import NotebookNode, from_dict
-
     record = RecordMetadata.model_validate(notebook["metadata"]["flowrex_ops"]["record"])
     shown = (one for one in notebook["cells"] if not is_live(one) and TAG not in one["metadata"].get("tags", ()))
     done = what_was_done(record.mitigations)
     cells = fold(shown, record.approved, changed=bool(done))
-    nodes: NotebookNode = from_dict({**notebook, "cells": [_presentable(cell) for cell in cells]})
-    body, _ = _exporter().from_notebook_node(nodes)
+    body = template("cells.html.j2").render(cells=cells)
     title = diagnosis_title(record) if record.diagnosis else headline(record)
     reason = record.finding.reason if record.finding else ""
     lead = (_more(reason, title), why_so_severe(record), done if record.diagnosis else "")
@@ -105,36 +101,10 @@ def _tone(record: RecordMetadata) -> str:
 
 
 def warm_up() -> None:
-    """Do now what would make the first page slow: imports and compiling templates (about 0.4 s)."""
-    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
-    cells = [new_markdown_cell("## a"), new_code_cell("a = 1")]
-    _exporter().from_notebook_node(new_notebook(cells=cells))
+    """Do now what would make the first page slow: imports and compiling templates (about 0.2 s)."""
+    cells = [{"cell_type": "markdown", "metadata": {}, "source": "## a"}]
+    template("cells.html.j2").render(cells=cells)
     template("page.html.j2")
-
-
-def _presentable(cell: dict[str, Any]) -> dict[str, Any]:
-    """*cell* without what is only for programs."""
-    if cell["cell_type"] != "code":
-        return cell
-    outputs = []
-    for output in cell["outputs"]:
-        data = {mime: item for mime, item in output.get("data", {}).items() if mime.startswith(("text/", "image/"))}
-        if "data" not in output:
-            outputs.append(output)
-        elif data:
-            outputs.append({**output, "data": data})
-    return {**cell, "outputs": outputs}
-
-
-@cache
-def _exporter() -> HTMLExporter:
-    from nbconvert.exporters import HTMLExporter
-
-    exporter: HTMLExporter = HTMLExporter(
-        template_name="flowrex", extra_template_basedirs=[str(_TEMPLATES)], embed_images=False
-    )
-    return exporter
 
 
 @cache
@@ -142,8 +112,11 @@ def template(name: str) -> Template:
     """One of the pages around what is told, compiled."""
     from jinja2 import Environment, FileSystemLoader
 
+    from flowrex_ops.record.markup import ansi, colour, markdown, rich
+
     loader = FileSystemLoader(_TEMPLATES)
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True)  # lenient: outputs may lack members
+    environment.filters |= {"ansi": ansi, "colour": colour, "markdown": markdown, "rich": rich}
     return environment.get_template(name)
 
 

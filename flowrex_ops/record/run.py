@@ -1,6 +1,6 @@
 """Runs one runbook headless into one record: allocate, start the kernel, let papermill run it, finish.
 
-Imports are late on purpose. The kernel needs half a second to start; everything slow (papermill, nbconvert) is
+Imports are late on purpose. The kernel needs half a second to start; everything slow (papermill, the page) is
 imported while it does.
 """
 
