@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.archive.index import read_metadata
-from flowrex_ops.archive.readings import REPLAY, SUFFIX, readings_of
 from flowrex_ops.archive.store import pull
 from flowrex_ops.catalog import Runbook, get_runbook, source
 from flowrex_ops.errors import ParameterError
@@ -42,6 +41,8 @@ def run_runbook(
     runbook = get_runbook(name)
     environment = {}
     if replay:
+        from flowrex_ops.archive.readings import REPLAY, readings_of  # with pandas, for which no other run waits
+
         if asked := [name for name in ("incident_id", "approve") if given.get(name)]:
             raise ParameterError(f"a replay is of something that is over; leave out {' and '.join(asked)}")
         readings = readings_of(replay, load(str(given.get("settings") or "") or None).outputs)
@@ -78,6 +79,8 @@ _OWN = ("incident_id", "approve", "operator", "settings")
 
 def parameters_of(file: Path, runbook: Runbook) -> dict[str, Any]:
     """Those of the run whose readings *file* has, as far as *runbook* has them; what names people and places is left out."""
+    from flowrex_ops.archive.readings import SUFFIX
+
     record = file.parent.parent / "records" / f"{file.name.removesuffix(SUFFIX)}.ipynb"
     about = read_metadata(record) if record.is_file() else None
     wanted = {parameter.name for parameter in runbook.parameters} - set(_OWN)
