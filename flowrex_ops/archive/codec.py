@@ -6,6 +6,7 @@ enumerations of this library are made.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
@@ -167,7 +168,9 @@ def _instance(value: dict[str, Any]) -> Any:
     """Fields that a newer release has, and the capture has not, have their defaults; those that are gone are left out."""
     kind = _find(value["of"])
     known = {field.name for field in fields(kind) if field.init}
-    return kind(**{name: decode(item) for name, item in value["fields"].items() if name in known})
+    given = {name: decode(item) for name, item in value["fields"].items() if name in known}
+    counters = {field.name for field in fields(kind) if field.default_factory is Counter}  # asked for what they lack
+    return kind(**given | {name: Counter(given[name]) for name in counters & given.keys()})
 
 
 def _decode_items(value: dict[str, Any]) -> Any:

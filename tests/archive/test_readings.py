@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from flowrex_ops.archive.readings import (
 )
 from flowrex_ops.discovery.endpoints import Endpoints
 from flowrex_ops.errors import ParameterError, StackUnavailableError
+from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.model import Definition, Reading, Replica, Severity
 from flowrex_ops.postgres.source import ConnectionLimits
 from flowrex_ops.redaction.redactor import Redactor
@@ -103,6 +105,11 @@ class TestCodec:
     def test_logs_and_redis(self) -> None:
         for value in (access(*everywhere(3)).require(), activity().require()):
             assert encode(decode(json.loads(json.dumps(encode(value))))) == encode(value)
+
+    def test_what_was_never_counted_is_none_again(self) -> None:
+        """A minute in which nothing failed, of a log that was captured."""
+        found = decode(json.loads(json.dumps(encode(LogSummary(answers=Counter({(NOW, True): 40}))))))
+        assert found.failing_since(0.5) == NOW
 
     def test_what_cannot_be_kept_is_refused(self) -> None:
         with pytest.raises(TypeError, match="a PosixPath cannot be kept"):
