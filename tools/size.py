@@ -2,7 +2,7 @@
 
 A line of code holds code: no blank, no comment, no docstring. The formatter decides how much a line may hold. The budgets are
 what the rooms take now, rounded up (the last thousand are the fifteen causes that docs/coverage.md asked for, and in tests the kills and lies of docs/reliability.md; then
-what node_exporter tells of machines, open files and the broker's books): whoever needs more first looks what can go. Ends with 1 where one is over.
+what node_exporter tells of machines, open files the broker's books, and the chat): whoever needs more first looks what can go. Ends with 1 where one is over.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import tokenize
 from collections import Counter
 from pathlib import Path
 
-_LINES = {"flowrex_ops": 29_490, "flowrex_sandbox": 6_520, "tests": 22_900}
-_FILES = {"flowrex_ops": 293}
+_LINES = {"flowrex_ops": 29_600, "flowrex_sandbox": 6_520, "tests": 22_960}
+_FILES = {"flowrex_ops": 294}
 _FOLDER = 2_700
 _EMPTY = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

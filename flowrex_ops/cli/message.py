@@ -52,7 +52,7 @@ def message(
         messages.require_resolved(kind, found)
     if facts:
         found = change(folder, facts, **session.who)
-    text = messages.compose(kind, found, force=force)
+    text = messages.compose(kind, found, force=force, timezone=session.settings.timezone)
     if edit:
         text = _edited(text)
     if send:

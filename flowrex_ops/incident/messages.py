@@ -53,14 +53,14 @@ def update(outcome: RunOutcome) -> str:
     return fill_in("update.txt.j2", status="Mitigating" if done else "", done=done).strip()
 
 
-def compose(kind: str, incident: Incident, *, force: bool = False) -> str:
-    """The message of *kind* (one of ``KINDS``) about *incident*.
+def compose(kind: str, incident: Incident, *, force: bool = False, timezone: str = "") -> str:
+    """The message of *kind* (one of ``KINDS``) about *incident*; its times are in UTC, and beside it in *timezone*.
 
     That an open incident is resolved is said only by *force*: its draft begins with a placeholder that says how it is.
     """
     duration = format_seconds(incident.duration_seconds)
     facts = {**dict(incident), "resolved": incident.over, "duration": duration, "force": force}
-    return fill_in(f"{kind}.txt.j2", **facts).strip()
+    return fill_in(f"{kind}.txt.j2", timezone=timezone, **facts).strip()
 
 
 def require_resolved(kind: str, incident: Incident) -> None:

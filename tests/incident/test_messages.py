@@ -112,6 +112,12 @@ def test_the_update() -> None:
     assert "Next update at 04:45 UTC." in text
 
 
+def test_times_where_people_are() -> None:
+    """Beside UTC; the day where it is another there."""
+    assert "Started: 04:12 UTC (05:12 CET)" in compose("initial", WHOLE, timezone="Europe/Berlin")
+    assert "Next update at 04:45 UTC (Fri 20:45 PST)." in compose("update", WHOLE, timezone="America/Los_Angeles")
+
+
 OVER = WHOLE.model_copy(update={"status": Status.RESOLVED})
 
 
