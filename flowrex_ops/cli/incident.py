@@ -292,7 +292,7 @@ def import_chat(
     session.push()
     options.echo(
         {"incident": found.id, "messages": number},
-        [f"{number} messages are new on {found.id}'s timeline"],
+        [f"new on the timeline of {found.id}: {number}"],
         as_json=as_json,
     )
 

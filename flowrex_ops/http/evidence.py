@@ -106,7 +106,7 @@ def list_without_files(errors: Errors) -> list[Evidence]:
     table = errors.require().exceptions
     rows = table[table["kind"].eq(FILES) & pd.to_numeric(table["recent"], errors="coerce").gt(0)]
     return [
-        Evidence(str(row.replicas), f"{row.recent} times lately: {row.first_line}", LOG) for row in rows.itertuples()
+        Evidence(str(row.replicas), f"logged lately ({row.recent}): {row.first_line}", LOG) for row in rows.itertuples()
     ]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent, ruled_out, unreported, whole
 from flowrex_ops.durations import format_seconds
-from flowrex_ops.metrics.machines import MACHINE_COLUMNS, NO_EXPORTER
+from flowrex_ops.metrics.machines import MACHINE_COLUMNS, NO_EXPORTER, QUANTITIES
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 
 Frame = Reading[pd.DataFrame]
@@ -17,6 +17,8 @@ UNSYNCHRONISED_SECONDS = 16.0
 """The kernel gives a clock up as unsynchronised when its possible error reaches this (NTP_PHASE_LIMIT in linux/timex.h)."""
 _LEAST_LOST = 1.0
 """A second: one lost frame of an idle line is one percent of a hundred."""
+_OF_ALL = frozenset(QUANTITIES[0]) - {"speed_bytes"}
+"""What is told of a machine as a whole, and not of its lines and disks."""
 _LEAST_MINUTES = 30
 """Of fewer minutes no slope is told."""
 _WAYS = {"receive": "received", "transmit": "sent"}
@@ -139,7 +141,8 @@ def _judge(
     rows = whole(machines.require(), MACHINE_COLUMNS)
     if rows.empty:
         return inconclusive(cause, NO_EXPORTER)
-    if unknown := unreported(rows, "machine", "quantity", "value"):
+    parts = rows[~rows["quantity"].isin(_OF_ALL)]
+    if unknown := unreported(rows, "machine", "quantity", "value") or unreported(parts, "part"):
         return inconclusive(cause, f"node_exporter's answer has no {unknown}")
     known = {at[0] for at in share.dropna().index}
     silent = sorted({*(_name(at) for at in share[share.isna()].index), *(set(rows["machine"]) - known)})

@@ -96,8 +96,8 @@ def check_unreconciled(
             cause, unclear or "no order was filled in that time, neither here nor there; look further back"
         )
     own = _nameless(fills.require())
-    others = f"; {own} fills are none of ours (stops, margin, by hand)" if own else ""
-    return ruled_out(cause, f"{both.sum()} orders are filled here and at the broker{others}")
+    others = f"; fills that are none of ours (stops, margin, by hand): {own}" if own else ""
+    return ruled_out(cause, f"filled here and at the broker: {both.sum()} of {filled} orders{others}")
 
 
 def _nameless(fills: Fills) -> int:

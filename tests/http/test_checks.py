@@ -98,7 +98,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "it takes no connections for a moment: no request is lost, and it is logged": (
         lambda: ask(checks.check_open_files, access(*fine()), errors(failed(0, **FILES)), services()),
         CONFIRMED,
-        "backend-1 runs out of open files: 1 times lately: it is OSError",
+        "backend-1 runs out of open files: logged lately (1): it is OSError",
     ),
     "half of the files are open": (
         lambda: ask(checks.check_open_files, access(*fine()), errors(), services(), files(512.0, 30.0, 30.0)),

@@ -247,7 +247,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "both books agree": (
         lambda: checks.check_unreconciled(fills("1", "2"), booked(_1="filled", _2="filled", _3="failed")),
         RULED_OUT,
-        "2 orders are filled here and at the broker",
+        "filled here and at the broker: 2 of 2 orders",
     ),
     "an answer that never came: filled there, failed here": (
         lambda: checks.check_unreconciled(fills("1", "2"), booked(_1="failed", _2="filled", _3="filled")),
@@ -272,7 +272,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "by the client's own id": (
         lambda: checks.check_unreconciled(fills("desk-9"), booked(own="desk-9", _1="filled")),
         RULED_OUT,
-        "1 orders are filled",
+        "filled here and at the broker: 1 of 1",
     ),
     "an order that was placed just now": (
         lambda: checks.check_unreconciled(fills("1", seconds=4), booked(5, _1="pending")),
@@ -297,7 +297,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "a stop was hit at the broker, which is no order of ours": (
         lambda: checks.check_unreconciled(fills("1", None), booked(_1="filled")),
         RULED_OUT,
-        "1 fills are none of ours",
+        "fills that are none of ours (stops, margin, by hand): 1",
     ),
     "the broker's list cannot be read": (
         lambda: checks.check_unreconciled(silent("fills at the broker", "HTTP 401"), booked(_1="filled")),
