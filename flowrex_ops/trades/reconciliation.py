@@ -12,10 +12,12 @@ import pandas as pd
 from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, percent, ruled_out, unreported, whole
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 
-FILL_COLUMNS = ["filled_at", "client_order", "instrument", "units", "price", "transaction"]
+FILL_COLUMNS = ["filled_at", "client_order", "instrument", "units", "price", "transaction", "reason"]
 _HERE = ["id", "client_order", "account", "symbol", "side", "quantity", "status", "created_at"]
 SIDES_COLUMNS = ["differs", *FILL_COLUMNS, *(name for name in _HERE if name != "client_order")]
 NO_ORDER, NO_FILL = "filled at the broker, and no order here", "filled here, and not at the broker"
+EARLIER = "filled at the broker, and placed before the time that is looked at, if at all"
+"""A limit or stop order may rest for days before it is filled; only a market order is placed and filled at one time."""
 _MANY = 10
 """From so many orders that differ on it is P1, of however many others."""
 
@@ -34,7 +36,7 @@ def parse_fills(transactions: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     ``client_order`` is the id that we gave the order; the broker's own fills (stops, margin) and those made by hand have none.
     """
-    names = ("time", "clientOrderID", "instrument", "units", "price", "id")
+    names = ("time", "clientOrderID", "instrument", "units", "price", "id", "reason")
     rows = [tuple(one.get(name) for name in names) for one in transactions if one.get("type") == "ORDER_FILL"]
     table = pd.DataFrame(rows, columns=FILL_COLUMNS).drop_duplicates("transaction")
     return table.assign(filled_at=pd.to_datetime(table["filled_at"], utc=True, format="ISO8601"))
@@ -63,7 +65,8 @@ def compare(fills: Fills, booked: Reading[pd.DataFrame], settle_seconds: float) 
     at_broker, known = sides["filled_at"].notna(), sides["key"].notna()
     counts = sides["filled_at"].between(begin, end) | (~at_broker & sides["created_at"].between(begin, end))
     differs = "filled at the broker, '" + sides["status"].fillna("").astype(str) + "' here"
-    differs = differs.where(known, NO_ORDER).where(at_broker, NO_FILL)
+    at_market = sides["reason"].eq("MARKET_ORDER")
+    differs = differs.mask(~known & at_market, NO_ORDER).mask(~known & ~at_market, EARLIER).where(at_broker, NO_FILL)
     agree = sides["state"].eq("filled") == at_broker
     sides["differs"] = differs.mask(known & agree, "")
     return sides.loc[counts, SIDES_COLUMNS].sort_values(["differs", "client_order"], ascending=[False, True])
@@ -81,7 +84,8 @@ def check_unreconciled(
     both = sides["filled_at"].notna() & sides["id"].notna()
     if unclear := _cannot_compare(fills.require(), rows, sides):
         return inconclusive(cause, unclear)
-    differ = sides[sides["differs"].ne("")]
+    earlier = sides["differs"].eq(EARLIER)
+    differ = sides[sides["differs"].ne("") & ~earlier]
     alone = differ["differs"].eq(NO_FILL)
     filled = int(alone.sum() + both.sum())
     elsewhere = int(alone.sum()) if alone.sum() > filled / 2 else 0
@@ -91,6 +95,11 @@ def check_unreconciled(
     if not elsewhere:
         lost = unreported(rows, "state", "created_at")
         unclear = f"the table of trades does not tell the {lost} of every order" if lost else ""
+        unclear = unclear or (
+            f"fills of limit or stop orders that were placed earlier, if they are here: {earlier.sum()}; look further back"
+            if earlier.any()
+            else ""
+        )
     if unclear or not both.any():
         return inconclusive(
             cause, unclear or "no order was filled in that time, neither here nor there; look further back"

@@ -91,10 +91,10 @@ def counters(filled: float = 10, **failed: float) -> Reading[pd.DataFrame]:
     return Reading("backend", "trade counters", pd.DataFrame(rows, columns=COUNTER_COLUMNS))
 
 
-def fills(*ids: str | None, seconds: float = 60) -> Reading[Fills]:
+def fills(*ids: str | None, seconds: float = 60, reason: str = "MARKET_ORDER") -> Reading[Fills]:
     """What the broker filled so many seconds ago, within half an hour, by our ids."""
     at = NOW - timedelta(seconds=seconds)
-    rows = [(at, one, "EUR_USD", "7", "1.0845", str(6000 + n)) for n, one in enumerate(ids)]
+    rows = [(at, one, "EUR_USD", "7", "1.0845", str(6000 + n), reason) for n, one in enumerate(ids)]
     found = Fills(pd.DataFrame(rows, columns=FILL_COLUMNS), NOW - timedelta(minutes=30), NOW)
     return Reading("broker", "fills at the broker", found)
 

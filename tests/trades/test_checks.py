@@ -259,6 +259,11 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         "1 of 2 orders differ between the broker and here: filled at the broker, and no order here",
     ),
+    "a limit order that was placed yesterday, and filled now": (
+        lambda: checks.check_unreconciled(fills("1", "2", reason="LIMIT_ORDER"), booked(_2="filled")),
+        INCONCLUSIVE,
+        "limit or stop orders that were placed earlier, if they are here: 1; look further back",
+    ),
     "the table was restored from last night": (
         lambda: checks.check_unreconciled(fills("1", "2"), booked()),
         CONFIRMED,

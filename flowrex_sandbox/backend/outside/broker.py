@@ -62,7 +62,8 @@ async def create_order(request: Request) -> Response:
         reason = {"type": "ORDER_CANCEL", "reason": fault.get("reason", "MARKET_HALTED")}
         cancelled = _transaction(request, order, "ORDER_CANCEL", orderID=created["id"]) | reason
         return JSONResponse({"orderCreateTransaction": created, "orderCancelTransaction": cancelled}, status_code=201)
-    filled = _transaction(request, order, "ORDER_FILL", orderID=created["id"], price=str(PRICES[order["instrument"]]))
+    price = str(PRICES[order["instrument"]])
+    filled = _transaction(request, order, "ORDER_FILL", orderID=created["id"], price=price, reason="MARKET_ORDER")
     if fault.get("fault") == "dropped" and next(_ORDERS) % _EVERY == 0:
         # Until whoever waits gives up.
         while not await request.is_disconnected():  # noqa: ASYNC110  # the protocol tells of it only when asked
