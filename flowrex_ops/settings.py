@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -471,6 +472,7 @@ class Settings(BaseSettings):
     )
 
     platform: str = "flowrex"
+    timezone: str = ""
     outputs: Path = Path("outputs")
     outputs_url: str = ""
     stack: StackSettings = StackSettings()
@@ -511,6 +513,15 @@ class Settings(BaseSettings):
             return value
         check_url(str(value))
         return working_folder(str(value))
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        """An IANA name that this machine knows, or none at all."""
+        try:
+            return ZoneInfo(value).key if value else ""
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"'{value}' is no time zone that this machine knows, such as Europe/Berlin") from None
 
     @classmethod
     def settings_customise_sources(

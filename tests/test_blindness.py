@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from blinding import Asked, blinded, record
 from certificate_examples import reading
-from error_examples import answer, ask, errors, exhausted, fine, on_all, services, surge
+from error_examples import answer, ask, errors, exhausted, files, fine, on_all, services, surge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latency_examples import ask as ask_slow
@@ -68,10 +68,11 @@ def faults(runbook: str) -> list[Asked]:
     if runbook == "error_rate":
         refused = (surge(*test_error_rate.BEFORE), errors(*on_all(90, status=200)), services())
         cut_off = (exhausted(*fine(), answer(50, 500, made_by="proxy")), errors(*on_all(90, status=200)), services())
+        leaking = (broken()[0], errors(*on_all(90, status=200)), services(), files(1000.0))
         asked = [
             Asked(partial(ask, check), given, {}, ask(check, *given))
             for check in test_error_rate.CHECKS
-            for given in (broken(), refused, cut_off)
+            for given in (broken(), refused, cut_off, leaking)
         ]
     elif runbook == "slow_responses":
         examples = test_slow_responses.EXAMPLES.values()

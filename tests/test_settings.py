@@ -100,6 +100,7 @@ WRONG = {
     "unknown key": ("[postgres]\nurl = 'x'", "'postgres.url' is not a setting"),
     "wrong type": ("[limits]\nrows = 'many'", "'limits.rows' is wrong"),
     "impossible value": ("[limits]\nreading_seconds = 0", "'limits.reading_seconds' is wrong"),
+    "no time zone": ("timezone = 'Mars/Olympus'", "'timezone' is wrong"),
     "unknown stack": ("[stack]\nkind = 'nomad'", "'stack.kind' is wrong"),
 }
 

@@ -222,7 +222,8 @@ def show(
     folder = find_incident(loaded.outputs, incident)
     _print(folder, loaded, as_json)
     for line in timeline.read(folder) if not as_json else ():
-        typer.echo(f"  {str(line['at'])[11:19]}  {line.get('by') or '':<10}  {line['text']}")
+        at, text = str(line.get("said_at") or line["at"]), " ".join(str(line["text"]).split())
+        typer.echo(f"  {at[11:19]}  {line.get('by') or '':<10}  {text}")
 
 
 @app.command()
@@ -266,6 +267,34 @@ def stats(
         took = format_seconds(one["median_seconds"]) if one["of"] else "no trace"
         lines.append(f"{one['severity']:<9} {one['time']:<14} {took:<11} {one['of']} of {one['incidents']}")
     options.echo(rows, lines, as_json=as_json)
+
+
+@app.command("import-chat")
+def import_chat(
+    export: Annotated[
+        Path, typer.Argument(metavar="EXPORT", help="A channel's folder of a Slack export, or a day's file.")
+    ],
+    incident: options.IncidentArgument = "latest",
+    author: options.AuthorOption = "",
+    settings: options.SettingsOption = "",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Put what people said in the incident's channel on its timeline, and so into its post-mortem; again adds what is new.
+
+    Example: flowrex-ops incident import-chat export/incident-20260131-0412 latest
+    """
+    from flowrex_ops.incident.chat import import_chat as take
+    from flowrex_ops.incident.incident import load
+
+    session = options.Session.open(settings, author)
+    folder, found = load(session.settings.outputs, incident)
+    number = take(folder, export, **session.who)
+    session.push()
+    options.echo(
+        {"incident": found.id, "messages": number},
+        [f"new on the timeline of {found.id}: {number}"],
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -52,7 +52,8 @@ def message(
         messages.require_resolved(kind, found)
     if facts:
         found = change(folder, facts, **session.who)
-    text = messages.compose(kind, found, force=force, diagnosis=messages.diagnosed(folder))
+    told = {"diagnosis": messages.diagnosed(folder), "timezone": session.settings.timezone}
+    text = messages.compose(kind, found, force=force, **told)
     if edit:
         text = _edited(text)
     if send:

@@ -29,6 +29,7 @@ from flowrex_ops.http.context import (
 from flowrex_ops.http.failures import UNAVAILABLE, complete, exhausted_of, failures, recent_of, recent_requests
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, AccessLog
 from flowrex_ops.logs.error_log import ErrorLog
+from flowrex_ops.logs.tracebacks import FILES
 from flowrex_ops.model import Reading, Severity
 from flowrex_ops.services.impact import of_failures
 
@@ -140,6 +141,7 @@ def _attribute(
     if access.available and len(lines := exhausted_of(access.require())):
         meanwhile = rows["at"].between(lines["at"].min() - SLACK, lines["at"].max() + SLACK)
         causes[made_by_proxy & rows["status"].eq(SERVER_ERROR) & meanwhile] = "http.worker-connections"
+    causes[~made_by_proxy & rows["kind"].eq(FILES)] = "backend.fd-exhausted"
     exhausted = rows["kind"].eq("exhausted")
     if not errors.available:  # then the status has to tell
         exhausted |= ~made_by_proxy & rows["status"].eq(UNAVAILABLE)

@@ -28,6 +28,25 @@ CAUSES = (
         ),
     ),
     Cause(
+        "backend.fd-exhausted",
+        "A replica runs out of open files",
+        "It holds nearly as many files and sockets as it may: what comes next cannot be opened, be it a request, a connection to PostgreSQL, or a file.",
+        Severity.P1,
+        207,
+        (
+            command(
+                "docker-compose -f docker-compose.prod.yml exec backend sh -c 'ls -l /proc/1/fd | sort -k 11 | tail -50'",
+                "sockets, or one file again and again? that is what is not closed",
+            ),
+            runbook("service_restart", "gives all of them back at once, one replica at a time; they leak again"),
+            command(
+                "ulimits: {nofile: {soft: 65536, hard: 65536}}",
+                "in the compose file, where it holds so many with good reason; then up -d",
+            ),
+            NextStep("person", "owner of the last release", "what opens them and does not close them?"),
+        ),
+    ),
+    Cause(
         "http.upstream-unreachable",
         "The proxy does not reach the backend",
         "NGINX answers 502 or 504 by itself: no replica took the connection, or none answered in time.",

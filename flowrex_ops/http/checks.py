@@ -12,7 +12,7 @@ from flowrex_ops.http import blind_spots as blind
 from flowrex_ops.http import context as c
 from flowrex_ops.http import evidence as e
 from flowrex_ops.http.attribution import Attribution, attribute, most, total_of
-from flowrex_ops.http.evidence import ERROR_LOG, LOG, PROXY, STACK, Access, Errors, Services
+from flowrex_ops.http.evidence import ERROR_LOG, LOG, METRICS, PROXY, STACK, Access, Errors, Services
 from flowrex_ops.http.failures import UNLOGGED, exhausted_of
 from flowrex_ops.http.refusals import find_surge, is_over
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR
@@ -25,10 +25,11 @@ class FailedRequests:
     *limits* are those of ``context.Limits``.
     """
 
-    def __init__(self, access: Access, errors: Errors, services: Services, **limits: Any) -> None:
+    def __init__(self, access: Access, errors: Errors, services: Services, files: Services, **limits: Any) -> None:
         self.access = access
         self.errors = errors
         self.services = services
+        self.files = files
         self.bounds = c.Limits(**limits)
 
     @cached_property
@@ -60,6 +61,36 @@ def check_worker_connections(failed: FailedRequests) -> Verdict:
     reported = f"{total_of(lines)} lines of the proxy's log tell of it, and {total_of(own)} of {found.total} answers are 500 of its own"
     unseen = "" if not found.counts(own) else f"{reported}: read why in its error log, which is to go to stderr"
     return _ruled_out(cause, found, failed.access, reported, unseen)
+
+
+@check("backend.fd-exhausted")
+def check_open_files(failed: FailedRequests, *, full_share: float = 0.9) -> Verdict:
+    """No replica holds *full_share* of the files that it may open, and none logs that it could open no more."""
+    cause, found = "backend.fd-exhausted", failed.found
+    rows, files, logged = found.of(cause), e.open_files(failed.files), e.list_without_files(failed.errors)
+    full = files[files["share"].ge(full_share)]
+    held = [
+        Evidence(str(row.replica), f"{row.open_files:.0f} of {row.limit:.0f} files are open", METRICS)
+        for row in files[files["share"].notna()].sort_values(["share", "replica"], ascending=[False, True]).itertuples()
+    ]
+    if found.counts(rows):
+        who = " and ".join(e.names_of(rows, "replica")) or "a replica"
+        title = f"No files left to open on {who}: {e.example_of(rows, failed.errors)}"
+        return _confirmed(cause, found, rows, title, [*held, *logged, *e.list_by(rows, "replica", LOG)])
+    if len(full) or logged:
+        first = held[0] if len(full) else logged[0]
+        title = f"{first.name} runs out of open files: {first.value}"
+        reason = f"{title}; {total_of(rows)} of {found.total} recent requests failed of it"
+        return confirmed(cause, reason, [*held, *logged], severity=Severity.P2, title=title)
+    if missing(failed.files, failed.errors):
+        return inconclusive(cause, failed.files, failed.errors)
+    silent = files[files["share"].isna() | files["replica"].isna()]
+    if len(silent) or files.empty:
+        who, error = (silent["replica"].iloc[0], silent["error"].iloc[0]) if len(silent) else ("no replica", "")
+        why = error or "no process_open_fds and process_max_fds on its /metrics; by hand: ls /proc/1/fd | wc -l"
+        return inconclusive(cause, f"{who} does not tell its open files: {why}")
+    reported = f"{held[0].name} holds most: {held[0].value}; no log speaks of too many"
+    return _ruled_out(cause, found, failed.access, reported, blind.of_errors(found))
 
 
 @check("http.upstream-unreachable")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pandas as pd
 
+from flowrex_ops.checks import whole
 from flowrex_ops.http.attribution import total_of
 from flowrex_ops.http.context import Limits, versions_of
 from flowrex_ops.http.failures import UNLOGGED, complete
 from flowrex_ops.logs.access_log import AccessLog
 from flowrex_ops.logs.error_log import ErrorLog
+from flowrex_ops.logs.tracebacks import FILES
+from flowrex_ops.metrics.backend import FILES_COLUMNS
 from flowrex_ops.model import Evidence, Reading
 
 Access = Reading[AccessLog]
 Errors = Reading[ErrorLog]
 Services = Reading[pd.DataFrame]
 
-PROXY, LOG, STACK, ERROR_LOG = "access log", "backend log", "stack", "the proxy's error log"
+PROXY, LOG, STACK, ERROR_LOG, METRICS = "access log", "backend log", "stack", "the proxy's error log", "/metrics"
 SHOWN = 4
 _TENTH = 0.1
 
@@ -84,6 +87,26 @@ def list_busiest(access: Access) -> list[Evidence]:
     return [
         Evidence(f"client {row.client}", f"{row.requests} recent requests, {row.failed} failed", PROXY)
         for row in clients.head(3).itertuples()
+    ]
+
+
+def open_files(files: Services) -> pd.DataFrame:
+    """Which ``share`` of its files each replica has open; missing where it does not tell."""
+    table = whole(files.require(), FILES_COLUMNS) if files.available else pd.DataFrame(columns=FILES_COLUMNS)
+    held, limit = (pd.to_numeric(table[name], errors="coerce") for name in ("open_files", "limit"))
+    return table.assign(
+        open_files=held, limit=limit, share=held / limit.where(limit.gt(0)), error=table["error"].fillna("")
+    )
+
+
+def list_without_files(errors: Errors) -> list[Evidence]:
+    """What replicas logged lately for want of files, also where no request was lost: a connection that was not taken."""
+    if not errors.available:
+        return []
+    table = errors.require().exceptions
+    rows = table[table["kind"].eq(FILES) & pd.to_numeric(table["recent"], errors="coerce").gt(0)]
+    return [
+        Evidence(str(row.replicas), f"logged lately ({row.recent}): {row.first_line}", LOG) for row in rows.itertuples()
     ]
 
 

@@ -33,10 +33,12 @@ _LOOKS = {
     "message": (ORANGE, "^"),
     "deploy": (INK, "D"),
     "people": (GREY, "P"),
+    "chat": (GREY, "."),
 }
 DURATION_COLUMNS = ["time_to", "took", "seconds", "until"]
 _WHAT = {
     "alert": "alert",
+    "chat": "chat",
     "run-finished": "finding",
     **dict.fromkeys(("mitigation-intent", "mitigation-result"), "mitigation"),
     **dict.fromkeys(("message", "message-sent"), "message"),
@@ -62,6 +64,11 @@ def at(line: Line) -> datetime:
     return datetime.fromisoformat(str(line["at"]))
 
 
+def _happened(line: Line) -> datetime:
+    """What was said in a channel, and imported later, happened when it was said."""
+    return datetime.fromisoformat(str(line.get("said_at") or line["at"]))
+
+
 def health_of(line: Line) -> str:
     """The state of a line about the platform's health: healthy, unhealthy or unknown."""
     state = str(line.get("state"))
@@ -78,7 +85,7 @@ def merge_events(lines: Sequence[Line], seen: pd.DataFrame, *, began: datetime |
     alerts = {line.get("alertname") for line in lines if line["kind"] == "alert"}
     rows = [(began, "start", "users began to suffer", "")] if began else []
     rows += [
-        (at(line), _WHAT[line["kind"]], _event(line), str(line.get("by") or line.get("operator") or ""))
+        (_happened(line), _WHAT[line["kind"]], _event(line), str(line.get("by") or line.get("operator") or ""))
         for line in lines
         if _is_reported(line) and not (line["kind"] == "message" and line.get("message") in sent)
     ]

@@ -61,14 +61,16 @@ def diagnosed(folder: Path) -> str:
     return next((about.finding.title for about in reversed(records) if about.finding), "")
 
 
-def compose(kind: str, incident: Incident, *, force: bool = False, diagnosis: str = "") -> str:
-    """The message of *kind* (one of ``KINDS``) about *incident*; *diagnosis* stands where nobody has named the root cause.
+def compose(kind: str, incident: Incident, *, force: bool = False, diagnosis: str = "", timezone: str = "") -> str:
+    """The message of *kind* (one of ``KINDS``) about *incident*; its times are in UTC, and beside it in *timezone*.
+
+    *diagnosis* stands where nobody has named the root cause.
 
     That an open incident is resolved is said only by *force*: its draft begins with a placeholder that says how it is.
     """
     duration = format_seconds(incident.duration_seconds)
     facts = {**dict(incident), "resolved": incident.over, "duration": duration, "force": force, "diagnosis": diagnosis}
-    return fill_in(f"{kind}.txt.j2", **facts).strip()
+    return fill_in(f"{kind}.txt.j2", timezone=timezone, **facts).strip()
 
 
 def require_resolved(kind: str, incident: Incident) -> None:

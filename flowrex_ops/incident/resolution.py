@@ -22,7 +22,7 @@ from flowrex_ops.archive.manifest import write_manifest
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.incident import incident as incidents
 from flowrex_ops.incident.events import HEALTHY, UNHEALTHY, UNKNOWN, at, health_of
-from flowrex_ops.model import RunStatus, VerdictKind
+from flowrex_ops.model import RunStatus, Severity, VerdictKind
 from flowrex_ops.redaction.redactor import Redactor
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ _MISSED = 3
 _LOOK_BACK_MINUTES = 5.0
 """Triage's own default."""
 _TRIES = 3
-_NOT_OF_USERS = frozenset({"monitoring.blind", "host.clock-drift"})
+_NOT_OF_USERS = frozenset({"monitoring.blind", "host.clock-drift", "service.disk-filling", "host.conntrack-full"})
+_NOT_OF_USERS |= {"net.packet-loss", "net.saturated"}
 """What may stay unknown when users are asked about: without Prometheus nobody would be notified, and they are served all the same."""
 _SHOWN = 2
 """Of the symptoms of one look so many stand on its line; one who waits wants to see it change, and not to read."""
@@ -222,15 +223,17 @@ def take_look(settings: Settings) -> tuple[str, str]:
 
 def judge_run(result: RunResult) -> tuple[str, str]:
     """What a run of triage says of health, and in which words."""
-    if result.findings or result.severity:
+    lasting = [one.cause for one in result.findings if one.severity is Severity.P3 and one.cause in _NOT_OF_USERS]
+    if len(lasting) < len(result.findings) or result.severity not in (None, *[Severity.P3][: len(lasting)]):
         return UNHEALTHY, f"{UNHEALTHY}: {result.diagnosis or result.severity}"
     unknown = [
         one for one in result.verdicts if one.kind is VerdictKind.INCONCLUSIVE and one.cause not in _NOT_OF_USERS
     ]
+    found = f" that users feel ({', '.join(lasting)} is for later)" if lasting else ""
     if result.status is RunStatus.COMPLETE:
-        return HEALTHY, "nothing found, everything ruled out"
+        return HEALTHY, f"nothing found{found}, everything {'else ' if lasting else ''}ruled out"
     if result.status is RunStatus.PARTIAL and not unknown:
-        return HEALTHY, "nothing found; only whether the monitoring would tell is not known"
+        return HEALTHY, f"nothing found{found}; only what the monitoring would tell is not known"
     why = result.reason or "it was not complete"
     if unknown:
         why = f"{unknown[0].cause}: {unknown[0].reason or 'inconclusive'}"

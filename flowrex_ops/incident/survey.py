@@ -40,6 +40,7 @@ def take_survey(investigation: Investigation, *, recent_minutes: float, only: Co
         "alerts": i.prometheus.get_alerts,
         "targets": lambda: i.prometheus.get_targets(since=recent),
         "monitoring": lambda: i.prometheus.get_monitoring(since=recent),
+        "machines": i.prometheus.get_machines,
         "issues": lambda: i.sentry.get_issues(since=i.since),
         "pages": i.status_pages.get_pages,
         "clocks": i.clocks.get_clocks,

@@ -76,6 +76,7 @@ class Survey:
     pages: Frame
     clocks: Frame
     database_clock: Frame
+    machines: Frame
 
     @property
     def taken_at(self) -> datetime:

@@ -214,7 +214,7 @@ class _Reader:
     def _signature(self, first: str, error: ParsedError, at: datetime | None) -> _Signature:
         cluster = 0
         if error.exception:
-            key: tuple[str, ...] = (error.exception, error.frame, error.dependency)
+            key: tuple[str, ...] = (error.exception, error.frame, error.dependency or error.kind)
         else:
             cluster = self._mine(first)
             key = (str(cluster), error.kind, error.dependency)

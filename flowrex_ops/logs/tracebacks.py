@@ -32,6 +32,9 @@ POOL_ERRORS = (
 )
 """What drivers and pools say, in lower case, when there is no connection to be had."""
 
+FILES = "descriptors"
+_NO_FILES = re.compile(r"too many open files|no file descriptors available|\bEMFILE\b", re.IGNORECASE)
+"""EMFILE, in glibc's words and in musl's: whatever it was that could not be opened, also a socket to a dependency."""
 _POSTGRES = re.compile(r"\b(?:psycopg|psycopg2|asyncpg|sqlalchemy)\b|\bPoolTimeout\b|reason=database\b")
 _POSTGRES_GONE = re.compile(
     r"OperationalError|InterfaceError|PoolTimeout|PoolClosed|ConnectionTimeout|AdminShutdown|CannotConnectNow"
@@ -63,7 +66,7 @@ _HOST = re.compile(r"(?:host=|https?://)['\"]?([\w.-]+)")
 
 @dataclass(frozen=True, slots=True)
 class ParsedError:
-    """``kind``: ``exhausted`` (no connection to be had), ``dependency`` or ``code``; ``dependency`` names which, if any.
+    """``kind``: ``descriptors`` (no file to be opened), ``exhausted`` (no connection to be had), ``dependency`` or ``code``; ``dependency`` names which, if any.
 
     ``exception`` and ``frame`` are empty where an entry has no traceback; ``frame`` is ``trading.py:get_prices``, the
     deepest one in code of our own, and ``place`` the same with folder and line, ``app/trading.py:41 in get_prices``.
@@ -162,6 +165,8 @@ def _classify(first_line: str, exception: str, sections: Sequence[_Section]) -> 
     raised = [section.line for section in sections]
     text = "\n".join((first_line, *raised))
     lowered = text.lower()
+    if _NO_FILES.search(text):
+        return FILES, ""
     if any(words in lowered for words in POOL_ERRORS):
         return "exhausted", "postgres"
     if _POSTGRES.search(text) and _POSTGRES_GONE.search(text):

@@ -26,6 +26,9 @@ _WHAT = ("reason", "error", "code", "status", "result", "outcome", "state")
 COUNTER_COLUMNS = ["at", "replica", "error", "counter", "label", "value"]
 DEFAULT_METRICS = MetricsSettings()
 WEBSOCKET_COLUMNS = ["at", "replica", "error", "connections", "messages", "closed", "memory_bytes"]
+FILES_COLUMNS = ["replica", "open_files", "limit", "error"]
+_FILES = {"open_files": ("process_open_fds",), "limit": ("process_max_fds",)}
+"""As prometheus_client's process collector calls them, which is on by default, but not where several processes share a page."""
 READINESS_COLUMNS = ["replica", "path", "status", "seconds", "error", "refused"]
 POOL_COLUMNS = [
     "at",
@@ -103,6 +106,15 @@ class BackendSource(Source):
         if samples["error"].notna().all():
             raise SourceUnavailableError(f"no backend replica told its WebSockets: {samples['error'].iloc[-1]}")
         return samples
+
+    @reads("open files")
+    def get_open_files(self) -> pd.DataFrame:
+        """How many files and sockets each replica has open, and how many it may; columns ``FILES_COLUMNS``, missing where it does not tell."""
+        rows = self._ask_all("/metrics", lambda answer: dict(read_metrics(answer.text, _FILES)))
+        table = pd.DataFrame(rows, columns=FILES_COLUMNS).sort_values("replica", ignore_index=True)
+        if table["error"].notna().all():
+            raise SourceUnavailableError(f"no backend replica told its open files: {table['error'].iloc[-1]}")
+        return table
 
     @reads("readiness")
     def get_readiness(self) -> pd.DataFrame:

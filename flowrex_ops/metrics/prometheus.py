@@ -6,6 +6,7 @@ https://prometheus.io/docs/prometheus/2.42/querying/api/ (the same in 3). Only G
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.metrics.machines import QUERIES, parse_machines
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.web import get
 
@@ -149,6 +151,13 @@ class PrometheusSource(Source):
             rows.append((job, instance, target["health"], target["lastError"], replica, lately.get((job, instance))))
         frame = pd.DataFrame(rows, columns=TARGET_COLUMNS).astype({"up_lately": object})
         return frame.sort_values(["job", "instance"], ignore_index=True)
+
+    @reads("machines")
+    def get_machines(self) -> pd.DataFrame:
+        """What node_exporter tells of the machines, columns ``MACHINE_COLUMNS``; no reading where none is scraped."""
+        with ThreadPoolExecutor(len(QUERIES)) as pool:
+            answers = pool.map(lambda asked: self._ask("query", {"query": asked}), QUERIES)
+            return parse_machines(one for answer in answers for one in _series(answer, "vector"))
 
     @reads("monitoring")
     def get_monitoring(self, *, since: timedelta = timedelta(minutes=5)) -> pd.DataFrame:

@@ -108,6 +108,7 @@ REPEATED_COLUMNS = [
     "all_orders",
     "all_again",
 ]
+BOOKED_COLUMNS = ["id", "client_order", "account", "symbol", "side", "quantity", "status", "state", "created_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +329,11 @@ class PostgresSource(Source):
         a column for the account or the quantity these are None.
         """
         return self._frame("repeated_orders", REPEATED_COLUMNS, recent=60 * recent_minutes, within=within_seconds)
+
+    @reads("orders here")
+    def get_booked_orders(self, *, minutes: float) -> pd.DataFrame:
+        """Orders of that time one by one, the newest first; columns ``BOOKED_COLUMNS``. ``state`` is filled or not filled."""
+        return self._frame("booked_orders", BOOKED_COLUMNS, since=60 * minutes)
 
     @reads("connection limits")
     def get_connection_limits(self) -> ConnectionLimits:

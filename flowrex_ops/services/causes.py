@@ -6,6 +6,7 @@ from flowrex_ops.causes import COMPOSE, Cause, command, runbook
 from flowrex_ops.model import NextStep, Severity
 
 RUNBOOK = "triage"
+_NETWORK = "{{.Name}} {{.NetIO}}"
 
 CAUSES = (
     Cause(
@@ -136,6 +137,68 @@ CAUSES = (
                 "infrastructure",
                 "have it corrected slowly (chrony slews it): a jump back writes two of the same second",
             ),
+        ),
+    ),
+    Cause(
+        "host.conntrack-full",
+        "A machine can track hardly any more connections",
+        "The kernel's table of tracked connections is full, or nearly: it drops new ones, which looks like a network that loses packets.",
+        Severity.P1,
+        7,
+        (
+            command(
+                "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max; dmesg | grep conntrack",
+                "on that machine: 'table full, dropping packet' says that it has begun",
+            ),
+            command(
+                "sysctl -w net.netfilter.nf_conntrack_max=524288", "room at once, 0.3 kB each; keep it in sysctl.d"
+            ),
+            command(
+                "conntrack -L | grep -o 'dst=[^ ]*' | sort | uniq -c | sort -n | tail",
+                "who opens so many, and to whom?",
+            ),
+        ),
+    ),
+    Cause(
+        "net.packet-loss",
+        "A machine's line loses packets",
+        "Errors (cable, plug, driver) or no room to take them in (queues): what is lost is sent again, and everybody waits.",
+        Severity.P2,
+        70,
+        (
+            command("ip -s -s link show DEVICE", "on that machine: which error is it, or dropped for want of room?"),
+            command(
+                "ethtool -S DEVICE | grep -iE 'err|drop|miss'; ethtool -g DEVICE",
+                "crc: the cable or the plug; missed: a larger ring (ethtool -G DEVICE rx 4096)",
+            ),
+            NextStep("person", "infrastructure", "the switch's counters of the same line; another cable or port"),
+        ),
+    ),
+    Cause(
+        "net.saturated",
+        "A machine's line is full",
+        "It carries as much as it can: answers, backups and replication wait for one another.",
+        Severity.P2,
+        72,
+        (
+            command("iftop -P -i DEVICE", "on that machine: between whom does it go? or nethogs DEVICE: by process"),
+            command(f"docker stats --no-stream --format '{_NETWORK}'", "which container sends or takes so much"),
+            NextStep("person", "owner of what sends it", "put off a backup or a copy, or hold it back"),
+        ),
+    ),
+    Cause(
+        "service.disk-filling",
+        "A disk will be full before long",
+        "Room, or the number of files that it can still hold, goes down so fast that it is over within a day.",
+        Severity.P3,
+        75,
+        (
+            command("docker system df -v; du -xh MOUNT | sort -h | tail -20", "on that machine: what holds the room?"),
+            command(
+                "find MOUNT -xdev -mmin -60 -size +10M -exec ls -lh {} +",
+                "what was written within the last hour: a log without rotation, a backup, pg_wal?",
+            ),
+            NextStep("person", "infrastructure", "more room before the time that is named"),
         ),
     ),
     Cause(

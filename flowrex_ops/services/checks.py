@@ -15,17 +15,27 @@ from flowrex_ops.metrics.backend import READINESS_COLUMNS
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.services.clocks import check_clock_drift
 from flowrex_ops.services.impact import of_health
+from flowrex_ops.services.machines import (
+    check_conntrack,
+    check_disk_filling,
+    check_network_saturated,
+    check_packet_loss,
+)
 from flowrex_ops.services.monitoring import check_monitoring_blind
 from flowrex_ops.services.third_party import PAGE_COLUMNS
 
 __all__ = [
     "check_clock_drift",
+    "check_conntrack",
+    "check_disk_filling",
     "check_disk_full",
     "check_disk_read_only",
     "check_down",
     "check_external_outage",
     "check_inodes_full",
     "check_monitoring_blind",
+    "check_network_saturated",
+    "check_packet_loss",
     "check_restarting",
     "check_unhealthy",
 ]

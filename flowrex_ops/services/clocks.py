@@ -16,6 +16,7 @@ from flowrex_ops.durations import format_seconds
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import Evidence, Reading, Verdict
 from flowrex_ops.reading import Source, reads
+from flowrex_ops.services.machines import list_unsynchronised
 from flowrex_ops.web import get
 
 CLOCK_COLUMNS = ["who", "ahead_seconds", "within_seconds", "error"]
@@ -65,10 +66,22 @@ class ClockSource(Source):
 
 @check("host.clock-drift")
 def check_clock_drift(
-    clocks: Reading[pd.DataFrame], database: Reading[pd.DataFrame], *, drift_seconds: float = 30.0
+    clocks: Reading[pd.DataFrame],
+    database: Reading[pd.DataFrame],
+    machines: Reading[pd.DataFrame],
+    *,
+    drift_seconds: float = 30.0,
 ) -> Verdict:
-    """Whoever tells the time tells this machine's, within *drift_seconds*; both readings have ``CLOCK_COLUMNS``."""
+    """Whoever tells the time tells this machine's, within *drift_seconds* (``CLOCK_COLUMNS``), and no machine's clock runs free."""
     cause = "host.clock-drift"
+    judged = _judge(cause, clocks, database, drift_seconds)
+    if not judged.confirmed and (free := list_unsynchronised(machines)):
+        title = f"{free[0].name}: {free[0].value}"
+        return confirmed(cause, title, free, title=title)
+    return judged
+
+
+def _judge(cause: str, clocks: Reading[pd.DataFrame], database: Reading[pd.DataFrame], drift_seconds: float) -> Verdict:
     known = [whole(one.require(), CLOCK_COLUMNS) for one in (clocks, database) if not missing(one)]
     if not known:
         return inconclusive(cause, clocks, database)

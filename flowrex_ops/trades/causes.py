@@ -122,4 +122,24 @@ CAUSES = (
             ),
         ),
     ),
+    Cause(
+        "trades.unreconciled",
+        "The broker's books and ours differ",
+        "Orders that it has filled stand here as failed or pending, or not at all; or what stands here as filled is not there.",
+        Severity.P1,
+        180,
+        (
+            NextStep(
+                "person",
+                "trading operations",
+                "evidence/ has both sides as CSV, a row an order: book or correct each by its owner's decision, nothing by itself",
+            ),
+            NextStep(
+                "person", "whoever answers users", "they must not send again what has failed here and is filled there"
+            ),
+            command(
+                _BACKEND_LOG, "what was logged for these ids: an answer that came too late, an UPDATE that failed?"
+            ),
+        ),
+    ),
 )

@@ -16,6 +16,7 @@ from flowrex_ops.reading import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES
 from flowrex_ops.services.impact import of_trades
 from flowrex_ops.trades import views as t
 from flowrex_ops.trades.orders import check_duplicated, check_stuck
+from flowrex_ops.trades.reconciliation import check_unreconciled
 
 __all__ = [
     "check_broker_credentials",
@@ -27,6 +28,7 @@ __all__ = [
     "check_risk_limit",
     "check_stuck",
     "check_unexplained_failures",
+    "check_unreconciled",
 ]
 
 Frame = Reading[pd.DataFrame]

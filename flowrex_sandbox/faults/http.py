@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import ClassVar
 
 from flowrex_ops.errors import SandboxError
+from flowrex_ops.metrics.names import read_metrics
 from flowrex_sandbox.clients import start_client
 from flowrex_sandbox.drill import drills_of
 from flowrex_sandbox.faults.answers import answers, failures, seconds_since_failure
@@ -22,6 +23,7 @@ from flowrex_sandbox.state import VERSION, read_state, write_state
 from flowrex_sandbox.waiting import await_condition
 
 _READY_SECONDS = 60.0
+OPEN_FILES = {"open": ("process_open_fds",), "limit": ("process_max_fds",)}
 
 
 class _Defect(ReplicaBug):
@@ -70,6 +72,25 @@ class BrokenReplica(_Defect):
 
     bugs = ("dead-workers",)
     everywhere = False
+
+
+class FilesLeftOpen(ReplicaBug):
+    """One replica does not close what it opens, and may hardly open any more."""
+
+    bugs = ("files-left-open",)
+    everywhere = False
+    share: float = 0.9
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        pages = [read_metrics(page, OPEN_FILES) for page in sandbox.read_replicas("/metrics")]
+        return any(page["open"] > self.share * page["limit"] for page in pages if len(page) == len(OPEN_FILES))
+
+
+class FilesHalfOpen(FilesLeftOpen):
+    """One replica holds half of the files that it may open."""
+
+    bugs = ("files-half-open",)
+    share: float = 0.45
 
 
 class PastErrorBurst(PastFault):
@@ -246,6 +267,8 @@ DRILLS = (
         title="two at once: a bad release, and one replica that hangs",
         expected="http.bad-deploy http.upstream-unreachable",  # most failures are the release's
     ),
+    drill("files-left-open", FilesLeftOpen(), expected="backend.fd-exhausted", alerts="OpenFilesHigh"),
+    drill("files-half-open", FilesHalfOpen()),
     drill("worker-connections", FewWorkerConnections(), expected="http.worker-connections"),
     drill("worker-connections-enough", FewerWorkerConnections()),
     drill(

@@ -9,6 +9,7 @@ import pytest
 from database_examples import silent
 from error_examples import (
     BUG,
+    FILES,
     FLOODERS,
     POOL,
     REDIS,
@@ -19,6 +20,7 @@ from error_examples import (
     errors,
     exhausted,
     failed,
+    files,
     fine,
     on_all,
     services,
@@ -34,6 +36,7 @@ CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OU
 ROUTES = ("/api/prices", "/api/portfolio")
 CHECKS = (
     checks.check_worker_connections,
+    checks.check_open_files,
     checks.check_upstream_unreachable,
     checks.check_dependency_failing,
     checks.check_bad_deploy,
@@ -75,6 +78,47 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         ),
         CONFIRMED,
         "Over since",
+    ),
+    "a replica can open no more, and says so": (
+        lambda: ask(
+            checks.check_open_files,
+            access(*fine(), answer(40, 500)),
+            errors(failed(40, **FILES)),
+            services(),
+            files(1020.0, 31.0, 30.0),
+        ),
+        CONFIRMED,
+        "No files left to open on backend-1: it is OSError in export.py:write (40 of 340 recent requests)",
+    ),
+    "a replica can hardly open more, and no request has failed yet": (
+        lambda: ask(checks.check_open_files, access(*fine()), errors(), services(), files(30.0, 1000.0, 30.0)),
+        CONFIRMED,
+        "backend-2 runs out of open files: 1000 of 1024 files are open; 0 of 300 recent requests failed of it",
+    ),
+    "it takes no connections for a moment: no request is lost, and it is logged": (
+        lambda: ask(checks.check_open_files, access(*fine()), errors(failed(0, **FILES)), services()),
+        CONFIRMED,
+        "backend-1 runs out of open files: logged lately (1): it is OSError",
+    ),
+    "half of the files are open": (
+        lambda: ask(checks.check_open_files, access(*fine()), errors(), services(), files(512.0, 30.0, 30.0)),
+        RULED_OUT,
+        "backend-1 holds most: 512 of 1024 files are open",
+    ),
+    "one replica does not tell its files": (
+        lambda: ask(checks.check_open_files, access(*fine()), errors(), services(), files(30.0, None, 30.0)),
+        INCONCLUSIVE,
+        "backend-2 does not tell its open files: no process_open_fds",
+    ),
+    "files are told, and the log is silent": (
+        lambda: ask(checks.check_open_files, access(*fine()), silent("errors in the log"), services()),
+        INCONCLUSIVE,
+        "no errors in the log",
+    ),
+    "nothing tells of files": (
+        lambda: ask(checks.check_open_files, access(*fine()), silent("log"), services(), silent("open files")),
+        INCONCLUSIVE,
+        "no open files",
     ),
     "one line of an hour ago": (
         lambda: ask(checks.check_worker_connections, exhausted(*fine(), at=ago(60)), errors(), services()),

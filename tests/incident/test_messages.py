@@ -121,6 +121,12 @@ def test_the_update_says_what_a_runbook_confirmed_where_nobody_has_named_the_cau
     assert re.search(r"^Root Cause: \d+ sessions wait behind PID \d+$", text, re.MULTILINE)
 
 
+def test_times_where_people_are() -> None:
+    """Beside UTC; the day where it is another there."""
+    assert "Started: 04:12 UTC (05:12 CET)" in compose("initial", WHOLE, timezone="Europe/Berlin")
+    assert "Next update at 04:45 UTC (Fri 20:45 PST)." in compose("update", WHOLE, timezone="America/Los_Angeles")
+
+
 OVER = WHOLE.model_copy(update={"status": Status.RESOLVED})
 
 

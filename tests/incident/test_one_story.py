@@ -41,6 +41,7 @@ WELL = Survey(
     pages=pages("none"),
     clocks=silent("clocks"),
     database_clock=silent("the database's clock"),
+    machines=silent("machines"),
 )
 
 HUNG = {"pools": pools(5, 5), "health": health(503, 503), "front_door": front_door(504)}

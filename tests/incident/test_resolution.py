@@ -15,7 +15,7 @@ from flowrex_ops.errors import ParameterError
 from flowrex_ops.incident.events import HEALTHY, UNHEALTHY, UNKNOWN, merge_events
 from flowrex_ops.incident.incident import load, open_new
 from flowrex_ops.incident.resolution import Resolution, answer, judge_run, watched
-from flowrex_ops.model import RunStatus, Verdict, VerdictKind
+from flowrex_ops.model import RunStatus, Severity, Verdict, VerdictKind
 from flowrex_ops.record.result import RunResult
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
@@ -157,4 +157,12 @@ def test_a_platform_that_nobody_watches_may_be_healthy(tmp_path: Path, unknown: 
             Verdict(unknown, VerdictKind.INCONCLUSIVE, "not known"),
         ),
     )
+    assert judge_run(RunResult.of(metadata, tmp_path, tmp_path))[0] == state
+
+
+@pytest.mark.parametrize(("severity", "state"), [(Severity.P3, HEALTHY), (Severity.P2, UNHEALTHY)])
+def test_a_disk_that_is_full_tomorrow_keeps_no_incident_open(tmp_path: Path, severity: Severity, state: str) -> None:
+    """A finding for later, of which no user feels anything; within four hours it is worse."""
+    found = Verdict("service.disk-filling", VerdictKind.CONFIRMED, "gone in 20 h", severity=severity)
+    metadata = RecordMetadata(status=RunStatus.COMPLETE, severity=severity, findings=(found,), verdicts=(found,))
     assert judge_run(RunResult.of(metadata, tmp_path, tmp_path))[0] == state

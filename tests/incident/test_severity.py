@@ -72,6 +72,7 @@ WELL = Survey(
     pages=pages("none"),
     clocks=silent("clocks"),
     database_clock=silent("the database's clock"),
+    machines=silent("machines"),
 )
 
 

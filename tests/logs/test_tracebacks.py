@@ -203,6 +203,23 @@ def test_dependency(frames: list[str], last: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("frames", "last"),
+    [
+        (['  File "/opt/desk/files.py", line 1, in save'], "OSError: [Errno 24] Too many open files: 'export.csv'"),
+        ([], "psycopg.OperationalError: connection to server failed: could not create socket: Too many open files"),
+        (
+            ['  File "/x/site-packages/redis/connection.py", line 1, in connect'],
+            "OSError: [Errno 24] No file descriptors available",
+        ),
+    ],
+)
+def test_no_file_can_be_opened(frames: list[str], last: str) -> None:
+    """Whatever it was that could not be opened: it is no dependency that fails."""
+    found = parse_traceback("socket.accept() out of system resource", [HEAD, *frames, last])
+    assert (found.kind, found.dependency) == ("descriptors", "")
+
+
+@pytest.mark.parametrize(
     ("said", "expected"),
     [
         ("HTTPConnectionPool(host='venue', port=9301): Max retries exceeded with url: /orders", "venue"),

@@ -143,3 +143,13 @@ def test_names_of_ones_own() -> None:
     page = 'shop_pool{db="main"} 4\nshop_pool{db="other"} 9\nshop_tabs 12\n'
     assert read_pool(page, own) == {"in_use": 4}
     assert parse_websocket_metrics(page, own) == {"connections": 12}
+
+
+def test_open_files_of_every_replica() -> None:
+    """As the process collector tells them; a page without them is a row without them, and all silent is no reading."""
+    with replica("process_open_fds 31.0\nprocess_max_fds 1024.0\n") as one, replica(METRICS) as two:
+        files = ask(a=one, b=two, c="http://127.0.0.1:1").get_open_files().require().set_index("replica")
+    assert files.loc["a", ["open_files", "limit"]].tolist() == [31.0, 1024.0]
+    assert files.loc["b", ["open_files", "limit", "error"]].isna().all()
+    assert "did not answer" in files.loc["c", "error"]
+    assert "no backend replica told" in str(ask(a="http://127.0.0.1:1").get_open_files().error)

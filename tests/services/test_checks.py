@@ -10,7 +10,19 @@ from typing import Any
 import pandas as pd
 import pytest
 from database_examples import pools, silent
-from triage_examples import NOW, disks, front_door, health, monitoring, pages, replica, services, targets
+from triage_examples import (
+    CALM,
+    NOW,
+    disks,
+    front_door,
+    health,
+    machines,
+    monitoring,
+    pages,
+    replica,
+    services,
+    targets,
+)
 
 from flowrex_ops.incident.symptoms import NO, UNKNOWN, YES, Survey, find_symptoms
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
@@ -36,6 +48,8 @@ def blind(
 
 
 REFUSED = "dial tcp 172.18.0.7:9100: connect: connection refused"
+
+MACHINE_PARTS = [name for name in CALM if name.startswith(("room", "files"))]
 
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "every service runs": (
@@ -248,37 +262,37 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         "no targets",
     ),
     "all clocks agree": (
-        lambda: checks.check_clock_drift(clocks(door=0.4, backend=-0.7), clocks(postgres=0.01)),
+        lambda: checks.check_clock_drift(clocks(door=0.4, backend=-0.7), clocks(postgres=0.01), machines()),
         RULED_OUT,
         "3 clocks are within 30 s",
     ),
     "one clock is an hour ahead": (
-        lambda: checks.check_clock_drift(clocks(door=0.4, backend=3600), clocks(postgres=0.01)),
+        lambda: checks.check_clock_drift(clocks(door=0.4, backend=3600), clocks(postgres=0.01), machines()),
         CONFIRMED,
         "the clock of backend is 1 h 0 min ahead of this machine's",
     ),
     "all others agree that ours is a day ahead": (
-        lambda: checks.check_clock_drift(clocks(door=-86400.2, backend=-86399.6), clocks(postgres=-86400)),
+        lambda: checks.check_clock_drift(clocks(door=-86400.2, backend=-86399.6), clocks(postgres=-86400), machines()),
         CONFIRMED,
         "this machine's clock is 24 h 0 min ahead of all 3 others",
     ),
     "a slow answer is no wrong clock": (
-        lambda: checks.check_clock_drift(clocks(within=8, door=-36), clocks(postgres=0)),
+        lambda: checks.check_clock_drift(clocks(within=8, door=-36), clocks(postgres=0), machines()),
         RULED_OUT,
         "2 clocks",
     ),
     "one that tells no time may be the wrong one": (
-        lambda: checks.check_clock_drift(clocks(door=None), clocks(postgres=0)),
+        lambda: checks.check_clock_drift(clocks(door=None), clocks(postgres=0), machines()),
         INCONCLUSIVE,
         "not every clock told its time (door: its answer has no date)",
     ),
     "a wrong clock counts though the database is silent": (
-        lambda: checks.check_clock_drift(clocks(door=90), silent("the database's clock")),
+        lambda: checks.check_clock_drift(clocks(door=90), silent("the database's clock"), machines()),
         CONFIRMED,
         "the clock of door",
     ),
     "the database is silent": (
-        lambda: checks.check_clock_drift(clocks(door=0), silent("the database's clock")),
+        lambda: checks.check_clock_drift(clocks(door=0), silent("the database's clock"), machines()),
         INCONCLUSIVE,
         "no the database's clock",
     ),
@@ -306,6 +320,131 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         lambda: checks.check_external_outage(pages("major", "")),
         CONFIRMED,
         "page-1",
+    ),
+    "the kernel has given a clock up, though it is right by luck": (
+        lambda: checks.check_clock_drift(
+            clocks(door=0.4),
+            clocks(postgres=0.01),
+            machines(synchronised={"": 0.0}, maximum_error_seconds={"": 16.0}),
+        ),
+        CONFIRMED,
+        "web:9100: its clock is not synchronised",
+    ),
+    "nobody watches the machines, and the clocks agree": (
+        lambda: checks.check_clock_drift(clocks(door=0.4), clocks(postgres=0.01), silent("machines")),
+        RULED_OUT,
+        "2 clocks are within 30 s",
+    ),
+    "connections are tracked, few of many": (
+        lambda: checks.check_conntrack(machines()),
+        RULED_OUT,
+        "2 machines asked; db:9100: 16182 of 262144 connections are tracked",
+    ),
+    "the table of connections is nearly full": (
+        lambda: checks.check_conntrack(machines(conntrack_entries={"": 250_000.0})),
+        CONFIRMED,
+        "web:9100: 250000 of 262144 connections are tracked",
+    ),
+    "one machine does not track, or does not tell": (
+        lambda: checks.check_conntrack(machines(conntrack_limit={"": None})),
+        INCONCLUSIVE,
+        "web:9100 does not tell how many it tracks",
+    ),
+    "no machine is watched": (
+        lambda: checks.check_conntrack(silent("machines", "no node_exporter in Prometheus")),
+        INCONCLUSIVE,
+        "no node_exporter in Prometheus",
+    ),
+    "lines without a loss": (
+        lambda: checks.check_packet_loss(machines()),
+        RULED_OUT,
+        "0% of what is received lost, 0% of what is sent lost",
+    ),
+    "a cable is bad": (
+        lambda: checks.check_packet_loss(machines(receive_errs={"eth0": 120.0})),
+        CONFIRMED,
+        "eth0 of web:9100: 2.9% of what is received lost, 0% of what is sent lost",
+    ),
+    "no room to send from": (
+        lambda: checks.check_packet_loss(machines(transmit_drop={"eth0": 400.0})),
+        CONFIRMED,
+        "9.1% of what is sent lost",
+    ),
+    "one frame in ten seconds of an idle line is none": (
+        lambda: checks.check_packet_loss(machines(receive_packets={"eth0": 2.0}, receive_drop={"eth0": 0.1})),
+        RULED_OUT,
+        "eth0 of web:9100: 4.8%",
+    ),
+    "nothing goes over the line: 0 of 0": (
+        lambda: checks.check_packet_loss(machines(receive_packets={"eth0": 0.0}, transmit_packets={"eth0": 0.0})),
+        INCONCLUSIVE,
+        "web:9100 does not tell what it loses",
+    ),
+    "a line that is used a little": (
+        lambda: checks.check_network_saturated(machines()),
+        RULED_OUT,
+        "eth0 of db:9100: 4.0% of its speed is used",
+    ),
+    "a backup fills the line": (
+        lambda: checks.check_network_saturated(machines(transmit_bytes={"eth0": 121e6})),
+        CONFIRMED,
+        "eth0 of web:9100: 97% of its speed is used",
+    ),
+    "a virtual machine does not know its line's speed": (
+        lambda: checks.check_network_saturated(machines(speed_bytes={"eth0": -125000.0})),
+        INCONCLUSIVE,
+        "eth0 of web:9100 does not tell its lines' speed",
+    ),
+    "a plug that is not used has no speed, and is none": (
+        lambda: checks.check_network_saturated(
+            machines(
+                speed_bytes={"eth0": 125e6, "eth1": -125000.0},
+                receive_bytes={"eth0": 5e6, "eth1": 0.0},
+                transmit_bytes={"eth0": 5e6, "eth1": 0.0},
+            )
+        ),
+        RULED_OUT,
+        "2 of 2 machines asked",
+    ),
+    "disks that stay as they are": (
+        lambda: checks.check_disk_filling(machines()),
+        RULED_OUT,
+        "does not shrink",
+    ),
+    "a log without rotation": (
+        lambda: checks.check_disk_filling(machines(room_in_1h={"/": -2e6}, room_in_6h={"/": -1.5e6})),
+        CONFIRMED,
+        "room on / of web:9100: gone in 14 h 48 min",
+    ),
+    "sessions in small files": (
+        lambda: checks.check_disk_filling(machines(files_in_1h={"/": -9e6}, files_in_6h={"/": -9e6})),
+        CONFIRMED,
+        "files on / of web:9100: gone in 2 h 28 min",
+    ),
+    "a backup is written now, once": (
+        lambda: checks.check_disk_filling(machines(room_in_1h={"/": -9e6}, room_in_6h={"/": -1e5})),
+        RULED_OUT,
+        "gone in 222 h",
+    ),
+    "a disk that was mounted just now": (
+        lambda: checks.check_disk_filling(machines(room_minutes={"/": 9.0})),
+        INCONCLUSIVE,
+        "room on / of web:9100 does not tell half an hour",
+    ),
+    "a filesystem without a fixed number of files": (
+        lambda: checks.check_disk_filling(machines(files_free={"/": 0.0})),
+        RULED_OUT,
+        "2 of 2 machines asked",
+    ),
+    "its room is told, its files are not": (
+        lambda: checks.check_disk_filling(machines(files_free={"/": None})),
+        INCONCLUSIVE,
+        "files on / of web:9100",
+    ),
+    "an exporter that has just gone": (
+        lambda: checks.check_disk_filling(machines(**{name: {"/": None} for name in MACHINE_PARTS})),
+        INCONCLUSIVE,
+        "web:9100 does not tell half an hour of its disks",
     ),
 }
 

@@ -9,9 +9,10 @@ import pandas as pd
 from database_examples import silent
 from hypothesis import given
 from hypothesis import strategies as st
-from triage_examples import NOW, disks, front_door, health, pages, reading, replica, services
+from triage_examples import CALM, NOW, disks, front_door, health, machines, pages, reading, replica, services
 
 from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS
+from flowrex_ops.metrics.machines import MACHINE_COLUMNS
 from flowrex_ops.model import Reading, Verdict, VerdictKind
 from flowrex_ops.services import checks
 from flowrex_ops.services.third_party import PAGE_COLUMNS
@@ -84,6 +85,29 @@ def test_disks(rows: list[Any]) -> None:
         same_either_way(lambda some, check=check: check(frame("disks", DISK_COLUMNS, some)), rows)  # type: ignore[misc]
 
 
+MACHINE_CHECKS = (
+    checks.check_conntrack,
+    checks.check_packet_loss,
+    checks.check_network_saturated,
+    checks.check_disk_filling,
+)
+MACHINES = st.lists(
+    st.tuples(
+        st.sampled_from(["web:9100", "db:9100"]) | TEXT,
+        st.sampled_from(["", "eth0", "/"]) | TEXT,
+        st.sampled_from(sorted(CALM)) | TEXT,
+        st.none() | st.floats(),
+    ),
+    max_size=40,
+)
+
+
+@given(MACHINES)
+def test_machines(rows: list[Any]) -> None:
+    for check in MACHINE_CHECKS:
+        same_either_way(lambda some, check=check: check(frame("machines", MACHINE_COLUMNS, some)), rows)  # type: ignore[misc]
+
+
 CHECKLESS = services(*(replica(f"backend-{n}", health="none") for n in (1, 2)))
 """Containers without a health check of their own, which would tell what an answer does not."""
 
@@ -97,6 +121,7 @@ PARTS: dict[str, tuple[Reading[pd.DataFrame], Callable[..., Verdict]]] = {
     "inodes": (disks(0.4, 0.5), checks.check_inodes_full),
     "read-only": (disks(0.4, 0.5), checks.check_disk_read_only),
     "pages": (pages("none", "minor"), checks.check_external_outage),
+    **{f"machines, {check.cause}": (machines(), check) for check in MACHINE_CHECKS},
 }
 TELLS_NOTHING = {
     "seconds",
@@ -119,6 +144,7 @@ NEEDED = {
     "inodes": {"inodes_share"},
     "read-only": {"read_only"},
     "unhealthy, services": {"service", "name", "state", "health"},
+    **{f"machines, {check.cause}": {"machine", "part", "quantity", "value"} for check in MACHINE_CHECKS},
 }
 
 

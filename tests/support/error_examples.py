@@ -22,6 +22,7 @@ from flowrex_ops.logs.access_log import (
     AccessLog,
 )
 from flowrex_ops.logs.error_log import EXCEPTION_COLUMNS, REQUEST_COLUMNS, ErrorLog
+from flowrex_ops.metrics.backend import FILES_COLUMNS
 from flowrex_ops.model import Reading, Verdict
 
 RECENT = NOW - timedelta(minutes=5)
@@ -32,6 +33,7 @@ REDIS = {
     "dependency": "redis",
 }
 POOL = {"signature": "psycopg_pool.PoolTimeout in database.py:take", "kind": "exhausted", "dependency": "postgres"}
+FILES = {"signature": "OSError in export.py:write", "kind": "descriptors"}
 BUG = {"signature": "KeyError in trading.py:get_prices", "kind": "code"}
 FLOODERS = {"203.0.113.66": 900, "203.0.113.67": 880}
 
@@ -127,6 +129,8 @@ def errors(*rows: dict[str, Any], begins: datetime = LONG_AGO) -> Reading[ErrorL
         dict.fromkeys(EXCEPTION_COLUMNS, "")
         | {
             "signature": one,
+            "kind": next((str(row["kind"]) for row in rows if row["signature"] == one), ""),
+            "replicas": "backend-1",
             "recent": 1,
             "count": 1,
             "first_line": f"it is {one}",
@@ -167,12 +171,19 @@ def services(*versions: str, started: datetime = LONG_AGO) -> Reading[pd.DataFra
     return Reading("stack", "services", pd.DataFrame([*rows, redis], columns=REPLICA_COLUMNS), taken_at=NOW)
 
 
+def files(*held: float | None) -> Reading[pd.DataFrame]:
+    """So many files are open on each replica, of 1,024; thirty on three without."""
+    rows = [(f"backend-{n}", one, 1024.0 if one else None, None) for n, one in enumerate(held or (30.0,) * 3, start=1)]
+    return Reading("backend", "open files", pd.DataFrame(rows, columns=FILES_COLUMNS))
+
+
 def ask(
     check: Callable[[FailedRequests], Verdict],
     access: Reading[AccessLog],
     errors: Reading[ErrorLog],
     services: Reading[pd.DataFrame],
+    held: Reading[pd.DataFrame] | None = None,
     **limits: Any,
 ) -> Verdict:
     """One check of failed requests, with readings and limits of its own."""
-    return check(FailedRequests(access, errors, services, **limits))
+    return check(FailedRequests(access, errors, services, held or files(), **limits))

@@ -11,8 +11,9 @@ from database_examples import NOW
 from flowrex_ops.logs.trade_failures import TRADE_LOG_COLUMNS
 from flowrex_ops.metrics.backend import COUNTER_COLUMNS, FAILED_TRADES, TRADES
 from flowrex_ops.model import Reading
-from flowrex_ops.postgres.source import ORDER_COLUMNS, REPEATED_COLUMNS, TRADE_COLUMNS
+from flowrex_ops.postgres.source import BOOKED_COLUMNS, ORDER_COLUMNS, REPEATED_COLUMNS, TRADE_COLUMNS
 from flowrex_ops.trades.broker import BROKER_COLUMNS
+from flowrex_ops.trades.reconciliation import FILL_COLUMNS, Fills
 
 REFUSED = "broker unreachable: [Errno 111] Connection refused"
 TIMEOUT = "broker timeout: no answer in 2 s"
@@ -88,3 +89,21 @@ def counters(filled: float = 10, **failed: float) -> Reading[pd.DataFrame]:
         for (counter, label), number in grown.items()
     ]
     return Reading("backend", "trade counters", pd.DataFrame(rows, columns=COUNTER_COLUMNS))
+
+
+def fills(*ids: str | None, seconds: float = 60, reason: str = "MARKET_ORDER") -> Reading[Fills]:
+    """What the broker filled so many seconds ago, within half an hour, by our ids."""
+    at = NOW - timedelta(seconds=seconds)
+    rows = [(at, one, "EUR_USD", "7", "1.0845", str(6000 + n), reason) for n, one in enumerate(ids)]
+    found = Fills(pd.DataFrame(rows, columns=FILL_COLUMNS), NOW - timedelta(minutes=30), NOW)
+    return Reading("broker", "fills at the broker", found)
+
+
+def booked(seconds: float = 61, own: str | None = None, **statuses: str) -> Reading[pd.DataFrame]:
+    """Orders of so many seconds ago, by the row's id (``_7``) or the client's *own*, and their status."""
+    at = NOW - timedelta(seconds=seconds)
+    rows = [
+        (name[1:], own, "2", "EURUSD", "buy", "7.0", status, "filled" if status == "filled" else "not filled", at)
+        for name, status in statuses.items()
+    ]
+    return Reading("postgres", "orders here", pd.DataFrame(rows, columns=BOOKED_COLUMNS))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS, USAGE_COLUMNS
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
+from flowrex_ops.metrics.machines import MACHINE_COLUMNS
 from flowrex_ops.metrics.prometheus import (
     ALERT_COLUMNS,
     ALERTING,
@@ -133,3 +134,32 @@ def usage(**shares: float | None) -> Reading[pd.DataFrame]:
 def issues(*new: bool) -> Reading[pd.DataFrame]:
     rows = [(f"BACKEND-{n}", "KeyError", "app", "error", 3, 2, NOW, NOW, one, "") for n, one in enumerate(new)]
     return reading("sentry", "issues", pd.DataFrame(rows, columns=ISSUE_COLUMNS))
+
+
+CALM = {
+    "seen": {"": 1.0},
+    "conntrack_entries": {"": 16_182.0},
+    "conntrack_limit": {"": 262_144.0},
+    "synchronised": {"": 1.0},
+    "maximum_error_seconds": {"": 0.02},
+    "speed_bytes": {"eth0": 125e6},
+    **{f"{way}_packets": {"eth0": 4000.0} for way in ("receive", "transmit")},
+    **{f"{way}_bytes": {"eth0": 5e6} for way in ("receive", "transmit")},
+    **{f"{way}_{what}": {"eth0": 0.0} for way in ("receive", "transmit") for what in ("errs", "drop")},
+    **{f"{kind}_free": {"/": 80e9} for kind in ("room", "files")},
+    **{f"{kind}_in_{hours}h": {"/": 0.0} for kind in ("room", "files") for hours in (1, 6)},
+    **{f"{kind}_minutes": {"/": 60.0} for kind in ("room", "files")},
+}
+"""What node_exporter tells of a machine that has enough of everything."""
+
+
+def machines(**changes: dict[str, float | None]) -> Reading[pd.DataFrame]:
+    """A calm machine, db:9100, and one with *changes*, web:9100: a quantity by its parts; None is not told."""
+    rows = [
+        (machine, part, quantity, value)
+        for machine, told in (("db:9100", CALM), ("web:9100", CALM | changes))
+        for quantity, parts in told.items()
+        for part, value in parts.items()
+        if value is not None
+    ]
+    return reading("prometheus", "machines", pd.DataFrame(rows, columns=MACHINE_COLUMNS))

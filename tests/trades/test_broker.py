@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from flowrex_ops.logs.broker_errors import classify
 from flowrex_ops.model import Execution, Replica
 from flowrex_ops.trades.broker import BrokerSource, parse_adapter_answer
 from flowrex_sandbox import control as sandbox_package
+from tests.metrics.test_prometheus import answering
 
 TOKEN, ACCOUNT = "s3cret-token", "101-001"
 LIMIT_SECONDS = 2.0
@@ -262,3 +264,51 @@ class TestFromTheBackend:
 )
 def test_kind_of_an_error(text: str, kind: str) -> None:
     assert classify(text) == kind
+
+
+class TestFills:
+    """What the broker has filled, by its own list of transactions."""
+
+    def test_by_the_id_that_we_gave(self, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Page after page; an order that was rejected is none, and one that was sent by hand has no id of ours."""
+        monkeypatch.setattr("flowrex_ops.trades.broker._PAGE", 2)
+        for name in ("desk-1", "desk-2", "desk-3"):
+            order(outside, type="MARKET", instrument="EUR_USD", units="7", clientExtensions={"id": name})
+        order(outside, type="MARKET", instrument="EUR_USD", units="5")
+        order(outside, type="MARKET", instrument="DOGE_USD", units="5", clientExtensions={"id": "desk-4"})
+        found = source(outside.url).get_fills(minutes=5).require()
+        assert [name for name in found.table["client_order"].dropna() if name.startswith("desk")] == [
+            "desk-1",
+            "desk-2",
+            "desk-3",
+        ]
+        assert found.table["client_order"].isna().any()
+        assert found.table["filled_at"].between(found.begins_at, found.until).all()
+
+    def test_no_further_back_than_was_read(self, outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of many pages the newest; what is older is not compared."""
+        monkeypatch.setattr("flowrex_ops.trades.broker._PAGE", 1)
+        monkeypatch.setattr("flowrex_ops.trades.broker.MOST_PAGES", 2)
+        for _ in range(3):
+            order(outside, type="MARKET", instrument="EUR_USD", units="7")
+        found = source(outside.url).get_fills(minutes=5).require()
+        assert (len(found.table), found.begins_at) == (2, found.table["filled_at"].min())
+
+    def test_the_token_goes_nowhere_else(self) -> None:
+        """A list whose pages lie on another machine is asked for where the settings say."""
+        pages = {
+            "from": "2026-01-31T04:00:00Z",
+            "to": "2026-01-31T04:30:00Z",
+            "pages": ["http://192.0.2.1/x?from=1&to=2"],
+        }
+        fill = {"type": "ORDER_FILL", "id": "2", "time": "2026-01-31T04:12:00.123456789Z", "clientOrderID": "7"}
+        with answering(json.dumps(pages | {"transactions": [fill]}).encode()) as url:
+            assert source(url).get_fills(minutes=5).require().table["client_order"].tolist() == ["7"]
+
+    @pytest.mark.parametrize(("fault", "said"), [("unauthorized", "HTTP 401"), ("malformed", "can be understood")])
+    def test_a_list_that_cannot_be_read_is_none(self, outside: Outside, fault: str, said: str) -> None:
+        outside.fail("broker", fault=fault)
+        assert said in str(source(outside.url).get_fills(minutes=5).error)
+
+    def test_without_an_address(self) -> None:
+        assert "set broker.url" in str(source("").get_fills(minutes=5).error)

@@ -12,8 +12,10 @@ from trade_examples import (
     REFUSED,
     TIMEOUT,
     blocked,
+    booked,
     broker,
     counters,
+    fills,
     here,
     log,
     orders,
@@ -241,6 +243,76 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         lambda: checks.check_broker_slow(trades(row(9)), broker("other", error="gremlins"), here()),
         INCONCLUSIVE,
         "gremlins",
+    ),
+    "both books agree": (
+        lambda: checks.check_unreconciled(fills("1", "2"), booked(_1="filled", _2="filled", _3="failed")),
+        RULED_OUT,
+        "filled here and at the broker: 2 of 2 orders",
+    ),
+    "an answer that never came: filled there, failed here": (
+        lambda: checks.check_unreconciled(fills("1", "2"), booked(_1="failed", _2="filled", _3="filled")),
+        CONFIRMED,
+        "2 of 3 orders differ between the broker and here: filled at the broker, 'failed' here",
+    ),
+    "filled there, and nobody here knows of it": (
+        lambda: checks.check_unreconciled(fills("1", "2"), booked(_2="filled")),
+        CONFIRMED,
+        "1 of 2 orders differ between the broker and here: filled at the broker, and no order here",
+    ),
+    "a limit order that was placed yesterday, and filled now": (
+        lambda: checks.check_unreconciled(fills("1", "2", reason="LIMIT_ORDER"), booked(_2="filled")),
+        INCONCLUSIVE,
+        "limit or stop orders that were placed earlier, if they are here: 1; look further back",
+    ),
+    "the table was restored from last night": (
+        lambda: checks.check_unreconciled(fills("1", "2"), booked()),
+        CONFIRMED,
+        "2 of 2 orders differ",
+    ),
+    "filled here alone": (
+        lambda: checks.check_unreconciled(fills("1", "2"), booked(_1="filled", _2="filled", _3="filled")),
+        CONFIRMED,
+        "1 of 3 orders differ between the broker and here: filled here, and not at the broker",
+    ),
+    "by the client's own id": (
+        lambda: checks.check_unreconciled(fills("desk-9"), booked(own="desk-9", _1="filled")),
+        RULED_OUT,
+        "filled here and at the broker: 1 of 1",
+    ),
+    "an order that was placed just now": (
+        lambda: checks.check_unreconciled(fills("1", seconds=4), booked(5, _1="pending")),
+        INCONCLUSIVE,
+        "no order was filled in that time",
+    ),
+    "another broker fills most of them": (
+        lambda: checks.check_unreconciled(fills("1"), booked(_1="filled", _2="filled", _3="filled")),
+        INCONCLUSIVE,
+        "2 of 3 orders that are filled here are not at this account of the broker",
+    ),
+    "ids that are not ours": (
+        lambda: checks.check_unreconciled(fills("a1", "a2"), booked(_1="filled", _2="failed")),
+        INCONCLUSIVE,
+        "none of 2 fills at the broker has the id of an order here",
+    ),
+    "orders without an id of ours": (
+        lambda: checks.check_unreconciled(fills(None, None), booked(_1="filled")),
+        INCONCLUSIVE,
+        "2 fills at the broker, none with an order id of ours",
+    ),
+    "a stop was hit at the broker, which is no order of ours": (
+        lambda: checks.check_unreconciled(fills("1", None), booked(_1="filled")),
+        RULED_OUT,
+        "fills that are none of ours (stops, margin, by hand): 1",
+    ),
+    "the broker's list cannot be read": (
+        lambda: checks.check_unreconciled(silent("fills at the broker", "HTTP 401"), booked(_1="filled")),
+        INCONCLUSIVE,
+        "HTTP 401",
+    ),
+    "the table cannot be read": (
+        lambda: checks.check_unreconciled(fills("1"), silent("orders here")),
+        INCONCLUSIVE,
+        "no orders here",
     ),
 }
 

@@ -8,7 +8,7 @@ import pandas as pd
 from database_examples import silent
 from hypothesis import given
 from hypothesis import strategies as st
-from trade_examples import EXPIRED, HALTED, REFUSED, TIMEOUT, broker, counters, here, log, row, trades
+from trade_examples import EXPIRED, HALTED, REFUSED, TIMEOUT, booked, broker, counters, fills, here, log, row, trades
 
 from flowrex_ops.logs.broker_errors import classify
 from flowrex_ops.model import Reading, Verdict, VerdictKind
@@ -99,3 +99,24 @@ def test_counters_never_shrink(samples: list[tuple[int, float]]) -> None:
             columns=frame.columns,
         )
     assert (views.growth(frame)["grown"] >= 0).all()
+
+
+ids = st.lists(st.sampled_from(["1", "2", "3", "desk-1"]) | st.none() | st.text(max_size=3), max_size=6)
+statuses = st.dictionaries(
+    st.sampled_from(["_1", "_2", "_3", "_4"]), st.sampled_from(["filled", "failed", "pending", ""]), max_size=4
+)
+
+
+@given(ids, st.floats(0, 1900), statuses, st.floats(0, 1900), st.randoms())
+def test_books_are_ruled_to_agree_only_where_they_do(
+    filled: list[str | None], ago: float, here: dict[str, str], placed: float, rng: Any
+) -> None:
+    """Whatever stands there: an answer, the same in any order; ruled out only where each fill that has settled stands here as filled."""
+    there, rows = fills(*filled, seconds=ago), booked(placed, **here)
+    verdict = checks.check_unreconciled(there, rows)
+    assert verdict.reason
+    shuffled = list(here.items())
+    rng.shuffle(shuffled)
+    assert checks.check_unreconciled(there, booked(placed, **dict(shuffled))).reason == verdict.reason
+    if verdict.kind is VerdictKind.RULED_OUT:
+        assert {here.get(f"_{name}") for name in filled if name} == {"filled"}

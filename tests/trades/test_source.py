@@ -88,6 +88,15 @@ class TestTable:
         assert mine.loc["5"].tolist() == [9, 0, 0]
         assert rows["all_orders"].iloc[0] >= 45
 
+    def test_orders_one_by_one(self, postgres: PostgresSource) -> None:
+        """By the row's own id where the table has no other; the newest first."""
+        rows = postgres.get_booked_orders(minutes=5).require()
+        mine = rows[rows["symbol"].eq("TEST")]
+        assert mine["created_at"].is_monotonic_decreasing
+        assert set(mine["state"]) == {"not filled"}
+        assert mine["id"].str.isdigit().all()
+        assert mine["client_order"].isna().all()
+
     def test_table_of_another_platform(self, supervisor_sandbox: Sandbox) -> None:
         """An enum for the status, no account, and a client's order id."""
         supervisor_sandbox.execute("CREATE DATABASE desk")
@@ -106,9 +115,14 @@ class TestTable:
             source = PostgresSource(dsn, limit_seconds=5, limit_rows=100)
             again = source.get_repeated_orders(recent_minutes=5).require()
             orders = source.get_orders(since=HOUR, late_seconds=30).require()
+            booked = source.get_booked_orders(minutes=5).require()
             source.close()
         finally:
             supervisor_sandbox.execute("DROP DATABASE desk WITH (FORCE)")
+        assert set(booked[["client_order", "state"]].itertuples(index=False, name=None)) >= {
+            ("a1", "filled"),
+            ("b", "not filled"),
+        }
         assert again[["account", "quantity", "same_id"]].to_numpy().tolist() == [[None, None, 1]]
         assert orders[["state", "status", "late"]].to_numpy().tolist() == [
             ["not understood", "parked", 1],

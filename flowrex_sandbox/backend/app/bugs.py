@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import select
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -16,6 +19,10 @@ from .memory import MemoryHog
 
 REPORT = "SELECT t.*, pg_sleep(0.2) FROM trades t"
 """A report that computes something slow per row: minutes on the seeded table, and hardly any CPU."""
+
+
+FILES_LIMIT = 1024
+"""What most systems let a process open; select() can tell of no more."""
 
 
 class Bugs:
@@ -34,6 +41,8 @@ class Bugs:
             "hung-transaction": self._hang_in_transaction,
             "leaked-connection": self._leak_connection,
             "slow-report": self._run_report,
+            "files-left-open": lambda healed: _hold_files(0.94, healed),
+            "files-half-open": lambda healed: _hold_files(0.5, healed),
             **self._hog.kinds,
         }
         bug = kinds[kind]
@@ -84,6 +93,17 @@ class Bugs:
         """A report that nobody gave a limit."""
         with self._database.transaction() as connection:
             connection.execute(REPORT)
+
+
+def _hold_files(share: float, healed: threading.Event) -> None:
+    """A path that forgets to close what it opens, until *share* of what this process may open is gone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_LIMIT, hard))
+    with ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while len(os.listdir("/proc/self/fd")) < share * FILES_LIMIT:  # noqa: PTH208  # one descriptor, and no object for each
+            held.enter_context(open(os.devnull, "rb"))  # noqa: PTH123  # the same
+        healed.wait()
 
 
 def _dropped(connection: psycopg.Connection[Any]) -> bool:

@@ -55,7 +55,7 @@ def place_trade(
     """
     try:
         trade, blocked = _open_trade(database, account, symbol, side, quantity)
-        status, reason, error = ("blocked", "", blocked) if blocked else _place(broker, symbol, side, quantity)
+        status, reason, error = ("blocked", "", blocked) if blocked else _place(broker, trade, symbol, side, quantity)
         if not blocked:
             _close_trade(database, trade, account, quantity if side == "buy" else -quantity, error)
     except (PoolTimeout, psycopg.Error) as failure:
@@ -82,10 +82,10 @@ def _open_trade(database: Database, account: int, symbol: str, side: str, quanti
     return (int(opened[0]) if opened else 0), error
 
 
-def _place(broker: OandaAdapter, symbol: str, side: str, quantity: float) -> tuple[str, str, str]:
+def _place(broker: OandaAdapter, trade: int, symbol: str, side: str, quantity: float) -> tuple[str, str, str]:
     started = time.monotonic()
     try:
-        broker.place_order(symbol, side, quantity)
+        broker.place_order(symbol, side, quantity, str(trade))
     except BrokerError as error:
         return "failed", error.reason, str(error)
     finally:

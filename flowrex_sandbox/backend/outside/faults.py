@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-KINDS = ("slow", "silent", "unauthorized", "rate-limit", "malformed", "reject", "issues", "outage")
+KINDS = ("slow", "silent", "unauthorized", "rate-limit", "malformed", "reject", "dropped", "issues", "outage")
 Handler = Callable[[Request], Awaitable[Response]]
 _POLL_SECONDS = 0.2
 

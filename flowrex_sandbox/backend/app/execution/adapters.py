@@ -52,8 +52,8 @@ class OandaAdapter:
             "error": error,
         }
 
-    def place_order(self, symbol: str, side: str, quantity: float) -> str:
-        """Fill a market order or kill it; the broker's transaction id. ``BrokerError`` when it was not filled."""
+    def place_order(self, symbol: str, side: str, quantity: float, client_order: str) -> str:
+        """Fill a market order, under an id of ours, or kill it; the broker's transaction id. ``BrokerError`` when it was not filled."""
         units = quantity if side == "buy" else -quantity
         order = {
             "type": "MARKET",
@@ -61,6 +61,7 @@ class OandaAdapter:
             "units": f"{units:g}",
             "timeInForce": "FOK",
             "positionFill": "DEFAULT",
+            "clientExtensions": {"id": client_order},
         }
         answer = self._ask("POST", f"/v3/accounts/{self._account}/orders", {"order": order})
         filled = answer.get("orderFillTransaction")
