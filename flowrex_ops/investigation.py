@@ -18,6 +18,7 @@ from flowrex_ops.archive.readings import Replay, endpoints_of, platform_reading,
 from flowrex_ops.archive.writer import Ledger
 from flowrex_ops.causes import COMPOSE, causes_by_runbook, ranked
 from flowrex_ops.checks import Check
+from flowrex_ops.copied.folder import Copies, copied
 from flowrex_ops.discovery.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.discovery.services import ServicesSource
 from flowrex_ops.durations import format_seconds, parse_duration
@@ -76,7 +77,7 @@ class Investigation:
         approval: Approval,
         ledger: Ledger,
         notebook: Notebook,
-        replay: Replay | None = None,
+        replay: Replay | Copies | None = None,
     ) -> None:
         self.runbook = runbook
         self._replay = replay
@@ -142,8 +143,11 @@ class Investigation:
         ask = partial(_ask, notebook) if notebook.live else None
         approval = Approval(hashes, given["operator"], ask, current_user(), loaded.approvers)
         ledger = Ledger.find(loaded.outputs, given["incident_id"], runbook, Redactor(loaded.secret_values()))
-        replay = replayed()
-        endpoints = endpoints_of(replay, loaded) if replay else discover(loaded)
+        replay: Replay | Copies | None = replayed() or copied()
+        if isinstance(replay, Copies):
+            endpoints = replay.endpoints(loaded)
+        else:
+            endpoints = endpoints_of(replay, loaded) if replay else discover(loaded)
         investigation = cls(
             runbook,
             endpoints,
@@ -254,10 +258,12 @@ class Investigation:
             self.settings.backup.folder, lambda: open_tools(self.settings, endpoints), **bounds
         )
         self.databases = open_databases(self.settings, endpoints)
-        for source in vars(self).values():
-            if isinstance(source, Source):
-                source.on_reading = self._take
-                source.replayed = self._replay.answer if self._replay else None
+        sources = [source for source in vars(self).values() if isinstance(source, Source)]
+        for source in sources:
+            source.on_reading = self._take
+            source.replayed = self._replay.answer if isinstance(self._replay, Replay) else None
+        if isinstance(self._replay, Copies):
+            self._replay.attach(sources)
 
     def _take(self, reading: Reading[Any]) -> None:
         self.readings.append(reading)

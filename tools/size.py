@@ -1,7 +1,7 @@
 """Count the lines of code and hold each room to its budget: ``python tools/size.py``; part of ``make lint``.
 
 A line of code holds code: no blank, no comment, no docstring. The formatter decides how much a line may hold. The budgets are
-what the rooms take now, rounded up (the last thousand are the fifteen causes that docs/coverage.md asked for, and in tests the kills and lies of docs/reliability.md): whoever needs more first looks what can go. Ends with 1 where one is over.
+what the rooms take now, rounded up (the last five hundred are copied files in place of a site, issue 19; the thousand before the fifteen causes that docs/coverage.md asked for, and in tests the kills and lies of docs/reliability.md): whoever needs more first looks what can go. Ends with 1 where one is over.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import tokenize
 from collections import Counter
 from pathlib import Path
 
-_LINES = {"flowrex_ops": 28_990, "flowrex_sandbox": 6_500, "tests": 22_450}
-_FILES = {"flowrex_ops": 290}
+_LINES = {"flowrex_ops": 29_470, "flowrex_sandbox": 6_500, "tests": 22_960}
+_FILES = {"flowrex_ops": 295}
 _FOLDER = 2_700
 _EMPTY = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

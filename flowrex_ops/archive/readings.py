@@ -109,9 +109,18 @@ class Replay:
             return replace(same[0], asked=asked)
 
 
-def readings_of(path: str, outputs: Path) -> Path:
-    """The file of readings that *path* names: itself, that of a record's notebook, or of a record's id. ParameterError else."""
+def readings_of(path: str, outputs: Path, runbook: str = "") -> Path:
+    """The file of readings that *path* names: itself, that of a record's notebook or id, or the newest of *runbook* in a folder.
+
+    A folder without readings is returned as it is: it may hold copies. ParameterError else.
+    """
     given = Path(path)
+    if given.is_dir():
+        every = sorted(given.rglob(f"*{SUFFIX}"), key=lambda file: file.stat().st_mtime)
+        own = [file for file in every if file.name.removesuffix(SUFFIX).partition("-")[2] == runbook]
+        if every and not own:
+            raise ParameterError(f"'{given}' has no readings of {runbook}; give a runbook that was captured there")
+        return own[-1].resolve() if own else given.resolve()
     tried = [given, given.parent.parent / "evidence" / f"{given.stem}{SUFFIX}"]
     if path.count("/") == 1:
         folder, _, record = path.partition("/")
@@ -119,7 +128,7 @@ def readings_of(path: str, outputs: Path) -> Path:
     found = next((file for file in tried if file.name.endswith(SUFFIX) and file.is_file()), None)
     if found is None:
         raise ParameterError(
-            f"there are no readings of '{path}'; give a record, such as INC-20260131-0412-a1b2/001-triage, its notebook, or a file *{SUFFIX}"
+            f"there are no readings of '{path}'; give a record, such as INC-20260131-0412-a1b2/001-triage, its notebook, a file *{SUFFIX}, or a folder of copied files"
         )
     if next(_readings(found), None) is None:
         raise ParameterError(f"no reading can be read in '{found}'; was it cut off, or is it of another making?")
@@ -147,6 +156,7 @@ def platform_reading(endpoints: Endpoints) -> Reading[dict[str, Any]]:
 def endpoints_of(replay: Replay, settings: Settings) -> Endpoints:
     """The platform as it was captured, in place of one that is discovered; whoever asks its stack is refused."""
     known = replay.answer(*_PLATFORM, "").value or {}
+    settings = without_addresses(settings)
     sections = {name: known.get(name) for name in ("backend", "redis", "proxy", "front_door")}
     update: dict[str, Any] = {
         name: getattr(settings, name).model_copy(update={"service": service})
@@ -162,6 +172,19 @@ def endpoints_of(replay: Replay, settings: Settings) -> Endpoints:
         replicas=tuple(known.get("replicas", ())),
         origins=known.get("origins", {}),
         settings=settings.model_copy(update=update),
+    )
+
+
+def without_addresses(settings: Settings) -> Settings:
+    """*settings* that lead to nobody: what is judged is over, and those that answer today are others."""
+    nobody: dict[str, dict[str, Any]] = {
+        "postgres": dict.fromkeys(("dsn", "admin_dsn", "reserve_dsn")),
+        "redis": {"url": None},
+        "backend": {"urls": ()},
+        "proxy": {"control": None, "configuration": None},
+    }
+    return settings.model_copy(
+        update={name: getattr(settings, name).model_copy(update=fields) for name, fields in nobody.items()}
     )
 
 
@@ -181,8 +204,8 @@ class _NoStack:
 
 def replayed() -> Replay | None:
     """What this kernel is to be given instead of asking; None where it asks."""
-    file = os.environ.get(REPLAY)
-    return Replay(Path(file)) if file else None
+    file = Path(os.environ.get(REPLAY, ""))
+    return Replay(file) if file.is_file() else None
 
 
 def _readings(file: Path) -> Iterator[Reading[Any]]:

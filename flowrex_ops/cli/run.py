@@ -34,7 +34,10 @@ def run(
     ] = None,
     operator: Annotated[str, options.option("--operator", "NAME", "Who approves.")] = "",
     from_: Annotated[
-        str, options.option("--from", "RECORD", "Judge the readings of this record again, and ask nobody.")
+        str,
+        options.option(
+            "--from", "PATH", "Judge readings of a record, of a capture, or a folder of copied files; ask nobody."
+        ),
     ] = "",
     settings: options.SettingsOption = "",
     project: options.ProjectOption = "",  # noqa: ARG001  # its callback uses it
@@ -50,6 +53,8 @@ def run(
     Example: flowrex-ops run database_connections --open
 
     Example: flowrex-ops run database_connections --from INC-20260131-0412-a1b2/001-database_connections
+
+    Example: flowrex-ops run error_rate --from /tmp/copied-from-harbor
     """
     from flowrex_ops.cli.report import LiveReport, is_terminal, summary
 

@@ -10,6 +10,7 @@ from flowrex_ops.archive.index import read_metadata
 from flowrex_ops.archive.readings import REPLAY, SUFFIX, readings_of
 from flowrex_ops.archive.store import pull
 from flowrex_ops.catalog import Runbook, get_runbook, source
+from flowrex_ops.copied.folder import Copies
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.guard import refuses_approver
 from flowrex_ops.parameters import validate
@@ -44,7 +45,9 @@ def run_runbook(
     if replay:
         if asked := [name for name in ("incident_id", "approve") if given.get(name)]:
             raise ParameterError(f"a replay is of something that is over; leave out {' and '.join(asked)}")
-        readings = readings_of(replay, load(str(given.get("settings") or "") or None).outputs)
+        readings = readings_of(replay, load(str(given.get("settings") or "") or None).outputs, runbook.slug)
+        if readings.is_dir():
+            Copies(readings).require_sound()
         given, environment = {**parameters_of(readings, runbook), **given}, {REPLAY: str(readings)}
         trigger = trigger or f"replay of {replay}"
     parameters = validate(runbook, given)
