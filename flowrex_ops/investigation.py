@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import pandas as pd
 
 from flowrex_ops import render as presentation
 from flowrex_ops.archive.incidents import current_user
+from flowrex_ops.archive.offline import offline
 from flowrex_ops.archive.outcome import MitigationResult, RunOutcome
 from flowrex_ops.archive.readings import Replay, endpoints_of, platform_reading, replayed
 from flowrex_ops.archive.writer import Ledger
@@ -381,8 +382,7 @@ class Investigation:
     def mitigate(self, slug: str, **options: Any) -> Outcome:
         """Plan a mitigation and show the plan; apply it only if approved; show what came of it."""
         if self._replay:
-            reason = "this is a replay: its targets cannot be read, and nothing is changed"
-            return self._show_outcome(Outcome(slug, MitigationState.REFUSED, reason))
+            return self._show_outcome(self._plan_only(slug, options))
         timeline = AnnotatedTimeline(
             self.ledger.note,
             self.settings.grafana,
@@ -396,13 +396,34 @@ class Investigation:
             approval=self.approval,
             timeline=timeline,
             max_targets=self.settings.limits.max_targets,
-            siblings={cause: name for name, causes in causes_by_runbook().items() for cause in causes},
+            siblings=_siblings(),
             hold=partial(resource_lock, self.settings.outputs, self.settings.platform),
         )
         self._show_outcome(outcome)
         if timeline.trouble:
             self._notebook.show_text(timeline.trouble)
         return outcome
+
+    def _plan_only(self, slug: str, options: Mapping[str, Any]) -> Outcome:
+        """The plan as these readings make it, which nothing can approve; or why it cannot be made without asking anybody."""
+        try:
+            with offline():
+                outcome = guard(
+                    find(slug).build(self, **options),
+                    verdicts=self.verdicts,
+                    approval=Approval({}),
+                    timeline=self.ledger.note,
+                    max_targets=self.settings.limits.max_targets,
+                    siblings=_siblings(),
+                )
+        except (LookupError, ValueError, TypeError, AttributeError) as error:  # readings of another version, or none
+            outcome = Outcome(slug, MitigationState.REFUSED, str(error))
+        if outcome.state is MitigationState.PLANNED:
+            told = "this is a replay: with these readings it would have been planned so; nothing is changed"
+            return replace(outcome, reason=told)
+        if outcome.reason.startswith("its cause is not confirmed"):
+            return outcome
+        return replace(outcome, reason=f"in this replay it cannot be planned: {outcome.reason}")
 
     def _show_outcome(self, outcome: Outcome) -> Outcome:
         self.mitigations[outcome.slug] = outcome
@@ -478,6 +499,11 @@ class Investigation:
         facts["operator"] = self.approval.known_as or "none: plans are shown, nothing is changed"
         text = "\n".join(f"{name}: {value}" for name, value in facts.items())
         self._notebook.show(presentation.facts_html(facts), text)
+
+
+def _siblings() -> dict[str, str]:
+    """The runbook that judges each cause."""
+    return {cause: name for name, causes in causes_by_runbook().items() for cause in causes}
 
 
 def _ask(notebook: Notebook, plan: Plan) -> str:

@@ -11,7 +11,7 @@ import os
 import threading
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -148,13 +148,14 @@ def platform_reading(endpoints: Endpoints) -> Reading[dict[str, Any]]:
         "warn_days": settings.tls.warn_days,
         "stack_line": endpoints.stack_line,
         "origins": dict(endpoints.origins),
+        "application_role": endpoints.application_role,
         "replicas": [_without_environment(replica) for replica in endpoints.replicas],
     }
     return Reading(*_PLATFORM, known)
 
 
 def endpoints_of(replay: Replay, settings: Settings) -> Endpoints:
-    """The platform as it was captured, in place of one that is discovered; whoever asks its stack is refused."""
+    """The platform as it was captured, in place of one that is discovered; its stack has the replicas of then, and refuses whatever else it is asked."""
     known = replay.answer(*_PLATFORM, "").value or {}
     settings = without_addresses(settings)
     sections = {name: known.get(name) for name in ("backend", "redis", "proxy", "front_door")}
@@ -165,12 +166,14 @@ def endpoints_of(replay: Replay, settings: Settings) -> Endpoints:
     }
     update["stack"] = settings.stack.model_copy(update={"may_be_absent": tuple(known.get("may_be_absent", ()))})
     update["tls"] = settings.tls.model_copy(update={"warn_days": known.get("warn_days", settings.tls.warn_days)})
+    replicas = tuple(known.get("replicas", ()))
     update["platform"] = known.get("platform", settings.platform)
     return Endpoints(
-        stack=cast("Stack", _NoStack()),
+        stack=cast("Stack", _PastStack(replicas)),
         stack_line=f"{known.get('stack_line', 'unknown')}, as it was at {replay.taken_at or 'a time that is not known'}",
-        replicas=tuple(known.get("replicas", ())),
+        replicas=replicas,
         origins=known.get("origins", {}),
+        application_role=known.get("application_role", ""),
         settings=settings.model_copy(update=update),
     )
 
@@ -195,8 +198,14 @@ def _without_environment(replica: Replica) -> Replica:
 _PLATFORM = ("investigation", "platform")
 
 
-class _NoStack:
+class _PastStack:
     kind = "replay"
+
+    def __init__(self, replicas: Sequence[Replica]) -> None:
+        self._replicas = replicas
+
+    def get_replicas(self, service: str | None = None) -> Sequence[Replica]:
+        return [replica for replica in self._replicas if service in (None, replica.service)]
 
     def __getattr__(self, name: str) -> Any:
         raise StackUnavailableError("this is a replay: nothing is asked, and nothing is changed")

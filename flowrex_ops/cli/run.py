@@ -71,7 +71,8 @@ def run(
             given["incident_id"] = _open(runbook, given, operator, settings)
         result = run_runbook(runbook, given, on_event=report, replay=from_)
     command = again(runbook, parameter or (), settings, result.incident)
-    options.echo(result.to_json(), [summary(result, verdicts_shown=is_terminal(), command=command)], as_json=as_json)
+    text = summary(result, verdicts_shown=is_terminal(), command="" if from_ else command, over=bool(from_))
+    options.echo(result.to_json(), [text], as_json=as_json)
     if fail_on and result.severity_found and result.severity_found.at_least(fail_on):
         raise typer.Exit(options.EXIT_FOUND)
     if result.status.value in ("failed", "interrupted") or result.not_applied:

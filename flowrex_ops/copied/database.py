@@ -39,8 +39,7 @@ class CopiedDatabase:
         now = next((at for row in raw if (at := self._time(row.get("now", "")))), max(begun, default=None))
         if any(row["wait_event_type"] == "Lock" for row in raw) and "blocked_by" not in raw[0]:
             raise self._files.broken(SESSIONS, "has sessions that wait for a lock and no column blocked_by")
-        clients = Counter(row["usename"] for row in raw if row["backend_type"] == _CLIENT and not _is_psql(row))
-        role = self._role or (clients.most_common(1)[0][0] if clients else "")
+        role = self.role()
         rows = [
             {name: row[name] or None for name in ("backend_type", "state", "wait_event_type", "wait_event")}
             | {name: own[name] for name in ("backend_start", "xact_start")}
@@ -53,6 +52,13 @@ class CopiedDatabase:
             for row, own in zip(raw, times, strict=True)
         ]
         return sorted(rows, key=lambda row: (row["xact_start"] is None, str(row["xact_start"] or "")))
+
+    def role(self) -> str:
+        """The application's: whose sessions are the most, where nobody knows it."""
+        mine = Counter(
+            row["usename"] for row in self._activity() if row["backend_type"] == _CLIENT and not _is_psql(row)
+        )
+        return self._role or next((name for name, _ in mine.most_common(1)), "")
 
     def limits(self) -> list[dict[str, Any]]:
         """``pg_settings`` with the sessions counted."""

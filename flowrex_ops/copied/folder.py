@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from flowrex_ops.copied.stack import CopiedStack
 from flowrex_ops.discovery.endpoints import Endpoints
 from flowrex_ops.discovery.roles import database_url, find_parts
 from flowrex_ops.errors import ParameterError, SourceUnavailableError
-from flowrex_ops.model import Reading
+from flowrex_ops.model import Reading, Replica
 from flowrex_ops.reading import Source
 from flowrex_ops.settings import Settings
 
@@ -36,27 +37,28 @@ class Copies:
         self.files = Files(folder)
         self.taken_at = self.files.clock()
         self._stack = CopiedStack(self.files)
-        self._role = ""
+        self._database = CopiedDatabase(self.files, "")
 
     def endpoints(self, settings: Settings) -> Endpoints:
         """The platform as the copies show it; there is nobody to ask at any address."""
-        try:
+        replicas, role = tuple[Replica, ...](), ""
+        with suppress(SourceUnavailableError):
             replicas = tuple(self._stack.get_replicas())
-        except SourceUnavailableError:
-            replicas = ()
         stack = cast("Stack", self._stack)
         parts = find_parts(without_addresses(settings), stack, replicas) if replicas else None
         found = parts.settings if parts else without_addresses(settings)
         backend = [one for one in replicas if one.service == found.backend.service]
         url = next((url for one in backend if (url := database_url(one.definition.environment))), "")
-        self._role = settings.postgres.application_role or urlsplit(url).username or ""
+        self._database = CopiedDatabase(self.files, settings.postgres.application_role or urlsplit(url).username or "")
+        with suppress(SourceUnavailableError):
+            role = self._database.role()
         line = f"{self._stack.describe()}, as it was at {self.taken_at:%Y-%m-%d %H:%M:%S} UTC"
-        return Endpoints(stack=stack, stack_line=line, replicas=replicas, application_role=self._role, settings=found)
+        return Endpoints(stack=stack, stack_line=line, replicas=replicas, application_role=role, settings=found)
 
     def attach(self, sources: Iterable[Source]) -> None:
         """Let *sources* read the files in place of the wire; those of which nothing can be copied answer nothing."""
         wire: Mapping[str, Callable[..., Any]] = {
-            "postgres": CopiedDatabase(self.files, self._role),
+            "postgres": self._database,
             "redis": self._redis,
             "prometheus": self._ranges,
             "tls": self._certificates,
@@ -77,21 +79,18 @@ class Copies:
                 f"'{self.files.folder}' holds no readings of a run, and nothing that is known of a copied site; put {LOGS}/nginx.log"
                 " and the like into it, as docs/replay.md says"
             )
-        database = CopiedDatabase(self.files, "")
         for read in (
             self._stack.get_replicas,
             self._stack.get_usage,
-            database.sessions,
-            database.limits,
-            database.locks,
+            self._database.sessions,
+            self._database.limits,
+            self._database.locks,
             self._redis,
             self._certificates,
             lambda: self._ranges("query_range", {"query": ""}),
         ):
-            try:
+            with suppress(SourceUnavailableError):  # not copied, which its reading says
                 read()
-            except SourceUnavailableError:
-                continue  # not copied, which its reading says
 
     def _nothing(self, source: str, what: str, asked: str) -> Reading[Any]:
         error = f"{what} cannot be copied into a folder; run 'flowrex-ops capture' where {source} can be asked"

@@ -22,7 +22,7 @@ _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 class CopiedStack:
     """The read-only half of ``Stack``; the other half is refused."""
 
-    kind = "copy"
+    kind = "replay"
 
     def __init__(self, files: Files) -> None:
         self._files = files

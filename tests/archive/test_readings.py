@@ -188,7 +188,7 @@ class TestReplay:
         assert (found.settings.platform, found.settings.backend.service) == ("harbor", "desk")
         assert [(one.name, dict(one.definition.labels)) for one in found.replicas] == [("backend-1", {"a": "b"})]
         with pytest.raises(StackUnavailableError, match="this is a replay"):
-            found.stack.get_replicas()
+            found.stack.describe()
 
 
 def test_where_readings_lie(tmp_path: Path) -> None:
