@@ -109,6 +109,12 @@ class Replay:
             return replace(same[0], asked=asked)
 
 
+def captures_in(folder: Path) -> list[Path]:
+    """The files of readings below *folder*, but for those that are being written."""
+    found = sorted(folder.rglob(f"*{SUFFIX}"))
+    return [file for file in found if not any(part[0] == "." for part in file.relative_to(folder).parts)]
+
+
 def readings_of(path: str, outputs: Path, runbook: str = "") -> Path:
     """The file of readings that *path* names: itself, that of a record's notebook or id, or the newest of *runbook* in a folder.
 
@@ -116,7 +122,7 @@ def readings_of(path: str, outputs: Path, runbook: str = "") -> Path:
     """
     given = Path(path)
     if given.is_dir():
-        every = sorted(given.rglob(f"*{SUFFIX}"), key=lambda file: file.stat().st_mtime)
+        every = sorted(captures_in(given), key=lambda file: file.stat().st_mtime)
         own = [file for file in every if file.name.removesuffix(SUFFIX).partition("-")[2] == runbook]
         if every and not own:
             raise ParameterError(f"'{given}' has no readings of {runbook}; give a runbook that was captured there")

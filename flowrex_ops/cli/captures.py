@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowrex_ops.cli import complete
 from flowrex_ops.cli.options import JsonOption, ProjectOption, SettingsOption, echo, option, progress
+from flowrex_ops.durations import parse_duration
 from flowrex_ops.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -45,30 +47,56 @@ class Tried:
 
 def capture(
     output: Annotated[Path, option("-o", "FOLDER", "Write there; made where it is not there.")],
+    runbook: Annotated[
+        list[str] | None,
+        option("--runbook", "NAME", "Only this one; may be repeated.", autocompletion=complete.runbooks),
+    ] = None,
+    interval: Annotated[str, option("--interval", "SPAN", "Go on until stopped, and read so often.")] = "",
+    keep: Annotated[str, option("--keep", "SPAN", "With --interval: how long each round is kept.")] = "1h",
     settings: SettingsOption = "",
     project: ProjectOption = "",  # noqa: ARG001  # its callback uses it
 ) -> None:
     """Read everything once, by all runbooks that judge causes, into a folder that can be sent and judged elsewhere.
 
     Nothing is changed, and no secret is written. Takes a minute or two; a runbook that fails costs itself. Judge it with backtest, or
-    one of its records with run --from.
+    with run --from. With --interval the last hour is kept, so that what led to an alert is there: 512 MB at most, the readings alone,
+    a folder for each round; a round that fails, or finds the disk full, is left out.
 
     Example: flowrex-ops capture -o site-of-harbor
+
+    Example: flowrex-ops capture -o last-hour --interval 5m --keep 2h --runbook error_rate
     """
     from flowrex_ops.causes import causes_by_runbook
-    from flowrex_ops.record.runbook import run_runbook
 
+    names = runbook or list(causes_by_runbook())
+    if unknown := [name for name in names if name not in causes_by_runbook()]:
+        raise ParameterError(
+            f"--runbook: '{unknown[0]}' judges no causes; give one of {', '.join(causes_by_runbook())}"
+        )
+    if interval:
+        from flowrex_ops.record.ring import watch
+
+        every, for_ = parse_duration(interval, name="--interval"), parse_duration(keep, name="--keep")
+        watch(output, lambda folder: len(_read(folder, names, settings)), interval=every, keep=for_, say=typer.echo)
     output.mkdir(parents=True, exist_ok=True)
-    os.environ["FLOWREX_OPS_OUTPUTS"] = str(output.resolve())
-    results = []
-    for name in causes_by_runbook():
-        progress(f"reading for {name}")
-        results.append(run_runbook(name, {"settings": settings} if settings else {}, trigger="capture"))
-        _stop_if_interrupted(results[-1])
+    results = _read(output, names, settings)
     lines = [f"{one.status:<9} {one.runbook:<26} {one.diagnosis or _NONE}" for one in results]
     typer.echo("\n".join([*lines, f"in {output}; judge it: flowrex-ops backtest {output}"]))
     if any(one.status.value == "failed" for one in results):
         raise typer.Exit(1)
+
+
+def _read(folder: Path, names: Sequence[str], settings: str) -> list[RunResult]:
+    """A run of each into *folder*."""
+    from flowrex_ops.record.runbook import run_runbook
+
+    os.environ["FLOWREX_OPS_OUTPUTS"] = str(folder.resolve())
+    results = []
+    for name in names:
+        progress(f"reading for {name}")
+        results.append(run_runbook(name, {"settings": settings} if settings else {}, trigger="capture"))
+        _stop_if_interrupted(results[-1])
+    return results
 
 
 def backtest(
@@ -107,13 +135,13 @@ def backtest(
 
 def _cases(folder: Path) -> list[_Case]:
     """Captures with what their records, or somebody, say of them, then folders of copies, of which somebody has to say it."""
-    from flowrex_ops.archive.readings import SUFFIX
+    from flowrex_ops.archive.readings import SUFFIX, captures_in
 
     if not folder.exists():
         raise ParameterError(f"'{folder}' does not exist; give a folder of records, such as outputs")
     if folder.is_file():
         return [_captured(folder)]
-    captured = [_captured(file) for file in sorted(folder.rglob(f"*{SUFFIX}"))]
+    captured = [_captured(file) for file in captures_in(folder)]
     copied = [
         _Case(f"{said.parent.name}/{runbook}", said.parent, runbook, said.read_text(encoding="utf-8").strip())
         for said in sorted(folder.rglob(f"*{EXPECTED}"))
