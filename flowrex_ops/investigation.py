@@ -490,7 +490,8 @@ class Investigation:
         self._notebook.show(presentation.facts_html(facts), text, {"kind": "outcome", **outcome.to_dict()})
 
     def _show_opening(self) -> None:
-        facts = {"replay": "readings of another run are judged; nothing is asked"} if self._replay else {}
+        judged = "copied files" if isinstance(self._replay, Copies) else "readings of another run"
+        facts = {"replay": f"{judged} are judged; nothing is asked"} if self._replay else {}
         facts |= {"platform": self.settings.platform, "stack": self.endpoints.stack_line}
         facts |= dict(self.endpoints.origins)
         if self.endpoints.stack_error:

@@ -219,8 +219,8 @@ class _PastStack:
 
 def replayed() -> Replay | None:
     """What this kernel is to be given instead of asking; None where it asks."""
-    file = Path(os.environ.get(REPLAY, ""))
-    return Replay(file) if file.is_file() else None
+    file = os.environ.get(REPLAY)
+    return Replay(Path(file)) if file and not Path(file).is_dir() else None
 
 
 def _readings(file: Path) -> Iterator[Reading[Any]]:

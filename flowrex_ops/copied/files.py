@@ -47,13 +47,13 @@ class Files:
     def missing(self, name: str, command: str = "") -> SourceUnavailableError:
         """What is said where *name* was not copied."""
         return SourceUnavailableError(
-            f"{name} is not in '{self.folder.name}': copy it with `{command or COMMANDS[name]} > {name}`"
+            f"{name} is not in '{self.folder.name}', or empty: copy it with `{command or COMMANDS[name]} > {name}`"
         )
 
     def text(self, name: str) -> str:
-        """A whole file."""
+        """A whole file. One that is empty is what a command leaves that failed: it tells nothing, and not that nothing is there."""
         path = self.folder / name
-        if not self._has(path):
+        if not self._has(path) or not path.stat().st_size:
             raise self.missing(name)
         if path.stat().st_size > MOST_BYTES:
             raise ParameterError(f"'{path}' has more than {MOST_BYTES >> 20} MB; copy less of it")

@@ -37,18 +37,21 @@ class CopiedStack:
         return sorted(found, key=lambda replica: (replica.service, replica.name))
 
     def get_usage(self, service: str | None = None) -> Sequence[Usage]:
-        """Those of ``docker stats``; the limit is what ``docker inspect`` says, for without one the machine's memory is shown."""
+        """Those of ``docker stats``; the limit is what ``docker inspect`` says, for without one the machine's memory is shown.
+
+        ``cpu_seconds`` are those of one second.
+        """
         known = {name: (replica, limit) for name, replica, limit in self._containers()}
         usages = []
         for line in _listed(self._files, STATS):
             try:
-                used = _bytes(str(line["MemUsage"]).partition("/")[0])
-                replica, limit = known[str(line["Name"])]
-            except ValueError as error:
-                raise self._files.broken(STATS, f"has no memory that can be read: {error}") from None
-            except KeyError:
-                continue  # of another project, or gone before it was inspected
-            usages.append(Usage(replica.service, replica.name, used, limit or None, float("nan")))
+                used, name = _bytes(str(line["MemUsage"]).partition("/")[0]), str(line["Name"])
+                cpu = float(str(line["CPUPerc"]).rstrip("%")) / 100
+            except (KeyError, ValueError) as error:
+                raise self._files.broken(STATS, f"has no memory or CPU that can be read: {error}") from None
+            if name in known:  # else of another project, or gone before it was inspected
+                replica, limit = known[name]
+                usages.append(Usage(replica.service, replica.name, used, limit or None, cpu))
         return [one for one in usages if service in (None, one.service)]
 
     def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> Iterator[LogLine]:
@@ -86,6 +89,8 @@ def _listed(files: Files, name: str) -> list[dict[str, Any]]:
     listed = found if isinstance(found, list) else [found]
     if not all(isinstance(one, dict) for one in listed):
         raise files.broken(name, "has something else than containers")
+    if not listed:
+        raise files.missing(name)
     return listed
 
 

@@ -16,6 +16,7 @@ from run_cells import run
 
 from flowrex_ops.archive.readings import REPLAY
 from flowrex_ops.copied.files import COMMANDS, Files
+from flowrex_ops.copied.folder import Copies
 
 CASES = [(name, runbook, cause) for name, (_, told) in copied_sites.sites().items() for runbook, cause in told.items()]
 
@@ -51,7 +52,42 @@ def test_lines_that_are_not_read_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     result = judged(copied_sites.write(tmp_path, ["openssh-syslog"]) / "openssh-syslog", "error_rate", monkeypatch)
     reasons = " ".join(reason for _, _, reason in result["verdicts"])
     assert "none of 120 lines of the log of 'nginx' is of a known form, such as 'Jan 31 04:11:00 gate sshd" in reasons
-    assert "logs/backend.log is not in 'openssh-syslog': copy it with `docker compose logs" in reasons
+    assert "logs/backend.log is not in 'openssh-syslog', or empty: copy it with `docker compose logs" in reasons
+
+
+def test_what_a_failed_command_leaves_rules_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty file, or an empty list: not that there is nothing."""
+    site = copied_sites.write(tmp_path, ["scary-words"]) / "scary-words"
+    (site / "docker-inspect.json").write_text("[]\n")
+    (site / "redis-info.txt").touch()
+    (site / "pg_stat_activity.csv").touch()
+    Copies(site).require_sound()
+    for runbook in ("memory_usage", "database_connections"):
+        assert {kind for _, kind, _ in judged(site, runbook, monkeypatch)["verdicts"]} == {"inconclusive"}
+    verdicts = {cause: (kind, reason) for cause, kind, reason in judged(site, "error_rate", monkeypatch)["verdicts"]}
+    kind, reason = verdicts["http.bad-deploy"]
+    assert (kind, "docker-inspect.json is not in 'scary-words', or empty" in reason) == ("inconclusive", True)
+
+
+@pytest.mark.parametrize("name", ["502-after-deploy", "lock-pile-up", "redis-full"])
+def test_without_a_file_what_is_there_is_not_ruled_out(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each taken away in turn."""
+    files, told = copied_sites.sites()[name]
+    ((runbook, cause),) = told.items()
+    for gone in files:
+        site = copied_sites.write(tmp_path / gone.replace("/", "-"), [name]) / name
+        (site / gone).unlink()
+        verdicts = {one: kind for one, kind, _ in judged(site, runbook, monkeypatch)["verdicts"]}
+        assert verdicts[cause] != "ruled out", gone
+
+
+def test_triage_rules_out_what_it_can_see_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder with a log alone: nothing of services, databases and disks."""
+    site = copied_sites.write(tmp_path, ["openssh-syslog"]) / "openssh-syslog"
+    result = judged(site, "triage", monkeypatch)
+    assert {kind for _, kind, _ in result["verdicts"]} == {"inconclusive"}
 
 
 def test_from_the_command(tmp_path: Path) -> None:
@@ -79,7 +115,7 @@ BROKEN = {
     "no container": ({"docker-inspect.json": '[{"Id": "x"}]'}, "docker-inspect.json' has no whole container"),
     "no sizes": (
         {"docker-inspect.json": inspected(), "docker-stats.json": '{"Name": "harbor-nginx-1", "MemUsage": "much"}'},
-        "docker-stats.json' has no memory that can be read: much",
+        "docker-stats.json' has no memory or CPU that can be read: much",
     ),
     "another table": ({"pg_stat_activity.csv": "a,b\n1,2\n"}, "pg_stat_activity.csv' has no column backend_start,"),
     "cut off": (

@@ -321,7 +321,7 @@ def sites() -> dict[str, Site]:
                 "docker-inspect.json": inspected(killed, container("backend", 2, "desk:1.4.2")),
                 "docker-stats.json": stats(backend=180, nginx=9, redis=70),
             },
-            {"memory_usage": "memory.oom-killed"},
+            {"memory_usage": "memory.oom-killed", "triage": "service.restarting"},
         ),
         "near-its-limit": (
             {"docker-inspect.json": inspected(), "docker-stats.json": stats(backend=497, nginx=9, redis=70)},
