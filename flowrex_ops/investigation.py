@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -381,8 +382,6 @@ class Investigation:
 
     def mitigate(self, slug: str, **options: Any) -> Outcome:
         """Plan a mitigation and show the plan; apply it only if approved; show what came of it."""
-        if self._replay:
-            return self._show_outcome(self._plan_only(slug, options))
         timeline = AnnotatedTimeline(
             self.ledger.note,
             self.settings.grafana,
@@ -390,40 +389,27 @@ class Investigation:
             platform=self.settings.platform,
             limit_seconds=self.settings.limits.reading_seconds,
         )
-        outcome = guard(
-            find(slug).build(self, **options),
-            verdicts=self.verdicts,
-            approval=self.approval,
-            timeline=timeline,
-            max_targets=self.settings.limits.max_targets,
-            siblings=_siblings(),
-            hold=partial(resource_lock, self.settings.outputs, self.settings.platform),
-        )
-        self._show_outcome(outcome)
-        if timeline.trouble:
-            self._notebook.show_text(timeline.trouble)
-        return outcome
-
-    def _plan_only(self, slug: str, options: Mapping[str, Any]) -> Outcome:
-        """The plan as these readings make it, which nothing can approve; or why it cannot be made without asking anybody."""
         try:
-            with offline():
+            with offline() if self._replay else nullcontext():
                 outcome = guard(
                     find(slug).build(self, **options),
                     verdicts=self.verdicts,
-                    approval=Approval({}),
-                    timeline=self.ledger.note,
+                    approval=Approval({}) if self._replay else self.approval,
+                    timeline=timeline,
                     max_targets=self.settings.limits.max_targets,
-                    siblings=_siblings(),
+                    siblings={cause: name for name, causes in causes_by_runbook().items() for cause in causes},
+                    hold=partial(resource_lock, self.settings.outputs, self.settings.platform),
                 )
-        except (LookupError, ValueError, TypeError, AttributeError) as error:  # readings of another version, or none
-            outcome = Outcome(slug, MitigationState.REFUSED, str(error))
-        if outcome.state is MitigationState.PLANNED:
-            told = "this is a replay: with these readings it would have been planned so; nothing is changed"
-            return replace(outcome, reason=told)
-        if outcome.reason.startswith("its cause is not confirmed"):
-            return outcome
-        return replace(outcome, reason=f"in this replay it cannot be planned: {outcome.reason}")
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            if not self._replay:
+                raise
+            outcome = Outcome(
+                slug, MitigationState.REFUSED, str(error)
+            )  # readings of another version may lack something
+        self._show_outcome(_as_of_then(outcome) if self._replay else outcome)
+        if timeline.trouble:
+            self._notebook.show_text(timeline.trouble)
+        return self.mitigations[slug]
 
     def _show_outcome(self, outcome: Outcome) -> Outcome:
         self.mitigations[outcome.slug] = outcome
@@ -502,9 +488,12 @@ class Investigation:
         self._notebook.show(presentation.facts_html(facts), text)
 
 
-def _siblings() -> dict[str, str]:
-    """The runbook that judges each cause."""
-    return {cause: name for name, causes in causes_by_runbook().items() for cause in causes}
+def _as_of_then(outcome: Outcome) -> Outcome:
+    """What a replay says of a plan: as these readings make it, and approved by nobody; or why it cannot be made without asking."""
+    told = f"in this replay it cannot be planned: {outcome.reason}"
+    if outcome.state is MitigationState.PLANNED:
+        told = "this is a replay: with these readings it would have been planned so; nothing is changed"
+    return outcome if outcome.reason.startswith("its cause is not confirmed") else replace(outcome, reason=told)
 
 
 def _ask(notebook: Notebook, plan: Plan) -> str:

@@ -96,6 +96,9 @@ def _record_of(readings: Path) -> RecordMetadata | None:
 def _replay_of(name: str, readings: Path) -> str:
     """Of what, by which version it was read, and by which it is judged."""
     about = _record_of(readings)
+    name = (
+        "/".join(Path(name).parts[1:][-3:]) if Path(name).is_absolute() else name
+    )  # where it lies here is nobody's business
     read = f", read by flowrex-ops {about.versions.get('flowrex_ops', 'of unknown version')}" if about else ""
     return f"replay of {name}{read}, judged by flowrex-ops {version('flowrex-ops')}"
 
