@@ -6,6 +6,7 @@ enumerations of this library are made.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
@@ -164,10 +165,14 @@ def _find(name: str) -> type:
 
 
 def _instance(value: dict[str, Any]) -> Any:
-    """Fields that a newer release has, and the capture has not, have their defaults; those that are gone are left out."""
+    """Fields that a newer release has, and the capture has not, have their defaults; those that are gone are left out.
+
+    What counts is a Counter again, which has 0 for what it has not seen.
+    """
     kind = _find(value["of"])
-    known = {field.name for field in fields(kind) if field.init}
-    return kind(**{name: decode(item) for name, item in value["fields"].items() if name in known})
+    known = {field.name: field.default_factory is Counter for field in fields(kind) if field.init}
+    given = {name: decode(item) for name, item in value["fields"].items() if name in known}
+    return kind(**{name: Counter(item) if known[name] else item for name, item in given.items()})
 
 
 def _decode_items(value: dict[str, Any]) -> Any:

@@ -26,7 +26,8 @@ from flowrex_ops.archive.readings import (
 )
 from flowrex_ops.discovery.endpoints import Endpoints
 from flowrex_ops.errors import ParameterError, StackUnavailableError
-from flowrex_ops.model import Definition, Reading, Replica, Severity
+from flowrex_ops.logs.source import summarise
+from flowrex_ops.model import Definition, LogLine, Reading, Replica, Severity
 from flowrex_ops.postgres.source import ConnectionLimits
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
@@ -103,6 +104,13 @@ class TestCodec:
     def test_logs_and_redis(self) -> None:
         for value in (access(*everywhere(3)).require(), activity().require()):
             assert encode(decode(json.loads(json.dumps(encode(value))))) == encode(value)
+
+    def test_what_was_counted_counts_again(self) -> None:
+        """A replay asks for minutes in which nothing failed, as the run did."""
+        summary = summarise([LogLine("backend", "b-1", "status=200 duration_ms=3", NOW)] * 20, slow_seconds=1.0)
+        again = decode(json.loads(json.dumps(encode(summary))))
+        assert again == summary
+        assert again.failing_since(0.1) is None
 
     def test_what_cannot_be_kept_is_refused(self) -> None:
         with pytest.raises(TypeError, match="a PosixPath cannot be kept"):
