@@ -490,10 +490,12 @@ class Investigation:
 
 def _as_of_then(outcome: Outcome) -> Outcome:
     """What a replay says of a plan: as these readings make it, and approved by nobody; or why it cannot be made without asking."""
-    told = f"in this replay it cannot be planned: {outcome.reason}"
     if outcome.state is MitigationState.PLANNED:
         told = "this is a replay: with these readings it would have been planned so; nothing is changed"
-    return outcome if outcome.reason.startswith("its cause is not confirmed") else replace(outcome, reason=told)
+        return replace(outcome, reason=told)
+    if outcome.plan or outcome.reason.startswith("its cause is not confirmed"):
+        return outcome
+    return replace(outcome, reason=f"in this replay it cannot be planned: {outcome.reason}")
 
 
 def _ask(notebook: Notebook, plan: Plan) -> str:
