@@ -165,14 +165,12 @@ def _find(name: str) -> type:
 
 
 def _instance(value: dict[str, Any]) -> Any:
-    """Fields that a newer release has, and the capture has not, have their defaults; those that are gone are left out.
-
-    What counts is a Counter again, which has 0 for what it has not seen.
-    """
+    """Fields that a newer release has, and the capture has not, have their defaults; those that are gone are left out."""
     kind = _find(value["of"])
-    known = {field.name: field.default_factory is Counter for field in fields(kind) if field.init}
+    known = {field.name for field in fields(kind) if field.init}
     given = {name: decode(item) for name, item in value["fields"].items() if name in known}
-    return kind(**{name: Counter(item) if known[name] else item for name, item in given.items()})
+    counters = {field.name for field in fields(kind) if field.default_factory is Counter}  # asked for what they lack
+    return kind(**given | {name: Counter(given[name]) for name in counters & given.keys()})
 
 
 def _decode_items(value: dict[str, Any]) -> Any:

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.archive.index import read_metadata
 from flowrex_ops.archive.outcome import RecordMetadata
-from flowrex_ops.archive.readings import REPLAY, SUFFIX, readings_of
 from flowrex_ops.archive.store import pull
 from flowrex_ops.catalog import Runbook, get_runbook, source
-from flowrex_ops.copied.folder import Copies
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.guard import refuses_approver
 from flowrex_ops.parameters import validate
@@ -45,6 +43,9 @@ def run_runbook(
     runbook = get_runbook(name)
     environment = {}
     if replay:
+        from flowrex_ops.archive.readings import REPLAY, readings_of  # with pandas, for which no other run waits
+        from flowrex_ops.copied.folder import Copies
+
         if asked := [name for name in ("incident_id", "approve") if given.get(name)]:
             raise ParameterError(f"a replay is of something that is over; leave out {' and '.join(asked)}")
         readings = readings_of(replay, load(str(given.get("settings") or "") or None).outputs, runbook.slug)
@@ -89,6 +90,8 @@ def parameters_of(file: Path, runbook: Runbook) -> dict[str, Any]:
 
 
 def _record_of(readings: Path) -> RecordMetadata | None:
+    from flowrex_ops.archive.readings import SUFFIX
+
     record = readings.parent.parent / "records" / f"{readings.name.removesuffix(SUFFIX)}.ipynb"
     return read_metadata(record) if record.is_file() else None
 
