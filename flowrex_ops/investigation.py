@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ import pandas as pd
 
 from flowrex_ops import render as presentation
 from flowrex_ops.archive.incidents import current_user
+from flowrex_ops.archive.offline import offline
 from flowrex_ops.archive.outcome import MitigationResult, RunOutcome
 from flowrex_ops.archive.readings import Replay, endpoints_of, platform_reading, replayed
 from flowrex_ops.archive.writer import Ledger
 from flowrex_ops.causes import COMPOSE, causes_by_runbook, ranked
 from flowrex_ops.checks import Check
+from flowrex_ops.copied.folder import Copies, copied
 from flowrex_ops.discovery.endpoints import Endpoints, ReplicaFinder, discover
 from flowrex_ops.discovery.services import ServicesSource
 from flowrex_ops.durations import format_seconds, parse_duration
@@ -76,7 +79,7 @@ class Investigation:
         approval: Approval,
         ledger: Ledger,
         notebook: Notebook,
-        replay: Replay | None = None,
+        replay: Replay | Copies | None = None,
     ) -> None:
         self.runbook = runbook
         self._replay = replay
@@ -142,8 +145,11 @@ class Investigation:
         ask = partial(_ask, notebook) if notebook.live else None
         approval = Approval(hashes, given["operator"], ask, current_user(), loaded.approvers)
         ledger = Ledger.find(loaded.outputs, given["incident_id"], runbook, Redactor(loaded.secret_values()))
-        replay = replayed()
-        endpoints = endpoints_of(replay, loaded) if replay else discover(loaded)
+        replay: Replay | Copies | None = replayed() or copied()
+        if isinstance(replay, Copies):
+            endpoints = replay.endpoints(loaded)
+        else:
+            endpoints = endpoints_of(replay, loaded) if replay else discover(loaded)
         investigation = cls(
             runbook,
             endpoints,
@@ -254,10 +260,12 @@ class Investigation:
             self.settings.backup.folder, lambda: open_tools(self.settings, endpoints), **bounds
         )
         self.databases = open_databases(self.settings, endpoints)
-        for source in vars(self).values():
-            if isinstance(source, Source):
-                source.on_reading = self._take
-                source.replayed = self._replay.answer if self._replay else None
+        sources = [source for source in vars(self).values() if isinstance(source, Source)]
+        for source in sources:
+            source.on_reading = self._take
+            source.replayed = self._replay.answer if isinstance(self._replay, Replay) else None
+        if isinstance(self._replay, Copies):
+            self._replay.attach(sources)
 
     def _take(self, reading: Reading[Any]) -> None:
         self.readings.append(reading)
@@ -374,9 +382,6 @@ class Investigation:
 
     def mitigate(self, slug: str, **options: Any) -> Outcome:
         """Plan a mitigation and show the plan; apply it only if approved; show what came of it."""
-        if self._replay:
-            reason = "this is a replay: its targets cannot be read, and nothing is changed"
-            return self._show_outcome(Outcome(slug, MitigationState.REFUSED, reason))
         timeline = AnnotatedTimeline(
             self.ledger.note,
             self.settings.grafana,
@@ -384,19 +389,27 @@ class Investigation:
             platform=self.settings.platform,
             limit_seconds=self.settings.limits.reading_seconds,
         )
-        outcome = guard(
-            find(slug).build(self, **options),
-            verdicts=self.verdicts,
-            approval=self.approval,
-            timeline=timeline,
-            max_targets=self.settings.limits.max_targets,
-            siblings={cause: name for name, causes in causes_by_runbook().items() for cause in causes},
-            hold=partial(resource_lock, self.settings.outputs, self.settings.platform),
-        )
-        self._show_outcome(outcome)
+        try:
+            with offline() if self._replay else nullcontext():
+                outcome = guard(
+                    find(slug).build(self, **options),
+                    verdicts=self.verdicts,
+                    approval=Approval({}) if self._replay else self.approval,
+                    timeline=timeline,
+                    max_targets=self.settings.limits.max_targets,
+                    siblings={cause: name for name, causes in causes_by_runbook().items() for cause in causes},
+                    hold=partial(resource_lock, self.settings.outputs, self.settings.platform),
+                )
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            if not self._replay:
+                raise
+            outcome = Outcome(
+                slug, MitigationState.REFUSED, str(error)
+            )  # readings of another version may lack something
+        self._show_outcome(_as_of_then(outcome) if self._replay else outcome)
         if timeline.trouble:
             self._notebook.show_text(timeline.trouble)
-        return outcome
+        return self.mitigations[slug]
 
     def _show_outcome(self, outcome: Outcome) -> Outcome:
         self.mitigations[outcome.slug] = outcome
@@ -463,7 +476,8 @@ class Investigation:
         self._notebook.show(presentation.facts_html(facts), text, {"kind": "outcome", **outcome.to_dict()})
 
     def _show_opening(self) -> None:
-        facts = {"replay": "readings of another run are judged; nothing is asked"} if self._replay else {}
+        judged = "copied files" if isinstance(self._replay, Copies) else "readings of another run"
+        facts = {"replay": f"{judged} are judged; nothing is asked"} if self._replay else {}
         facts |= {"platform": self.settings.platform, "stack": self.endpoints.stack_line}
         facts |= dict(self.endpoints.origins)
         if self.endpoints.stack_error:
@@ -472,6 +486,16 @@ class Investigation:
         facts["operator"] = self.approval.known_as or "none: plans are shown, nothing is changed"
         text = "\n".join(f"{name}: {value}" for name, value in facts.items())
         self._notebook.show(presentation.facts_html(facts), text)
+
+
+def _as_of_then(outcome: Outcome) -> Outcome:
+    """What a replay says of a plan: as these readings make it, and approved by nobody; or why it cannot be made without asking."""
+    if outcome.state is MitigationState.PLANNED:
+        told = "this is a replay: with these readings it would have been planned so; nothing is changed"
+        return replace(outcome, reason=told)
+    if outcome.plan or outcome.reason.startswith("its cause is not confirmed"):
+        return outcome
+    return replace(outcome, reason=f"in this replay it cannot be planned: {outcome.reason}")
 
 
 def _ask(notebook: Notebook, plan: Plan) -> str:

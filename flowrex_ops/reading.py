@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import wraps
 from importlib import import_module
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
@@ -38,7 +39,8 @@ UNREACHABLE_CODES = frozenset({UNREACHABLE, "timeout", "57P01", "57P02", "57P03"
 class Source:
     """Something that can be asked read-only. ``on_reading`` sees every answer, also the failed ones.
 
-    ``replayed``, where it is set, answers in its place: source, what, and the arguments.
+    ``replayed``, where it is set, answers in its place: source, what, and the arguments. ``copy`` stands in for the wire alone: raw
+    answers that somebody copied, understood as those that come over it; ``now`` is their time then.
     """
 
     name = "source"
@@ -50,6 +52,8 @@ class Source:
         self.limit_rows = limit_rows
         self.on_reading: Callable[[Reading[Any]], None] = lambda _reading: None
         self.replayed: Callable[[str, str, str], Reading[Any]] | None = None
+        self.copy: Callable[..., Any] | None = None
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._hung: tuple[float, SourceUnavailableError] | None = None
 
     def _raise_while_cooling(self) -> None:
@@ -96,7 +100,7 @@ def reads(
             except Exception as error:  # noqa: BLE001  # whatever it answered, the run must go on without it
                 text = f"{self.name} gave no {what} that can be understood: {type(error).__name__}: {error}"
                 reading = Reading(self.name, what, error=text, seconds=time.monotonic() - started)
-            reading = replace(reading, asked=asked)
+            reading = replace(reading, asked=asked, taken_at=self.now())
             self.on_reading(reading)
             return reading
 

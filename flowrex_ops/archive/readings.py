@@ -11,7 +11,7 @@ import os
 import threading
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -109,9 +109,24 @@ class Replay:
             return replace(same[0], asked=asked)
 
 
-def readings_of(path: str, outputs: Path) -> Path:
-    """The file of readings that *path* names: itself, that of a record's notebook, or of a record's id. ParameterError else."""
+def captures_in(folder: Path) -> list[Path]:
+    """The files of readings below *folder*, but for those that are being written."""
+    found = sorted(folder.rglob(f"*{SUFFIX}"))
+    return [file for file in found if not any(part[0] == "." for part in file.relative_to(folder).parts)]
+
+
+def readings_of(path: str, outputs: Path, runbook: str = "") -> Path:
+    """The file of readings that *path* names: itself, that of a record's notebook or id, or the newest of *runbook* in a folder.
+
+    A folder without readings is returned as it is: it may hold copies. ParameterError else.
+    """
     given = Path(path)
+    if given.is_dir():
+        every = sorted(captures_in(given), key=lambda file: file.stat().st_mtime)
+        own = [file for file in every if file.name.removesuffix(SUFFIX).partition("-")[2] == runbook]
+        if every and not own:
+            raise ParameterError(f"'{given}' has no readings of {runbook}; give a runbook that was captured there")
+        return own[-1].resolve() if own else given.resolve()
     tried = [given, given.parent.parent / "evidence" / f"{given.stem}{SUFFIX}"]
     if path.count("/") == 1:
         folder, _, record = path.partition("/")
@@ -119,7 +134,7 @@ def readings_of(path: str, outputs: Path) -> Path:
     found = next((file for file in tried if file.name.endswith(SUFFIX) and file.is_file()), None)
     if found is None:
         raise ParameterError(
-            f"there are no readings of '{path}'; give a record, such as INC-20260131-0412-a1b2/001-triage, its notebook, or a file *{SUFFIX}"
+            f"there are no readings of '{path}'; give a record, such as INC-20260131-0412-a1b2/001-triage, its notebook, a file *{SUFFIX}, or a folder of copied files"
         )
     if next(_readings(found), None) is None:
         raise ParameterError(f"no reading can be read in '{found}'; was it cut off, or is it of another making?")
@@ -139,14 +154,16 @@ def platform_reading(endpoints: Endpoints) -> Reading[dict[str, Any]]:
         "warn_days": settings.tls.warn_days,
         "stack_line": endpoints.stack_line,
         "origins": dict(endpoints.origins),
+        "application_role": endpoints.application_role,
         "replicas": [_without_environment(replica) for replica in endpoints.replicas],
     }
     return Reading(*_PLATFORM, known)
 
 
 def endpoints_of(replay: Replay, settings: Settings) -> Endpoints:
-    """The platform as it was captured, in place of one that is discovered; whoever asks its stack is refused."""
+    """The platform as it was captured, in place of one that is discovered; its stack has the replicas of then, and refuses whatever else it is asked."""
     known = replay.answer(*_PLATFORM, "").value or {}
+    settings = without_addresses(settings)
     sections = {name: known.get(name) for name in ("backend", "redis", "proxy", "front_door")}
     update: dict[str, Any] = {
         name: getattr(settings, name).model_copy(update={"service": service})
@@ -155,13 +172,28 @@ def endpoints_of(replay: Replay, settings: Settings) -> Endpoints:
     }
     update["stack"] = settings.stack.model_copy(update={"may_be_absent": tuple(known.get("may_be_absent", ()))})
     update["tls"] = settings.tls.model_copy(update={"warn_days": known.get("warn_days", settings.tls.warn_days)})
+    replicas = tuple(known.get("replicas", ()))
     update["platform"] = known.get("platform", settings.platform)
     return Endpoints(
-        stack=cast("Stack", _NoStack()),
+        stack=cast("Stack", _PastStack(replicas)),
         stack_line=f"{known.get('stack_line', 'unknown')}, as it was at {replay.taken_at or 'a time that is not known'}",
-        replicas=tuple(known.get("replicas", ())),
+        replicas=replicas,
         origins=known.get("origins", {}),
+        application_role=known.get("application_role", ""),
         settings=settings.model_copy(update=update),
+    )
+
+
+def without_addresses(settings: Settings) -> Settings:
+    """*settings* that lead to nobody: what is judged is over, and those that answer today are others."""
+    nobody: dict[str, dict[str, Any]] = {
+        "postgres": dict.fromkeys(("dsn", "admin_dsn", "reserve_dsn")),
+        "redis": {"url": None},
+        "backend": {"urls": ()},
+        "proxy": {"control": None, "configuration": None},
+    }
+    return settings.model_copy(
+        update={name: getattr(settings, name).model_copy(update=fields) for name, fields in nobody.items()}
     )
 
 
@@ -172,8 +204,14 @@ def _without_environment(replica: Replica) -> Replica:
 _PLATFORM = ("investigation", "platform")
 
 
-class _NoStack:
+class _PastStack:
     kind = "replay"
+
+    def __init__(self, replicas: Sequence[Replica]) -> None:
+        self._replicas = replicas
+
+    def get_replicas(self, service: str | None = None) -> Sequence[Replica]:
+        return [replica for replica in self._replicas if service in (None, replica.service)]
 
     def __getattr__(self, name: str) -> Any:
         raise StackUnavailableError("this is a replay: nothing is asked, and nothing is changed")
@@ -182,7 +220,7 @@ class _NoStack:
 def replayed() -> Replay | None:
     """What this kernel is to be given instead of asking; None where it asks."""
     file = os.environ.get(REPLAY)
-    return Replay(Path(file)) if file else None
+    return Replay(Path(file)) if file and not Path(file).is_dir() else None
 
 
 def _readings(file: Path) -> Iterator[Reading[Any]]:

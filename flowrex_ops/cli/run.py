@@ -34,7 +34,10 @@ def run(
     ] = None,
     operator: Annotated[str, options.option("--operator", "NAME", "Who approves.")] = "",
     from_: Annotated[
-        str, options.option("--from", "RECORD", "Judge the readings of this record again, and ask nobody.")
+        str,
+        options.option(
+            "--from", "PATH", "Judge readings of a record, of a capture, or a folder of copied files; ask nobody."
+        ),
     ] = "",
     settings: options.SettingsOption = "",
     project: options.ProjectOption = "",  # noqa: ARG001  # its callback uses it
@@ -50,6 +53,8 @@ def run(
     Example: flowrex-ops run database_connections --open
 
     Example: flowrex-ops run database_connections --from INC-20260131-0412-a1b2/001-database_connections
+
+    Example: flowrex-ops run error_rate --from /tmp/copied-from-harbor
     """
     from flowrex_ops.cli.report import LiveReport, is_terminal, summary
 
@@ -66,7 +71,8 @@ def run(
             given["incident_id"] = _open(runbook, given, operator, settings)
         result = run_runbook(runbook, given, on_event=report, replay=from_)
     command = again(runbook, parameter or (), settings, result.incident)
-    options.echo(result.to_json(), [summary(result, verdicts_shown=is_terminal(), command=command)], as_json=as_json)
+    text = summary(result, verdicts_shown=is_terminal(), command="" if from_ else command, over=bool(from_))
+    options.echo(result.to_json(), [text], as_json=as_json)
     if fail_on and result.severity_found and result.severity_found.at_least(fail_on):
         raise typer.Exit(options.EXIT_FOUND)
     if result.status.value in ("failed", "interrupted") or result.not_applied:

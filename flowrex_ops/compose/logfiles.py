@@ -86,7 +86,8 @@ def read_log_chunks(path: Path, *, since: datetime, max_bytes: int) -> Iterator[
 
 
 def _first_since(stream: BinaryIO, since: datetime, start: int, end: int) -> int:
-    """Where the first line at or after *since* begins, between two offsets; times in a log only grow."""
+    """Where the first line at or after *since* begins, between two offsets; times in a log only grow. A log without any is given whole."""
+    beginning, timed = start, False
     while end - start > PIECE_BYTES:
         middle = (start + end) // 2
         at, place = _time_after(stream, middle, end)
@@ -99,9 +100,10 @@ def _first_since(stream: BinaryIO, since: datetime, start: int, end: int) -> int
         stream.readline()  # the rest of a line that the offset cuts in two
     for line in iter(stream.readline, b""):
         at = parse_time(line[:_HEAD].decode("utf-8", errors="replace"))
+        timed = timed or at is not None
         if at is not None and at >= since:
             return stream.tell() - len(line)
-    return stream.tell()
+    return stream.tell() if timed or start > beginning else beginning
 
 
 def _time_after(stream: BinaryIO, offset: int, end: int) -> tuple[datetime | None, int]:

@@ -74,7 +74,7 @@ class ComposeStack:
 
     def get_replicas(self, service: str | None = None) -> Sequence[Replica]:
         """Containers of the project by service and number, stopped ones too, without those of ``compose run``."""
-        replicas = [_replica(container.attrs) for container in self._containers(service)]
+        replicas = [replica_of(container.attrs) for container in self._containers(service)]
         return sorted(replicas, key=lambda replica: (replica.service, int(replica.name.rpartition("-")[2])))
 
     def get_usage(self, service: str | None = None) -> Sequence[Usage]:
@@ -238,7 +238,7 @@ class ComposeStack:
                 f"a new replica of '{service}' would not have what those that run have in {', '.join(changed)}, so none"
                 " was started; deploy it as you did before, with the same variables"
             )
-        return [_replica(one.attrs) for one in added]
+        return [replica_of(one.attrs) for one in added]
 
     def _compose(
         self, service: str, arguments: Sequence[str], environment: Mapping[str, str], timeout_seconds: float
@@ -287,7 +287,7 @@ class ComposeStack:
 
     def _read_log(self, container: Container, service: str, since: datetime, max_bytes: int) -> Iterator[LogLine]:
         chunks = self._log_of(container, since, datetime.now(UTC), timestamps=True)
-        name = _replica(container.attrs).name
+        name = replica_of(container.attrs).name
         for text in split_lines(newest_bytes(chunks, max_bytes)):
             stamp, _, rest = text.partition(" ")
             at = _time(stamp)
@@ -356,7 +356,8 @@ class ComposeStack:
 
 # A restart counts only when a process ended by itself since it was last started by hand: that is what Docker's own
 # count means.
-def _replica(attributes: Mapping[str, Any]) -> Replica:
+def replica_of(attributes: Mapping[str, Any]) -> Replica:
+    """Of what ``docker inspect`` says of a container."""
     labels = attributes["Config"].get("Labels") or {}
     state = attributes["State"]
     started = _time(state.get("StartedAt", ""))
@@ -429,7 +430,7 @@ def _changed(client: DockerClient, old: Container, new: Container) -> list[str]:
     except docker.errors.ImageNotFound:
         of_image = set()
     given = _variables(entry for entry in old.attrs["Config"].get("Env") or () if entry not in of_image)
-    versions = (_replica(old.attrs).version, _replica(new.attrs).version)
+    versions = (replica_of(old.attrs).version, replica_of(new.attrs).version)
     found = changed_variables(given, _variables(new.attrs["Config"].get("Env") or ()), versions=versions)
     return [f"'{name}'" for name in found]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -53,6 +54,9 @@ class ServicesSource(Source):
         ``cpu_percent`` is of one core, ``memory_limit_bytes`` missing where there is none.
         """
         started = time.monotonic()
+        if self.copy:  # one look, at the second before it
+            seen = self._stack.get_usage()
+            return usage_frame({one.name: replace(one, cpu_seconds=0.0) for one in seen}, seen, 1.0)
         before = {usage.name: usage for usage in self._stack.get_usage()}
         time.sleep(max(0.0, window_seconds - (time.monotonic() - started)))
         seconds = time.monotonic() - started

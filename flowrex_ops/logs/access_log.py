@@ -136,7 +136,7 @@ class AccessLogSource(Source):
         self, *, since: timedelta, recent_minutes: float, slow_seconds: float = 5.0, timed: bool = False
     ) -> AccessLog:
         """Every request since *since* ago, added up; an :class:`AccessLog`, with the ``times`` where *timed*."""
-        now = datetime.now(UTC)
+        now = self.now()
         chunks = self._stack.read_log_chunks(self._service, since=now - since, max_bytes=self._max_bytes)
         counter = AccessCounter(
             until=now,

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 
 import pandas as pd
@@ -109,7 +109,7 @@ class LogSource(Source):
     @reads("backend log")
     def get_pool_errors(self, *, since: timedelta, slow_seconds: float = 5.0) -> LogSummary:
         """Pool errors, 5xx answers and requests slower than *slow_seconds* since *since* ago."""
-        lines = self._stack.read_logs(self._service, since=datetime.now(UTC) - since, max_bytes=self._max_bytes)
+        lines = self._stack.read_logs(self._service, since=self.now() - since, max_bytes=self._max_bytes)
         try:
             return summarise(lines, slow_seconds=slow_seconds)
         except (OSError, UnicodeError) as error:
@@ -118,7 +118,7 @@ class LogSource(Source):
     @reads("trades in the log")
     def get_trade_failures(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:
         """What the log says of trades that were not filled, by kind of trouble; columns ``TRADE_LOG_COLUMNS``."""
-        now = datetime.now(UTC)
+        now = self.now()
         lines = self._stack.read_logs(self._service, since=now - since, max_bytes=self._max_bytes)
         try:
             return count_trade_failures(lines, recent_since=now - timedelta(minutes=recent_minutes))
@@ -128,7 +128,7 @@ class LogSource(Source):
     @reads("errors in the log")
     def get_errors(self, *, since: timedelta, recent_minutes: float) -> ErrorLog:
         """Requests and what went wrong with them, clustered; an :class:`ErrorLog` of the newest 32 MB at most."""
-        now = datetime.now(UTC)
+        now = self.now()
         lines = self._stack.read_logs(self._service, since=now - since, max_bytes=min(self._max_bytes, ERROR_BYTES))
         try:
             return read_errors(
@@ -140,7 +140,7 @@ class LogSource(Source):
     @reads("statuses in the log")
     def count_statuses(self, *, since: timedelta) -> pd.DataFrame:
         """The playbook's count: status, lines. In one pass, however long the log is, and without holding it."""
-        since_at = datetime.now(UTC) - since
+        since_at = self.now() - since
         chunks = self._stack.read_log_chunks(self._service, since=since_at, max_bytes=self._max_bytes)
         try:
             found = count_statuses(chunks)

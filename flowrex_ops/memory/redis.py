@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from flowrex_ops.memory.redis_client import ask_info, get_databases, open_client
-from flowrex_ops.memory.redis_commands import RedisActivity, sample_activity
+from flowrex_ops.memory.redis_commands import RedisActivity, compare_looks, sample_activity
 from flowrex_ops.reading import Source, reads
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class RedisSource(Source):
         ``maxmemory`` (0: none). What ``INFO`` leaves out is missing; ``refused`` names the sections that this user may not
         ask for. Fragmentation is the allocator's own where it tells it (jemalloc), else resident by used.
         """
+        if self.copy:
+            return pd.DataFrame([_sample(look, look.at) for look in self.copy()], columns=REDIS_COLUMNS)
         with self._client() as client:
             rows = [_sample(client)]
             until = time.monotonic() + window_seconds
@@ -110,6 +112,8 @@ class RedisSource(Source):
     @reads("activity of Redis", extra_seconds="window_seconds")
     def sample_activity(self, *, window_seconds: float = 3.0) -> RedisActivity:
         """What its commands take and who sends the slow ones, whether it can save and takes writes, over a window."""
+        if self.copy:
+            return compare_looks(self.copy())
         with self._client() as client:
             return sample_activity(client, window_seconds)
 
@@ -140,11 +144,13 @@ class RedisSource(Source):
             return int(client.dbsize())
 
     def _client(self, database: int | None = None) -> AbstractContextManager[Redis]:
+        if self.copy:
+            return nullcontext(self.copy()[-1])
         limit = self.limit_seconds * 0.8
         return open_client(self._url, limit_seconds=limit, database=database, missing=self._missing)
 
 
-def _sample(client: Redis) -> tuple[Any, ...]:
+def _sample(client: Redis, at: datetime | None = None) -> tuple[Any, ...]:
     asked = {name: ask_info(client, name) for name in ("memory", "stats", "errorstats", "server", "keyspace")}
     memory, stats, errors, server, keyspace = (asked[name] or {} for name in asked)
     if asked["memory"] is None:
@@ -157,7 +163,7 @@ def _sample(client: Redis) -> tuple[Any, ...]:
         return float(section.get(name, "nan"))  # what a fork or a proxy leaves out is unknown, not 0
 
     return (
-        datetime.now(UTC),
+        at or datetime.now(UTC),
         number(memory, "used_memory"),
         number(memory, "used_memory_peak"),
         number(memory, "used_memory_rss"),

@@ -7,13 +7,14 @@ key are kept, never a value, a script or a whole command line.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.memory.redis_client import ask_info, missing_right
 
 if TYPE_CHECKING:
@@ -67,8 +68,22 @@ def sample_activity(client: Redis, window_seconds: float) -> RedisActivity:
     """Looked at twice, *window_seconds* apart: totals say something only by growing."""
     before, started = _ask(client), time.monotonic()
     time.sleep(window_seconds)
-    slow, no_slow_log = _slow_log(client)
-    after, seconds = _ask(client), time.monotonic() - started
+    slow_log = _slow_log(client)
+    return _compare(before, _ask(client), time.monotonic() - started, slow_log)
+
+
+def compare_looks(looks: Sequence[Any]) -> RedisActivity:
+    """The same of copies of ``INFO``, each with the time ``at`` which it was asked."""
+    seconds = (looks[-1].at - looks[0].at).total_seconds()
+    if seconds <= 0:
+        raise SourceUnavailableError("one copy of INFO does not tell what grows; copy a second one some seconds later")
+    return _compare(_ask(looks[0]), _ask(looks[-1]), seconds, ([], "the slow log was not copied"))
+
+
+def _compare(
+    before: Mapping[str, Any], after: Mapping[str, Any], seconds: float, slow_log: tuple[list[dict[str, Any]], str]
+) -> RedisActivity:
+    slow, no_slow_log = slow_log
     denied = ", ".join(name for name in _SECTIONS if after[name] is None)
     now = float((after["server"] or {}).get("server_time_usec", 1e6 * time.time())) / 1e6
     return RedisActivity(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
@@ -72,7 +72,7 @@ class MemorySource(Source):
             except StackUnavailableError as problem:
                 error = problem
                 break
-            if {row[2] for row in rows} <= set(history["replica"]):
+            if self.copy or {row[2] for row in rows} <= set(history["replica"]):  # a copy is one look, however long
                 break
             time.sleep(max(0.0, min(asked + every_seconds, started + window_seconds) - time.monotonic()))
         if not rows and history.empty:
@@ -105,7 +105,7 @@ class MemorySource(Source):
             return pd.DataFrame(list(pool.map(ask, running)), columns=KILL_COLUMNS)
 
     def _sample(self) -> list[tuple[Any, ...]]:
-        at = datetime.now(UTC)
+        at = self.now()
         return [
             (
                 at,
@@ -125,11 +125,11 @@ class MemorySource(Source):
         points = round(min(MOST_POINTS, max(POINTS, POINTS_IN_TREND * windows)))
         used = self._prometheus.query_range(USED, since=since, points=points)
         limits = self._prometheus.query_range(LIMIT, since=since) if used.available else used
-        if not used.available or not limits.available:
+        if not used.available:
             return pd.DataFrame(columns=MEMORY_COLUMNS)
         frame = used.require().rename(columns={"series": "replica", "value": "used_bytes"})
         frame = frame[frame["replica"].str.startswith(f"{self._service}-")]
-        newest = limits.require().groupby("series")["value"].last()
+        newest = limits.require().groupby("series")["value"].last() if limits.available else {}
         limit = frame["replica"].map(newest).astype(float)
         frame = frame.assign(service=self._service, cache_bytes=0.0, limit_bytes=limit, origin=PROMETHEUS)
         return frame[MEMORY_COLUMNS]

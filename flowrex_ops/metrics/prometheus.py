@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,7 +72,7 @@ class PrometheusSource(Source):
         return self._query_range(expression, since, points)
 
     def _query_range(self, expression: str, since: timedelta, points: int) -> pd.DataFrame:
-        now = datetime.now(UTC)
+        now = self.now()
         step = max(1.0, since.total_seconds() / points)
         given = {"query": expression, "start": (now - since).timestamp(), "end": now.timestamp(), "step": f"{step:g}"}
         names = self._find_names()
@@ -199,6 +199,8 @@ class PrometheusSource(Source):
     def _ask(self, what: str, given: Mapping[str, Any]) -> Any:
         import httpx
 
+        if self.copy:
+            return self.copy(what, given)
         if self._url is None:
             raise SourceUnavailableError(f"{self._missing or 'prometheus is not configured'}; set prometheus.url")
         url = f"{self._url}/api/v1/{what}"

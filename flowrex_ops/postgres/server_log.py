@@ -108,7 +108,7 @@ class ServerLogSource(Source):
 
         ``recent``: how many in the last *log_minutes*. Where it logged nothing, the log's beginning tells whether it is PostgreSQL's at all.
         """
-        now = datetime.now(UTC)
+        now = self.now()
         try:
             if not self._stack.get_replicas(self._service):
                 raise SourceUnavailableError(f"the stack has no service '{self._service}'; set postgres.service")

@@ -257,6 +257,8 @@ class PostgresSource(Source):
 
         By a connection of its own: the source's other one makes itself read-only, which would hide it.
         """
+        if self.copy:
+            return pd.DataFrame(self.copy("read_only_settings"), columns=READ_ONLY_COLUMNS)
         if not self._dsn:
             raise SourceUnavailableError(self._missing, code=UNREACHABLE if self._stopped else None)
         try:
@@ -376,6 +378,9 @@ class PostgresSource(Source):
         return pd.DataFrame(self._rows(name, **values), columns=columns)
 
     def _rows(self, name: str, **values: Any) -> list[dict[str, Any]]:
+        if self.copy:
+            found: list[dict[str, Any]] = self.copy(name, **values)
+            return found
         return self._fetch(read_sql(name), {"rows": self.limit_rows, **values})
 
     def _fetch(self, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:

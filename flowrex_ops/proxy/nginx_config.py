@@ -96,6 +96,11 @@ class NginxSource(Source):
 
     def _read(self, share: float = 0.8) -> tuple[dict[str, str], tuple[int, ...]]:
         """The files by name, the main one first, and NGINX's version (empty where nobody told)."""
+        if self.copy:
+            text = self.copy()  # with what NGINX says on its other stream before it, or without
+            found = _VERSION.search(text)
+            whole = text[max(0, text.find("# configuration file")) :]
+            return split_dump(whole), tuple(map(int, found.groups())) if found else ()
         if self._proxy.configuration:
             return read_files(self._proxy.configuration), ()
         replicas = [replica for replica in self._stack.get_replicas(self._proxy.service) if replica.running]

@@ -75,7 +75,7 @@ class ReplicaSet:
         """By its health endpoint, else by what the stack says."""
         if not replica.running:
             return False
-        if self.port is None:
+        if self.port is None or self.stack.kind == "replay":
             return replica.health in ("healthy", "none")
         url = self.url(replica)
         if not url:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.archive.index import read_metadata
+from flowrex_ops.archive.outcome import RecordMetadata
 from flowrex_ops.archive.store import pull
 from flowrex_ops.catalog import Runbook, get_runbook, source
 from flowrex_ops.errors import ParameterError
@@ -42,12 +44,15 @@ def run_runbook(
     environment = {}
     if replay:
         from flowrex_ops.archive.readings import REPLAY, readings_of  # with pandas, for which no other run waits
+        from flowrex_ops.copied.folder import Copies
 
         if asked := [name for name in ("incident_id", "approve") if given.get(name)]:
             raise ParameterError(f"a replay is of something that is over; leave out {' and '.join(asked)}")
-        readings = readings_of(replay, load(str(given.get("settings") or "") or None).outputs)
+        readings = readings_of(replay, load(str(given.get("settings") or "") or None).outputs, runbook.slug)
+        if readings.is_dir():
+            Copies(readings).require_sound()
         given, environment = {**parameters_of(readings, runbook), **given}, {REPLAY: str(readings)}
-        trigger = trigger or f"replay of {replay}"
+        trigger = trigger or _replay_of(replay, readings)
     parameters = validate(runbook, given)
     settings = load(parameters.get("settings") or None)
     if parameters.get("approve") and (refusal := refuses_approver(parameters["operator"], settings.approvers)):
@@ -79,12 +84,26 @@ _OWN = ("incident_id", "approve", "operator", "settings")
 
 def parameters_of(file: Path, runbook: Runbook) -> dict[str, Any]:
     """Those of the run whose readings *file* has, as far as *runbook* has them; what names people and places is left out."""
-    from flowrex_ops.archive.readings import SUFFIX
-
-    record = file.parent.parent / "records" / f"{file.name.removesuffix(SUFFIX)}.ipynb"
-    about = read_metadata(record) if record.is_file() else None
+    about = _record_of(file)
     wanted = {parameter.name for parameter in runbook.parameters} - set(_OWN)
     return {name: value for name, value in (about.parameters if about else {}).items() if name in wanted}
+
+
+def _record_of(readings: Path) -> RecordMetadata | None:
+    from flowrex_ops.archive.readings import SUFFIX
+
+    record = readings.parent.parent / "records" / f"{readings.name.removesuffix(SUFFIX)}.ipynb"
+    return read_metadata(record) if record.is_file() else None
+
+
+def _replay_of(name: str, readings: Path) -> str:
+    """Of what, by which version it was read, and by which it is judged."""
+    about = _record_of(readings)
+    name = (
+        "/".join(Path(name).parts[1:][-3:]) if Path(name).is_absolute() else name
+    )  # where it lies here is nobody's business
+    read = f", read by flowrex-ops {about.versions.get('flowrex_ops', 'of unknown version')}" if about else ""
+    return f"replay of {name}{read}, judged by flowrex-ops {version('flowrex-ops')}"
 
 
 def _preload(runbook: Runbook) -> str:

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +91,8 @@ class TlsSource(Source):
         ``disk_error`` says why. ``verify_code`` is OpenSSL's, 0 when clients accept; ``trust_code`` the same with dates
         left aside; both None where that could not be found out. Names are compared by the check, not here.
         """
+        if self.copy:
+            return pd.DataFrame(self.copy(), columns=CERTIFICATE_COLUMNS, dtype=object)
         if not self._endpoints:
             raise SourceUnavailableError(
                 self._missing or "no tls endpoint is configured or was discovered; set tls.endpoints"
@@ -107,7 +108,7 @@ class TlsSource(Source):
         row: dict[str, Any] = dict.fromkeys(CERTIFICATE_COLUMNS)
         row |= {
             "endpoint": endpoint.label,
-            "asked_at": datetime.now(UTC),
+            "asked_at": self.now(),
             "server_name": endpoint.server_name,
             "chain": (),
             "disk": (),

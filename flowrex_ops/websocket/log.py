@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -61,7 +61,7 @@ class WebSocketLogSource(Source):
 
         Where the backend logs no code at all, the ends that the proxy's access log has.
         """
-        recent_since = datetime.now(UTC) - timedelta(minutes=recent_minutes)
+        recent_since = self.now() - timedelta(minutes=recent_minutes)
         try:
             log = parse_closings(self._lines(self._backend, since), recent_since=recent_since)
         except (OSError, UnicodeError) as error:
@@ -70,7 +70,7 @@ class WebSocketLogSource(Source):
 
     def _with_ends(self, log: ConnectionLog, since: timedelta, recent_since: datetime) -> ConnectionLog:
         """*log* with the ends that the proxy logged; as it is where the proxy's log cannot be read, for then nothing is known."""
-        chunks = self._stack.read_log_chunks(self._proxy, since=datetime.now(UTC) - since, max_bytes=self._max_bytes)
+        chunks = self._stack.read_log_chunks(self._proxy, since=self.now() - since, max_bytes=self._max_bytes)
         try:
             ends = read_upgraded(
                 chunks,
@@ -85,7 +85,7 @@ class WebSocketLogSource(Source):
     @reads("proxy errors")
     def get_proxy_errors(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:
         """NGINX's error lines that concern WebSockets, by kind; columns ``PROXY_ERROR_COLUMNS``."""
-        recent_since = datetime.now(UTC) - timedelta(minutes=recent_minutes)
+        recent_since = self.now() - timedelta(minutes=recent_minutes)
         if not self._stack.get_replicas(self._proxy):
             raise SourceUnavailableError(f"the stack has no service '{self._proxy}'; set proxy.service")
         try:
@@ -94,7 +94,7 @@ class WebSocketLogSource(Source):
             raise SourceUnavailableError(f"the log of '{self._proxy}' broke off: {error}; ask again") from None
 
     def _lines(self, service: str, since: timedelta) -> Iterable[LogLine]:
-        return self._stack.read_logs(service, since=datetime.now(UTC) - since, max_bytes=self._max_bytes)
+        return self._stack.read_logs(service, since=self.now() - since, max_bytes=self._max_bytes)
 
 
 def count_proxy_errors(lines: Iterable[LogLine], *, recent_since: datetime) -> pd.DataFrame:

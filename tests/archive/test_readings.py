@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,8 @@ from flowrex_ops.archive.readings import (
 )
 from flowrex_ops.discovery.endpoints import Endpoints
 from flowrex_ops.errors import ParameterError, StackUnavailableError
-from flowrex_ops.logs.source import LogSummary
-from flowrex_ops.model import Definition, Reading, Replica, Severity
+from flowrex_ops.logs.source import summarise
+from flowrex_ops.model import Definition, LogLine, Reading, Replica, Severity
 from flowrex_ops.postgres.source import ConnectionLimits
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
@@ -106,10 +105,12 @@ class TestCodec:
         for value in (access(*everywhere(3)).require(), activity().require()):
             assert encode(decode(json.loads(json.dumps(encode(value))))) == encode(value)
 
-    def test_what_was_never_counted_is_none_again(self) -> None:
-        """A minute in which nothing failed, of a log that was captured."""
-        found = decode(json.loads(json.dumps(encode(LogSummary(answers=Counter({(NOW, True): 40}))))))
-        assert found.failing_since(0.5) == NOW
+    def test_what_was_counted_counts_again(self) -> None:
+        """A replay asks for minutes in which nothing failed, as the run did."""
+        summary = summarise([LogLine("backend", "b-1", "status=200 duration_ms=3", NOW)] * 20, slow_seconds=1.0)
+        again = decode(json.loads(json.dumps(encode(summary))))
+        assert again == summary
+        assert again.failing_since(0.1) is None
 
     def test_what_cannot_be_kept_is_refused(self) -> None:
         with pytest.raises(TypeError, match="a PosixPath cannot be kept"):
@@ -195,7 +196,7 @@ class TestReplay:
         assert (found.settings.platform, found.settings.backend.service) == ("harbor", "desk")
         assert [(one.name, dict(one.definition.labels)) for one in found.replicas] == [("backend-1", {"a": "b"})]
         with pytest.raises(StackUnavailableError, match="this is a replay"):
-            found.stack.get_replicas()
+            found.stack.describe()
 
 
 def test_where_readings_lie(tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import in_process
 import pytest
 from database_examples import idle_in_transaction, limits, locks, sessions, waiting
 
-from flowrex_ops.archive.readings import SUFFIX, Capture
+from flowrex_ops.archive.readings import SUFFIX, Capture, platform_reading
 from flowrex_ops.causes import causes_by_runbook
+from flowrex_ops.discovery.endpoints import Endpoints
 from flowrex_ops.redaction.redactor import Redactor
+
+PLANNED = "this is a replay: with these readings it would have been planned so; nothing is changed"
 
 
 @pytest.fixture
@@ -22,13 +26,14 @@ def captured(tmp_path: Path) -> Path:
     evidence.parent.mkdir()
     capture = Capture(evidence / f"001-database_connections{SUFFIX}", Redactor())
     held = sessions(idle_in_transaction(1, 30, application="migration"), waiting(2, 20, 1), waiting(3, 10, 2))
-    for reading in (held, limits(12), replace(locks(), what="locks of blockers")):
+    platform = platform_reading(Endpoints(stack=None, stack_line="compose 'harbor'", application_role="flowrex"))  # type: ignore[arg-type]  # nobody asks it
+    for reading in (platform, held, limits(12), replace(locks(), what="locks of blockers")):
         capture.write(reading)
     return evidence
 
 
 def test_judged_again(captured: Path, tmp_path: Path) -> None:
-    """The cause of then is named; what was not captured stays unknown, and every plan is refused."""
+    """The cause of then is named; what was not captured stays unknown; a plan is shown, and nothing is changed."""
     code, out, err = in_process.call(
         "run", "database_connections", "--from", str(next(captured.glob(f"*{SUFFIX}"))), "--json", cwd=tmp_path
     )
@@ -36,9 +41,13 @@ def test_judged_again(captured: Path, tmp_path: Path) -> None:
     assert (code, result["diagnosis"], result["status"]) == (0, "db.lock-contention", "partial"), err
     verdicts = {one["cause"]: one for one in result["verdicts"]}
     assert "it was not asked when these readings were captured" in verdicts["db.replication-lag"]["reason"]
-    assert {one["state"] for one in result["mitigations"]} == {"refused"}
+    states = {one["slug"]: one["state"] for one in result["mitigations"]}
+    assert states.pop("terminate-root-blocker") == "planned"
+    assert set(states.values()) == {"refused"}
     text = Path(result["record"]).read_text(encoding="utf-8")
-    assert "this is a replay: its targets cannot be read, and nothing is changed" in text
+    for said in (PLANNED, "in this replay it cannot be planned: which replicas leak", "end the session at the root of"):
+        assert said in text
+    assert f"judged by flowrex-ops {version('flowrex-ops')}" in text
     assert "readings of another run are judged; nothing is asked" in text
     again = ("run", "database_connections", "--from", str(next(captured.glob(f"*{SUFFIX}"))))
     for more, says in (
