@@ -26,7 +26,7 @@ WORKERS ?= 3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock drill test test-compose test-all test-kills lint audit bench check sandbox-up sandbox-down notebooks clean
+.PHONY: help setup lock drill test test-compose test-all test-kills captures lint audit bench check sandbox-up sandbox-down notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ test-all: $(ALL_READY) ## everything on both stacks, before a release: every dri
 
 test-kills: $(ALL_READY) ## 200 kills at moments that a seed chose, and a storm of alerts
 	@$(BIN)/python -m pytest $(TESTS) -n 2 --suite kills $(FLAGS)
+
+captures: $(TEST_READY) ## play every drill that needs no Docker, and keep what was read in it
+	@FLOWREX_OPS_KEEP_CAPTURES=1 $(BIN)/python -m pytest tests/drills/test_drills.py -k supervisor -n $(WORKERS) --suite all $(FLAGS)
 
 lint: $(VENV)/.ready-lint ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@$(BIN)/ruff check .

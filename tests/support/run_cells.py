@@ -1,7 +1,7 @@
 """Run the cells of runbooks as plain Python, one case a line of JSON, for a matrix too large for a kernel each.
 
-``python run_cells.py CASES RESULTS``: each case is ``{"name", "runbook", "parameters"}``, each result has the outcome or the
-traceback.
+``python run_cells.py CASES RESULTS``: each case is ``{"name", "runbook", "parameters"}``, with ``"replay"`` where readings of then
+are judged; each result has the outcome or the traceback.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ast
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.archive.readings import REPLAY
 from flowrex_ops.catalog import get_runbook, is_parameters, source
 from flowrex_ops.model import Reading, VerdictKind
 
@@ -27,6 +29,7 @@ from flowrex_ops.model import Reading, VerdictKind
 def run(case: dict[str, Any]) -> dict[str, Any]:
     """The cells in order, in one namespace; what ``investigation.outcome`` is at the end."""
     started, names = time.monotonic(), dict[str, Any]()
+    os.environ |= {REPLAY: case["replay"]} if "replay" in case else {}
     try:
         for number, cell in enumerate(get_runbook(case["runbook"]).document["cells"]):
             if cell["cell_type"] != "code":
