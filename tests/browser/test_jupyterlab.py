@@ -44,6 +44,10 @@ def lab(locked_up: Sandbox, tmp_path: Path) -> Iterator[str]:
         name: str(tmp_path / name)
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     }
+    # JupyterLab takes out of the page what it thinks is out of sight, sometimes all of it where the machine is busy.
+    whole = tmp_path / "JUPYTER_CONFIG_DIR/lab/user-settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+    whole.parent.mkdir(parents=True)
+    whole.write_text('{"windowingMode": "none"}', encoding="utf-8")
     command = [
         sys.executable,
         "-c",

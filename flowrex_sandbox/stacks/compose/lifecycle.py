@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from flowrex_sandbox.state import (
     write_private,
     write_state,
 )
-from flowrex_sandbox.waiting import await_condition
+from flowrex_sandbox.waiting import await_condition, comes_true
 
 _UP_SECONDS = 180.0
 _HEALTH_SECONDS = 60.0
@@ -124,16 +125,27 @@ def _find(project: str, label: str, *command: str) -> list[str]:
 
 
 def _remove_network(network: str) -> None:
-    """Remove *network* once Docker has let go of it: a container that is removed may still hold its endpoint (moby/moby#33156)."""
+    """Remove *network* once Docker has let go of it: a container that is removed may still hold its endpoint (moby/moby#33156).
+
+    An endpoint that the Engine has lost is held until it starts again. Such a network is empty, and stays with a word about it.
+    """
 
     def is_removed() -> bool:
         if docker_works("network", "rm", network):
             return True
-        for container in docker("network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", network).split():
+        for container in attached():
             docker_works("network", "disconnect", "-f", network, container)
         return False
 
-    await_condition(is_removed, f"network {network} was free", timeout_seconds=_FREE_SECONDS, poll_seconds=0.5)
+    def attached() -> list[str]:
+        return docker("network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", network).split()
+
+    if not comes_true(is_removed, timeout_seconds=_FREE_SECONDS, poll_seconds=0.5):
+        if left := attached():
+            raise SandboxError(f"network {network} is still held by {', '.join(left)} after {_FREE_SECONDS:g} s")
+        sys.stderr.write(
+            f"network {network} is empty and stays until Docker Engine starts again, which has lost count of it\n"
+        )
 
 
 def _new_state(home: Path, replicas: int, name: str) -> State:
