@@ -17,7 +17,7 @@ from flowrex_ops.archive.incidents import current_user
 from flowrex_ops.archive.offline import offline
 from flowrex_ops.archive.outcome import MitigationResult, RunOutcome
 from flowrex_ops.archive.readings import Replay, endpoints_of, platform_reading, replayed
-from flowrex_ops.archive.writer import Ledger
+from flowrex_ops.archive.writer import IncidentStore
 from flowrex_ops.causes import COMPOSE, causes_by_runbook, ranked
 from flowrex_ops.checks import Check
 from flowrex_ops.copied.folder import Copies, copied
@@ -77,7 +77,7 @@ class Investigation:
         *,
         since: str,
         approval: Approval,
-        ledger: Ledger,
+        store: IncidentStore,
         notebook: Notebook,
         replay: Replay | Copies | None = None,
     ) -> None:
@@ -87,7 +87,7 @@ class Investigation:
         self.endpoints = endpoints
         self.since = parse_duration(since)
         self.approval = approval
-        self.ledger = ledger
+        self.store = store
         self._notebook = notebook
         self._started = time.monotonic()
         self.readings: list[Reading[Any]] = []
@@ -144,7 +144,7 @@ class Investigation:
         hashes = dict(split_approval(item) for item in given["approve"])
         ask = partial(_ask, notebook) if notebook.live else None
         approval = Approval(hashes, given["operator"], ask, current_user(), loaded.approvers)
-        ledger = Ledger.find(loaded.outputs, given["incident_id"], runbook, Redactor(loaded.secret_values()))
+        store = IncidentStore.find(loaded.outputs, given["incident_id"], runbook, Redactor(loaded.secret_values()))
         replay: Replay | Copies | None = replayed() or copied()
         if isinstance(replay, Copies):
             endpoints = replay.endpoints(loaded)
@@ -155,7 +155,7 @@ class Investigation:
             endpoints,
             since=given["since"],
             approval=approval,
-            ledger=ledger,
+            store=store,
             notebook=notebook,
             replay=replay,
         )
@@ -166,8 +166,8 @@ class Investigation:
     @classmethod
     def for_readings(cls, name: str, settings: Settings) -> Investigation:
         """One that reads and shows nothing, for what is no notebook; close its ``database`` afterwards."""
-        ledger = Ledger(settings.outputs, None, name, Redactor(settings.secret_values()), sealed_by_runner=True)
-        return cls(name, discover(settings), since="30m", approval=Approval({}), ledger=ledger, notebook=Notebook())
+        store = IncidentStore(settings.outputs, None, name, Redactor(settings.secret_values()), sealed_by_runner=True)
+        return cls(name, discover(settings), since="30m", approval=Approval({}), store=store, notebook=Notebook())
 
     def _open_sources(self) -> None:
         limits, endpoints = self.settings.limits, self.endpoints
@@ -270,7 +270,7 @@ class Investigation:
     def _take(self, reading: Reading[Any]) -> None:
         self.readings.append(reading)
         if not self._replay:
-            self.ledger.keep_reading(reading)
+            self.store.keep_reading(reading)
 
     def with_replica(self, sessions: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:
         """*sessions* with the backend replica that each one belongs to, where that can be told."""
@@ -301,9 +301,9 @@ class Investigation:
     def _keep(self, what: str, value: Any, frame: pd.DataFrame, view: Callable[[Any], pd.DataFrame] | None) -> str:
         """Write the reading's whole table as evidence, and the view of it beside it; the path of what is shown."""
         if view is None or not isinstance(value, pd.DataFrame):
-            return self.ledger.write_evidence(what, frame)
-        self.ledger.write_evidence(what, value)
-        return self.ledger.write_evidence(f"{what} {getattr(view, '__name__', 'view')}", frame)
+            return self.store.write_evidence(what, frame)
+        self.store.write_evidence(what, value)
+        return self.store.write_evidence(f"{what} {getattr(view, '__name__', 'view')}", frame)
 
     def plot(self, draw: Callable[..., Any], *readings: Reading[Any], **options: Any) -> None:
         """Draw a chart from readings; where one has no answer, say so in its place."""
@@ -314,7 +314,7 @@ class Investigation:
 
     def show_table(self, what: str, frame: pd.DataFrame) -> None:
         """Show a table that was made from several readings; the whole goes to evidence under *what*."""
-        evidence = self.ledger.write_evidence(what, frame)
+        evidence = self.store.write_evidence(what, frame)
         self._notebook.show(
             presentation.frame_html(frame, evidence=evidence),
             frame.head(presentation.SHOWN_ROWS).to_string(index=False),
@@ -383,7 +383,7 @@ class Investigation:
     def mitigate(self, slug: str, **options: Any) -> Outcome:
         """Plan a mitigation and show the plan; apply it only if approved; show what came of it."""
         timeline = AnnotatedTimeline(
-            self.ledger.note,
+            self.store.note,
             self.settings.grafana,
             Redactor(self.settings.secret_values()),
             platform=self.settings.platform,
@@ -439,8 +439,8 @@ class Investigation:
         """What this run found: the closing output of the record, as ``run --json`` prints it."""
         findings = tuple(self.findings)
         return RunOutcome(
-            incident=self.ledger.incident or None,
-            run=self.ledger.folder if not self.ledger.incident else None,
+            incident=self.store.incident or None,
+            run=self.store.folder if not self.store.incident else None,
             runbook=self.runbook,
             platform=self.settings.platform,
             stack=self.endpoints.stack_line,
@@ -482,7 +482,7 @@ class Investigation:
         facts |= dict(self.endpoints.origins)
         if self.endpoints.stack_error:
             facts["stack"] = self.endpoints.stack_error
-        facts["incident"] = self.ledger.incident or "none"
+        facts["incident"] = self.store.incident or "none"
         facts["operator"] = self.approval.known_as or "none: plans are shown, nothing is changed"
         text = "\n".join(f"{name}: {value}" for name, value in facts.items())
         self._notebook.show(presentation.facts_html(facts), text)

@@ -20,7 +20,7 @@ from flowrex_ops.model import Reading
 from flowrex_ops.redaction.redactor import Redactor
 
 
-class Ledger:
+class IncidentStore:
     """The folder of the incident or run, made (as a run's) at the first mitigation when there is none yet.
 
     Headless runs get it from our runner; plain papermill and live runs name it by the parameter ``incident_id``.
@@ -38,8 +38,8 @@ class Ledger:
         self._capture: Capture | None = None
 
     @classmethod
-    def find(cls, outputs: Path, incident_id: str, runbook: str, redactor: Redactor) -> Ledger:
-        """The ledger of the record that this kernel works for, or of the incident named, or one yet to be made."""
+    def find(cls, outputs: Path, incident_id: str, runbook: str, redactor: Redactor) -> IncidentStore:
+        """That of the record that this kernel works for, or of the incident named, or one yet to be made."""
         own = kernel_record()
         if own is not None:
             return cls(outputs, own.incident, own.record, redactor, sealed_by_runner=True)

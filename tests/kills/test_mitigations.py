@@ -40,7 +40,7 @@ slug, home, left, delay = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), floa
 investigation = investigate(open_sandbox(home), slug)
 for cause in find(slug).causes:
     investigation.verdicts[cause] = Verdict(cause, VerdictKind.CONFIRMED, "for the test")
-note = investigation.ledger.note
+note = investigation.store.note
 
 def noted(kind, facts):
     global left
@@ -51,7 +51,7 @@ def noted(kind, facts):
     elif left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-investigation.ledger.note = noted
+investigation.store.note = noted
 outcome = investigation.mitigate(slug, **EXAMPLES[slug].options)
 print(outcome.state.value + ": " + outcome.reason, flush=True)
 os._exit(0)

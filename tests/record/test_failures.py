@@ -349,12 +349,12 @@ def test_a_killed_runs_record_reaches_the_store(bench: Bench, tmp_path: Path) ->
 HALF_WAY = """
 import os
 from pathlib import Path
-from flowrex_ops.archive.writer import Ledger
+from flowrex_ops.archive.writer import IncidentStore
 from flowrex_ops.redaction.redactor import Redactor
-ledger = Ledger.find(Path("outputs"), "", "database_connections", Redactor())
+store = IncidentStore.find(Path("outputs"), "", "database_connections", Redactor())
 facts = {"slug": "restart-backend", "plan_hash": "abc", "operator": "ada"}
-ledger.note("mitigation-intent", {**facts, "action": "restart each replica", "targets": ["backend-1", "backend-2"]})
-ledger.note("mitigation-step", {**facts, "action": "backend-1: drain, stop and start"})
+store.note("mitigation-intent", {**facts, "action": "restart each replica", "targets": ["backend-1", "backend-2"]})
+store.note("mitigation-step", {**facts, "action": "backend-1: drain, stop and start"})
 os.kill(os.getpid(), 9)
 """
 

@@ -76,14 +76,14 @@ class TestInterrupted:
     def test_ctrl_c_leaves_no_ready_replica_out_of_rotation(self, platform: Sandbox, step: str) -> None:
         """Interrupted at any step of the second replica: all run, all are ready, and NGINX has its own list again."""
         investigation = investigate(platform, "rolling-restart")
-        note = investigation.ledger.note
+        note = investigation.store.note
 
         def press(kind: str, facts: Mapping[str, Any]) -> None:
             note(kind, facts)
             if facts.get("action", "").startswith("backend-2") and step in facts["action"]:
                 raise KeyboardInterrupt
 
-        investigation.ledger.note = press  # type: ignore[method-assign]
+        investigation.store.note = press  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
             investigation.mitigate("rolling-restart")
         assert not (platform.control / LIST).exists()

@@ -59,14 +59,14 @@ class TestScale:
     def test_interrupted_goes_back_to_the_number_before(self, platform: Sandbox) -> None:
         """Ctrl-C once the new ones are there: three replicas again, all in rotation."""
         investigation = investigate(platform, "scale-backend", cause=CAUSE)
-        note = investigation.ledger.note
+        note = investigation.store.note
 
         def press(kind: str, facts: dict[str, object]) -> None:
             note(kind, facts)
             if "every replica into" in str(facts.get("action", "")) and kind == "mitigation-step":
                 raise KeyboardInterrupt
 
-        investigation.ledger.note = press  # type: ignore[method-assign, assignment]
+        investigation.store.note = press  # type: ignore[method-assign, assignment]
         with pytest.raises(KeyboardInterrupt):
             investigation.mitigate("scale-backend", replicas=5)
         assert names(platform) == ["backend-1", "backend-2", "backend-3"]

@@ -139,14 +139,14 @@ class TestRenew:
         let_expire(platform)
         before = get_served(platform, SITE)
         investigation = investigate(platform, RENEW, RELOAD, cause=EXPIRED)
-        note = investigation.ledger.note
+        note = investigation.store.note
 
         def meddle(kind: str, facts: Mapping[str, object]) -> None:
             note(kind, facts)
             if kind == "mitigation-step" and "NGINX serves" in str(facts["action"]):
                 break_by_hand(platform)
 
-        investigation.ledger.note = meddle  # type: ignore[method-assign, assignment]
+        investigation.store.note = meddle  # type: ignore[method-assign, assignment]
         outcome = investigation.mitigate(RENEW)
         assert outcome.state is MitigationState.FAILED
         assert "'flowrex.test' was renewed, but NGINX does not serve it: NGINX refuses it" in outcome.reason
@@ -165,7 +165,7 @@ class TestRenew:
         let_expire(platform)
         before = get_served(platform, SITE)
         investigation = investigate(platform, RENEW, cause=EXPIRED)
-        note, reported = investigation.ledger.note, []
+        note, reported = investigation.store.note, []
 
         def press(kind: str, facts: Mapping[str, object]) -> None:
             note(kind, facts)
@@ -174,7 +174,7 @@ class TestRenew:
             if kind == "mitigation-step" and step in str(facts["action"]):
                 raise KeyboardInterrupt
 
-        investigation.ledger.note = press  # type: ignore[method-assign, assignment]
+        investigation.store.note = press  # type: ignore[method-assign, assignment]
         with pytest.raises(KeyboardInterrupt):
             investigation.mitigate(RENEW)
         assert "flowrex.test serves the certificate until" in reported[-1]
