@@ -64,7 +64,8 @@ class RecordClient(NotebookClient):
         cancel = functools.partial(self._cancel, asyncio.current_task())
         self._guard.arm(functools.partial(asyncio.get_running_loop().call_soon_threadsafe, cancel))
         try:
-            await asyncio.sleep(0)  # a signal that came before now cancels here, and no channel is opened to be torn down
+            # A signal that came before now cancels here: no channel is opened to be torn down at once.
+            await asyncio.sleep(0)
             await self.async_start_new_kernel_client()
             for index, cell in enumerate(self.nb.cells):
                 if cell.cell_type == "code" and not await self._run_cell(cell, index):
