@@ -20,6 +20,7 @@ from flowrex_ops.record.forked import VARIABLE
 from flowrex_ops.record.warm import warm_parent
 from flowrex_sandbox import control as sandbox
 from flowrex_sandbox import drills
+from flowrex_sandbox.ports import PART
 from flowrex_sandbox.sandbox import Sandbox
 
 SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test-all", "kills": "make test-kills"}
@@ -80,7 +81,8 @@ hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Each suite has its number of examples."""
+    """Each suite has its number of examples, each worker ports of its own."""
+    os.environ[PART] = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     hypothesis.settings.load_profile("thorough" if config.getoption("suite") == "all" else "flowrex")
 
 
