@@ -8,7 +8,7 @@ import json
 import tokenize
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,15 @@ def get_runbook(name: str, folder: Path = NOTEBOOKS) -> Runbook:
 
 def read_runbook(path: Path) -> Runbook:
     """The runbook in *path*. NotebookError says what it lacks, and what would be right."""
+    try:
+        found = path.stat()
+    except OSError:
+        return _read_runbook(path, 0, 0)
+    return _read_runbook(path, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=100)  # a run asks three times for all
+def _read_runbook(path: Path, _changed_ns: int, _bytes: int) -> Runbook:
     document = _read_json(path)
     cells = document.get("cells")
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):

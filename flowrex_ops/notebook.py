@@ -46,11 +46,15 @@ class Notebook:
 
     def show(self, html: str, text: str, data: dict[str, Any] | None = None) -> None:
         """One output: HTML for people, text beside it, and *data* for programs under our own MIME type."""
+        from IPython.core.getipython import get_ipython
+        from IPython.display import display
+
+        if get_ipython() is None:
+            display(text)  # as print does
+            return
         bundle: dict[str, Any] = {"text/html": html, "text/plain": text}
         if data is not None:
             bundle[OUTCOME_MIME_TYPE] = data
-        from IPython.display import display
-
         display(bundle, raw=True)
 
     def show_updating(self, html: str, text: str) -> Callable[[str, str], None]:
@@ -70,12 +74,16 @@ class Notebook:
         self.show(f"<pre>{escape(text)}</pre>", text)
 
     def show_figure(self, figure: Figure) -> None:
-        """A matplotlib figure, once, as PNG; its title stands beside it as text."""
+        """A matplotlib figure, once, as PNG; its title stands beside it as text, and alone where no picture can be shown."""
         from io import BytesIO
 
+        from IPython.core.getipython import get_ipython
         from IPython.display import Image, display
 
+        title = figure.axes[0].get_title() if figure.axes else "chart"
+        if get_ipython() is None:
+            display(f"chart: {title}")
+            return
         picture = BytesIO()
         figure.canvas.print_png(picture)  # type: ignore[attr-defined]  # Agg's; savefig would lay it out twice
-        title = figure.axes[0].get_title() if figure.axes else "chart"
         display(Image(picture.getvalue(), format="png", alt=title), metadata={"image/png": {"alt": title}})

@@ -23,6 +23,7 @@ from flowrex_sandbox import drills
 from flowrex_sandbox.ports import PART
 from flowrex_sandbox.sandbox import Sandbox
 
+SUITE = "FLOWREX_TEST_SUITE"
 SUITES = {"test": "make test", "compose": "make test-compose", "all": "make test-all", "kills": "make test-kills"}
 """Each test is in one of the first two, or only in the third, which runs those too; kills are by themselves. docs/testing.md says what is shown where."""
 
@@ -81,7 +82,8 @@ hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Each suite has its number of examples, each worker ports of its own."""
+    """Each suite has its number of examples, each worker ports of its own; what plots in plain Python knows its suite."""
+    os.environ[SUITE] = config.getoption("suite")
     os.environ[PART] = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     hypothesis.settings.load_profile("thorough" if config.getoption("suite") == "all" else "flowrex")
 

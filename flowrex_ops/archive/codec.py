@@ -118,7 +118,7 @@ def _cells(column: pd.Series) -> list[Any]:
 def decode(value: Any) -> Any:
     """What ``encode`` was given; ValueError where *value* is not of its making."""
     if isinstance(value, list):
-        return [decode(item) for item in value]
+        return _decode_all(value)
     if not isinstance(value, dict):
         return value
     try:
@@ -127,16 +127,18 @@ def decode(value: Any) -> Any:
         raise ValueError(f"not a captured value: {type(error).__name__}: {error}") from None
 
 
+def _decode_all(values: list[Any]) -> list[Any]:
+    return [decode(one) if type(one) in (dict, list) else one for one in values]
+
+
 def _table(value: dict[str, Any]) -> pd.DataFrame:
     names = [decode(name) for name, _ in value["columns"]]
-    columns = [
-        pd.Series([decode(one) for one in next(iter(cells.values()))], dtype="object") for _, cells in value["columns"]
-    ]
+    columns = [pd.Series(_decode_all(next(iter(cells.values()))), dtype="object") for _, cells in value["columns"]]
     typed = [_typed(one, dtype) for one, dtype in zip(columns, value["dtypes"], strict=True)]
     frame = pd.DataFrame(dict(enumerate(typed)))
     frame.columns = pd.Index(names)
     if value["index"] is not None:
-        frame.index = pd.Index([decode(one) for one in value["index"]], name=decode(value.get("index_name")))
+        frame.index = pd.Index(_decode_all(value["index"]), name=decode(value.get("index_name")))
     return frame
 
 

@@ -109,4 +109,4 @@ def _replay_of(name: str, readings: Path) -> str:
 def _preload(runbook: Runbook) -> str:
     """What its kernel imports before it answers; a notebook without a word of this library needs none of it."""
     uses = any("flowrex_ops" in source(cell) for cell in runbook.document["cells"] if cell.get("cell_type") == "code")
-    return "flowrex_ops.preload" if uses else ""
+    return "flowrex_ops.jobs.preload" if uses else ""

@@ -43,7 +43,7 @@ _MODULES = (
     "flowrex_ops.record.client",
     "flowrex_ops.record.process",
     "flowrex_ops.record.run",
-    "flowrex_ops.preload",
+    "flowrex_ops.jobs.preload",
     "flowrex_ops.investigation",
 )
 _SUBJECTS = "*/causes.py"

@@ -1,7 +1,7 @@
 """Run the cells of runbooks as plain Python, one case a line of JSON, for a matrix too large for a kernel each.
 
 ``python run_cells.py CASES RESULTS``: each case is ``{"name", "runbook", "parameters"}``, with ``"replay"`` where readings of then
-are judged; each result has the outcome or the traceback.
+are judged; each result has the outcome or the traceback. Charts become pictures in ``make test-all`` only: that is half of the time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from IPython.core.interactiveshell import InteractiveShell
 
 from flowrex_ops.archive.readings import REPLAY
 from flowrex_ops.catalog import get_runbook, is_parameters, source
@@ -86,6 +87,8 @@ def errors(readings: Iterable[Reading[Any]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    if os.environ.get("FLOWREX_TEST_SUITE") == "all":
+        InteractiveShell.instance()
     cases = [json.loads(line) for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()]
     with Path(sys.argv[2]).open("w", encoding="utf-8") as results:
         for case in cases:
