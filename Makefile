@@ -19,8 +19,8 @@ SCENARIO ?= idle-in-transaction
 STACK ?= supervisor
 TESTS ?= tests
 FLAGS ?=
-# More than the two cores that CI has, for much of it waits.
-WORKERS ?= 3
+# Twice the cores that CI has, for much of it waits.
+WORKERS ?= 4
 
 # Packages are compiled as they are first imported (tools/install.py); that must be kept, whatever the caller's habits are.
 unexport PYTHONDONTWRITEBYTECODE

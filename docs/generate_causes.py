@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from flowrex_ops.catalog import get_runbook
 from flowrex_ops.causes import Cause, causes_by_runbook, find_causes
-from flowrex_ops.runbook_lint import code_of, find_checks
+from flowrex_ops.cli.runbook_lint import code_of, find_checks
 from flowrex_sandbox.drills import DRILLS
 
 HEAD = """# Causes

@@ -45,7 +45,7 @@ from flowrex_ops.postgres.sessions import with_replica
 from flowrex_ops.postgres.source import PostgresSource
 from flowrex_ops.proxy.nginx_config import NginxSource
 from flowrex_ops.proxy.source import FrontDoorSource
-from flowrex_ops.reading import Source
+from flowrex_ops.reading import Source, begin
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.resource_lock import resource_lock
 from flowrex_ops.services.clocks import ClockSource
@@ -278,6 +278,8 @@ class Investigation:
             return sessions
         return replace(sessions, value=with_replica(sessions.require(), self._finder.addresses()))
 
+    begin = staticmethod(begin)
+
     def show(
         self, reading: Reading[Any], view: Callable[[Any], pd.DataFrame] | None = None, columns: Sequence[str] = ()
     ) -> None:
@@ -331,7 +333,7 @@ class Investigation:
         reason = f"it could not be drawn: {type(error).__name__}: {error}; please report it"
         self.undrawn.append(f"{name}: {reason}")
         failed: Reading[Any] = Reading(name, what, error=reason)
-        self._notebook.show(presentation.unavailable_html([failed]), f"no {what}: {reason}")
+        self._notebook.show(presentation.unavailable_html([failed]), f"{name} gave no {what}: {reason}")
 
     def suggest(self, ranked: pd.DataFrame) -> None:
         """Show which runbooks are next and why (column ``runbook``, the first first), and leave them in the outcome."""

@@ -24,6 +24,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S", bound="Source")
 
+FRESH_SECONDS = 10.0
+"""What was begun and ended longer ago is read anew: in a notebook that is stepped through its cell may come minutes later."""
+
 COOL_DOWN_SECONDS = 10.0
 """After a source hung, it is not asked again for this long: ten readings of a dead source cost one time limit, not ten."""
 
@@ -40,7 +43,7 @@ class Source:
     """Something that can be asked read-only. ``on_reading`` sees every answer, also the failed ones.
 
     ``replayed``, where it is set, answers in its place: source, what, and the arguments. ``copy`` stands in for the wire alone: raw
-    answers that somebody copied, understood as those that come over it; ``now`` is their time then.
+    answers that somebody copied, understood as those that come over it; ``now`` is their time then. ``begun`` is what nobody has asked for yet.
     """
 
     name = "source"
@@ -55,6 +58,7 @@ class Source:
         self.copy: Callable[..., Any] | None = None
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._hung: tuple[float, SourceUnavailableError] | None = None
+        self.begun: dict[tuple[str, str], _Call[Reading[Any]]] = {}
 
     def _raise_while_cooling(self) -> None:
         if self._hung and time.monotonic() - self._hung[0] < COOL_DOWN_SECONDS:
@@ -73,11 +77,16 @@ def reads(
     def decorate(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], Reading[T]]:
         @wraps(method)
         def ask(self: S, *args: P.args, **kwargs: P.kwargs) -> Reading[T]:
-            asked = ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in sorted(kwargs.items()))])
+            asked = _as_text(args, kwargs)
+            reading: Reading[T]
             if self.replayed:
-                reading: Reading[T] = self.replayed(self.name, what, asked)
-                self.on_reading(reading)
-                return reading
+                reading = self.replayed(self.name, what, asked)
+            else:
+                reading = _take_begun(self, what, asked) or read(self, *args, **kwargs)
+            self.on_reading(reading)
+            return reading
+
+        def read(self: S, *args: P.args, **kwargs: P.kwargs) -> Reading[T]:
             for library in self.libraries:
                 import_module(library)
             started = time.monotonic()
@@ -100,13 +109,39 @@ def reads(
             except Exception as error:  # noqa: BLE001  # whatever it answered, the run must go on without it
                 text = f"{self.name} gave no {what} that can be understood: {type(error).__name__}: {error}"
                 reading = Reading(self.name, what, error=text, seconds=time.monotonic() - started)
-            reading = replace(reading, asked=asked, taken_at=self.now())
-            self.on_reading(reading)
-            return reading
+            return replace(reading, asked=_as_text(args, kwargs), taken_at=self.now())
 
+        vars(ask).update(what=what, read=read)  # for ``begin``
         return ask  # type: ignore[return-value]  # a method, whose self mypy wants named
 
     return decorate
+
+
+def begin(ask: Callable[P, Reading[T]], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Begin a reading that takes a while: the cell that asks for the same, in the same words, waits for what is left of it.
+
+    It counts as a reading, and is noted, when it is asked for. A replay and copies have nothing to wait for.
+    """
+    source: Source = ask.__self__  # type: ignore[attr-defined]  # a bound method
+    if source.replayed or source.copy:
+        return
+    what, read = ask.what, ask.read  # type: ignore[attr-defined]  # set by ``reads``
+    call = _Call(lambda: read(source, *args, **kwargs))
+    source.begun[what, _as_text(args, kwargs)] = call
+    call.start()
+
+
+def _take_begun(source: Source, what: str, asked: str) -> Reading[Any] | None:
+    call = source.begun.pop((what, asked), None)
+    if call is None:
+        return None
+    call.join()  # it has a time limit of its own
+    reading = call.result
+    return reading if reading and (source.now() - reading.taken_at).total_seconds() <= FRESH_SECONDS else None
+
+
+def _as_text(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    return ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in sorted(kwargs.items()))])
 
 
 class _Call(threading.Thread, Generic[T]):

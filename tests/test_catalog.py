@@ -11,9 +11,9 @@ import pytest
 import flowrex_sandbox
 from flowrex_ops.catalog import NOTEBOOKS, find_runbooks, get_runbook, read_runbook
 from flowrex_ops.causes import causes_by_runbook, find_causes
+from flowrex_ops.cli.runbook_lint import lint, read_alerts
 from flowrex_ops.errors import NotebookError, UnknownRunbookError
 from flowrex_ops.mitigations import KNOWN
-from flowrex_ops.runbook_lint import lint, read_alerts
 
 PARAMETERS = """incident_id: str = ""  # a
 since: str = "30m"  # b

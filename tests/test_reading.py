@@ -1,15 +1,18 @@
-"""A source's time limit is for the source; what this tool needs before it can ask is not counted against it."""
+"""A source's time limit is for the source; what this tool needs before it can ask is not counted. What takes a while can be begun early."""
 
 from __future__ import annotations
 
 import sys
+import threading
+from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 
-from flowrex_ops.reading import Source, reads
+from flowrex_ops.model import Reading
+from flowrex_ops.reading import FRESH_SECONDS, Source, begin, reads
 from flowrex_ops.web import ssl_context
 
 
@@ -34,6 +37,63 @@ def test_time_in_which_a_library_loads_is_not_the_sources(tmp_path: Path, monkey
     reading = Quick(limit_seconds=0.25).get_answer()
     assert (reading.value, reading.error) == ("here", None)
     assert reading.seconds < 0.25
+
+
+class Counting(Source):
+    """Answers how often it was asked, once it may."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        super().__init__(limit_seconds=5)
+        self.asked, self.may = 0, threading.Event()
+        self.noted: list[Reading[Any]] = []
+        self.on_reading = self.noted.append
+
+    @reads("the count", extra_seconds="window_seconds")
+    def sample(self, *, window_seconds: float) -> int:
+        """How often it was asked until now."""
+        self.asked += 1
+        self.may.wait(window_seconds)
+        return self.asked
+
+
+class TestBegin:
+    """A reading that takes a while is begun before its cell asks for it."""
+
+    def test_is_given_once_and_noted_when_asked_for(self) -> None:
+        source = Counting()
+        begin(source.sample, window_seconds=4.0)
+        assert source.noted == []
+        source.may.set()
+        assert [source.sample(window_seconds=4.0).value for _ in range(2)] == [1, 2]
+        assert [one.value for one in source.noted] == [1, 2]
+        assert source.noted[0].asked == source.noted[1].asked == "window_seconds=4.0"
+
+    def test_other_words_are_another_question(self) -> None:
+        source = Counting()
+        source.may.set()
+        begin(source.sample, window_seconds=4.0)
+        source.sample(window_seconds=3.0)
+        source.sample(window_seconds=4.0)
+        assert source.asked == 2
+
+    def test_what_is_no_longer_fresh_is_read_anew(self) -> None:
+        source = Counting()
+        source.may.set()
+        begin(source.sample, window_seconds=4.0)
+        now = source.now
+        for call in source.begun.values():
+            call.join()
+        source.now = lambda: now() + timedelta(seconds=FRESH_SECONDS + 1)
+        assert source.sample(window_seconds=4.0).value == 2
+
+    def test_a_replay_is_not_asked_early(self) -> None:
+        source = Counting()
+        source.replayed = Reading
+        begin(source.sample, window_seconds=4.0)
+        assert source.sample(window_seconds=4.0).value == "window_seconds=4.0"
+        assert source.asked == 0
 
 
 class TestTrusted:

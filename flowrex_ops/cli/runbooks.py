@@ -76,7 +76,7 @@ def _whole(runbook: Runbook) -> Iterator[str]:
 
 def _lint(slugs: list[str], broken: list[str], rules: list[Path]) -> None:
     from flowrex_ops.catalog import get_runbook
-    from flowrex_ops.runbook_lint import lint, read_alerts
+    from flowrex_ops.cli.runbook_lint import lint, read_alerts
 
     alerts = read_alerts(rules) if rules else None
     problems = broken + [f"{slug}: {problem}" for slug in slugs for problem in lint(get_runbook(slug), alerts)]
