@@ -65,8 +65,8 @@ test-all: $(ALL_READY) ## everything on both stacks, before a release: every dri
 test-kills: $(ALL_READY) ## 200 kills at moments that a seed chose, and a storm of alerts
 	@$(BIN)/python -m pytest $(TESTS) -n 2 --suite kills $(FLAGS)
 
-captures: $(TEST_READY) ## play every drill that needs no Docker, and keep what was read in it
-	@FLOWREX_OPS_KEEP_CAPTURES=1 $(BIN)/python -m pytest tests/drills/test_drills.py -k supervisor -n $(WORKERS) --suite all $(FLAGS)
+captures: $(ALL_READY) ## play every drill, and each fault of the foreign platform, and keep what was read
+	@FLOWREX_OPS_KEEP_CAPTURES=1 $(BIN)/python -m pytest tests/drills/test_drills.py tests/foreign/test_harbor.py -n $(WORKERS) --suite all $(FLAGS)
 
 lint: $(VENV)/.ready-lint ## ruff, mypy, import rules, stripped notebooks, runbook rules
 	@$(BIN)/ruff check .

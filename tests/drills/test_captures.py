@@ -1,4 +1,4 @@
-"""Every drill that runs without Docker, judged again from what was read in it: no platform is started for it."""
+"""Every drill, judged again from what was read in it: no platform is started for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from flowrex_ops.archive.readings import SUFFIX
 from flowrex_sandbox.drill import Drill
 from flowrex_sandbox.drills import DRILLS
 
-EMBEDDED = [drill for drill in DRILLS if "supervisor" in drill.stacks]
 CAPTURED = {path.name.removesuffix(SUFFIX) for path in FOLDER.iterdir()}
 
 
@@ -27,10 +26,10 @@ def failures(drill: Drill, said: dict[str, object]) -> list[str]:
     return wrong + ([f"diagnosis {said['diagnosis']}, not {expected}"] if said["diagnosis"] != expected else [])
 
 
-@pytest.mark.parametrize("runbook", sorted({drill.runbook for drill in EMBEDDED}))
+@pytest.mark.parametrize("runbook", sorted({drill.runbook for drill in DRILLS}))
 def test_every_drill_is_judged_again(runbook: str, tmp_path: Path) -> None:
     """The expected causes are confirmed, no other is."""
-    played = {drill.scenario: drill for drill in EMBEDDED if drill.runbook == runbook and drill.scenario in CAPTURED}
+    played = {drill.scenario: drill for drill in DRILLS if drill.runbook == runbook and drill.scenario in CAPTURED}
     cases = [
         {"name": name, "runbook": runbook, "parameters": drill.parameters, "replay": str(capture_of(name))}
         for name, drill in played.items()
@@ -42,9 +41,9 @@ def test_every_drill_is_judged_again(runbook: str, tmp_path: Path) -> None:
 
 def test_each_capture_is_of_a_drill() -> None:
     """One that was renamed takes its capture along."""
-    assert {drill.scenario for drill in EMBEDDED} >= CAPTURED
+    assert {drill.scenario for drill in DRILLS} >= CAPTURED
 
 
 @pytest.mark.thorough  # a drill that was just written is captured before a release
 def test_each_drill_was_captured() -> None:
-    assert {drill.scenario for drill in EMBEDDED} == CAPTURED, "run 'make captures'"
+    assert {drill.scenario for drill in DRILLS} == CAPTURED, "run 'make captures'"

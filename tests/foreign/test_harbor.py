@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ import faults_memory
 import faults_trades
 import pytest
 import run_cells
+from captures import FOREIGN, keep
 from faults import FAULTS, Fault
 from harbor import Harbor
+from memory_lock import calm_memory
+
+from flowrex_ops.archive.readings import SUFFIX
 
 pytestmark = pytest.mark.docker
 SUBJECTS = (faults_memory, faults_trades, faults_database, faults_errors, faults_edge)
@@ -56,30 +61,38 @@ PARAMETERS: dict[str, dict[str, Any]] = {"triage": {"reading_seconds": 5.0}}
 """On a machine that runs the rest of the suite too, half a second is no time for an answer."""
 
 
-def _run(runbook: str, parameters: dict[str, Any]) -> dict[str, Any]:
+def _run(runbook: str, fault: Fault) -> dict[str, Any]:
+    file = Path(f"{fault.name}-{runbook}{SUFFIX}").absolute()
+    case = {"name": runbook, "runbook": runbook, "parameters": fault.parameters | PARAMETERS.get(runbook, {})}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = run_cells.run(
-            {"name": runbook, "runbook": runbook, "parameters": parameters | PARAMETERS.get(runbook, {})}
-        )
+        result = run_cells.run(case | {"keep": str(file)})
     assert "traceback" not in result, result["traceback"]
+    keep(file, FOREIGN / file.name)
     return result
 
 
-def test_healthy(harbor: Harbor, tmp_path: Path) -> None:
+def test_healthy(harbor: Harbor, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No cause in any runbook, and no severity."""
-    cases = [{"name": name, "runbook": name, "parameters": PARAMETERS.get(name, {})} for name in RUNBOOKS]
-    results = run_cells.run_side_by_side(cases, tmp_path, processes=3)
+    cases = [
+        {"name": name, "runbook": name, "parameters": PARAMETERS.get(name, {}), "keep": f"{tmp_path}/{name}{SUFFIX}"}
+        for name in RUNBOOKS
+    ]
+    with calm_memory(tmp_path_factory):
+        results = run_cells.run_side_by_side(cases, tmp_path, processes=3)
     assert [result["traceback"] for result in results if "traceback" in result] == []
     said = {result["name"]: (result["diagnosis"], result["severity"], result["next_runbooks"]) for result in results}
     assert said == dict.fromkeys(RUNBOOKS, (None, None, [])), results
+    for name in RUNBOOKS:
+        keep(tmp_path / f"{name}{SUFFIX}", FOREIGN / f"healthy-{name}{SUFFIX}")
 
 
 @pytest.mark.parametrize("fault", IN_ORDER, ids=lambda fault: fault.name)
-def test_right_cause_comes_first(fault: Fault, harbor: Harbor) -> None:
+def test_right_cause_comes_first(fault: Fault, harbor: Harbor, tmp_path_factory: pytest.TempPathFactory) -> None:
     """While it lasts, each of its runbooks names its cause first."""
-    with fault.made(harbor):
-        results = {runbook: _run(runbook, fault.parameters) for runbook in fault.causes}
+    others = calm_memory(tmp_path_factory) if "memory_usage" in fault.causes else nullcontext()
+    with others, fault.made(harbor):
+        results = {runbook: _run(runbook, fault) for runbook in fault.causes}
     reported = "\n".join(
         str(part) for one in results.values() for part in (*one["findings"], *one["verdicts"], one["errors"])
     )

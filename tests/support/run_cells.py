@@ -1,7 +1,7 @@
 """Run the cells of runbooks as plain Python, one case a line of JSON, for a matrix too large for a kernel each.
 
 ``python run_cells.py CASES RESULTS``: each case is ``{"name", "runbook", "parameters"}``, with ``"replay"`` where readings of then
-are judged; each result has the outcome or the traceback. Charts become pictures in ``make test-all`` only: that is half of the time.
+are judged, with ``"keep"`` where they are to be kept; each result has the outcome or the traceback. Charts become pictures in ``make test-all`` only: that is half of the time.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from typing import Any
 import pandas as pd
 from IPython.core.interactiveshell import InteractiveShell
 
-from flowrex_ops.archive.readings import REPLAY
+from flowrex_ops.archive.readings import REPLAY, Capture
 from flowrex_ops.catalog import get_runbook, is_parameters, source
 from flowrex_ops.model import Reading, VerdictKind
+from flowrex_ops.redaction.redactor import Redactor
 
 
 def run(case: dict[str, Any]) -> dict[str, Any]:
@@ -48,6 +49,10 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
             if kind == VerdictKind.INCONCLUSIVE.value and "check itself failed" in reason
         ]
         assert investigation.undrawn == []
+        if "keep" in case:
+            capture = Capture(Path(case["keep"]), Redactor(investigation.settings.secret_values()))
+            for reading in investigation.readings:
+                capture.write(reading)
         outcome = investigation.outcome.to_dict()
         return {
             "name": case["name"],
