@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +60,7 @@ def capture(
     """Read everything once, by all runbooks that judge causes, into a folder that can be sent and judged elsewhere.
 
     Nothing is changed, and no secret is written. Takes a minute or two; a runbook that fails costs itself. Judge it with backtest, or
-    with run --from. With --interval the last hour is kept, so that what led to an alert is there: 512 MB at most, the readings alone,
+    with run --from. FOLDER/copies has the newest 4 MB of each log as lines, of which run --from FOLDER/copies makes what today's parsers read. With --interval the last hour is kept, so that what led to an alert is there: 512 MB at most, the readings alone,
     a folder for each round; a round that fails, or finds the disk full, is left out.
 
     Example: flowrex-ops capture -o site-of-harbor
@@ -67,6 +68,8 @@ def capture(
     Example: flowrex-ops capture -o last-hour --interval 5m --keep 2h --runbook error_rate
     """
     from flowrex_ops.causes import causes_by_runbook
+    from flowrex_ops.copied.lines import keep_lines
+    from flowrex_ops.settings import load
 
     names = runbook or list(causes_by_runbook())
     if unknown := [name for name in names if name not in causes_by_runbook()]:
@@ -80,6 +83,9 @@ def capture(
         watch(output, lambda folder: len(_read(folder, names, settings)), interval=every, keep=for_, say=typer.echo)
     output.mkdir(parents=True, exist_ok=True)
     results = _read(output, names, settings)
+    progress("reading the logs")
+    for problem in keep_lines(load(settings or None), output / "copies", since=timedelta(hours=1)):
+        typer.echo(problem, err=True)
     lines = [f"{one.status:<9} {one.runbook:<26} {one.diagnosis or _NONE}" for one in results]
     typer.echo("\n".join([*lines, f"in {output}; judge it: flowrex-ops backtest {output}"]))
     if any(one.status.value == "failed" for one in results):

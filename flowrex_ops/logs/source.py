@@ -90,10 +90,6 @@ class LogSummary:
         seconds, route, replica = max(self.slowest)
         return f"{route} took {seconds:.1f} s on {replica}"
 
-    def slow_frame(self) -> pd.DataFrame:
-        """The slowest requests: seconds, route, replica."""
-        return pd.DataFrame(sorted(self.slowest, reverse=True), columns=["seconds", "route", "replica"])
-
 
 class LogSource(Source):
     """The log of one service, read through the stack."""

@@ -34,7 +34,7 @@ def test_requests_in_key_value_and_in_json() -> None:
         '{"route": "/api/trades", "status": 503, "duration_ms": 6100.5}',
     )
     assert (summary.requests, summary.server_errors, summary.slow_requests) == (2, 1, 1)
-    assert summary.slow_frame().values.tolist() == [[6.1005, "/api/trades", "backend-1"]]
+    assert summary.slowest == [(6.1005, "/api/trades", "backend-1")]
 
 
 def test_memory_stays_flat() -> None:
