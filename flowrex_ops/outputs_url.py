@@ -42,7 +42,11 @@ def check_url(url: str) -> None:
         raise ValueError(f"'{parts.scheme}://' needs the package {package}: install {package}")
 
 
+def state_folder() -> Path:
+    """Where this user's state lies (XDG Base Directory Specification)."""
+    return Path(os.environ.get(STATE_VARIABLE) or Path.home() / ".local" / "state") / "flowrex-ops"
+
+
 def working_folder(url: str) -> Path:
-    """The local folder of *url*: one a URL, below the user's state (XDG Base Directory Specification)."""
-    state = os.environ.get(STATE_VARIABLE) or Path.home() / ".local" / "state"
-    return Path(state) / "flowrex-ops" / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:12]
+    """The local folder of *url*: one a URL."""
+    return state_folder() / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:12]

@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from flowrex_ops.outputs_url import STATE_VARIABLE
 from flowrex_ops.record.forked import VARIABLE
 from flowrex_ops.record.warm import warm_parent
 from flowrex_sandbox import control as sandbox
@@ -170,8 +171,12 @@ def docker_answers() -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warm() -> Iterator[None]:
-    """Kernels are forked, as under ``serve`` and ``batch``: most of a run's seconds are imports. ``fresh_kernels`` has them anew."""
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Kernels are forked, as under ``serve`` and ``batch``: most of a run's seconds are imports. ``fresh_kernels`` has them anew.
+
+    What one of these tells of itself to the user's other commands is told to this worker's alone.
+    """
+    os.environ[STATE_VARIABLE] = str(tmp_path_factory.mktemp("state"))
     with warm_parent():
         yield
 

@@ -3,7 +3,7 @@
 A fresh kernel spends two to three seconds of a core on imports before its first cell, and who runs it as much again; a
 fork of this process has them. It is as alone as a fresh one: a session, a folder, an environment and standard streams
 of its own, and nothing that an earlier one did is in it, for the parent itself runs nothing. ``serve`` and ``batch`` keep one
-(``warm_parent``); who starts a kernel or a run below them asks it (``forked.py``), and starts a fresh one where it does not answer.
+(``warm_parent``), which a ``run`` beside them uses, too; who starts a kernel or a run below them asks it (``forked.py``), and starts a fresh one where it does not answer.
 
 One request is one connection. It sends ``{"role", "arguments", "cwd", "env"}`` with file descriptors, gets ``{"pid"}``, and
 ``{"returncode"}`` when the fork has ended. A kernel whose runner is gone is killed; a run sees to that itself, and says
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import flowrex_ops
-from flowrex_ops.record.forked import LARGEST_REQUEST, VARIABLE
+from flowrex_ops.record.forked import LARGEST_REQUEST, VARIABLE, published
 
 _STREAMS = 3
 _MOST_DESCRIPTORS = 16
@@ -51,8 +51,11 @@ _SUBJECTS = "*/causes.py"
 
 
 @contextlib.contextmanager
-def warm_parent() -> Iterator[None]:
-    """Keep a warm parent for everything that this process and its children run meanwhile; not a second one below the first."""
+def warm_parent(*, for_others: bool = False) -> Iterator[None]:
+    """Keep a warm parent for everything that this process and its children run meanwhile; not a second one below the first.
+
+    *for_others*: a plain ``run`` of the same user finds it, too.
+    """
     if VARIABLE in os.environ:
         yield
         return
@@ -65,15 +68,34 @@ def warm_parent() -> Iterator[None]:
         start_new_session=True,  # Ctrl-C reaches the runs, which put back what they began
     )
     os.environ[VARIABLE] = address
+    link = _publish(address) if for_others else None
     try:
         yield
     finally:
         del os.environ[VARIABLE]
+        with contextlib.suppress(OSError):  # another has its name by now, or it was removed
+            if link and link.readlink() == Path(address):
+                link.unlink()
         assert parent.stdin is not None  # noqa: S101  (it is a pipe, by the call above)
         parent.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):  # somebody's kernel runs on
             parent.wait(_END_SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(address: str) -> Path | None:
+    """Link to it by its name, in place of one that was killed; None where nothing can be written."""
+    link = published()
+    try:
+        link.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+        for old in link.parent.glob("warm-*"):
+            if not old.readlink().parent.exists():
+                old.unlink()
+        fresh = link.with_name(f"warm-{os.getpid()}.new")
+        fresh.symlink_to(address)
+        return fresh.replace(link)
+    except OSError:
+        return None
 
 
 def main() -> None:
