@@ -47,6 +47,9 @@ def check_slow_commands(
     heavy = used[~_first_words(used["command"]).isin(_CHEAP) & used["milliseconds"].ge(_SLOW_MS * used["calls"])]
     watched = found.seconds + 1  # the slow log tells whole seconds
     now = slow[slow["age_seconds"].le(watched)]
+    # One call of some hundred milliseconds is an event, however large a part of a short window it fills.
+    now = now if len(now) > 1 or _seconds(now) >= 1 else now.iloc[:0]
+    heavy = heavy if heavy["calls"].sum() > 1 or _seconds(heavy) >= 1 else heavy.iloc[:0]
     shares = {
         "while it was watched": (_seconds(now) / watched, now),
         "by its counters": (_seconds(heavy) / found.seconds, heavy),

@@ -80,8 +80,10 @@ def answers(url: str) -> bool:
 def notebook(browser: Browser, lab: str) -> Iterator[Page]:
     """The runbook on an engineer's screen, its kernel idle."""
     with browser.new_page(viewport={"width": 1400, "height": 1000}) as page:
-        # On a busy machine JupyterLab says that its server did not answer in time, and goes on by itself once that is read.
-        lost = page.locator("dialog.jp-Dialog[aria-label^='Server Connection Error']")
+        # On a busy machine JupyterLab says that its server (its theme) did not come in time, and goes on once that is read.
+        lost = page.locator(
+            "dialog.jp-Dialog:is([aria-label^='Server Connection Error'], [aria-label^='Error Loading Theme'])"
+        )
         page.add_locator_handler(lost, lambda dialog: dialog.locator(".jp-Dialog-footer button").last.click())
         page.goto(f"{lab}/lab/tree/incidents/database_connections.ipynb?reset")
         page.locator(".jp-Notebook").wait_for(timeout=60_000)

@@ -191,6 +191,11 @@ EXAMPLES: dict[str, tuple[dict[str, Reading[Any]], set[str]]] = {
         {"redis.slow-commands"},
     ),
     "HGETALL of small hashes, often": ({"activity": activity(used=[("HGETALL", 9000, 900.0)])}, set()),
+    "one script of a third of a second": (
+        {"activity": activity(("EVAL", "", 364.0, 1.0), used=[("EVAL", 1, 364.0)])},
+        set(),
+    ),
+    "one script of two seconds": ({"activity": activity(("EVAL", "", 2000.0, 1.0))}, {"redis.slow-commands"}),
     "KEYS once, a minute ago": ({"activity": activity(("KEYS", "*", 900.0, 70.0))}, set()),
     "KEYS for a while, two minutes ago": ({"activity": activity(*[("KEYS", "*", 900.0, 120.0)] * 40)}, set()),
     "the machine kept it waiting": ({"activity": activity(("GET", "session:", 400.0, 1.0))}, set()),
