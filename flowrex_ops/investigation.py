@@ -96,7 +96,7 @@ class Investigation:
         self.verdicts: dict[str, Verdict] = {}
         self.mitigations: dict[str, Outcome] = {}
         self.severity: Severity | None = None
-        self.impact = ""
+        self.impact = self.notify = ""
         self.next_runbooks: tuple[str, ...] = ()
         self._followed: Callable[[str, str], None] | None = None
         # What a cell may need of how the platform is set up.
@@ -340,9 +340,9 @@ class Investigation:
         self.next_runbooks = tuple(str(runbook) for runbook in ranked["runbook"])
         self.show_table("next runbooks", ranked)
 
-    def assess(self, severity: Severity | None, text: str, impact: str) -> None:
-        """Show in *text* how severe it all is; the outcome is at least that severe, and says by which *impact*."""
-        self.severity, self.impact = severity, impact if severity else ""
+    def assess(self, severity: Severity | None, text: str, impact: str, notify: str = "") -> None:
+        """Show in *text* how severe it all is; the outcome is at least that severe, and says by which *impact*, and whom to *notify* by when."""
+        self.severity, self.impact, self.notify = (severity, impact, notify) if severity else (None, "", "")
         self._notebook.show_text(text)
 
     def check(self, check: Check[...], *readings: Any, **thresholds: Any) -> Verdict:
@@ -450,6 +450,7 @@ class Investigation:
             operator=self.approval.operator,
             severity=worst([s for s in (self.severity, *(f.severity for f in findings)) if s]),
             impact=self.impact,
+            notify=self.notify,
             diagnosis=findings[0].cause if findings else None,
             findings=findings,
             verdicts=tuple(self.verdicts.values()),

@@ -131,7 +131,7 @@ class EarlierIncident(_Part):
 
 
 class RunOutcome(_Part):
-    """What a run found; it belongs to an ``incident``, or is a ``run`` by itself. ``severity`` and ``impact`` are of the moment, which may be worse than what was found."""
+    """What a run found; it belongs to an ``incident``, or is a ``run`` by itself. ``severity`` and ``impact`` are of the moment, which may be worse than what was found; ``notify`` says who is to know by when."""
 
     incident: str | None = None
     run: str | None = None
@@ -142,6 +142,7 @@ class RunOutcome(_Part):
     operator: str = ""
     severity: Level = None
     impact: str = ""
+    notify: str = ""
     diagnosis: str | None = None
     findings: Annotated[tuple[Finding, ...], Items] = ()
     verdicts: Annotated[tuple[Judged, ...], Items] = ()
@@ -151,7 +152,7 @@ class RunOutcome(_Part):
     started: Moment = None
     seconds: float | None = None
 
-    @field_validator("runbook", "platform", "stack", "operator", "impact", "configuration", mode="before")
+    @field_validator("runbook", "platform", "stack", "operator", "impact", "notify", "configuration", mode="before")
     @classmethod
     def _empty(cls, value: Any, info: Any) -> Any:
         """Records of earlier versions write null where there is nothing."""

@@ -52,8 +52,8 @@ def message(
         messages.require_resolved(kind, found)
     if facts:
         found = change(folder, facts, **session.who)
-    told = {"diagnosis": messages.diagnosed(folder), "timezone": session.settings.timezone}
-    text = messages.compose(kind, found, force=force, **told)
+    recorded = messages.read_records(folder)
+    text = messages.compose(kind, found, force=force, recorded=recorded, timezone=session.settings.timezone)
     if edit:
         text = _edited(text)
     if send:

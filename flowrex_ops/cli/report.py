@@ -84,6 +84,7 @@ def summary(result: RunResult, *, verdicts_shown: bool, command: str = "", over:
         ("Diagnosis", [_diagnosis(result)] if result.verdicts else []),
         ("Findings", [f"{one.severity} {one.cause}: {one.title}" for one in result.findings]),
         ("Severity", [f"{result.severity or ''}: {result.impact}"] if result.impact else []),
+        ("Notify", [result.notify] if result.notify and not over else []),
         ("Done", [done] if done else []),
         ("Do next", [] if over else [f"{target}  ({why})" for target, why in do_next(result)]),
         ("To apply", approvals if command else []),

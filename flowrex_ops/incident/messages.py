@@ -25,7 +25,7 @@ from flowrex_ops.durations import format_seconds
 from flowrex_ops.errors import ParameterError, PreconditionError, SettingsError, SourceUnavailableError
 from flowrex_ops.extras import require
 from flowrex_ops.files import write_atomic
-from flowrex_ops.incident.incident import Incident
+from flowrex_ops.incident.incident import Incident, Status
 from flowrex_ops.incident.severity import KIND as ESCALATION
 from flowrex_ops.incident.severity import OTHERS, ROLES, key
 from flowrex_ops.incident.templates import fill_in
@@ -54,22 +54,46 @@ def update(outcome: RunOutcome) -> str:
     return fill_in("update.txt.j2", status="Mitigating" if done else "", done=done).strip()
 
 
-def diagnosed(folder: Path) -> str:
-    """What the newest runbook of the incident in *folder* confirmed; that of triage, which only points, where no other did."""
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What runs have found of an incident, for what nobody has said of it."""
+
+    diagnosis: str = ""
+    status: str = ""
+
+
+def read_records(folder: Path) -> Recorded:
+    """What the newest runbook of the incident in *folder* confirmed; that of triage, which only points, where no other did.
+
+    With a verified mitigation it is being mitigated, with a runbook's diagnosis identified.
+    """
     known = filter(None, map(read_metadata, find_notebooks(folder)))
     records = sorted(known, key=lambda about: (about.runbook != "triage", about.started))
-    return next((about.finding.title for about in reversed(records) if about.finding), "")
+    runbook, title = next(
+        ((about.runbook, about.finding.title) for about in reversed(records) if about.finding), ("", "")
+    )
+    verified = any(one.state is MitigationState.VERIFIED for about in records for one in about.mitigations)
+    identified = runbook not in ("", "triage")
+    return Recorded(title, Status.MITIGATING if verified else Status.IDENTIFIED if identified else "")
 
 
-def compose(kind: str, incident: Incident, *, force: bool = False, diagnosis: str = "", timezone: str = "") -> str:
+NOTHING_RECORDED = Recorded()
+
+
+def compose(
+    kind: str, incident: Incident, *, force: bool = False, recorded: Recorded = NOTHING_RECORDED, timezone: str = ""
+) -> str:
     """The message of *kind* (one of ``KINDS``) about *incident*; its times are in UTC, and beside it in *timezone*.
 
-    *diagnosis* stands where nobody has named the root cause.
+    What is *recorded* stands where nobody has named the root cause, or the incident is as it was opened.
 
     That an open incident is resolved is said only by *force*: its draft begins with a placeholder that says how it is.
     """
     duration = format_seconds(incident.duration_seconds)
-    facts = {**dict(incident), "resolved": incident.over, "duration": duration, "force": force, "diagnosis": diagnosis}
+    facts = {**dict(incident), "resolved": incident.over, "duration": duration, "force": force}
+    facts["diagnosis"] = recorded.diagnosis
+    if incident.status == Status.INVESTIGATING and recorded.status:
+        facts["status"] = recorded.status
     return fill_in(f"{kind}.txt.j2", timezone=timezone, **facts).strip()
 
 

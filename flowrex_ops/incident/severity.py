@@ -106,6 +106,12 @@ def escalate(
     return pd.DataFrame(rows, columns=["who", "contact", "by"])
 
 
+def notify_by(severity: Severity | None, *, noticed: datetime) -> str:
+    """The same in one line: ``On-call engineer immediately, Team lead by 04:27 UTC``; nobody without a severity."""
+    due = [(role, by) for role, _, by in _due(severity, noticed, {}) if by]
+    return ", ".join(f"{role} {'' if by == noticed else 'by '}{_word(by, noticed)}" for role, by in due)
+
+
 def channel(noticed: datetime) -> str:
     """The incident's channel, ``#incident-YYYYMMDD-HHMM``."""
     return f"#incident-{noticed.astimezone(UTC):%Y%m%d-%H%M}"

@@ -25,6 +25,7 @@ from flowrex_ops.record.words import (
     seen_before,
     trust,
     what_was_done,
+    who_has_to_know,
     why_so_severe,
 )
 
@@ -50,7 +51,7 @@ def render_page(notebook: dict[str, Any]) -> str:
     body = template("cells.html.j2").render(cells=cells)
     title = diagnosis_title(record) if record.diagnosis else headline(record)
     reason = record.finding.reason if record.finding else ""
-    lead = (_more(reason, title), why_so_severe(record), done if record.diagnosis else "")
+    lead = (_more(reason, title), why_so_severe(record), who_has_to_know(record), done if record.diagnosis else "")
     folded = [one for one in record.mitigations if is_folded(one.slug, one.state, record.approved)]
     return template("page.html.j2").render(
         record=record,

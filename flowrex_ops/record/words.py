@@ -44,11 +44,16 @@ def headline(record: RecordMetadata) -> str:
 
 
 def why_so_severe(record: RecordMetadata) -> str:
-    """``P0: alert FrontDoorDown: …`` where the moment is worse than the cause that was found; the headline says it where none was."""
-    found = [finding.severity for finding in record.findings]
+    """``P0: alert FrontDoorDown: …`` where the moment is worse than the cause that was found; the headline says it where none was. Triage always says it."""
+    found = [finding.severity for finding in record.findings if record.runbook != "triage"]
     if not record.diagnosis or not record.impact or record.severity in found:
         return ""
     return f"{record.severity}: {record.impact}"
+
+
+def who_has_to_know(record: RecordMetadata) -> str:
+    """``Notify: On-call engineer immediately, …``; empty where nobody has to."""
+    return f"Notify: {record.notify}" if record.notify else ""
 
 
 _OTHER_REASON = "what users feel has another reason; this runbook explains it"

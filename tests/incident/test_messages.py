@@ -19,10 +19,11 @@ from flowrex_ops.errors import ParameterError, SettingsError
 from flowrex_ops.incident.incident import Incident, Status, load, open_new
 from flowrex_ops.incident.messages import (
     KINDS,
+    Recorded,
     choose_receivers,
     compose,
-    diagnosed,
     placeholders,
+    read_records,
     require_complete,
     save_draft,
     send,
@@ -117,8 +118,18 @@ def test_the_update() -> None:
 def test_the_update_says_what_a_runbook_confirmed_where_nobody_has_named_the_cause() -> None:
     """That it is not known yet would be untrue of an incident whose record shows it."""
     sample = next((Path(__file__).parents[2] / "outputs" / "sample").glob("INC-*"))
-    text = compose("update", WHOLE.model_copy(update={"root_cause": ""}), diagnosis=diagnosed(sample))
+    opened = WHOLE.model_copy(update={"root_cause": "", "status": Status.INVESTIGATING})
+    text = compose("update", opened, recorded=read_records(sample))
     assert re.search(r"^Root Cause: \d+ sessions wait behind PID \d+$", text, re.MULTILINE)
+    assert "Status: Identified" in text
+
+
+def test_the_update_says_what_people_have_said_of_it() -> None:
+    """A run knows less than they do."""
+    told = WHOLE.model_copy(update={"status": Status.IDENTIFIED})
+    assert "Status: Identified" in compose("update", told, recorded=Recorded("x", Status.MITIGATING))
+    opened = WHOLE.model_copy(update={"status": Status.INVESTIGATING})
+    assert "Status: Investigating" in compose("update", opened)
 
 
 def test_times_where_people_are() -> None:

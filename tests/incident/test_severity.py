@@ -16,7 +16,7 @@ from triage_examples import alerts, disks, front_door, health, issues, pages, se
 from flowrex_ops.causes import find_causes
 from flowrex_ops.checks import confirmed
 from flowrex_ops.incident.checklist import answer_checklist
-from flowrex_ops.incident.severity import assess_severity, channel, escalate
+from flowrex_ops.incident.severity import assess_severity, channel, escalate, notify_by
 from flowrex_ops.incident.symptoms import Survey, find_symptoms, rank_runbooks
 from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.metrics.backend import POOL_COLUMNS
@@ -241,8 +241,11 @@ class TestSeverity:
     ],
 )
 def test_escalation_matrix(severity: Severity, due: list[str]) -> None:
-    """The playbook's, as times of day."""
+    """The playbook's, as times of day; in one line those who are notified."""
     assert escalate(severity, noticed=NOTICED)["by"].tolist() == due
+    said = notify_by(severity, noticed=NOTICED)
+    assert said.count(",") + 1 == len([by for by in due if by != "not notified"])
+    assert all(by in said for by in due if by != "not notified")
 
 
 def test_contacts_stand_beside_their_roles() -> None:
@@ -252,6 +255,7 @@ def test_contacts_stand_beside_their_roles() -> None:
 
 def test_nobody_is_notified_of_nothing() -> None:
     assert escalate(None, noticed=NOTICED).empty
+    assert notify_by(None, noticed=NOTICED) == ""
 
 
 def test_channel() -> None:

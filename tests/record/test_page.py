@@ -172,6 +172,7 @@ def test_no_cause_of_its_own_is_no_all_clear(bench: Bench) -> None:
         "kind": "outcome",
         "severity": "P1",
         "impact": "connection pools are full: 3 of 3 pools are full",
+        "notify": "On-call engineer immediately, Team lead by 04:27 UTC",
         "next_runbooks": ["database_connections", "error_rate"],
     }
     result = bench.run(shows(verdict("tls.expired", "ruled out")), shows(outcome))
@@ -180,9 +181,11 @@ def test_no_cause_of_its_own_is_no_all_clear(bench: Bench) -> None:
     command = "flowrex-ops run database_connections"
     for text in (page, banner, terminal):
         assert "3 of 3 pools are full" in text
+        assert "On-call engineer immediately, Team lead by 04:27 UTC" in text
         assert command in text
         assert "Nothing found" not in text
         assert "every hypothesis is ruled out" not in text
     assert '<header class="bad">' in page
     assert "Severity    P1: connection pools" in terminal
+    assert "Notify      On-call engineer immediately" in terminal
     assert (result.severity, result.severity_found) == (Severity.P1, None), "--fail-on counts findings"

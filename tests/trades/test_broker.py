@@ -44,8 +44,8 @@ def outside(process: Outside) -> Iterator[Outside]:
     process.heal("broker")
 
 
-def source(url: str, *, token: str = TOKEN, stack: Any = None) -> BrokerSource:
-    return BrokerSource(stack, "backend", url=url, token=token, account=ACCOUNT, limit_seconds=LIMIT_SECONDS)
+def source(url: str, *, token: str = TOKEN, stack: Any = None, limit_seconds: float = LIMIT_SECONDS) -> BrokerSource:
+    return BrokerSource(stack, "backend", url=url, token=token, account=ACCOUNT, limit_seconds=limit_seconds)
 
 
 def kinds(url: str, **options: Any) -> list[str]:
@@ -188,7 +188,9 @@ class TestFromTheBackend:
         assert found[["place", "kind"]].values.tolist() == [[f"backend-{n}", "ok"] for n in (1, 2, 3)]
 
     def asked(self, broker: str, **environment: str) -> tuple[str, str]:
-        found = source("", stack=LocalStack(broker, **environment)).check_from_backend().require().iloc[0]
+        # A fifth of it is for an interpreter to start, and to be ended, on a machine that does much else.
+        asked = source("", stack=LocalStack(broker, **environment), limit_seconds=6)
+        found = asked.check_from_backend().require().iloc[0]
         return found["kind"], found["error"]
 
     def test_answers(self, outside: Outside) -> None:
