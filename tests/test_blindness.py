@@ -23,6 +23,7 @@ from tests.postgres import test_checks as test_database_connections
 from tests.services import test_checks as test_triage
 from tests.tls import test_checks as test_certificate_expiry
 from tests.trades import test_checks as test_trade_failures
+from tests.trades import test_market_data
 from tests.websocket import test_checks as test_websocket_disconnections
 
 RUNBOOKS: dict[str, tuple[Any, list[Any]]] = {
@@ -37,7 +38,10 @@ RUNBOOKS: dict[str, tuple[Any, list[Any]]] = {
             for rows, _ in test_certificate_expiry.EXAMPLES.values()
         ],
     ),
-    "trade_failures": (test_trade_failures, [ask for ask, *_ in test_trade_failures.EXAMPLES.values()]),
+    "trade_failures": (
+        test_trade_failures,
+        [ask for ask, *_ in (test_trade_failures.EXAMPLES | test_market_data.EXAMPLES).values()],
+    ),
     "memory_usage": (
         test_memory_usage,
         [partial(test_memory_usage.judge, **parts) for parts, _ in test_memory_usage.EXAMPLES.values()],

@@ -27,6 +27,9 @@ KNOWN = frozenset(
         "slow-prices",
         "slow-host",
         "blocking-call",
+        "feed-stopped",
+        "feed-without-gold",
+        "feed-quiet-gold",
     ]
 )
 _AUDITED_SHARE = 0.3
@@ -76,6 +79,17 @@ async def delay(route: str) -> None:
         await asyncio.sleep(_SLOW_SECONDS)
     if active("blocking-call") and route == "/api/prices":
         time.sleep(_BLOCKING_SECONDS)  # noqa: ASYNC251  # this is the defect
+
+
+def prices_come(symbol: str, number: int, quiet_ticks: int) -> bool:
+    """Whether the feed's tick *number* moves that price.
+
+    The defects: nobody opens a stream again that was closed, or one symbol's subscription; a symbol with few prices is none.
+    """
+    gold = symbol == "XAUUSD"
+    if active("feed-stopped") or (gold and active("feed-without-gold")):
+        return False
+    return not (gold and active("feed-quiet-gold")) or number % quiet_ticks == 0
 
 
 class AuditTrailError(Exception):
