@@ -133,10 +133,8 @@ class BackendSource(Source):
 
     def _read_prices(self, answer: Any) -> dict[str, Any]:
         dated = parsedate_to_datetime(answer.headers["date"]) if "date" in answer.headers else datetime.now(UTC)
-        return {
-            "prices": read_price_times(answer.text, self._metrics.market_data),
-            "asked_at": dated.timestamp(),
-        }
+        prices = read_price_times(answer.text, self._metrics.market_data)
+        return {"prices": prices, "asked_at": dated.timestamp()}
 
     @reads("readiness")
     def get_readiness(self) -> pd.DataFrame:
