@@ -28,7 +28,7 @@ from flowrex_ops.grafana import AnnotatedTimeline
 from flowrex_ops.guard import Approval, guard
 from flowrex_ops.latency.source import LatencySource
 from flowrex_ops.logs.access_log import AccessLogSource
-from flowrex_ops.logs.source import LogSource
+from flowrex_ops.logs.source import PROXY_LOG_BYTES, LogSource
 from flowrex_ops.memory.host import HostSource
 from flowrex_ops.memory.redis import RedisSource
 from flowrex_ops.memory.source import MemorySource
@@ -49,6 +49,7 @@ from flowrex_ops.reading import Source, begin
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.resource_lock import resource_lock
 from flowrex_ops.services.clocks import ClockSource
+from flowrex_ops.services.resolver import ResolverSource
 from flowrex_ops.services.third_party import SentrySource, StatusPagesSource
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.tls.source import TlsSource
@@ -64,8 +65,8 @@ if TYPE_CHECKING:
 class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
-    The sources are ``database``, ``database_log``, ``redis``, ``backend``, ``front_door``, ``logs``, ``access``, ``services``, ``tls``, ``broker``, ``clocks``,
-    ``prometheus``, ``memory``, ``host``, ``latency``, ``sentry``, ``status_pages``, ``nginx``, ``websocket``, ``websocket_log``,
+    The sources are ``database``, ``database_log``, ``redis``, ``backend``, ``front_door``, ``logs``, ``proxy_logs``, ``access``, ``services``, ``tls``, ``broker``,
+    ``clocks``, ``resolver``, ``prometheus``, ``memory``, ``host``, ``latency``, ``sentry``, ``status_pages``, ``nginx``, ``websocket``, ``websocket_log``,
     ``backups`` and ``databases``;
     ``since`` is how far back to look.
     """
@@ -198,6 +199,14 @@ class Investigation:
         )
         service = self.settings.backend.service
         self.logs = LogSource(endpoints.stack, service, limit_seconds=limits.log_seconds, max_bytes=limits.log_bytes)
+        self.proxy_logs = LogSource(
+            endpoints.stack,
+            self.settings.front_door.service,
+            limit_seconds=limits.log_seconds,
+            max_bytes=min(limits.log_bytes, PROXY_LOG_BYTES),
+            name="proxy logs",
+        )
+        self.resolver = ResolverSource(endpoints.stack, service, limit_seconds=limits.reading_seconds)
         proxy = self.settings.proxy
         self.nginx = NginxSource(endpoints.stack, proxy, proxy.websocket_path, **bounds)
         self.access = AccessLogSource(

@@ -377,6 +377,8 @@ class MetricsSettings(_Section):
         "orders_failed_total",
         "orders_rejected_total",
     )
+    market_data: tuple[str, ...] = ()
+    """Gauges of when a symbol's price last moved, beside those that are found by their names (``metrics/market_data.py``)."""
 
     def of(self, part: str) -> dict[str, tuple[str, ...]]:
         """Names by meaning, of one *part* such as ``pool``."""

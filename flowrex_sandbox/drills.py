@@ -8,6 +8,7 @@ from flowrex_ops.causes import causes_by_runbook
 from flowrex_ops.errors import UsageError, nearest
 from flowrex_sandbox.drill import Drill
 from flowrex_sandbox.faults import find_drills, find_faults
+from flowrex_sandbox.faults.answers import answers
 from flowrex_sandbox.faults.base import Fault
 from flowrex_sandbox.faults.http import await_calm
 from flowrex_sandbox.faults.memory import has_stood_still
@@ -31,6 +32,8 @@ _FORMER_NAMES = {
     "high-but-flat": "memory-high-steady",
 }
 _QUIET_SECONDS = 15.0
+_SERVED = 60
+"""So many requests of the last ten seconds a platform that has just been started must have answered, of some 120: a log without any rules nothing out."""
 _BY_ITSELF_SECONDS = 6.0
 _AFTER_RESTART_SECONDS = 40.0
 
@@ -53,6 +56,8 @@ def inject(sandbox: Sandbox, drill: Drill, on_progress: Callable[[str], None]) -
         )
     on_progress("waiting for the platform to be healthy")
     _await(lambda: is_quiet(sandbox), "the platform was healthy before the drill", _QUIET_SECONDS)
+    if drill.runbook in ("triage", "trade_failures") and sandbox.replicas("nginx"):
+        _await(lambda: len(answers(sandbox)) >= _SERVED, "users were served for some seconds", _QUIET_SECONDS)
     recent_seconds = 60 * drill.parameters.get("recent_minutes", 0.0)
     # What failed, moved or fired in an earlier drill must no longer be seen in this one.
     if drill.runbook == "websocket_disconnections":

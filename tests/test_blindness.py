@@ -21,8 +21,10 @@ from tests.latency import test_checks as test_slow_responses
 from tests.memory import test_checks as test_memory_usage
 from tests.postgres import test_checks as test_database_connections
 from tests.services import test_checks as test_triage
+from tests.services import test_resolver
 from tests.tls import test_checks as test_certificate_expiry
 from tests.trades import test_checks as test_trade_failures
+from tests.trades import test_market_data
 from tests.websocket import test_checks as test_websocket_disconnections
 
 RUNBOOKS: dict[str, tuple[Any, list[Any]]] = {
@@ -37,7 +39,10 @@ RUNBOOKS: dict[str, tuple[Any, list[Any]]] = {
             for rows, _ in test_certificate_expiry.EXAMPLES.values()
         ],
     ),
-    "trade_failures": (test_trade_failures, [ask for ask, *_ in test_trade_failures.EXAMPLES.values()]),
+    "trade_failures": (
+        test_trade_failures,
+        [ask for ask, *_ in (test_trade_failures.EXAMPLES | test_market_data.EXAMPLES).values()],
+    ),
     "memory_usage": (
         test_memory_usage,
         [partial(test_memory_usage.judge, **parts) for parts, _ in test_memory_usage.EXAMPLES.values()],
@@ -46,7 +51,7 @@ RUNBOOKS: dict[str, tuple[Any, list[Any]]] = {
         test_websocket_disconnections,
         [ask for ask, *_ in test_websocket_disconnections.EXAMPLES.values()],
     ),
-    "triage": (test_triage, [ask for ask, *_ in test_triage.EXAMPLES.values()]),
+    "triage": (test_triage, [ask for ask, *_ in (test_triage.EXAMPLES | test_resolver.EXAMPLES).values()]),
 }
 """Each runbook's examples, and the checks that they ask."""
 

@@ -44,6 +44,8 @@ def take_survey(investigation: Investigation, *, recent_minutes: float, only: Co
         "issues": lambda: i.sentry.get_issues(since=i.since),
         "pages": i.status_pages.get_pages,
         "clocks": i.clocks.get_clocks,
+        "lookups": i.resolver.get_lookups,
+        "proxy_log": lambda: i.proxy_logs.get_lookups(since=recent),
     }
     with ThreadPoolExecutor(len(questions)) as pool:
         asked = {name: pool.submit(ask) for name, ask in questions.items() if not only or name in only}

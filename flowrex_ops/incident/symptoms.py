@@ -77,6 +77,8 @@ class Survey:
     clocks: Frame
     database_clock: Frame
     machines: Frame
+    lookups: Frame
+    proxy_log: Reading[LogSummary]
 
     @property
     def taken_at(self) -> datetime:

@@ -15,6 +15,7 @@ from flowrex_ops.compose import Stack
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.logs.access_log import count_statuses
 from flowrex_ops.logs.error_log import ErrorLog, read_errors
+from flowrex_ops.logs.resolver import name_in, tells_of_lookup
 from flowrex_ops.logs.tracebacks import POOL_ERRORS
 from flowrex_ops.logs.trade_failures import count_trade_failures
 from flowrex_ops.model import LogLine
@@ -25,6 +26,8 @@ ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
 STATUS = re.compile(r"""(?:status["']?\s*[=:]\s*["']?|HTTP/[\d.]+\\?" )([1-5]\d\d)\b""")
 KEPT_SLOW_REQUESTS = 200
 _FEW = 10
+PROXY_LOG_BYTES = 8 * 1024 * 1024
+"""The newest of the proxy's log, for what NGINX itself has to say."""
 ERROR_BYTES = 32 * 1024 * 1024
 """Understanding tracebacks takes a second or two for as much, on a slow machine the whole of a reading's time."""
 
@@ -33,7 +36,8 @@ ERROR_BYTES = 32 * 1024 * 1024
 class LogSummary:
     """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute.
 
-    ``answers`` counts requests by UTC minute and whether they were answered with 5xx.
+    ``answers`` counts requests by UTC minute and whether they were answered with 5xx. ``unresolved`` lines tell of a name that did not
+    resolve, ``unresolved_names`` of which, where they tell it; None where nobody has looked for them.
     """
 
     lines: int = 0
@@ -47,6 +51,11 @@ class LogSummary:
     per_minute: Counter[datetime] = field(default_factory=Counter)
     slowest: list[tuple[float, str, str]] = field(default_factory=list)
     answers: Counter[tuple[datetime, bool]] = field(default_factory=Counter)
+    unresolved: int | None = None
+    first_unresolved: datetime | None = None
+    last_unresolved: datetime | None = None
+    unresolved_names: Counter[str] = field(default_factory=Counter)
+    unresolved_example: str = ""
 
     def failing_since(self, error_share: float) -> datetime | None:
         """The minute since which *error_share* of the requests fail, where they do so up to the last two; None otherwise.
@@ -96,8 +105,9 @@ class LogSource(Source):
 
     name = "logs"
 
-    def __init__(self, stack: Stack, service: str, *, limit_seconds: float, max_bytes: int) -> None:
+    def __init__(self, stack: Stack, service: str, *, limit_seconds: float, max_bytes: int, name: str = "logs") -> None:
         super().__init__(limit_seconds=limit_seconds)
+        self.name = name
         self._stack = stack
         self._service = service
         self._max_bytes = max_bytes
@@ -105,6 +115,14 @@ class LogSource(Source):
     @reads("backend log")
     def get_pool_errors(self, *, since: timedelta, slow_seconds: float = 5.0) -> LogSummary:
         """Pool errors, 5xx answers and requests slower than *slow_seconds* since *since* ago."""
+        return self._summarise(since, slow_seconds)
+
+    @reads("name lookups in the log")
+    def get_lookups(self, *, since: timedelta) -> LogSummary:
+        """The same, for what it tells of names that did not resolve since *since* ago."""
+        return self._summarise(since, slow_seconds=5.0)
+
+    def _summarise(self, since: timedelta, slow_seconds: float) -> LogSummary:
         lines = self._stack.read_logs(self._service, since=self.now() - since, max_bytes=self._max_bytes)
         try:
             return summarise(lines, slow_seconds=slow_seconds)
@@ -147,13 +165,15 @@ class LogSource(Source):
 
 def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
     """One pass, constant memory: a :class:`LogSummary` of *lines*."""
-    summary = LogSummary()
+    summary = LogSummary(unresolved=0)
     for line in lines:
         summary.lines += 1
         _count_request(summary, line, slow_seconds)
         text = line.text.lower()
         if any(words in text for words in POOL_ERRORS):
             _count_pool_error(summary, line)
+        if tells_of_lookup(text):
+            _count_unresolved(summary, line)
     return summary
 
 
@@ -185,3 +205,12 @@ def _count_pool_error(summary: LogSummary, line: LogLine) -> None:
         summary.first_pool_error = summary.first_pool_error or line.at
         summary.last_pool_error = line.at
         summary.per_minute[line.at.replace(second=0, microsecond=0)] += 1
+
+
+def _count_unresolved(summary: LogSummary, line: LogLine) -> None:
+    summary.unresolved = (summary.unresolved or 0) + 1
+    summary.unresolved_example = summary.unresolved_example or line.text[:300]
+    summary.first_unresolved = summary.first_unresolved or line.at
+    summary.last_unresolved = line.at or summary.last_unresolved
+    if name := name_in(line.text):
+        summary.unresolved_names[name] += 1

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.health_probe import ask_health
+from flowrex_ops.metrics.market_data import prices_of_answers, read_price_times
 from flowrex_ops.metrics.names import read_metrics, read_pool
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import MetricsSettings
@@ -115,6 +117,24 @@ class BackendSource(Source):
         if table["error"].notna().all():
             raise SourceUnavailableError(f"no backend replica told its open files: {table['error'].iloc[-1]}")
         return table
+
+    @reads("newest prices", extra_seconds="window_seconds")
+    def sample_prices(self, *, window_seconds: float = 1.5) -> pd.DataFrame:
+        """When each replica's newest price of each symbol came, asked twice, so long apart; columns ``PRICE_COLUMNS``.
+
+        Its age is told by the replica's own clock, the header Date, where it sends one.
+        """
+        before = self._ask_all("/metrics", self._read_prices)
+        time.sleep(window_seconds)
+        table = prices_of_answers(before, self._ask_all("/metrics", self._read_prices))
+        if table["symbol"].isna().all():
+            raise SourceUnavailableError(f"no backend replica told its prices: {table['error'].iloc[-1]}")
+        return table
+
+    def _read_prices(self, answer: Any) -> dict[str, Any]:
+        dated = parsedate_to_datetime(answer.headers["date"]) if "date" in answer.headers else datetime.now(UTC)
+        prices = read_price_times(answer.text, self._metrics.market_data)
+        return {"prices": prices, "asked_at": dated.timestamp()}
 
     @reads("readiness")
     def get_readiness(self) -> pd.DataFrame:

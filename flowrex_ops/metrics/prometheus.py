@@ -5,6 +5,7 @@ https://prometheus.io/docs/prometheus/2.42/querying/api/ (the same in 3). Only G
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, timedelta
@@ -16,6 +17,7 @@ import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.metrics.machines import QUERIES, parse_machines
+from flowrex_ops.metrics.market_data import NOT_EXPOSED, WINDOW, name_pattern, prices_of_series
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.web import get
 
@@ -159,6 +161,17 @@ class PrometheusSource(Source):
             answers = pool.map(lambda asked: self._ask("query", {"query": asked}), QUERIES)
             return parse_machines(one for answer in answers for one in _series(answer, "vector"))
 
+    @reads("newest prices")
+    def get_prices(self, *, names: Sequence[str] = ()) -> pd.DataFrame:
+        """When the newest price of each symbol came, by whatever is scraped (*names* beside the usual ones); columns ``PRICE_COLUMNS``."""
+        asked = "{__name__=~%s}[%s]" % (json.dumps(name_pattern(names)), WINDOW)  # noqa: UP031  # braces of its own
+        known = self._find_names()
+        series = [(one["metric"], one["values"]) for one in _series(self._ask("query", {"query": asked}), "matrix")]
+        table = prices_of_series([(_replica(labels, known), labels, values) for labels, values in series])
+        if table.empty:
+            raise SourceUnavailableError(NOT_EXPOSED)
+        return table
+
     @reads("monitoring")
     def get_monitoring(self, *, since: timedelta = timedelta(minutes=5)) -> pd.DataFrame:
         """Rules, Alertmanagers and notifications since then, columns ``MONITORING_COLUMNS``; what is bad first.
@@ -226,9 +239,13 @@ def _series(body: Any, kind: str) -> list[dict[str, Any]]:
     return list(body["result"])
 
 
+def _replica(labels: Mapping[str, str], names: Mapping[str, str]) -> str:
+    instance = labels.get("instance", "")
+    return names.get(instance) or names.get(instance.rpartition(":")[0]) or instance
+
+
 def _name(labels: Mapping[str, str], names: Mapping[str, str]) -> str:
     """The replica where the series is about one, and the other labels, ``le=5, status=502``."""
-    instance = labels.get("instance", "")
-    replica = names.get(instance) or names.get(instance.rpartition(":")[0]) or instance
+    replica = _replica(labels, names)
     others = [f"{name}={value}" for name, value in sorted(labels.items()) if name not in _HIDDEN | {"instance"}]
     return ", ".join(([replica] if replica else []) + others) or "all"

@@ -160,6 +160,31 @@ CAUSES = (
         ),
     ),
     Cause(
+        "net.dns-failing",
+        "Names do not resolve",
+        "A replica cannot find out where a database, a cache or somebody outside is: whatever it needs there fails, though it may well run.",
+        Severity.P1,
+        3,
+        (
+            command(
+                f"{COMPOSE} exec backend sh -c 'cat /etc/resolv.conf; getent hosts NAME'",
+                "which server is asked? 127.0.0.11 is Docker's own, which asks the machine's for names of outside",
+            ),
+            command(
+                "resolvectl status; dig NAME @SERVER",
+                "on the machine: does that server answer, and does it know the name?",
+            ),
+            command(
+                f"{COMPOSE} config --services", "a name without a dot is a service's: is there one that is spelt so?"
+            ),
+            NextStep(
+                "person",
+                "infrastructure",
+                "the name server, or the domain's record; a record that was changed takes its TTL",
+            ),
+        ),
+    ),
+    Cause(
         "net.packet-loss",
         "A machine's line loses packets",
         "Errors (cable, plug, driver) or no room to take them in (queues): what is lost is sent again, and everybody waits.",

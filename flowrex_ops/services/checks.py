@@ -22,6 +22,7 @@ from flowrex_ops.services.machines import (
     check_packet_loss,
 )
 from flowrex_ops.services.monitoring import check_monitoring_blind
+from flowrex_ops.services.resolver import check_dns_failing
 from flowrex_ops.services.third_party import PAGE_COLUMNS
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "check_disk_filling",
     "check_disk_full",
     "check_disk_read_only",
+    "check_dns_failing",
     "check_down",
     "check_external_outage",
     "check_inodes_full",

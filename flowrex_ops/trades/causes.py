@@ -142,4 +142,25 @@ CAUSES = (
             ),
         ),
     ),
+    Cause(
+        "market-data.stale",
+        "Prices stand still",
+        "The newest price of a symbol, or of all, is old while its market is open: users see it and place orders at it, and nothing fails.",
+        Severity.P1,
+        185,
+        (
+            NextStep(
+                "person",
+                "trading operations",
+                "stop trading of the symbols that are named until their prices move; what was filled meanwhile was filled at an old price",
+            ),
+            NextStep("link", "the data vendor's status page", "all symbols at once: see whether they know of it"),
+            NextStep(
+                "person",
+                "the data vendor's support",
+                "name the symbols and since when; is their subscription still there?",
+            ),
+            command(_BACKEND_LOG, "what was logged as they stopped: a stream that was closed, a subscription refused?"),
+        ),
+    ),
 )

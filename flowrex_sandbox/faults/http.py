@@ -45,6 +45,13 @@ class RouteRaises(_Defect):
     path = "/api/prices"
 
 
+class NameGone(_Defect):
+    """A name that every replica looks up does not resolve."""
+
+    bugs = ("vendor-renamed",)
+    path = "/api/prices"
+
+
 class SessionsRaise(_Defect):
     """Another route raises, one that needs no connection to PostgreSQL."""
 

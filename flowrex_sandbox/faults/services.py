@@ -15,7 +15,7 @@ from typing import Any
 from flowrex_ops.errors import SandboxError
 from flowrex_sandbox.drill import COMPOSE_ONLY, drills_of
 from flowrex_sandbox.faults.base import Fault
-from flowrex_sandbox.faults.http import RedisStopped, Release, RouteRaises
+from flowrex_sandbox.faults.http import NameGone, RedisStopped, Release, RouteRaises
 from flowrex_sandbox.faults.pool import OpenTransactions
 from flowrex_sandbox.faults.postgres import PastLock, PostgresStopped
 from flowrex_sandbox.faults.proxy import NginxHanging, nginx
@@ -218,6 +218,7 @@ DRILLS = (
         leads_to="error_rate",
         alerts="HighErrorRate",
     ),
+    drill("triage-name-gone", NameGone(), expected="net.dns-failing", leads_to="error_rate"),
     drill(
         "triage-down-and-outage",
         RedisStopped(),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from flowrex_ops.errors import SandboxError
+from flowrex_ops.metrics.market_data import read_price_times
 from flowrex_sandbox.clients import start_client
 from flowrex_sandbox.drill import drills_of
-from flowrex_sandbox.faults.base import ENOUGH, STOP_SECONDS, Fault, PastFault, Stopped, TroubleClient
+from flowrex_sandbox.faults.base import ENOUGH, STOP_SECONDS, Fault, PastFault, ReplicaBug, Stopped, TroubleClient
 from flowrex_sandbox.faults.observe import count, last_failure_age
 from flowrex_sandbox.faults.pool import OpenTransactions
 from flowrex_sandbox.health import await_outside
@@ -181,6 +183,36 @@ class OrdersRepeated(TroubleClient):
         sandbox.execute("UPDATE trades SET status = 'cancelled' WHERE status = 'filled' AND quantity = 0.5")
 
 
+class FeedStopped(ReplicaBug):
+    """No price comes any more, and nothing fails."""
+
+    bugs = ("feed-stopped",)
+    threshold = "stale_seconds"
+    symbols: ClassVar[tuple[str, ...]] = ("EURUSD", "GBPUSD", "USDJPY", "XAUUSD", "BTCUSD")
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+        pages = [read_price_times(page) for page in sandbox.read_replicas("/metrics")]
+        newest = max((page.get(symbol, 0.0) for page in pages for symbol in self.symbols), default=0.0)
+        return 0 < newest < time.time() - age_seconds
+
+
+class GoldStandsStill(FeedStopped):
+    """Prices of one symbol no longer come, those of the others do."""
+
+    bugs = ("feed-without-gold",)
+    symbols = ("XAUUSD",)
+
+
+class GoldIsQuiet(ReplicaBug):
+    """Prices of one symbol come seldom, and come."""
+
+    bugs = ("feed-quiet-gold",)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        pages = [read_price_times(page) for page in sandbox.read_replicas("/metrics")]
+        return bool(pages) and all(page["EURUSD"] - page["XAUUSD"] > _JUST_NOW_SECONDS for page in pages)
+
+
 def seconds_since_trouble(sandbox: Sandbox) -> float:
     """Since when every trade has been filled, by the table and by what the replicas say of their last failure."""
     newest = "SELECT extract(epoch FROM now() - max(created_at)) FROM trades WHERE status IN ('failed', 'blocked', 'cancelled')"
@@ -191,6 +223,7 @@ def seconds_since_trouble(sandbox: Sandbox) -> float:
 FAST = {"recent_minutes": 0.15, "reconcile_minutes": 0.2, "settle_seconds": 3.0}
 """Nine seconds (and twelve), so that nobody has to wait five minutes until a drill's failures are old."""
 
+STALE = {**FAST, "stale_seconds": 8.0}
 drill = drills_of("trade_failures", **FAST)
 DRILLS = (
     drill("trades-healthy", title="nothing is wrong: every trade is filled"),
@@ -269,6 +302,15 @@ DRILLS = (
         OrdersRepeated(per_second=0.5),
         title="red herring: a large order in slices, the same again every two seconds",
     ),
+    drill("prices-stand-still", FeedStopped(), expected="market-data.stale", parameters=STALE),
+    drill(
+        "one-price-stands-still",
+        GoldStandsStill(),
+        expected="market-data.stale",
+        parameters=STALE,
+        alerts="MarketDataStale",
+    ),
+    drill("quiet-symbol", GoldIsQuiet()),
     drill("old-broker-outage", PastBrokerOutage()),
     drill(
         "few-risk-blocks",

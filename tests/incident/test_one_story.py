@@ -42,6 +42,8 @@ WELL = Survey(
     clocks=silent("clocks"),
     database_clock=silent("the database's clock"),
     machines=silent("machines"),
+    lookups=silent("name lookups"),
+    proxy_log=Reading("proxy logs", "name lookups in the log", error="not read"),
 )
 
 HUNG = {"pools": pools(5, 5), "health": health(503, 503), "front_door": front_door(504)}

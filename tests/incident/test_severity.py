@@ -73,6 +73,8 @@ WELL = Survey(
     clocks=silent("clocks"),
     database_clock=silent("the database's clock"),
     machines=silent("machines"),
+    lookups=silent("name lookups"),
+    proxy_log=Reading("proxy logs", "name lookups in the log", error="not read"),
 )
 
 

@@ -153,3 +153,18 @@ def test_open_files_of_every_replica() -> None:
     assert files.loc["b", ["open_files", "limit", "error"]].isna().all()
     assert "did not answer" in files.loc["c", "error"]
     assert "no backend replica told" in str(ask(a="http://127.0.0.1:1").get_open_files().error)
+
+
+def test_newest_prices_of_every_replica() -> None:
+    """By whatever gauge there is, and by the replica's own clock; one without such a gauge says what to expose."""
+    with replica('quote_timestamp_seconds{pair="EURUSD"} 1.7e9\n') as one, replica(METRICS) as two:
+        prices = ask(a=one, b=two, c="http://127.0.0.1:1").sample_prices(window_seconds=0.1).require()
+        nobody = ask(b=two).sample_prices(window_seconds=0.1)
+    (told,) = prices[prices["symbol"].notna()].to_dict("records")
+    assert (told["replica"], told["symbol"], told["moved_at"].timestamp()) == ("a", "EURUSD", 1.7e9)
+    assert told["moved_at"] == told["moved_before"]
+    assert abs(told["asked_at"].timestamp() - time.time()) < 60
+    silent = prices.set_index("replica")["error"]
+    assert "did not answer" in silent["c"]
+    assert "expose its unix time" in silent["b"]
+    assert "metrics.market_data" in str(nobody.error)

@@ -16,6 +16,7 @@ import pytest
 from conftest import missing_part
 
 from flowrex_ops.discovery.endpoints import ReplicaFinder, discover
+from flowrex_ops.metrics.market_data import PRICE_COLUMNS
 from flowrex_ops.metrics.prometheus import (
     ALERT_COLUMNS,
     ALERTING,
@@ -59,6 +60,19 @@ class TestReal:
         series = real.query("flowrex_database_connections_max").require()
         assert sorted(series["series"]) == ["backend-1", "backend-2", "backend-3"]
         assert (series["value"] == 5).all()
+
+    def test_newest_prices(self, real: PrometheusSource) -> None:
+        """Of each replica and symbol, with what was scraped before, once there were two scrapes."""
+
+        def told() -> pd.DataFrame:
+            found = real.get_prices()
+            return found.require() if found.available else pd.DataFrame(columns=PRICE_COLUMNS)
+
+        await_condition(lambda: told()["moved_before"].notna().sum() >= 15, "prices were scraped", timeout_seconds=30)
+        prices = told()
+        assert len(prices) == 15
+        assert set(prices["replica"]) == {"backend-1", "backend-2", "backend-3"}
+        assert (prices["asked_at"] - prices["moved_at"]).dt.total_seconds().between(-1, 30).all()
 
     def test_history(self, real: PrometheusSource) -> None:
         history = real.query_range("sum(up)", since=MINUTE, points=10).require()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -10,8 +11,10 @@ from database_examples import NOW
 
 from flowrex_ops.logs.trade_failures import TRADE_LOG_COLUMNS
 from flowrex_ops.metrics.backend import COUNTER_COLUMNS, FAILED_TRADES, TRADES
+from flowrex_ops.metrics.market_data import PRICE_COLUMNS
 from flowrex_ops.model import Reading
 from flowrex_ops.postgres.source import BOOKED_COLUMNS, ORDER_COLUMNS, REPEATED_COLUMNS, TRADE_COLUMNS
+from flowrex_ops.services.third_party import PAGE_COLUMNS
 from flowrex_ops.trades.broker import BROKER_COLUMNS
 from flowrex_ops.trades.reconciliation import FILL_COLUMNS, Fills
 
@@ -107,3 +110,25 @@ def booked(seconds: float = 61, own: str | None = None, **statuses: str) -> Read
         for name, status in statuses.items()
     ]
     return Reading("postgres", "orders here", pd.DataFrame(rows, columns=BOOKED_COLUMNS))
+
+
+def prices(*replicas: str, at: datetime = NOW, moves: bool = False, **ages: float | None) -> Reading[pd.DataFrame]:
+    """Each replica's newest prices: so many seconds old, or None where there was none; those of *moves* came in meanwhile."""
+    rows = []
+    for replica in replicas or ("backend-1", "backend-2"):
+        for symbol, age in ages.items():
+            moved = None if age is None else at - timedelta(seconds=age)
+            before = moved and moved - timedelta(seconds=moves)
+            rows.append((replica, symbol, moved, before, at, None))
+    return Reading("backend", "newest prices", pd.DataFrame(rows, columns=PRICE_COLUMNS), taken_at=at)
+
+
+def together(*readings: Reading[pd.DataFrame]) -> Reading[pd.DataFrame]:
+    """What several replicas tell, in one reading."""
+    return replace(readings[0], value=pd.concat([one.require() for one in readings], ignore_index=True))
+
+
+def pages(indicator: str = "none") -> Reading[pd.DataFrame]:
+    """What the feed's service says of itself."""
+    row = ("TwelveData", indicator, "Partial System Outage", "WebSocket: prices are late", 0.1, "", "https://x.example")
+    return Reading("status pages", "status pages", pd.DataFrame([row], columns=PAGE_COLUMNS))

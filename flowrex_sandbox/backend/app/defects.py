@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import time
 from decimal import Decimal
 from typing import Any
@@ -27,10 +28,16 @@ KNOWN = frozenset(
         "slow-prices",
         "slow-host",
         "blocking-call",
+        "vendor-renamed",
+        "feed-stopped",
+        "feed-without-gold",
+        "feed-quiet-gold",
     ]
 )
 _AUDITED_SHARE = 0.3
 _SLOW_SECONDS, _BLOCKING_SECONDS = 2.0, 1.5
+VENDOR = "prices.vendor.invalid"
+"""A name that no server knows (RFC 6761, 6.4)."""
 
 _active: set[str] = set(_RELEASED)
 _chance = random.Random()  # noqa: S311  # which request is audited is no secret
@@ -76,6 +83,32 @@ async def delay(route: str) -> None:
         await asyncio.sleep(_SLOW_SECONDS)
     if active("blocking-call") and route == "/api/prices":
         time.sleep(_BLOCKING_SECONDS)  # noqa: ASYNC251  # this is the defect
+
+
+class VendorError(Exception):
+    """The vendor of prices cannot be asked."""
+
+
+def ask_vendor() -> None:
+    """Look the vendor up. The defect: the vendor has moved, and its old name is gone."""
+    if not active("vendor-renamed"):
+        return
+    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")  # also where no name server answers
+    try:
+        socket.getaddrinfo(f"{VENDOR}.", 443)
+    except socket.gaierror as error:
+        raise VendorError(f"cannot connect to host {VENDOR}:443: {error}") from error
+
+
+def prices_come(symbol: str, number: int, quiet_ticks: int) -> bool:
+    """Whether the feed's tick *number* moves that price.
+
+    The defects: nobody opens a stream again that was closed, or one symbol's subscription; a symbol with few prices is none.
+    """
+    gold = symbol == "XAUUSD"
+    if active("feed-stopped") or (gold and active("feed-without-gold")):
+        return False
+    return not (gold and active("feed-quiet-gold")) or number % quiet_ticks == 0
 
 
 class AuditTrailError(Exception):

@@ -22,6 +22,7 @@ from . import defects, metrics, streams, trading
 from .bugs import Bugs
 from .database import Database
 from .execution.adapters import get_adapter
+from .feed import Feed
 from .identity import VERSION, replica_number
 from .logs import log
 from .redis_memory import RedisMemoryCollector
@@ -49,14 +50,17 @@ def create_app() -> Starlette:
     sessions = Sessions(os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"))
     redis_memory = RedisMemoryCollector(sessions)
     metrics.REGISTRY.register(redis_memory)
-    prices_streamed = streams.Streams()
+    feed = Feed()
+    prices_streamed = streams.Streams(feed)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         database.open()
         redis_memory.start()
+        feed.start()
         log.info("backend started version=%s replica=%s pool_size=%d", VERSION, REPLICA, database.size)
         yield
+        feed.stop()
         log.info("backend stopping version=%s replica=%s", VERSION, REPLICA)
 
     app = Starlette(

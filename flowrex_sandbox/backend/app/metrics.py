@@ -31,6 +31,9 @@ for _status in ("filled", "failed", "blocked"):
     TRADES.labels(_status)
 for _reason in ("database", *(f"broker-{what}" for what in BROKER_REASONS)):
     TRADES_FAILED.labels(_reason)  # a counter that is there from the start can be seen to grow
+PRICE_MOVED = Gauge(
+    "flowrex_market_data_timestamp_seconds", "When the feed last moved a price.", ("symbol",), registry=REGISTRY
+)
 MEMORY_LIMIT = Gauge("flowrex_memory_limit_bytes", "Memory that this replica may use.", registry=REGISTRY)
 MEMORY_LIMIT.set_function(memory_limit_bytes)
 WEBSOCKETS = Gauge("flowrex_websocket_connections", "WebSocket connections open.", registry=REGISTRY)

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 
 from . import metrics, trading
+from .feed import Feed
 from .logs import log
 
 GOING_AWAY, ABNORMAL, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER = 1001, 1006, 1011, 1012, 1013
@@ -48,7 +49,8 @@ class Connection:
 class Streams:
     """All streams of this replica, and the bugs that a drill switches on in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
         self._numbers = itertools.count(1)
         self._open: set[WebSocket] = set()
         self._leaked: list[bytes] = []
@@ -123,7 +125,8 @@ class Streams:
     async def _send_ticks(self, socket: WebSocket, connection: Connection, every: float) -> None:
         for number in itertools.count():
             symbol = trading.SYMBOLS[number % len(trading.SYMBOLS)]
-            await socket.send_json({"type": "tick", "symbol": symbol, "at": time.time()})
+            price = round(self._feed.prices[symbol], 5)
+            await socket.send_json({"type": "tick", "symbol": symbol, "price": price, "at": time.time()})
             connection.moved(sent=1)
             metrics.WEBSOCKET_MESSAGES.inc()
             self._misbehave(number, symbol)

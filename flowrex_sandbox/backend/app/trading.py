@@ -41,6 +41,7 @@ def get_analytics(database: Database, account: int) -> dict[str, Any]:
 
 def get_prices(database: Database) -> dict[str, float]:
     """The last price of each symbol."""
+    defects.ask_vendor()
     with database.transaction() as connection:
         rows = connection.execute("SELECT symbol, price FROM prices ORDER BY symbol").fetchall()
     return defects.listed({symbol: float(price) for symbol, price in rows}, SYMBOLS)
