@@ -130,8 +130,14 @@ def pytest_testnodedown(node: object) -> None:
 
 
 def order_of(item: pytest.Item) -> tuple[bool, ...]:
-    """The longest file first, for one worker has all of it; then drills, which any worker takes, and other platforms."""
-    return "harbor" not in fixtures_of(item), not item.get_closest_marker("drill"), not needs_platform(item)
+    """The longest file first, for one worker has all of it; then drills, which any worker takes, and other platforms.
+
+    What fills a machine's memory or disk comes last among drills: the foreign platform is through with its memory by then.
+    """
+    drill = getattr(item, "callspec", None) and item.callspec.params.get("drill")
+    fills = bool(drill and drill.stacks == ("compose",))
+    is_drill = item.get_closest_marker("drill")
+    return "harbor" not in fixtures_of(item), not is_drill, fills, not needs_platform(item)
 
 
 def needs_platform(item: pytest.Item) -> bool:

@@ -86,8 +86,8 @@ def notebook(browser: Browser, lab: str) -> Iterator[Page]:
         )
         page.add_locator_handler(lost, lambda dialog: dialog.locator(".jp-Dialog-footer button").last.click())
         page.goto(f"{lab}/lab/tree/incidents/database_connections.ipynb?reset")
-        page.locator(".jp-Notebook").wait_for(timeout=60_000)
-        page.locator(".jp-MarkdownOutput h1").first.wait_for(timeout=60_000)
+        page.locator(".jp-Notebook").wait_for(timeout=120_000)
+        page.locator(".jp-MarkdownOutput h1").first.wait_for(timeout=120_000)
         await_idle(page)
         yield page
 
@@ -142,7 +142,7 @@ def test_it_opens_where_one_begins_and_keeps_what_has_run(browser: Browser, lab:
     """The first page leads to triage and the runbooks; a run is a record once it is saved, and only once."""
     with browser.new_page(viewport={"width": 1400, "height": 1000}) as page:
         page.goto(lab)
-        page.get_by_role("heading", name="What is wrong?").wait_for(timeout=60_000)
+        page.get_by_role("heading", name="What is wrong?").wait_for(timeout=120_000)
         await_idle(page)
         page.screenshot(path=Path(os.environ.get("FLOWREX_OPS_SCREENSHOTS", tmp_path)) / "start.png")
         assert page.locator("dialog").count() == 0, "JupyterLab asks something"

@@ -27,7 +27,7 @@ def redis_takes_no_more(harbor: Harbor) -> Iterator[None]:
     harbor.redis("FLUSHDB")
 
 
-@fault({"memory_usage": "memory.leak"}, "desk-2")
+@fault({"memory_usage": "memory.leak"}, "desk-2", sample_seconds=10.0)
 def one_replica_hoards(harbor: Harbor) -> Iterator[None]:
     """Six megabytes a second, seen by the engine alone; a replica that was started just now would be left in peace."""
     harbor.await_age("desk", 45)
