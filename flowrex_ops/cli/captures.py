@@ -60,7 +60,7 @@ def capture(
     """Read everything once, by all runbooks that judge causes, into a folder that can be sent and judged elsewhere.
 
     Nothing is changed, and no secret is written. Takes a minute or two; a runbook that fails costs itself. Judge it with backtest, or
-    with run --from. FOLDER/copies has the newest 4 MB of each log as lines, of which run --from FOLDER/copies makes what today's parsers read. With --interval the last hour is kept, so that what led to an alert is there: 512 MB at most, the readings alone,
+    with run --from. FOLDER/copies has the newest lines of each log, 4 MB a service: run --from FOLDER/copies parses them anew. With --interval the last hour is kept, so that what led to an alert is there: 512 MB at most, the readings alone,
     a folder for each round; a round that fails, or finds the disk full, is left out.
 
     Example: flowrex-ops capture -o site-of-harbor

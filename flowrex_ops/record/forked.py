@@ -103,7 +103,7 @@ def published() -> Path:
 
 def use_published() -> None:
     """Have what this process starts forked from the parent that a command beside it keeps, where there is one of this user's."""
-    with contextlib.suppress(OSError):  # there is none, or it has just ended
+    with contextlib.suppress(OSError, RuntimeError):  # there is none, it has just ended, or this user has no home
         address = published().readlink()
         if VARIABLE not in os.environ and address.is_socket() and address.stat().st_uid == os.getuid():
             os.environ[VARIABLE] = str(address)

@@ -85,8 +85,8 @@ def warm_parent(*, for_others: bool = False) -> Iterator[None]:
 
 def _publish(address: str) -> Path | None:
     """Link to it by its name, in place of one that was killed; None where nothing can be written."""
-    link = published()
     try:
+        link = published()
         link.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
         for old in link.parent.glob("warm-*"):
             if not old.readlink().parent.exists():
@@ -94,7 +94,7 @@ def _publish(address: str) -> Path | None:
         fresh = link.with_name(f"warm-{os.getpid()}.new")
         fresh.symlink_to(address)
         return fresh.replace(link)
-    except OSError:
+    except (OSError, RuntimeError):  # no home, or none that may be written: then nobody else is quicker
         return None
 
 

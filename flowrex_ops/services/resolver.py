@@ -156,8 +156,10 @@ def _judge(cause: str, found: list[tuple[str, Evidence]], services: Frame) -> Ve
         return inconclusive(cause, f"{found[0][1].value}; whether that service runs is not known", services)
     rows = whole(services.require() if services.available else pd.DataFrame(), REPLICA_COLUMNS)
     runs = rows[rows["state"].eq("running")]
-    down = {*rows["service"], *rows["name"]} - {*runs["service"], *runs["name"]}
-    if left := names - down:
+    known = {*rows["service"], *rows["name"]}
+    down = known - {*runs["service"], *runs["name"]}
+    # A short name that is nobody's may be another one (an alias, a link) of what does not run.
+    if left := {name for name in names - down if "." in name or name in known or not down}:
         title = f"Names do not resolve: {', '.join(sorted(left)[:4])}"
     elif names or down:
         where = ", ".join(sorted(map(str, names & down or down))[:4])

@@ -125,6 +125,20 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         INCONCLUSIVE,
         "postgres does not run, and so its name leads nowhere: see service.down",
     ),
+    "PostgreSQL is stopped, and replicas know it by an alias": (
+        lambda: judge(
+            lookups(("db", False), (BROKER, True)),
+            log(80, "db"),
+            services=services(replica("backend-1"), replica("postgres-1", "exited")),
+        ),
+        INCONCLUSIVE,
+        "does not run, and so its name leads nowhere: see service.down",
+    ),
+    "a name that is spelt wrong, while everything runs": (
+        lambda: judge(lookups(("postgress", False)), log(), services=services(replica("postgres-1"))),
+        CONFIRMED,
+        "Names do not resolve: postgress",
+    ),
     "so it may be where the name is not told": (
         lambda: judge(NOT_ASKED, log(80), services=services(replica("backend-1"), replica("redis-1", "exited"))),
         INCONCLUSIVE,
