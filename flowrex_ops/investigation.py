@@ -35,7 +35,7 @@ from flowrex_ops.memory.source import MemorySource
 from flowrex_ops.metrics.backend import BackendSource
 from flowrex_ops.metrics.prometheus import PrometheusSource
 from flowrex_ops.mitigations import find, split_approval
-from flowrex_ops.model import MitigationState, Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
+from flowrex_ops.model import CHANGED, MitigationState, Outcome, Plan, Reading, Severity, Verdict, VerdictKind, worst
 from flowrex_ops.notebook import KEPT_VARIABLE, Notebook
 from flowrex_ops.parameters import validate_started
 from flowrex_ops.postgres.backups.databases import open_databases
@@ -50,6 +50,7 @@ from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.resource_lock import resource_lock
 from flowrex_ops.services.clocks import ClockSource
 from flowrex_ops.services.resolver import ResolverSource
+from flowrex_ops.services.served import look
 from flowrex_ops.services.third_party import SentrySource, StatusPagesSource
 from flowrex_ops.settings import Settings, load
 from flowrex_ops.tls.source import TlsSource
@@ -97,7 +98,7 @@ class Investigation:
         self.verdicts: dict[str, Verdict] = {}
         self.mitigations: dict[str, Outcome] = {}
         self.severity: Severity | None = None
-        self.impact = self.notify = ""
+        self.impact = self.notify = self.users = ""
         self.next_runbooks: tuple[str, ...] = ()
         self._followed: Callable[[str, str], None] | None = None
         # What a cell may need of how the platform is set up.
@@ -304,10 +305,7 @@ class Investigation:
             self._show_failed(getattr(view, "__name__", reading.what), "table", error)
             return
         evidence = self._keep(reading.what, value, frame, view)
-        self._notebook.show(
-            presentation.frame_html(shown, evidence=evidence),
-            shown.head(presentation.SHOWN_ROWS).to_string(index=False),
-        )
+        self._notebook.show(presentation.frame_html(shown, evidence=evidence), presentation.frame_text(shown))
 
     def _keep(self, what: str, value: Any, frame: pd.DataFrame, view: Callable[[Any], pd.DataFrame] | None) -> str:
         """Write the reading's whole table as evidence, and the view of it beside it; the path of what is shown."""
@@ -323,13 +321,11 @@ class Investigation:
             return
         self.draw(draw, *(reading.require() for reading in readings), **options)
 
-    def show_table(self, what: str, frame: pd.DataFrame) -> None:
-        """Show a table that was made from several readings; the whole goes to evidence under *what*."""
+    def show_table(self, what: str, frame: pd.DataFrame, *, folded: bool = False) -> None:
+        """Show a table that was made from several readings, or *folded* what a chart has shown; the whole goes to evidence under *what*."""
         evidence = self.store.write_evidence(what, frame)
-        self._notebook.show(
-            presentation.frame_html(frame, evidence=evidence),
-            frame.head(presentation.SHOWN_ROWS).to_string(index=False),
-        )
+        html = presentation.frame_html(frame, evidence=evidence, shown=0 if folded else presentation.SHOWN_ROWS)
+        self._notebook.show(html, presentation.frame_text(frame))
 
     def draw(self, draw: Callable[..., Figure], *values: Any, **options: Any) -> None:
         """Draw a chart from *values*. One that cannot be drawn costs itself, and no answer of the cells after it."""
@@ -418,9 +414,19 @@ class Investigation:
                 slug, MitigationState.REFUSED, str(error)
             )  # readings of another version may lack something
         self._show_outcome(_as_of_then(outcome) if self._replay else outcome)
+        if outcome.state in CHANGED and self.verdicts:  # a procedure does what was asked of it, and cures nothing
+            self._look_at_users()
         if timeline.trouble:
             self._notebook.show_text(timeline.trouble)
         return self.mitigations[slug]
+
+    def _look_at_users(self) -> None:
+        """Say how users are now: that a mitigation had its effect does not tell that it was the trouble."""
+        try:
+            self.users = str(look(self))
+        except Exception as error:  # noqa: BLE001  # a defect of ours, after a change that has its result already
+            self.users = f"not known: {type(error).__name__}: {error}; please report it"
+        self._notebook.show_text(f"Users are {self.users}")
 
     def _show_outcome(self, outcome: Outcome) -> Outcome:
         self.mitigations[outcome.slug] = outcome
@@ -460,6 +466,7 @@ class Investigation:
             severity=worst([s for s in (self.severity, *(f.severity for f in findings)) if s]),
             impact=self.impact,
             notify=self.notify,
+            users=self.users,
             diagnosis=findings[0].cause if findings else None,
             findings=findings,
             verdicts=tuple(self.verdicts.values()),

@@ -67,6 +67,10 @@ class MitigationState(StrEnum):
     FAILED = "failed"
 
 
+CHANGED = (MitigationState.VERIFIED, MitigationState.APPLIED_UNVERIFIED, MitigationState.FAILED)
+"""States in which something was changed, the best first."""
+
+
 class RunStatus(StrEnum):
     """What became of a run.
 

@@ -19,12 +19,12 @@ from flowrex_ops.model import MARKS, Outcome, Plan, Reading, Verdict, VerdictKin
 
 SHOWN_ROWS, KEPT_ROWS = 10, 50
 """Rows of a table that are seen at once, and those that are there when it is unfolded; all are in the evidence."""
+_NO_ROWS = "No rows."
 _SQL = re.compile(
     r"\s*(?:select|with|update|insert|delete|merge|create|alter|drop|copy|lock|refresh|call|do)\s", re.IGNORECASE
 )
-_SQL_SHOWN = 60
+_SQL_SHOWN, _ONE_LINE = 60, 28
 _NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?%?")
-MOMENT = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?)?")
 COLOURS = {VerdictKind.CONFIRMED: "#D55E00", VerdictKind.RULED_OUT: "#009E73", VerdictKind.INCONCLUSIVE: "#8A7A00"}
 """Okabe and Ito's vermillion and bluish green, and an ochre: told apart with every kind of colour vision."""
 
@@ -115,17 +115,23 @@ def unavailable_html(readings: Iterable[Reading[Any]]) -> str:
 def frame_html(frame: pd.DataFrame, *, evidence: str = "", shown: int = SHOWN_ROWS) -> str:
     """The first *shown* rows of a table, more of them folded, and where all are."""
     if frame.empty:
-        return "<p>No rows.</p>"
+        return f"<p>{_NO_ROWS}</p>"
     names = [str(name).replace("_", " ") for name in frame.columns]
     kept = frame.head(max(shown, KEPT_ROWS))
     rows = [[format_cell(value) for value in row] for row in kept.itertuples(index=False)]
     numbers = [any(column) and all(map(_NUMBER.fullmatch, filter(None, column))) for column in zip(*rows, strict=True)]
-    html = html_table(names, rows[:shown], numbers)
+    html = html_table(names, rows[:shown], numbers) if shown else ""
     if len(frame) <= shown:
         return html
     where = f"; all {len(frame)} in <code>{escape(evidence)}</code>" if evidence else f" of {len(frame)}"
-    folded = f"<summary>{len(rows) - shown} more rows{where}</summary>{html_table(names, rows[shown:], numbers)}"
+    more = f"{len(rows) - shown} more rows" if shown else "as a table"
+    folded = f"<summary>{more}{where}</summary>{html_table(names, rows[shown:], numbers)}"
     return f"{html}<details>{folded}</details>"
+
+
+def frame_text(frame: pd.DataFrame) -> str:
+    """The same in lines, of the first rows."""
+    return _NO_ROWS if frame.empty else frame.head(SHOWN_ROWS).to_string(index=False)
 
 
 def facts_html(facts: Mapping[str, str]) -> str:
@@ -147,8 +153,9 @@ def _name(text: str, side: str) -> str:
 
 
 def _cell(value: str, side: str) -> str:
-    """A date is read at a glance only while it stands on one line; SQL is known by its beginning, and whole where one points at it."""
-    style = f"text-align:{side}" + (";white-space:nowrap" if MOMENT.fullmatch(value) else "")
+    """A name, a date is read at a glance only while it stands on one line; SQL is known by its beginning, and whole where one points at it."""
+    would_break = len(value) <= _ONE_LINE and (" " in value or "-" in value)
+    style = f"text-align:{side}" + (";white-space:nowrap" if would_break else "")
     if len(value) <= _SQL_SHOWN or not _SQL.match(value):
         return f"<td style='{style}'>{escape(value)}</td>"
     return f"<td style='{style}' title='{escape(value)}'>{escape(value[:_SQL_SHOWN].rstrip())} …</td>"

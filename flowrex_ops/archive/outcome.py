@@ -131,7 +131,7 @@ class EarlierIncident(_Part):
 
 
 class RunOutcome(_Part):
-    """What a run found; it belongs to an ``incident``, or is a ``run`` by itself. ``severity`` and ``impact`` are of the moment, which may be worse than what was found; ``notify`` says who is to know by when."""
+    """What a run found; it belongs to an ``incident``, or is a ``run`` by itself. ``severity`` and ``impact`` are of the moment, which may be worse than what was found; ``notify`` says who is to know by when, ``users`` how they are once something was changed."""
 
     incident: str | None = None
     run: str | None = None
@@ -143,6 +143,7 @@ class RunOutcome(_Part):
     severity: Level = None
     impact: str = ""
     notify: str = ""
+    users: str = ""
     diagnosis: str | None = None
     findings: Annotated[tuple[Finding, ...], Items] = ()
     verdicts: Annotated[tuple[Judged, ...], Items] = ()
@@ -152,7 +153,9 @@ class RunOutcome(_Part):
     started: Moment = None
     seconds: float | None = None
 
-    @field_validator("runbook", "platform", "stack", "operator", "impact", "notify", "configuration", mode="before")
+    @field_validator(
+        "runbook", "platform", "stack", "operator", "impact", "notify", "users", "configuration", mode="before"
+    )
     @classmethod
     def _empty(cls, value: Any, info: Any) -> Any:
         """Records of earlier versions write null where there is nothing."""

@@ -83,9 +83,13 @@ def summary(result: RunResult, *, verdicts_shown: bool, command: str = "", over:
     rows = [
         ("Diagnosis", [_diagnosis(result)] if result.verdicts else []),
         ("Findings", [f"{one.severity} {one.cause}: {one.title}" for one in result.findings]),
-        ("Severity", [f"{result.severity or ''}: {result.impact}"] if result.impact else []),
+        (
+            "Severity",
+            [f"{result.severity or ''}{' at first' if done else ''}: {result.impact}"] if result.impact else [],
+        ),
         ("Notify", [result.notify] if result.notify and not over else []),
         ("Done", [done] if done else []),
+        ("Users", [result.users] if result.users else []),
         ("Do next", [] if over else [f"{target}  ({why})" for target, why in do_next(result)]),
         ("To apply", approvals if command else []),
         ("Not needed", [f"{elsewhere}: their causes are not confirmed"] if elsewhere else []),

@@ -8,7 +8,16 @@ from typing import Any
 from flowrex_ops.archive.outcome import MitigationResult, RecordMetadata
 from flowrex_ops.causes import ranked
 from flowrex_ops.model import MARKS, Verdict
-from flowrex_ops.record.words import counts, do_next, headline, seen_before, trust, who_has_to_know, why_so_severe
+from flowrex_ops.record.words import (
+    counts,
+    do_next,
+    headline,
+    how_users_are,
+    seen_before,
+    trust,
+    who_has_to_know,
+    why_so_severe,
+)
 
 TAG = "flowrex-ops-banner"
 
@@ -28,6 +37,7 @@ def banner(record: RecordMetadata) -> str:
         _trust(record),
         _plain(why_so_severe(record)),
         _plain(who_has_to_know(record)),
+        _plain(how_users_are(record)),
         "\n".join(f"- next: {_code(target)} {_plain(why)}" for target, why in do_next(record)),
         _verdicts(record.verdicts),
         _mitigations(record.mitigations),

@@ -22,6 +22,7 @@ from flowrex_ops.record.words import (
     diagnosis_title,
     do_next,
     headline,
+    how_users_are,
     seen_before,
     trust,
     what_was_done,
@@ -51,7 +52,13 @@ def render_page(notebook: dict[str, Any]) -> str:
     body = template("cells.html.j2").render(cells=cells)
     title = diagnosis_title(record) if record.diagnosis else headline(record)
     reason = record.finding.reason if record.finding else ""
-    lead = (_more(reason, title), why_so_severe(record), who_has_to_know(record), done if record.diagnosis else "")
+    lead = (
+        _more(reason, title),
+        why_so_severe(record),
+        who_has_to_know(record),
+        done if record.diagnosis else "",
+        how_users_are(record),
+    )
     folded = [one for one in record.mitigations if is_folded(one.slug, one.state, record.approved)]
     return template("page.html.j2").render(
         record=record,

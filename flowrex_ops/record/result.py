@@ -42,9 +42,9 @@ class RunResult(RecordMetadata):
         return severity_found(self)
 
     def to_json(self) -> dict[str, Any]:
-        """The object that ``flowrex-ops run --json`` prints; ``impact``, ``notify`` and ``next_runbooks`` are there only where something is wrong."""
+        """The object that ``flowrex-ops run --json`` prints; ``impact``, ``notify``, ``users`` and ``next_runbooks`` are there only where something is wrong."""
         about = self.to_dict()
-        more = {name: about[name] for name in ("impact", "notify", "next_runbooks") if about[name]}
+        more = {name: about[name] for name in ("impact", "notify", "users", "next_runbooks") if about[name]}
         return {
             **{name: about[name] for name in ("record", "html", "incident", "run")},
             "folder": str(self.folder),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flowrex_ops.archive.outcome import MitigationResult, RecordMetadata
 from flowrex_ops.causes import find_causes
-from flowrex_ops.model import MitigationState, RunStatus, Severity, Verdict, VerdictKind
+from flowrex_ops.model import CHANGED, MitigationState, RunStatus, Severity, Verdict, VerdictKind
 
 _STATUS = {
     RunStatus.RUNNING: "This run has not finished. Where nothing runs any more, it was killed; what stands below is all there is.",
@@ -14,7 +14,6 @@ _STATUS = {
     RunStatus.FAILED: "This run failed.",
     RunStatus.PARTIAL: "Finished, but something stayed unknown: an unknown is not healthy.",
 }
-_DONE = (MitigationState.VERIFIED, MitigationState.APPLIED_UNVERIFIED, MitigationState.FAILED)
 _EFFECT = {
     MitigationState.VERIFIED: "its effect was seen",
     MitigationState.APPLIED_UNVERIFIED: "its effect could not be seen",
@@ -48,7 +47,13 @@ def why_so_severe(record: RecordMetadata) -> str:
     found = [finding.severity for finding in record.findings if record.runbook != "triage"]
     if not record.diagnosis or not record.impact or record.severity in found:
         return ""
-    return f"{record.severity}: {record.impact}"
+    before = " at first" if what_was_done(record.mitigations) else ""
+    return f"{record.severity}{before}: {record.impact}"
+
+
+def how_users_are(record: RecordMetadata) -> str:
+    """``Users are healthy again: …``, not yet, or not known; empty where nothing was changed."""
+    return f"Users are {record.users}" if record.users else ""
 
 
 def who_has_to_know(record: RecordMetadata) -> str:
@@ -66,10 +71,10 @@ def run_command(record: RecordMetadata, runbook: str) -> str:
 
 def what_was_done(mitigations: Sequence[MitigationResult]) -> str:
     """What was changed, and whether it had its effect: ``restart-backend verified; its effect was seen``; empty where nothing was."""
-    done = [one for one in mitigations if one.state in _DONE]
-    worst = max((_DONE.index(one.state) for one in done), default=0)
+    done = [one for one in mitigations if one.state in CHANGED]
+    worst = max((CHANGED.index(one.state) for one in done), default=0)
     named = ", ".join(f"{one.slug} {one.state}" for one in done)
-    return f"{named}; {_EFFECT[_DONE[worst]]}" if done else ""
+    return f"{named}; {_EFFECT[CHANGED[worst]]}" if done else ""
 
 
 def do_next(record: RecordMetadata) -> list[tuple[str, str]]:

@@ -35,6 +35,12 @@ class Felt:
     left: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        if self.left:
+            return f"not healthy yet: {'; '.join(self.left)}"
+        unseen = [f"not seen: {what}" for what in self.unseen]
+        return f"healthy again: {'; '.join([*self.well, *unseen])}" if self.well else f"not known: {'; '.join(unseen)}"
+
 
 def look(context: Context) -> Felt:
     """Readiness, pools and the last seconds of requests."""

@@ -32,7 +32,7 @@ def firing(sandbox: Sandbox) -> set[str]:
 
 
 def send_alerts_to(sandbox: Sandbox, url: str) -> None:
-    """Have Alertmanager send all alerts to *url* (``flowrex-ops serve``), from now until the sandbox is started anew.
+    """Have Alertmanager send all alerts to *url* (``flowrex-ops serve``; empty: to nobody), from now until the sandbox is started anew.
 
     SandboxError where there is no Alertmanager, or it does not take it.
     """

@@ -9,11 +9,12 @@ import pytest
 
 from flowrex_ops.cli.report import summary
 from flowrex_ops.cli.run import again
+from flowrex_ops.record.banner import banner
 from flowrex_ops.record.result import RunResult
 from flowrex_sandbox.cli.drill import _screen
 from flowrex_sandbox.cli.scoring import Score
 from flowrex_sandbox.drills import get_drill
-from tests.record.test_words import record
+from tests.record.test_words import page, record
 
 
 def result(*states: str, **facts: Any) -> RunResult:
@@ -50,6 +51,19 @@ def test_after_a_cure_it_says_what_to_do_now() -> None:
     said = summary(result("verified"), verdicts_shown=True)
     assert "Done        terminate-root-blocker verified; its effect was seen" in said
     assert "Do next     flowrex-ops message update INC-20261129-0412-a1b2  (tell people what was done)" in said
+
+
+def test_after_a_change_it_says_how_users_are_now() -> None:
+    """On the terminal, the page and in the banner; what was so severe before that is told as past."""
+    of = result(
+        "verified", severity="P0", impact="alert FrontDoorDown", users="not healthy yet: backend-1 is not ready"
+    )
+    terminal = summary(of, verdicts_shown=True)
+    assert "Users       not healthy yet: backend-1 is not ready" in terminal
+    assert "Severity    P0 at first: alert FrontDoorDown" in terminal
+    for text in (page(of), banner(of)):
+        assert "Users are not healthy yet: backend-1 is not ready" in text
+        assert "P0 at first: alert FrontDoorDown" in text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from record_bench import Bench, confirmed, read, shows, verdict
 from flowrex_ops.cli.report import summary
 from flowrex_ops.model import Severity
 from flowrex_ops.record.page import render_page
-from flowrex_ops.render import frame_html
+from flowrex_ops.render import frame_html, frame_text
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -135,6 +135,16 @@ class TestTables:
         assert "<th style='text-align:right'>pid</th><th style='text-align:left'>state</th>" in seen
         assert "<td style='text-align:right'>7</td><td style='text-align:left'>idle</td>" in seen
         assert "<td style='text-align:right'>4.5%</td><td style='text-align:left'>10.0.0.1</td>" in seen
+
+    def test_what_a_chart_has_shown_is_folded_and_names_stand_on_one_line(self) -> None:
+        html = frame_html(pd.DataFrame({"item": ["backend-1"], "answer": ["ready"]}), evidence="all.csv", shown=0)
+        assert html.startswith("<details><summary>as a table; all 1 in <code>all.csv</code></summary>")
+        assert "white-space:nowrap'>backend-1</td>" in html
+
+    def test_no_rows_are_said_in_words(self) -> None:
+        """Not by pandas' own word for it, in either form."""
+        assert frame_text(pd.DataFrame(columns=["gid"])) == "No rows."
+        assert frame_html(pd.DataFrame(columns=["gid"])) == "<p>No rows.</p>"
 
     def test_sql_is_short_and_whole_where_one_points_at_it(self) -> None:
         sql = f"SELECT {'a, ' * 30}b FROM orders WHERE note = 'x'"

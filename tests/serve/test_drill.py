@@ -13,7 +13,6 @@ from flowrex_sandbox.monitoring.alerts import has_alerts, send_alerts_to
 from flowrex_sandbox.sandbox import Sandbox
 
 pytestmark = pytest.mark.drill
-NOBODY = "http://127.0.0.1:9/alertmanager"
 
 
 @pytest.mark.timeout(600)
@@ -33,7 +32,9 @@ def test_a_fault_alerts_and_its_record_names_the_cause(
         )
     finally:
         drills.reset(supervisor_sandbox, print)
-        send_alerts_to(supervisor_sandbox, NOBODY)
+        send_alerts_to(
+            supervisor_sandbox, ""
+        )  # others share it: an address where nobody listens would fail from now on
     assert found[0].metadata.runbook == "database_connections"
     assert found[0].metadata.trigger.startswith("alert ")
     assert all(mitigation.state in ("planned", "refused") for mitigation in found[0].metadata.mitigations)

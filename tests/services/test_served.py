@@ -24,3 +24,26 @@ def test_what_is_left_names_the_next_cure() -> None:
 def test_nothing_seen_is_not_served() -> None:
     with pytest.raises(VerificationError, match="could not be seen: no pool gauges; look by hand"):
         require_served(lambda: Felt(unseen=["no pool gauges"]), next_cure="", seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    ("felt", "said"),
+    [
+        (Felt(well=["all 3 replicas are ready"]), "healthy again: all 3 replicas are ready"),
+        (
+            Felt(well=["all 3 replicas are ready"], unseen=["no pool gauges"]),
+            "healthy again: all 3 replicas are ready; not seen: no pool gauges",
+        ),
+        (
+            Felt(well=["none of 3 pools is full"], left=["backend-1 is not ready"]),
+            "not healthy yet: backend-1 is not ready",
+        ),
+        (
+            Felt(unseen=["no replica tells whether it is ready"]),
+            "not known: not seen: no replica tells whether it is ready",
+        ),
+    ],
+)
+def test_healthy_again_not_yet_or_not_known(felt: Felt, said: str) -> None:
+    """Of what is left one thing is enough; what nobody can see is not healthy."""
+    assert str(felt) == said
