@@ -53,7 +53,7 @@ def batch(
     if dask:
         require("batch --dask", "dask", "distributed")
     chosen = _choose(runbook or [], plan, resume, settings)
-    runs_here = contextlib.nullcontext() if dask else warm_parent(for_others=True)
+    runs_here = contextlib.nullcontext() if dask else warm_parent(shared=True)
     with runs_here, _Progress(len(chosen.jobs), chosen.unfinished(), quiet=as_json) as progress:
         outcomes = run_batch(chosen, threads=jobs or chosen.threads, dask=dask, on_outcome=progress)
     facts = to_json(chosen, outcomes)

@@ -60,10 +60,10 @@ def run(
 
     given = parse_parameters(parameter or ())
     with LiveReport(runbook, quiet=as_json) as report:  # says something before the slow imports
-        from flowrex_ops.record.forked import use_published
+        from flowrex_ops.record.forked import use_shared_parent
         from flowrex_ops.record.runbook import run_runbook
 
-        use_published()
+        use_shared_parent()
         named = {"approve": list(approve or ()), "operator": operator, "settings": settings}
         named["incident_id"] = options.incident_id(incident, settings)
         given |= {name: value for name, value in named.items() if value}

@@ -44,7 +44,7 @@ def serve(
         require("serve with receivers (notify.urls)", "notify", "apprise")
     given: dict[str, Any] = {"host": host, "port": port}
     chosen = loaded.serve.model_copy(update={name: value for name, value in given.items() if value not in ("", None)})
-    with warm_parent(for_others=True):
+    with warm_parent(shared=True):
         serve_alerts(
             loaded.model_copy(update={"serve": chosen}),
             settings_file=find_file(settings or None),

@@ -92,7 +92,7 @@ def fork(
     return ForkedProcess(connection, pid)
 
 
-def published() -> Path:
+def shared_parent_link() -> Path:
     """The link by which a warm parent like ours is found: of this interpreter and its variables, this library as it is now, these namespaces."""
     library = Path(__file__).parents[1]
     newest = max(file.stat().st_mtime_ns for file in library.rglob("*.py"))
@@ -101,10 +101,10 @@ def published() -> Path:
     return state_folder() / f"warm-{hashlib.sha256(json.dumps(alike).encode()).hexdigest()[:16]}"
 
 
-def use_published() -> None:
+def use_shared_parent() -> None:
     """Have what this process starts forked from the parent that a command beside it keeps, where there is one of this user's."""
     with contextlib.suppress(OSError, RuntimeError):  # there is none, it has just ended, or this user has no home
-        address = published().readlink()
+        address = shared_parent_link().readlink()
         if VARIABLE not in os.environ and address.is_socket() and address.stat().st_uid == os.getuid():
             os.environ[VARIABLE] = str(address)
 

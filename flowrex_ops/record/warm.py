@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import flowrex_ops
-from flowrex_ops.record.forked import LARGEST_REQUEST, VARIABLE, published
+from flowrex_ops.record.forked import LARGEST_REQUEST, VARIABLE, shared_parent_link
 
 _STREAMS = 3
 _MOST_DESCRIPTORS = 16
@@ -51,10 +51,10 @@ _SUBJECTS = "*/causes.py"
 
 
 @contextlib.contextmanager
-def warm_parent(*, for_others: bool = False) -> Iterator[None]:
+def warm_parent(*, shared: bool = False) -> Iterator[None]:
     """Keep a warm parent for everything that this process and its children run meanwhile; not a second one below the first.
 
-    *for_others*: a plain ``run`` of the same user finds it, too.
+    *shared*: a plain ``run`` of the same user finds it, too.
     """
     if VARIABLE in os.environ:
         yield
@@ -68,7 +68,7 @@ def warm_parent(*, for_others: bool = False) -> Iterator[None]:
         start_new_session=True,  # Ctrl-C reaches the runs, which put back what they began
     )
     os.environ[VARIABLE] = address
-    link = _publish(address) if for_others else None
+    link = _share(address) if shared else None
     try:
         yield
     finally:
@@ -83,10 +83,10 @@ def warm_parent(*, for_others: bool = False) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _publish(address: str) -> Path | None:
+def _share(address: str) -> Path | None:
     """Link to it by its name, in place of one that was killed; None where nothing can be written."""
     try:
-        link = published()
+        link = shared_parent_link()
         link.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
         for old in link.parent.glob("warm-*"):
             if not old.readlink().parent.exists():

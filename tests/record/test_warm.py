@@ -15,7 +15,7 @@ import psutil
 import pytest
 from record_bench import Bench
 
-from flowrex_ops.record.forked import VARIABLE, ForkedProcess, published, use_published
+from flowrex_ops.record.forked import VARIABLE, ForkedProcess, shared_parent_link, use_shared_parent
 from flowrex_ops.record.process import KernelProcess
 from flowrex_ops.record.runner_process import Request, RunnerProcess
 from flowrex_ops.record.warm import warm_parent
@@ -23,11 +23,11 @@ from flowrex_sandbox.waiting import await_condition
 
 
 @contextmanager
-def kept(*, for_others: bool = False) -> Iterator[psutil.Process]:
+def kept(*, shared: bool = False) -> Iterator[psutil.Process]:
     """A warm parent, ready."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(VARIABLE, raising=False)
-        with warm_parent(for_others=for_others):
+        with warm_parent(shared=shared):
             await_condition(Path(os.environ[VARIABLE]).exists, "the warm parent was ready", timeout_seconds=60)
             yield next(child for child in psutil.Process().children() if os.environ[VARIABLE] in child.cmdline())
 
@@ -160,30 +160,30 @@ class TestForOthers:
     """A plain run beside ``serve`` or ``batch`` is forked from theirs."""
 
     def test_is_found_while_it_lasts_by_who_is_alike(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with kept(for_others=True):
+        with kept(shared=True):
             address = os.environ.pop(VARIABLE)
             monkeypatch.setenv("PYTHONHASHSEED", "7")  # an interpreter that starts otherwise
-            use_published()
+            use_shared_parent()
             assert VARIABLE not in os.environ
             monkeypatch.delenv("PYTHONHASHSEED")
-            use_published()
+            use_shared_parent()
             assert os.environ[VARIABLE] == address
-            assert published().parent.stat().st_mode & 0o077 == 0
-        assert not published().is_symlink()
+            assert shared_parent_link().parent.stat().st_mode & 0o077 == 0
+        assert not shared_parent_link().is_symlink()
 
     def test_what_was_killed_is_not_waited_for(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Its link is replaced by the next, which takes it away again."""
         monkeypatch.delenv(VARIABLE)
-        published().symlink_to(tmp_path / "gone" / "socket")
-        use_published()
+        shared_parent_link().symlink_to(tmp_path / "gone" / "socket")
+        use_shared_parent()
         assert VARIABLE not in os.environ
-        with kept(for_others=True):
-            assert str(published().readlink()) == os.environ[VARIABLE]
-        assert list(published().parent.glob("warm-*")) == []
+        with kept(shared=True):
+            assert str(shared_parent_link().readlink()) == os.environ[VARIABLE]
+        assert list(shared_parent_link().parent.glob("warm-*")) == []
 
     def test_a_run_beside_it(self, tmp_path: Path) -> None:
         """Its kernel is a fork: that is quick, and everything else is as ever."""
-        with kept(for_others=True) as parent:
+        with kept(shared=True) as parent:
             alone = {name: value for name, value in os.environ.items() if name != VARIABLE}
             (tmp_path / "flowrex-ops.toml").write_text("[limits]\nreading_seconds = 1\n")
             command = [sys.executable, "-m", "flowrex_ops", "run", "certificate_expiry"]
