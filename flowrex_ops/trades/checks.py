@@ -2,6 +2,9 @@
 
 Only failures younger than the runbook's ``recent_minutes`` confirm; what is older is in the chart. A broker that is
 slow but in time makes no trade fail and is no cause; a few risk blocks are daily work.
+
+Two can be confirmed at once, as one passes into the next: first comes what is seen while asked, then what fails the
+larger share of the recent trades.
 """
 
 from __future__ import annotations
@@ -45,9 +48,8 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
     """Trades are written to the database: a trade that cannot be leaves no row, only a log line and a count."""
     cause = "trades.database"
     if not trades.available and trades.code in {*UNREACHABLE_CODES, TOO_MANY_CONNECTIONS}:
-        return confirmed(
-            cause, f"nothing can be written: {trades.error}", [Evidence("error", trades.error or "", "postgres")]
-        )
+        error = trades.error or ""
+        return confirmed(cause, f"nothing can be written: {error}", [Evidence("error", error, "postgres")], share=1.0)
     reported = _database_failures(trades, log, counters)
     evidence = [item for number, _, item in reported if number]
     failed = max((number for number, *_ in reported), default=0)
@@ -55,7 +57,7 @@ def check_database(trades: Frame, log: Frame, counters: Frame, *, failed_ratio: 
     share = number / max(1, of)
     if failed and share >= failed_ratio:
         reason = f"{failed} recent trades could not be written ({percent(share)}): {_example(log, trades, 'database')}"
-        return confirmed(cause, reason, evidence, severity=of_trades(number, of))
+        return confirmed(cause, reason, evidence, severity=of_trades(number, of), share=share)
     if missing(trades) or (missing(log) and missing(counters)):
         return inconclusive(cause, trades, log, counters)
     nobody = _no_trades(
@@ -123,7 +125,9 @@ def check_rejected_by_broker(
     words = _first_reason(rejected[rejected["symbol"].isin(hit.index)]) or _first_error(throttled)
     title = f"The broker rejects {_symbols(hit.index, by_symbol.index)}: {words}"
     reason = f"{title} ({total} of {of} recent trades)"
-    return confirmed(cause, reason, evidence, severity=of_trades(*t.blocked_by(table, total)), title=title)
+    share = total / max(1, of) if throttled.empty else 1.0
+    severity = of_trades(*t.blocked_by(table, total))
+    return confirmed(cause, reason, evidence, severity=severity, title=title, share=share)
 
 
 @check("trades.risk-limit")
@@ -144,7 +148,7 @@ def check_risk_limit(trades: Frame, log: Frame, *, risk_ratio: float = 0.2) -> V
     evidence = [*_reasons(blocked), *_in_log(log, "risk")]
     share = number / max(1, of)
     title = f"The risk engine blocks {number} of {of} recent trades ({percent(share)}), working as meant"
-    return confirmed(cause, f"{title}: {_first_reason(blocked)}", evidence, title=title)
+    return confirmed(cause, f"{title}: {_first_reason(blocked)}", evidence, title=title, share=share)
 
 
 @check("trades.unexplained-failures")
@@ -167,6 +171,7 @@ def check_unexplained_failures(trades: Frame, *, failed_ratio: float = 0.02) -> 
             evidence,
             severity=of_trades(*t.blocked_by(table, number)),
             title=title,
+            share=share,
         )
     return (
         _unreported(cause, trades)
@@ -207,7 +212,8 @@ def _judge_broker(cause: str, kind: str, trades: Frame, inside: Frame, here: Fra
         felt = f"{number} of {of} recent trades failed of it" if of else "the broker, asked right now"
         reason = f"{felt}: {words}{after}"
         blocked = t.blocked_by(trades.require(), number) if trades.available else (0, 0)
-        return confirmed(cause, reason, evidence, severity=of_trades(*blocked))
+        share = 1.0 if now else number / max(1, of)
+        return confirmed(cause, reason, evidence, severity=of_trades(*blocked), share=share)
     if missing(trades) or (missing(inside) and missing(here)):
         return inconclusive(cause, trades, inside, here)
     text = f"{number} of {of} recent trades failed of it, {_answers(inside, here)}"

@@ -37,6 +37,8 @@ def venue_fails(harbor: Harbor) -> Iterator[None]:
 def venue_hangs(harbor: Harbor) -> Iterator[None]:
     """It takes orders and does not answer."""
     yield from _orders_fail(harbor, "venue-hangs")
+    # What still waits for it would fail among the next fault's orders.
+    harbor.renew("desk")
 
 
 @fault({"trade_failures": "trades.rejected-by-broker"}, "422")

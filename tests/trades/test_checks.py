@@ -24,6 +24,7 @@ from trade_examples import (
     trades,
 )
 
+from flowrex_ops.causes import ranked
 from flowrex_ops.model import Severity, Verdict, VerdictKind
 from flowrex_ops.trades import checks, views
 
@@ -355,6 +356,21 @@ class TestSeverity:
         """Two that a replica took down with it are no outage; many, or a good part of all, are."""
         table = orders(("open", "pending", stuck, stuck), ("closed", "filled", others, others))
         assert checks.check_stuck(table).severity is expected
+
+    def test_what_fails_most_of_the_trades_comes_first(self) -> None:
+        """The broker has just turned from silent to rejecting: four of its last time-outs stand beside eight rejections."""
+        table = trades(row(4, TIMEOUT), row(8, HALTED), row(1))
+        slow = checks.check_broker_slow(table, NO_ADAPTER, NOT_SET)
+        rejected = checks.check_rejected_by_broker(table, NO_ADAPTER)
+        assert (slow.kind, rejected.kind) == (CONFIRMED, CONFIRMED)
+        assert ranked([slow, rejected]) == [rejected, slow]
+
+    def test_what_is_seen_now_comes_before_what_was(self) -> None:
+        """It rejected most, and is gone now."""
+        table = trades(row(1, REFUSED), row(8, HALTED), row(2))
+        gone = broker("unreachable", "unreachable", "unreachable")
+        verdicts = [checks.check_rejected_by_broker(table, gone), checks.check_broker_unreachable(table, gone, NOT_SET)]
+        assert ranked(verdicts)[0].cause == "trades.broker-unreachable"
 
     def test_a_risk_limit_is_no_outage(self) -> None:
         """However many are blocked: it works as meant."""
