@@ -8,42 +8,26 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from database_examples import NOW, idle_in_transaction, limits, pools, session, sessions, silent, waiting
+from database_examples import NOW, idle_in_transaction, limits, pools, session, sessions, waiting
 from error_examples import BUG, access, ago, answer, ask, errors, fine, on_all
 from error_examples import services as replicas_of
 from trade_examples import REFUSED, broker, here, row, trades
-from triage_examples import alerts, disks, front_door, health, issues, pages, services, usage
+from triage_examples import front_door, health, survey, usage
 
 from flowrex_ops.http import checks as error_rate
 from flowrex_ops.incident.severity import assess_severity
-from flowrex_ops.incident.symptoms import Survey, find_symptoms
+from flowrex_ops.incident.symptoms import find_symptoms
 from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.model import Reading, Severity, Verdict
 from flowrex_ops.postgres import checks as database
 from flowrex_ops.trades import checks as trade_failures
 
-WELL = Survey(
-    front_door=front_door(),
-    services=services(),
-    health=health(200, 200),
+WELL = survey(
     pools=pools(1, 1),
     log=Reading("logs", "backend log", LogSummary(lines=100, requests=100)),
     limits=limits(10),
     trades=trades(row(30)),
     usage=usage(backend_1=0.4),
-    redis=Reading("redis", "version", "7.2"),
-    disks=disks(0.4),
-    certificates=silent("certificates"),
-    alerts=alerts(),
-    targets=silent("targets"),
-    monitoring=silent("monitoring"),
-    issues=issues(),
-    pages=pages("none"),
-    clocks=silent("clocks"),
-    database_clock=silent("the database's clock"),
-    machines=silent("machines"),
-    lookups=silent("name lookups"),
-    proxy_log=Reading("proxy logs", "name lookups in the log", error="not read"),
 )
 
 HUNG = {"pools": pools(5, 5), "health": health(503, 503), "front_door": front_door(504)}

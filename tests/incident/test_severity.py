@@ -11,7 +11,7 @@ import pytest
 from certificate_examples import dead, endpoint
 from certificate_examples import reading as certificate_reading
 from database_examples import silent
-from triage_examples import alerts, disks, front_door, health, issues, pages, services, usage
+from triage_examples import alerts, disks, front_door, health, issues, survey, usage
 
 from flowrex_ops.causes import find_causes
 from flowrex_ops.checks import confirmed
@@ -53,29 +53,7 @@ def pools(in_use: int) -> Reading[pd.DataFrame]:
     return Reading("backend", "pool gauges", pd.DataFrame([row], columns=POOL_COLUMNS))
 
 
-WELL = Survey(
-    front_door=front_door(),
-    services=services(),
-    health=health(200, 200),
-    pools=pools(1),
-    log=log(),
-    limits=limits(10),
-    trades=trades(50, 0),
-    redis=Reading("redis", "version", "7.0.15"),
-    usage=usage(**{"backend-1": 0.3}),
-    disks=disks(0.4),
-    certificates=silent("certificates"),
-    alerts=alerts(),
-    targets=silent("targets"),
-    monitoring=silent("monitoring"),
-    issues=issues(),
-    pages=pages("none"),
-    clocks=silent("clocks"),
-    database_clock=silent("the database's clock"),
-    machines=silent("machines"),
-    lookups=silent("name lookups"),
-    proxy_log=Reading("proxy logs", "name lookups in the log", error="not read"),
-)
+WELL = survey(pools=pools(1), log=log(), limits=limits(10), trades=trades(50, 0), usage=usage(**{"backend-1": 0.3}))
 
 
 def seen(**changes: Any) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS, USAGE_COLUMNS
+from flowrex_ops.incident.symptoms import Survey
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
 from flowrex_ops.metrics.machines import MACHINE_COLUMNS
 from flowrex_ops.metrics.prometheus import (
@@ -163,3 +164,23 @@ def machines(**changes: dict[str, float | None]) -> Reading[pd.DataFrame]:
         if value is not None
     ]
     return reading("prometheus", "machines", pd.DataFrame(rows, columns=MACHINE_COLUMNS))
+
+
+def survey(**given: Any) -> Survey:
+    """What triage reads where nothing is wrong, and what it could ask beside is silent."""
+    unread = {
+        part: Reading(part, part, error="not asked")
+        for part in (
+            "certificates",
+            "targets",
+            "monitoring",
+            "clocks",
+            "database_clock",
+            "machines",
+            "lookups",
+            "proxy_log",
+        )
+    }
+    fine = {"front_door": front_door(), "services": services(), "health": health(200, 200), "disks": disks(0.4)}
+    told = {"alerts": alerts(), "issues": issues(), "pages": pages("none"), "redis": Reading("redis", "version", "7.2")}
+    return Survey(**unread | fine | told | given)
