@@ -39,6 +39,8 @@ def notebooks(
     """
     from flowrex_ops.extras import require
     from flowrex_ops.notebook import KEPT_VARIABLE
+    from flowrex_ops.record.forked import VARIABLE
+    from flowrex_ops.record.warm import share_warm_parent, start_warm_parent
     from flowrex_ops.settings import OUTPUTS_VARIABLE, PATH_VARIABLE, find_file, load
 
     require("notebooks", "lab", "jupyterlab")
@@ -54,15 +56,21 @@ def notebooks(
         folder = loaded.outputs.absolute() / "live"
         _copy_runbooks(folder, loaded.outputs)
         environment[KEPT_VARIABLE] = "1"
-        environment["JUPYTER_CONFIG_PATH"] = f"{folder / _CONFIG}:{environment.get('JUPYTER_CONFIG_PATH', '')}".rstrip(
-            ":"
-        )
+        paths = (str(folder / _CONFIG), environment.get("JUPYTER_CONFIG_PATH", ""))
+        environment["JUPYTER_CONFIG_PATH"] = ":".join(filter(None, paths))
         options = [*_OPTIONS, *options]
     if os.geteuid() == 0 and "--allow-root" not in options:
         typer.echo(
             "JupyterLab runs as root here: whoever reaches its address can do anything on this machine", err=True
         )
         options.append("--allow-root")
+    # Kernels are forked from a parent with everything imported: the first cell answers at once. It ends with JupyterLab, which
+    # becomes its owner below and closes the pipe as it ends, however it does.
+    parent, environment[VARIABLE] = start_warm_parent()
+    environment["JUPYTER_DEFAULT_PROVISIONER_NAME"] = "flowrex-ops-warm"
+    share_warm_parent(environment[VARIABLE])
+    assert parent.stdin is not None  # noqa: S101  (it is a pipe)
+    os.set_inheritable(parent.stdin.fileno(), True)  # noqa: FBT003  (it has no name)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", *options]
     os.execve(sys.executable, command, environment)  # noqa: S606  (replaces this process, no shell)
 

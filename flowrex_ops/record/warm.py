@@ -3,11 +3,12 @@
 A fresh kernel spends two to three seconds of a core on imports before its first cell, and who runs it as much again; a
 fork of this process has them. It is as alone as a fresh one: a session, a folder, an environment and standard streams
 of its own, and nothing that an earlier one did is in it, for the parent itself runs nothing. ``serve`` and ``batch`` keep one
-(``warm_parent``), which a ``run`` beside them uses, too; who starts a kernel or a run below them asks it (``forked.py``), and starts a fresh one where it does not answer.
+(``warm_parent``), JupyterLab has one (``start_warm_parent``), and a ``run`` beside them uses theirs; who starts a kernel or a run below them asks it
+(``forked.py``), and starts a fresh one where it does not answer.
 
 One request is one connection. It sends ``{"role", "arguments", "cwd", "env"}`` with file descriptors, gets ``{"pid"}``, and
 ``{"returncode"}`` when the fork has ended. A kernel whose runner is gone is killed; a run sees to that itself, and says
-so in its record. The process ends when its standard input does, after the last fork; until then nobody new is let in.
+so in its record. The process ends when its standard input does, after the last fork, and takes its folder along; until then nobody new is let in.
 """
 
 from __future__ import annotations
@@ -59,16 +60,9 @@ def warm_parent(*, shared: bool = False) -> Iterator[None]:
     if VARIABLE in os.environ:
         yield
         return
-    folder = Path(tempfile.mkdtemp(prefix="flowrex-ops-warm-"))
-    address = str(folder / "socket")
-    parent = subprocess.Popen(
-        [sys.executable, "-m", "flowrex_ops.record.warm", address],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C reaches the runs, which put back what they began
-    )
+    parent, address = start_warm_parent()
     os.environ[VARIABLE] = address
-    link = _share(address) if shared else None
+    link = share_warm_parent(address) if shared else None
     try:
         yield
     finally:
@@ -80,10 +74,22 @@ def warm_parent(*, shared: bool = False) -> Iterator[None]:
         parent.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):  # somebody's kernel runs on
             parent.wait(_END_SECONDS)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(Path(address).parent, ignore_errors=True)  # it may have been killed
 
 
-def _share(address: str) -> Path | None:
+def start_warm_parent() -> tuple[subprocess.Popen[bytes], str]:
+    """One that lives until its standard input is closed, and its address."""
+    address = str(Path(tempfile.mkdtemp(prefix="flowrex-ops-warm-")) / "socket")
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "flowrex_ops.record.warm", address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C reaches the runs, which put back what they began
+    )
+    return parent, address
+
+
+def share_warm_parent(address: str) -> Path | None:
     """Link to it by its name, in place of one that was killed; None where nothing can be written."""
     try:
         link = shared_parent_link()
@@ -111,7 +117,9 @@ def main() -> None:
     except FileNotFoundError:
         return  # its owner was over before it was ready, and has taken the folder away
     request = parent.serve()
-    if request is not None:
+    if request is None:
+        shutil.rmtree(Path(sys.argv[1]).parent, ignore_errors=True)
+    else:
         _become(request)
 
 

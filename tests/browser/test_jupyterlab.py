@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from flowrex_ops.archive.records import list_records
@@ -64,8 +65,12 @@ def lab(locked_up: Sandbox, tmp_path: Path) -> Iterator[str]:
         assert wait_until(lambda: answers(f"{address}/api"), seconds=60), (tmp_path / "lab.log").read_text()
         yield address
     finally:
+        (parent,) = psutil.Process(process.pid).children()
+        kernels = parent.children()
         process.terminate()
         process.wait(20)
+    assert kernels, "its kernels were not forked from its warm parent"
+    assert psutil.wait_procs([parent, *kernels], timeout=20)[1] == [], "it left something running"
 
 
 def answers(url: str) -> bool:
