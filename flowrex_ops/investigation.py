@@ -49,6 +49,8 @@ from flowrex_ops.reading import Source, begin
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.resource_lock import resource_lock
 from flowrex_ops.services.clocks import ClockSource
+from flowrex_ops.services.configuration import ConfigurationSource
+from flowrex_ops.services.credentials import CredentialsSource
 from flowrex_ops.services.resolver import ResolverSource
 from flowrex_ops.services.served import look
 from flowrex_ops.services.third_party import SentrySource, StatusPagesSource
@@ -67,7 +69,7 @@ class Investigation:
     """One run of a runbook. Sources are attributes, each reading is collected, each verdict is shown and kept.
 
     The sources are ``database``, ``database_log``, ``redis``, ``backend``, ``front_door``, ``logs``, ``proxy_logs``, ``access``, ``services``, ``tls``, ``broker``,
-    ``clocks``, ``resolver``, ``prometheus``, ``memory``, ``host``, ``latency``, ``sentry``, ``status_pages``, ``nginx``, ``websocket``, ``websocket_log``,
+    ``clocks``, ``resolver``, ``credentials``, ``configuration``, ``prometheus``, ``memory``, ``host``, ``latency``, ``sentry``, ``status_pages``, ``nginx``, ``websocket``, ``websocket_log``,
     ``backups`` and ``databases``;
     ``since`` is how far back to look.
     """
@@ -208,6 +210,8 @@ class Investigation:
             name="proxy logs",
         )
         self.resolver = ResolverSource(endpoints.stack, service, limit_seconds=limits.reading_seconds)
+        self.credentials = CredentialsSource(endpoints.stack, service, limit_seconds=limits.log_seconds)
+        self.configuration = ConfigurationSource(endpoints.stack, limit_seconds=limits.reading_seconds)
         proxy = self.settings.proxy
         self.nginx = NginxSource(endpoints.stack, proxy, proxy.websocket_path, **bounds)
         self.access = AccessLogSource(

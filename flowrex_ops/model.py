@@ -229,6 +229,10 @@ class Definition:
     hostnames: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     """Where volumes and folders are mounted that it may write to."""
+    mounts: tuple[str, ...] = ()
+    """``source:destination`` of volumes with a name and of folders; of one that it alone has, the destination."""
+    image_id: str = ""
+    """Of what its image's name stood for when it was made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from tests.latency import test_checks as test_slow_responses
 from tests.memory import test_checks as test_memory_usage
 from tests.postgres import test_checks as test_database_connections
 from tests.services import test_checks as test_triage
-from tests.services import test_resolver
+from tests.services import test_configuration, test_credentials, test_resolver
 from tests.tls import test_checks as test_certificate_expiry
 from tests.trades import test_checks as test_trade_failures
 from tests.trades import test_market_data
@@ -51,7 +51,14 @@ RUNBOOKS: dict[str, tuple[Any, list[Any]]] = {
         test_websocket_disconnections,
         [ask for ask, *_ in test_websocket_disconnections.EXAMPLES.values()],
     ),
-    "triage": (test_triage, [ask for ask, *_ in (test_triage.EXAMPLES | test_resolver.EXAMPLES).values()]),
+    "triage": (
+        test_triage,
+        [
+            ask
+            for tests in (test_triage, test_resolver, test_credentials, test_configuration)
+            for ask, *_ in tests.EXAMPLES.values()
+        ],
+    ),
 }
 """Each runbook's examples, and the checks that they ask."""
 

@@ -41,8 +41,8 @@ def run(
     folder: str,
     environment: Mapping[str, str],
     timeout_seconds: float,
-) -> None:
-    """Run compose on *project* with its own *files* in its own *folder*. StackUnavailableError with its last words.
+) -> str:
+    """What compose prints, run on *project* with its own *files* in its own *folder*. StackUnavailableError with its last words.
 
     A variable that compose would leave blank is an error: whatever it made so would come up without its password.
     """
@@ -79,6 +79,7 @@ def run(
         raise StackUnavailableError(
             f"compose would leave {listed} blank, so nothing was changed; set it in {where}, empty where that is meant"
         )
+    return done.stdout
 
 
 def _version(command: tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flowrex_ops.errors import StackUnavailableError
@@ -41,6 +42,13 @@ class Deployment:
             )
         env_files = tuple(file for file in labels.get(ENV_FILES, "").split(",") if file)
         return cls(tuple(labels[FILES].split(",")), env_files, labels[FOLDER], labels.get(MADE_BY, ""))
+
+    def edited_at(self) -> datetime:
+        """When the newest of its files was: those of compose, and those of variables, also ``*.env`` beside them (UTC)."""
+        folder = Path(self.folder)
+        files = [*(folder / one for one in (*self.files, *self.env_files, ".env")), *folder.glob("*.env")]
+        times = [file.stat().st_mtime for file in files if file.is_file()]
+        return datetime.fromtimestamp(max(times, default=0.0), UTC)
 
     def write_variable(self, name: str, value: str) -> str:
         """Set *name* where compose reads the project's variables and return what it was; an empty text where it has none."""

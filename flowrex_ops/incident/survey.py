@@ -46,15 +46,19 @@ def take_survey(investigation: Investigation, *, recent_minutes: float, only: Co
         "clocks": i.clocks.get_clocks,
         "lookups": i.resolver.get_lookups,
         "proxy_log": lambda: i.proxy_logs.get_lookups(since=recent),
+        "refusals": lambda: i.credentials.get_refusals(since=recent),
+        "variants": i.configuration.get_variants,
+        "outdated": i.configuration.get_outdated,
     }
     with ThreadPoolExecutor(len(questions)) as pool:
         asked = {name: pool.submit(ask) for name, ask in questions.items() if not only or name in only}
         limits = i.database.get_connection_limits()
         trades = i.database.get_trades(since=recent, recent_minutes=recent_minutes)
-        names = (*questions, "database_clock")
+        names = (*questions, "database_clock", "pending")
         answers: dict[str, Reading[Any]] = {name: Reading("survey", name, error=_NOT_ASKED) for name in names}
         if not only:
             answers["database_clock"] = i.database.get_clock()
+            answers["pending"] = i.database.get_pending_settings()
         answers |= {name: answer.result() for name, answer in asked.items()}
     return Survey(limits=limits, trades=trades, **answers)
 

@@ -79,6 +79,10 @@ class Survey:
     machines: Frame
     lookups: Frame
     proxy_log: Reading[LogSummary]
+    refusals: Frame
+    variants: Frame
+    outdated: Frame
+    pending: Frame
 
     @property
     def taken_at(self) -> datetime:

@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.reading import ANSWERED, TOO_MANY_CONNECTIONS, UNREACHABLE, Source, reads
 from flowrex_ops.services.clocks import CLOCK_COLUMNS
+from flowrex_ops.services.configuration import SETTING_COLUMNS
 
 APPLICATION_NAME = "flowrex-ops"
 
@@ -351,6 +352,11 @@ class PostgresSource(Source):
         took = time.monotonic() - started
         ahead = (said - began).total_seconds() - took / 2
         return pd.DataFrame([("postgres", ahead, took / 2, "")], columns=CLOCK_COLUMNS)
+
+    @reads("settings that wait for a restart")
+    def get_pending_settings(self) -> pd.DataFrame:
+        """Columns ``SETTING_COLUMNS``; ``source`` is the file's name where that may be seen."""
+        return self._frame("pending_settings", SETTING_COLUMNS)
 
     @reads("database migrations")
     def get_migrations(self) -> pd.DataFrame:

@@ -185,6 +185,46 @@ CAUSES = (
         ),
     ),
     Cause(
+        "credentials.rotated-halfway",
+        "A login is refused",
+        "PostgreSQL or Redis refuses the password that a replica has: it was changed there and not here, or a replica was made with another. Open connections go on, and hide it.",
+        Severity.P1,
+        8,
+        (
+            command(
+                f"{COMPOSE} logs --since 5m SERVICE | grep -E 'authentication failed|28P01|WRONGPASS|NOAUTH|NOPERM'",
+                "who is refused, and as whom?",
+            ),
+            command(
+                f"{COMPOSE} up -d --no-deps --force-recreate SERVICE",
+                "once .env, or the secret, has the password that is in force: a restart alone keeps the old environment",
+            ),
+            NextStep(
+                "person",
+                "whoever changed the password",
+                "is it meant? else put the old one back; then whoever else has it: workers, backups, exporters, dashboards",
+            ),
+        ),
+    ),
+    Cause(
+        "config.drift",
+        "What runs is not what is configured",
+        "Replicas of one service were made otherwise than one another or than the files say, or a setting of PostgreSQL waits for a restart: the next start changes what nobody expects.",
+        Severity.P3,
+        86,
+        (
+            command(
+                f"{COMPOSE} up -d --no-deps SERVICE",
+                "makes all of them as the files say, which users notice; one at a time: flowrex-ops run service_restart",
+            ),
+            runbook("rollback", "where a deployment stopped halfway, and the new version is the one that fails"),
+            command(
+                "SELECT name, setting FROM pg_settings WHERE pending_restart", "takes a restart of PostgreSQL: plan it"
+            ),
+            NextStep("person", "whoever deployed last", "is it meant so, a canary say? then until when?"),
+        ),
+    ),
+    Cause(
         "net.packet-loss",
         "A machine's line loses packets",
         "Errors (cable, plug, driver) or no room to take them in (queues): what is lost is sent again, and everybody waits.",

@@ -14,6 +14,8 @@ from flowrex_ops.health import GONE, judge_door, judge_replicas
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.services.clocks import check_clock_drift
+from flowrex_ops.services.configuration import check_drift
+from flowrex_ops.services.credentials import check_rotated_halfway
 from flowrex_ops.services.impact import of_health
 from flowrex_ops.services.machines import (
     check_conntrack,
@@ -33,12 +35,14 @@ __all__ = [
     "check_disk_read_only",
     "check_dns_failing",
     "check_down",
+    "check_drift",
     "check_external_outage",
     "check_inodes_full",
     "check_monitoring_blind",
     "check_network_saturated",
     "check_packet_loss",
     "check_restarting",
+    "check_rotated_halfway",
     "check_unhealthy",
 ]
 

@@ -36,10 +36,13 @@ _NOBODY = 1
 
 
 @contextmanager
-def _client(sandbox: Sandbox) -> Iterator[Redis]:
+def connect_redis(sandbox: Sandbox, username: str | None = None, password: str | None = None) -> Iterator[Redis]:
+    """A client of its own, closed at the end."""
     import redis
 
-    client = redis.Redis.from_url(_url(sandbox), socket_timeout=5, socket_connect_timeout=5)
+    client = redis.Redis.from_url(
+        _url(sandbox), username=username, password=password, socket_timeout=5, socket_connect_timeout=5
+    )
     try:
         yield client
     finally:
@@ -52,7 +55,7 @@ def _url(sandbox: Sandbox) -> str:
 
 def has_room(sandbox: Sandbox) -> bool:
     """Whether Redis takes writes: well below its limit, or without one."""
-    with _client(sandbox) as client:
+    with connect_redis(sandbox) as client:
         info = client.info("memory")
     return not info["maxmemory"] or bool(info["used_memory"] < _ROOM * info["maxmemory"])
 
@@ -64,12 +67,12 @@ class _Writer(TroubleClient):
     config: ClassVar[dict[str, str]] = {}
 
     def start(self, sandbox: Sandbox) -> None:
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             _configure(client, self.config)
         start_client(sandbox, self.kind, script="redis_writer.py", urls=(_url(sandbox),))
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             return self.shows(client.info("all"))
 
     @abstractmethod
@@ -78,7 +81,7 @@ class _Writer(TroubleClient):
 
     def stop(self, sandbox: Sandbox) -> None:
         super().stop(sandbox)
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             _configure(client, CONFIG)
             _delete(client)
             client.slowlog_reset()
@@ -117,7 +120,7 @@ def _answers(sandbox: Sandbox) -> bool:
     import redis
 
     try:
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             return bool(client.ping())
     except redis.RedisError:
         return False
@@ -214,18 +217,18 @@ class RedisCannotSave(Fault):
     """Redis cannot save: a folder stands where its snapshot belongs."""
 
     def start(self, sandbox: Sandbox) -> None:
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             _snapshot(client).mkdir(exist_ok=True)
             client.config_set("save", "3600 1")
             client.bgsave()
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             failed = client.info("persistence")["rdb_last_bgsave_status"] == "err"
             return failed and "errorstat_MISCONF" in client.info("errorstats")
 
     def stop(self, sandbox: Sandbox) -> None:
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             if client.info("persistence")["rdb_last_bgsave_status"] == "ok":
                 return
             _snapshot(client).rmdir()
@@ -243,15 +246,15 @@ class RedisReadOnly(Fault):
     """Redis is a replica of a master that is gone."""
 
     def start(self, sandbox: Sandbox) -> None:
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             client.replicaof("127.0.0.1", _NOBODY)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             return "errorstat_READONLY" in client.info("errorstats")
 
     def stop(self, sandbox: Sandbox) -> None:
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             if client.info("replication")["role"] != "master":
                 client.replicaof("NO", "ONE")
 
@@ -266,7 +269,7 @@ class RedisRefusedWrites(PastFault):
             fault.stop(sandbox)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
-        with _client(sandbox) as client:
+        with connect_redis(sandbox) as client:
             return bool(client.info("replication")["role"] == "master")
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 from flowrex_ops.errors import SandboxError
 from flowrex_sandbox.drill import COMPOSE_ONLY, drills_of
-from flowrex_sandbox.faults.base import Fault
+from flowrex_sandbox.faults.answers import failures, seconds_since_failure
+from flowrex_sandbox.faults.base import ENOUGH, Fault, PastFault
 from flowrex_sandbox.faults.http import NameGone, RedisStopped, Release, RouteRaises
 from flowrex_sandbox.faults.pool import OpenTransactions
 from flowrex_sandbox.faults.postgres import PastLock, PostgresStopped
 from flowrex_sandbox.faults.proxy import NginxHanging, nginx
+from flowrex_sandbox.faults.redis import connect_redis
 from flowrex_sandbox.faults.replicas import RESTART_SECONDS, kill_replica, run_inside
 from flowrex_sandbox.faults.trades import SLOW, clear_faults, set_fault
 from flowrex_sandbox.health import await_backends, await_monitoring
@@ -127,6 +131,86 @@ class RuleAdded(Fault):
             await_monitoring(sandbox, timeout_seconds=RESTART_SECONDS)
 
 
+class RedisPasswordChanged(Fault):
+    """Redis has another password, and one replica connects anew since: it is refused, the others' connections go on."""
+
+    rank = 1
+    config: ClassVar[str] = "requirepass"
+    password: ClassVar[str] = "changed-by-a-drill"  # noqa: S105  # of a drill
+
+    def start(self, sandbox: Sandbox) -> None:
+        with connect_redis(sandbox) as client:
+            client.config_set(self.config, self.password)
+        sandbox.stack().restart(sandbox.replicas()[0], timeout_seconds=RESTART_SECONDS)
+        await_backends(sandbox, timeout_seconds=RESTART_SECONDS)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return len(failures(sandbox, made_by="backend", path="/api/session")) >= ENOUGH
+
+    def stop(self, sandbox: Sandbox) -> None:
+        """Where Redis is down it has forgotten it."""
+        import redis
+
+        # As this user any password does while none is set, and so the same words reach it either way.
+        with (
+            suppress(redis.ConnectionError, redis.TimeoutError),
+            connect_redis(sandbox, "default", self.password) as client,
+        ):
+            client.config_set(self.config, "")
+
+
+class PastRedisPassword(PastFault):
+    """Redis had another password for a moment, and has the old one again."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        fault = RedisPasswordChanged()
+        fault.start(sandbox)
+        fault.await_in_place(sandbox)
+        fault.stop(sandbox)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+        return seconds_since_failure(sandbox) > age_seconds
+
+
+class HalfDeployed(Fault):
+    """A deployment stopped after the first replica."""
+
+    rank = 4
+    version: str = "1.4.3"
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.stack().replace(sandbox.replicas()[0], self.version, timeout_seconds=RESTART_SECONDS)
+        await_backends(sandbox, timeout_seconds=RESTART_SECONDS)
+
+    def inject(self, sandbox: Sandbox, thresholds: Mapping[str, float]) -> None:
+        """Deploy, and return once nobody would take it for a deployment that goes on."""
+        self.start(sandbox)
+        self.await_in_place(sandbox, 60 * thresholds.get("settled_minutes", 0.0) + 1)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+        made = [one.created_at or one.started_at for one in sandbox.replicas() if one.version == self.version]
+        return bool(made) and all(at and (datetime.now(UTC) - at).total_seconds() > age_seconds for at in made)
+
+    def stop(self, sandbox: Sandbox) -> None:
+        Release().stop(sandbox)
+
+
+class ReplicaRestarted(Fault):
+    """One replica was restarted, and is what it was."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        sandbox.stack().restart(sandbox.replicas()[0], timeout_seconds=RESTART_SECONDS)
+        await_backends(sandbox, timeout_seconds=RESTART_SECONDS)
+
+    def inject(self, sandbox: Sandbox, thresholds: Mapping[str, float]) -> None:
+        """Return once what the proxy could not reach meanwhile is no longer recent."""
+        self.start(sandbox)
+        self.await_in_place(sandbox, 60 * thresholds.get("recent_minutes", 0.0))
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
+        return seconds_since_failure(sandbox) > age_seconds
+
+
 class Announced(Fault):
     """Something that an outside service says of itself, or does not: Sentry, or a status page."""
 
@@ -148,7 +232,8 @@ def outage(page: str, impact: str = "critical") -> Announced:
     return Announced("status-pages", {"fault": "outage", "page": page, "impact": impact})
 
 
-drill = drills_of("triage", recent_minutes=0.15, reading_seconds=10.0)
+_PARAMETERS = {"recent_minutes": 0.15, "reading_seconds": 10.0}
+drill = drills_of("triage", **_PARAMETERS)
 """Nine seconds, so that what failed in the drill before is old; and time enough on a machine that runs other tests."""
 
 DRILLS = (
@@ -218,6 +303,21 @@ DRILLS = (
         leads_to="error_rate",
         alerts="HighErrorRate",
     ),
+    drill(
+        "redis-password-changed",
+        RedisPasswordChanged(),
+        title="Redis has another password: the replica that was restarted since is refused, the others go on",
+        expected="credentials.rotated-halfway",
+    ),
+    drill("redis-password-put-back", PastRedisPassword()),
+    drill(
+        "deployed-halfway",
+        HalfDeployed(),
+        title="a deployment stopped after the first replica",
+        expected="config.drift",
+        parameters={**_PARAMETERS, "settled_minutes": 0.05},
+    ),
+    drill("one-replica-restarted", ReplicaRestarted()),
     drill("triage-name-gone", NameGone(), expected="net.dns-failing", leads_to="error_rate"),
     drill(
         "triage-down-and-outage",

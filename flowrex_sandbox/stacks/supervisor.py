@@ -19,7 +19,7 @@ from flowrex_ops.compose.execution import shortened
 from flowrex_ops.compose.logfiles import merge_by_time, read_log_chunks, read_log_file
 from flowrex_ops.compose.pipes import run_piped
 from flowrex_ops.errors import SettingsError, StackUnavailableError
-from flowrex_ops.model import Disk, Execution, LogLine, Replica, Usage
+from flowrex_ops.model import Definition, Disk, Execution, LogLine, Replica, Usage
 from flowrex_ops.settings import Settings
 from flowrex_sandbox.stacks.supervisor_processes import count_restarts, read_children, read_usage
 from flowrex_sandbox.stacks.supervisord import Entry, Supervisord, reason_of, write_file
@@ -27,6 +27,8 @@ from flowrex_sandbox.stacks.supervisord import Entry, Supervisord, reason_of, wr
 LOCAL = "127.0.0.1"
 _STATES = {"RUNNING": "running", "STARTING": "running", "STOPPING": "running", "BACKOFF": "restarting"}
 _LOG_BYTES = 256 * 1024
+_OWN = ("FLOWREX_PORT", "FLOWREX_REPLICA", "FLOWREX_RELEASE_FILE")
+"""What each replica has a value of its own for, on one machine: under Docker Compose none has."""
 
 
 class SupervisorStack:
@@ -245,6 +247,7 @@ def _replica(entry: Entry, info: Mapping[str, Any], restarts: int) -> Replica:
         version=_release(entry),
         addresses=(LOCAL,),
         ports=ports,
+        definition=Definition(environment={k: v for k, v in (entry.environment or {}).items() if k not in _OWN}),
     )
 
 

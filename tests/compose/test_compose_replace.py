@@ -7,6 +7,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import docker
@@ -151,6 +152,26 @@ def test_pinned_version_goes_where_compose_reads_it(project: Project) -> None:
 
     files = [(project.folder / name).read_text(encoding="utf-8") for name in (".env", "prod.env")]
     assert (was, files) == ("1", ["VERSION=0\n", "DB_PASS=sesame\nVERSION=2\n"])
+
+
+def test_what_the_files_would_make_otherwise_by_now(project: Project) -> None:
+    """An edit that was not deployed; not a variable of the shell that deployed it, for then no file was edited since."""
+    project.start(password="fixed")
+    file = project.folder / "docker-compose.yml"
+    beside = (
+        '  beside: {image: "localhost:1/flowrex-tiny:1", entrypoint: [sleep], command: ["600"], stop_signal: SIGKILL}\n'
+    )
+    file.write_text(file.read_text(encoding="utf-8").replace("networks: {front", f"{beside}networks: {{front"), "utf-8")
+    project.compose("-p", project.name, "up", "-d", VERSION="2")
+    ask = partial(project.stack().get_outdated, timeout_seconds=20)
+
+    assert ask() == []
+    file.write_text(file.read_text(encoding="utf-8").replace('"600"', '"601"', 1), "utf-8")
+    ((service, replica, made_at, edited_at),) = ask()
+    assert (service, replica, made_at < edited_at) == ("backend", "backend-1", True)
+    file.write_text(file.read_text(encoding="utf-8").replace('"600"', '"601"'), "utf-8")
+    with pytest.raises(StackUnavailableError, match="none of the containers by its hash"):
+        ask()
 
 
 def _id(replica: Replica) -> str:

@@ -168,19 +168,11 @@ def machines(**changes: dict[str, float | None]) -> Reading[pd.DataFrame]:
 
 def survey(**given: Any) -> Survey:
     """What triage reads where nothing is wrong, and what it could ask beside is silent."""
-    unread = {
-        part: Reading(part, part, error="not asked")
-        for part in (
-            "certificates",
-            "targets",
-            "monitoring",
-            "clocks",
-            "database_clock",
-            "machines",
-            "lookups",
-            "proxy_log",
-        )
-    }
+    silent = (
+        "certificates", "targets", "monitoring", "clocks", "database_clock", "machines", "lookups", "proxy_log",
+        "refusals", "variants", "outdated", "pending",
+    )  # fmt: skip
+    unread = {part: Reading(part, part, error="not asked") for part in silent}
     fine = {"front_door": front_door(), "services": services(), "health": health(200, 200), "disks": disks(0.4)}
     told = {"alerts": alerts(), "issues": issues(), "pages": pages("none"), "redis": Reading("redis", "version", "7.2")}
     return Survey(**unread | fine | told | given)
