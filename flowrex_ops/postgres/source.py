@@ -109,6 +109,7 @@ REPEATED_COLUMNS = [
     "all_orders",
     "all_again",
 ]
+RATE_COLUMNS = ["account", "symbol", "per_minute", "before", "all_per_minute", "all_before"]
 BOOKED_COLUMNS = ["id", "client_order", "account", "symbol", "side", "quantity", "status", "state", "created_at"]
 
 
@@ -332,6 +333,11 @@ class PostgresSource(Source):
         a column for the account or the quantity these are None.
         """
         return self._frame("repeated_orders", REPEATED_COLUMNS, recent=60 * recent_minutes, within=within_seconds)
+
+    @reads("order rates")
+    def get_order_rates(self, *, recent_minutes: float) -> pd.DataFrame:
+        """Orders a minute by account and symbol, the most recent ones first; columns ``RATE_COLUMNS``, ``before`` is in the hour before."""
+        return self._frame("order_rates", RATE_COLUMNS, recent=60 * recent_minutes)
 
     @reads("orders here")
     def get_booked_orders(self, *, minutes: float) -> pd.DataFrame:

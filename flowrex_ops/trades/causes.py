@@ -83,6 +83,20 @@ CAUSES = (
         ),
     ),
     Cause(
+        "trades.runaway-rate",
+        "One account's orders run away",
+        "Most of all orders are of one account and symbol, far more than in its hour before: a program that trades in a loop, or against itself.",
+        Severity.P1,
+        153,
+        (
+            NextStep(
+                "person", "owner of that account", "is it meant? else stop the program, or its key: each order is real"
+            ),
+            NextStep("person", "risk management", "a limit of orders a minute for that account, and what it holds now"),
+            runbook("error_rate", "block-client shuts its address out, where the proxy sees one"),
+        ),
+    ),
+    Cause(
         "trades.stuck",
         "Orders are without an outcome for too long",
         "They were written and never booked: they may well be filled at the broker, and nobody here knows.",

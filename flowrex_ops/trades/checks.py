@@ -19,7 +19,7 @@ from flowrex_ops.reading import TOO_MANY_CONNECTIONS, UNREACHABLE_CODES
 from flowrex_ops.services.impact import of_trades
 from flowrex_ops.trades import views as t
 from flowrex_ops.trades.market_data import check_stale
-from flowrex_ops.trades.orders import check_duplicated, check_stuck
+from flowrex_ops.trades.orders import check_duplicated, check_runaway_rate, check_stuck
 from flowrex_ops.trades.reconciliation import check_unreconciled
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "check_duplicated",
     "check_rejected_by_broker",
     "check_risk_limit",
+    "check_runaway_rate",
     "check_stale",
     "check_stuck",
     "check_unexplained_failures",

@@ -1,4 +1,4 @@
-"""Orders that nobody calls failed: without an outcome for too long, or placed again."""
+"""Orders that nobody calls failed: without an outcome for too long, placed again, or far too many."""
 
 from __future__ import annotations
 
@@ -75,6 +75,39 @@ def check_duplicated(repeated: Frame, *, repeated_least: int = 3, repeated_ratio
     if unreported(rows, "same_id"):
         return inconclusive(cause, "whether a client's order id stands there twice is not known")
     return ruled_out(cause, f"{again} of {of} recent orders are the same as one a moment before")
+
+
+# A market that moves makes everybody trade more, and an opening follows hours without an order: neither is one client's alone.
+@check("trades.runaway-rate")
+def check_runaway_rate(
+    rates: Frame, *, runaway_per_minute: float = 60.0, runaway_factor: float = 10.0, runaway_share: float = 0.5
+) -> Verdict:
+    """No account places so many orders of one symbol a minute, that far above its hour before, that it is most of all."""
+    cause = "trades.runaway-rate"
+    if missing(rates):
+        return inconclusive(cause, rates)
+    rows = rates.require()
+    if rows.empty or not rows["per_minute"].gt(0).any():
+        return inconclusive(cause, _NOBODY)
+    if name := unreported(rows, "account", "per_minute", "before", "all_per_minute", "all_before"):
+        return inconclusive(cause, f"the table of trades does not tell the {name} of every order: whose are they?")
+    most = rows[
+        rows["per_minute"].ge(runaway_per_minute) & rows["per_minute"].ge(runaway_share * rows["all_per_minute"])
+    ]
+    # Of what it was among all before: where all trade ten times as much, its share stays.
+    grown = most["before"] * (most["all_per_minute"] / most["all_before"].clip(lower=1 / 60)).clip(lower=1.0)
+    far = most[most["per_minute"].ge(runaway_factor * most["before"]) & most["per_minute"].ge(2 * grown)]
+    evidence = [
+        Evidence(f"account {row.account}, {row.symbol}", f"{row.per_minute:.0f} orders a minute, {row.before:.1f} in the hour before; all: {row.all_per_minute:.0f}, and {row.all_before:.1f}", _TABLE)
+        for row in (far if len(far) else rows.head(3)).itertuples()
+    ]  # fmt: skip
+    said = f"{evidence[0].name}: {evidence[0].value}"
+    if len(far) and not rows["all_before"].gt(0).any():
+        return inconclusive(cause, f"{said}: nobody traded before, so there is nothing to compare with; is it meant?")
+    if len(far):
+        title = f"{evidence[0].name.capitalize()} runs away: {far['per_minute'].iloc[0]:.0f} orders a minute"
+        return confirmed(cause, said, evidence, title=title)
+    return ruled_out(cause, f"the most are of {said}", evidence)
 
 
 def _stuck(row: pd.Series) -> Evidence:

@@ -106,11 +106,12 @@ def ask_forever(url: str, address: str = "") -> None:
         time.sleep(0 if status == HTTPStatus.OK else 0.2 if status else 1)
 
 
-def send_orders(order: dict[str, Any], headers: dict[str, str]) -> None:
-    """The same order at a steady rate, to each address in turn."""
+def send_orders(order: dict[str, Any], headers: dict[str, str], step: float = 0.0) -> None:
+    """The same order at a steady rate, to each address in turn; its quantity grows by *step*."""
     pause_seconds = 1 / float(os.environ["FLOWREX_HOLDER_RATE"])
     for url in itertools.cycle(os.environ["FLOWREX_HOLDER_URLS"].split()):
         data = json.dumps(order).encode()
+        order |= {"quantity": order["quantity"] + step} if step else {}
         send(urllib.request.Request(f"{url}/api/trades", data, headers, method="POST"), 5)  # noqa: S310  # our own http URL
         time.sleep(pause_seconds)
 
@@ -123,6 +124,11 @@ def send_large_orders() -> None:
 def send_again_and_again() -> None:
     """A client whose retry forgets that it was answered."""
     send_orders({"account": 2, "symbol": "EURUSD", "side": "buy", "quantity": 0.5}, {})
+
+
+def run_away() -> None:
+    """A program that trades in a loop: no two orders are alike."""
+    send_orders({"account": 3, "symbol": "XAUUSD", "side": "buy", "quantity": 0.1}, {}, step=0.0005)
 
 
 def send_mistakes() -> None:
@@ -182,6 +188,7 @@ KINDS = {
     "burst": send_burst,
     "whale": send_large_orders,
     "repeater": send_again_and_again,
+    "runaway": run_away,
     "flood": send_flood,
     "mistaken": send_mistakes,
     "drip": drip_orders,

@@ -167,20 +167,28 @@ class OrdersNeverBooked(Fault):
 class OrdersRepeated(TroubleClient):
     """A client places one order again and again, and each is filled.
 
-    Nobody else's orders are of this quantity.
+    Nobody else's orders are of such a small quantity.
     """
 
+    kind: ClassVar[str] = "repeater"
     per_second: float = 8.0
+    enough: int = 10 * ENOUGH
 
     def start(self, sandbox: Sandbox) -> None:
-        start_client(sandbox, "repeater", urls=sandbox.backend_urls(), rate=self.per_second)
+        start_client(sandbox, self.kind, urls=sandbox.backend_urls(), rate=self.per_second)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
-        return count(sandbox, f"{_LATELY} status = 'filled' AND quantity = 0.5") >= ENOUGH
+        return count(sandbox, f"{_LATELY} status = 'filled' AND quantity < 1") >= self.enough
 
     def stop(self, sandbox: Sandbox) -> None:
         super().stop(sandbox)
-        sandbox.execute("UPDATE trades SET status = 'cancelled' WHERE status = 'filled' AND quantity = 0.5")
+        sandbox.execute("UPDATE trades SET status = 'cancelled' WHERE status = 'filled' AND quantity < 1")
+
+
+class OrdersRunAway(OrdersRepeated):
+    """One account's program places orders in a loop, no two alike, and each is filled."""
+
+    kind = "runaway"
 
 
 class FeedStopped(ReplicaBug):
@@ -296,11 +304,17 @@ DRILLS = (
         title="red herring: orders are without an outcome for most of a second each",
         parameters={**FAST, "stuck_after_seconds": 3},
     ),
-    drill("orders-duplicated", OrdersRepeated(), expected="trades.duplicated"),
+    drill("orders-duplicated", OrdersRepeated(), expected="trades.duplicated trades.runaway-rate"),
     drill(
         "orders-sliced",
-        OrdersRepeated(per_second=0.5),
+        OrdersRepeated(per_second=0.5, enough=ENOUGH),
         title="red herring: a large order in slices, the same again every two seconds",
+    ),
+    drill("orders-run-away", OrdersRunAway(), expected="trades.runaway-rate"),
+    drill(
+        "orders-of-a-busy-account",
+        OrdersRunAway(per_second=0.8, enough=ENOUGH),
+        title="red herring: one account trades more than before",
     ),
     drill("prices-stand-still", FeedStopped(), expected="market-data.stale", parameters=STALE),
     drill(

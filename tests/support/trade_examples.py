@@ -13,7 +13,7 @@ from flowrex_ops.logs.trade_failures import TRADE_LOG_COLUMNS
 from flowrex_ops.metrics.backend import COUNTER_COLUMNS, FAILED_TRADES, TRADES
 from flowrex_ops.metrics.market_data import PRICE_COLUMNS
 from flowrex_ops.model import Reading
-from flowrex_ops.postgres.source import BOOKED_COLUMNS, ORDER_COLUMNS, REPEATED_COLUMNS, TRADE_COLUMNS
+from flowrex_ops.postgres.source import BOOKED_COLUMNS, ORDER_COLUMNS, RATE_COLUMNS, REPEATED_COLUMNS, TRADE_COLUMNS
 from flowrex_ops.services.third_party import PAGE_COLUMNS
 from flowrex_ops.trades.broker import BROKER_COLUMNS
 from flowrex_ops.trades.reconciliation import FILL_COLUMNS, Fills
@@ -132,3 +132,12 @@ def pages(indicator: str = "none") -> Reading[pd.DataFrame]:
     """What the feed's service says of itself."""
     row = ("TwelveData", indicator, "Partial System Outage", "WebSocket: prices are late", 0.1, "", "https://x.example")
     return Reading("status pages", "status pages", pd.DataFrame([row], columns=PAGE_COLUMNS))
+
+
+def rates(
+    *rows: tuple[float, float], account: str | None = "3", others: tuple[float, float] = (20, 15)
+) -> Reading[pd.DataFrame]:
+    """Orders a minute of an account's symbols now and in the hour before, and of all *others*."""
+    now, before = (sum(row[n] for row in rows) + others[n] for n in (0, 1))
+    reported = [(account, f"SYM{n}", *row, now, before) for n, row in enumerate(rows)]
+    return Reading("postgres", "order rates", pd.DataFrame(reported, columns=RATE_COLUMNS))

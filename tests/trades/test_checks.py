@@ -19,6 +19,7 @@ from trade_examples import (
     here,
     log,
     orders,
+    rates,
     repeated,
     row,
     trades,
@@ -235,6 +236,38 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         INCONCLUSIVE,
         "does not tell the account",
     ),
+    "a program in a loop": (
+        lambda: checks.check_runaway_rate(rates((480, 2), (3, 3))),
+        CONFIRMED,
+        "account 3, SYM0: 480 orders a minute, 2.0 in the hour before; all: 503, and 20.0",
+    ),
+    "one that never traded before": (lambda: checks.check_runaway_rate(rates((480, 0))), CONFIRMED, "0.0 in the hour"),
+    "everybody trades more, for the market moves": (
+        lambda: checks.check_runaway_rate(rates((480, 8), others=(400, 6))),
+        RULED_OUT,
+        "the most are of account 3, SYM0: 480 orders a minute, 8.0 in the hour before",
+    ),
+    "a market maker is always busy": (
+        lambda: checks.check_runaway_rate(rates((480, 400))),
+        RULED_OUT,
+        "480 orders a minute, 400.0",
+    ),
+    "one of many is not most of them": (
+        lambda: checks.check_runaway_rate(rates((480, 2), others=(900, 800))),
+        RULED_OUT,
+        "480 orders",
+    ),
+    "the market has just opened": (
+        lambda: checks.check_runaway_rate(rates((480, 0), others=(20, 0))),
+        INCONCLUSIVE,
+        "nobody traded before",
+    ),
+    "nobody knows whose orders they are": (
+        lambda: checks.check_runaway_rate(rates((480, 2), account=None)),
+        INCONCLUSIVE,
+        "does not tell the account",
+    ),
+    "where nobody trades nothing runs away": (lambda: checks.check_runaway_rate(rates()), INCONCLUSIVE, "no order was"),
     "where nobody trades nobody does so twice": (
         lambda: checks.check_duplicated(repeated()),
         INCONCLUSIVE,
