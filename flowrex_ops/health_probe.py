@@ -21,6 +21,8 @@ HEALTH_PATHS = ("/health/ready", "/ready", "/readyz", "/health", "/healthz", "/h
 _NO_SUCH = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE)
 _GUARDED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _REDIRECTS = 5
+_FAIR_SHARE = 0.5
+"""Of the time limit must be left for a path whose silence counts, where a replica has answered on others before."""
 _WANTS_OURS = re.compile(
     r"(?i)alert[_ ](certificate[_ ]required|handshake[_ ]failure|bad[_ ]certificate|access[_ ]denied)"
 )
@@ -31,7 +33,8 @@ _WANTS_OURS = re.compile(
 class HealthAnswer:
     """``status`` is missing where nothing answered, and ``error`` says why; ``refused``: nobody listens there.
 
-    It is None where somebody does, who will not talk to us: a server that wants a client certificate.
+    It is None where silence tells nothing: a server that wants a client certificate, or one that had no time left to answer
+    after the paths that it does not have.
     """
 
     path: str
@@ -58,12 +61,16 @@ def ask_health(
     limits = httpx.Limits(max_keepalive_connections=0)
     with httpx.Client(verify=False, limits=limits) as client:  # noqa: S501
         for one in (path,) if path else (*HEALTH_PATHS, *(("/",) if root else ())):
+            left = until - time.monotonic()
             try:
                 status = _get(client, base_url.rstrip("/") + one, tls, until)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 if _WANTS_OURS.search(str(error)):
                     return HealthAnswer(one, None, f"it may want a client certificate: {error}", refused=None)
                 text = f"no answer: {error or type(error).__name__}"
+                if isinstance(error, httpx.TimeoutException) and left < _FAIR_SHARE * timeout_seconds:
+                    text = f"no health path in {timeout_seconds:.1f} s, the last one asked was '{one}'; set the path"
+                    return HealthAnswer(one, None, text, refused=None)
                 return HealthAnswer(one, None, text, isinstance(error, httpx.ConnectError))
             if status in _GUARDED:
                 guarded = guarded or HealthAnswer(one, status)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -65,6 +65,28 @@ def test_first_endpoint_that_exists(answers: dict[str, int | str], path: str, st
     with serving(answers) as port:
         found = ask_health(f"http://127.0.0.1:{port}", "", timeout_seconds=2)
     assert (found.path, found.status, found.error) == (path, status, None)
+
+
+def test_no_time_left_for_an_answer_is_no_fault_of_whoever_should_give_it() -> None:
+    """A busy machine: it has answered twice that there is no such path, and half of the time is over."""
+    over = Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            over.wait(0.4 if self.path != "/readyz" else 5)
+            self.send_error(404)
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing on the terminal."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    tried, named = ask_health(url, "", timeout_seconds=1), ask_health(url, "/readyz", timeout_seconds=0.3)
+    over.set()
+    server.shutdown()
+    server.server_close()
+    assert (tried.status, tried.refused, named.status, named.refused) == (None, None, None, False)
 
 
 def test_setting_wins() -> None:

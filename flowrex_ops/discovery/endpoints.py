@@ -18,6 +18,7 @@ from flowrex_ops.reading import call_within
 from flowrex_ops.settings import Settings
 
 POSTGRES_PORT = 5432
+_TLS_PORTS = (443, 8443)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,9 @@ class _Finder:
         if door.url:
             self.origins["front door"] = "settings: front_door.url"
             return door.url
-        return self._discover("front door", PROXY, door.service, door.port, _http)
+        # Where 443 is the only port, plain HTTP is answered 400 by it, which tells nothing.
+        build = _https if door.port in _TLS_PORTS else _http
+        return self._discover("front door", PROXY, door.service, door.port, build)
 
     def _discover(
         self, source: str, part: str, service: str, port: int, build: Callable[[str, int], str]
@@ -230,6 +233,10 @@ class _Finder:
 
 def _http(host: str, port: int) -> str:
     return f"http://{authority(host, port)}"
+
+
+def _https(host: str, port: int) -> str:
+    return f"https://{authority(host, port)}"
 
 
 def _user(url: str) -> str:

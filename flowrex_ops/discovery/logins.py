@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
 from flowrex_ops.compose import Stack
-from flowrex_ops.discovery.roles import database_url, redis_url
+from flowrex_ops.discovery.roles import database_url, redis_url, used_hosts
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import Replica
 
@@ -52,9 +52,14 @@ class Logins:
         if not own.password and not own.unread:
             superuser = self._login(server, ((), _SUPERUSER, _DATABASES))
             own = Login("postgres", superuser.password, superuser.database) if superuser.password else own
-        if own.password or user is None:
+        if user is None:
             return own
         theirs = self.database_user(user)
+        if (
+            own.password
+        ):  # another database than the image's first one may be theirs; a pooler's name for it may be nobody else's
+            straight = {server.service, *server.definition.hostnames} & {*used_hosts(user.definition.environment)}
+            return replace(own, database=theirs.database) if theirs.database and straight else own
         return theirs if theirs.user and (theirs.password or not own.user) else own
 
     def database_user(self, replica: Replica) -> Login:

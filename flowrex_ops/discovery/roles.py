@@ -195,7 +195,8 @@ def find_parts(settings: Settings, stack: Stack, replicas: Sequence[Replica]) ->
         ports[part] = reported or usual
         if reported is None:
             guessed.add(part)
-    resolved = with_services(settings, {part: one.service for part, one in found.items()}, ports)
+    program = nginx_program(services.all.get(found[PROXY].service))
+    resolved = with_services(settings, {part: one.service for part, one in found.items()}, ports, program)
     return Parts(resolved, ports, {part: one.why for part, one in found.items()}, frozenset(guessed))
 
 
@@ -204,7 +205,7 @@ def _proxy_configuration(stack: Stack, proxy: Replica | None) -> str:
     if proxy is None or not proxy.running:
         return ""
     try:
-        return stack.execute(proxy, ["nginx", "-T"], timeout_seconds=2.0).stdout
+        return stack.execute(proxy, [*nginx_program(proxy), "-T"], timeout_seconds=2.0).stdout
     except SourceUnavailableError:
         return ""
 
@@ -301,8 +302,17 @@ def listening_port(replica: Replica, part: str, usual: int) -> int | None:
     return next(iter(replica.ports)) if len(replica.ports) == 1 else None
 
 
-def with_services(settings: Settings, services: Mapping[str, str], ports: Mapping[str, int]) -> Settings:
-    """*settings* with the services and ports that were found, where they name none themselves."""
+def nginx_program(proxy: Replica | None) -> tuple[str, ...]:
+    """NGINX with the options that it was started with: another file than its own is no configuration of what runs."""
+    started = re.search(r"\bnginx\b([^&|;]*)", proxy.definition.command if proxy else "")
+    options = re.findall(r"(?<!\S)(-[cp])\s*([^\s'\"]+)", started[1]) if started else []
+    return ("nginx", *(word for option in options for word in option))
+
+
+def with_services(
+    settings: Settings, services: Mapping[str, str], ports: Mapping[str, int], program: Sequence[str] = ("nginx",)
+) -> Settings:
+    """*settings* with the services and ports that were found, and NGINX's *program*, where they name none themselves."""
     parts = {
         "backend": BACKEND,
         "postgres": POSTGRES,
@@ -320,6 +330,8 @@ def with_services(settings: Settings, services: Mapping[str, str], ports: Mappin
             new["service"] = services[part]
         if part in ports and section != "tls" and hasattr(own, "port") and "port" not in own.model_fields_set:
             new["port"] = ports[part]
+        if section == "proxy" and "program" not in own.model_fields_set:
+            new["program"] = tuple(program)
         changed[section] = own.model_copy(update=new)
     return settings.model_copy(update=changed)
 

@@ -24,7 +24,7 @@ from flowrex_ops.reading import UNREACHABLE_CODES
 from flowrex_ops.services import impact
 from flowrex_ops.services.impact import Thresholds
 from flowrex_ops.tls.source import NO_CERTIFICATE, TIMEOUT, UNREACHABLE
-from flowrex_ops.tls.views import each_endpoint, ends_soon
+from flowrex_ops.tls.views import authority_unknown, each_endpoint, ends_soon
 
 Frame = Reading[pd.DataFrame]
 
@@ -277,9 +277,15 @@ def _certificates(certificates: pd.DataFrame, survey: Survey, thresholds: Thresh
     if all(one.code in (UNREACHABLE, TIMEOUT) for one in served) and _edge_is_silent(survey):
         return _unknown("nothing answers at the edge, so that no certificate can be seen")
     dated = [(one, one.asked_at) for one in served if one.asked_at]
+    private = [one for one in served if authority_unknown(one)]
+    ended = [one for one, at in dated if one.chain and not one.chain[0].not_before <= at < one.chain[0].not_after]
     for what, found, severity in (
         ("give no certificate", [one for one in served if one.error and one.code in NO_CERTIFICATE], Severity.P1),
-        ("are refused by clients", [one for one in served if one.verify_code], Severity.P1),
+        (
+            "are refused by clients",
+            [one for one in served if one.verify_code and (one in ended or one not in private)],
+            Severity.P1,
+        ),
         ("end soon", [one for one, at in dated if any(ends_soon(link, at, days) for link in one.chain)], Severity.P2),
     ):
         if found:
@@ -287,6 +293,8 @@ def _certificates(certificates: pd.DataFrame, survey: Survey, thresholds: Thresh
     unknown = [one for one in served if not one.chain]
     if unknown:
         return _unknown(f"{len(unknown)} of {len(served)} could not be looked at: {unknown[0].error}")
+    if private:
+        return _unknown(f"who signed that of {private[0].name} is not known here; set tls.ca_file")
     left = min(((link.not_after - at).days for one, at in dated for link in one.chain), default=0)
     return _absent(f"the first of {len(served)} ends in {left} days")
 

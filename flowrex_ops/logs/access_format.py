@@ -51,6 +51,11 @@ _LABELLED = re.compile(
     + "|".join(sorted({name for field in LABELS for name in _VARIABLES[field].split()}, key=len, reverse=True))
     + r')[=:] ?(?:"([^"]*)"|\[([^\]]*)\]|([^\s"|;,]+(?:, [\d.:-]+)*))'
 )
+_HAPROXY = re.compile(
+    r"(\S+):\d+ \[(\d\d/\w{3}/\d{4}:[\d:]{8})\.\d+\] \S+ ([^/\s]+/(\S+)) ([-+\d]+)/([-+\d]+)/([-+\d]+)/([-+\d]+)/\+?(\d+)"
+    r' (-?\d+) [^"]*"([^"]*)'
+)
+"""``option httplog`` (HAProxy's configuration manual, 8.2.3): client, time, backend/server, TR/Tw/Tc/Tr/Ta in ms, status, request."""
 _LOOSE_SECONDS = re.compile(r"(?<![\w.:=\"/-])(\d+\.\d{3})(?![\w.:])")
 _MILLISECONDS = re.compile(r" (\d+)ms$")
 _REQUEST = re.compile(r"[A-Za-z]+ ([^ ?]*)")
@@ -60,6 +65,7 @@ NO_PATH = "(no request)"
 
 _OTHER_LINES = re.compile(
     r"\s*$|\d{4}/\d\d/\d\d [\d:]{8} \[\w+\] \d|/docker-entrypoint|\d\d-[\w.-]+\.(?:sh|envsh): |nginx: |time=\"|\s"
+    r"|\[(?:NOTICE|WARNING|ALERT)\] |(?:Server|Health check for server|Proxy|backend) \S+ |\S+:\d+ \[[^\]]+\] \S+/\d+: "
     r"|\d{4}-\d\d-\d\dT\S+ (?:TRC|DBG|INF|WRN|ERR|FTL) |(?:INFO|WARNING|ERROR|DEBUG|CRITICAL): |\[[^\]]+\] \[\d+\] \[\w+\] "
 )
 """What proxies and servers write beside their requests: their error log, their start."""
@@ -121,6 +127,8 @@ def parse_line(text: str, formats: Sequence[Format] = ()) -> dict[str, str] | No
         return _from_json(text[:start], text[start:], formats)
     if found := _QUOTED.search(text):
         return _from_text(text, found)
+    if found := _HAPROXY.search(text):
+        return _from_haproxy(*found.groups())
     return {} if _OTHER_LINES.match(text) else None
 
 
@@ -144,6 +152,30 @@ def _from_text(text: str, request: re.Match[str]) -> dict[str, str] | None:
         elif loose := _LOOSE_SECONDS.search(tail):
             fields["seconds"] = loose[1]
     return fields
+
+
+def _from_haproxy(
+    client: str,
+    time: str,
+    place: str,
+    server: str,
+    received: str,
+    queued: str,
+    connect: str,
+    header: str,
+    whole: str,
+    status: str,
+    request: str,
+) -> dict[str, str]:
+    """As NGINX would say it: -1 is a phase that was not reached, as a status a client that gave up. Its times have no zone."""
+    fields = {"client": client, "time": f"{time} +0000", "request": request, "seconds": str(int(whole) / 1000)}
+    fields["status"] = status if status.isdigit() and status != "0" else "499"
+    if server.startswith("<"):  # <NOSRV>, <BADREQ>, <STATS>: it answered by itself
+        return fields | {"upstream": "-"}
+    reached = sum(max(0, int(part)) for part in (queued, connect))
+    fields["asked"] = str(reached / 1000) if int(connect) >= 0 else "-"
+    fields["header"] = str((reached + int(header)) / 1000) if int(header) >= 0 else "-"
+    return fields | {"upstream": place, "response": str(max(0, int(whole) - max(0, int(received))) / 1000)}
 
 
 def _fits(field: str, value: str) -> bool:

@@ -53,6 +53,7 @@ _EXHAUSTED = re.compile(rf"(\d{{4}}/\d\d/\d\d [\d:]{{8}}) \[\w+\] .*?({NOT_ENOUG
 """There, too: a connection or a file that it could not have. Where it can, NGINX reuses idle ones and only warns of it."""
 
 _SEVERAL = re.compile(rb", | : ")
+_URL = re.compile(rb"^https?://([^/]*).*")
 MOST_ROUTES = 200
 MOST_CLIENTS = MOST_PATHS = 20_000
 KEPT_SLOW = 50
@@ -440,7 +441,7 @@ def _answered_by(status: int, upstream: bytes | None, header: bytes | None, aske
     """
     if upstream is None:
         return b"", "unknown"
-    place = _SEVERAL.split(upstream)[-1].removeprefix(b"http://").removeprefix(b"https://").partition(b"/")[0]
+    place = _URL.sub(rb"\1", _SEVERAL.split(upstream)[-1])
     if place in (b"-", b""):
         return b"", "proxy"
     if header:

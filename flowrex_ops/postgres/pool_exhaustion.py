@@ -167,7 +167,7 @@ def _seen_by_postgres(sessions: pd.DataFrame) -> str:
     """What the application holds, by replica where its address tells: all that is known of a pool without gauges."""
     mine = s.application_sessions(sessions)
     busy = int(at_work(mine).sum())
-    text = f"PostgreSQL sees {len(mine)} connections of the application, {busy} of them at work or in a transaction"
+    text = f"PostgreSQL sees {len(mine)} connections of the application, {busy} of them at work, or a moment ago"
     counts = mine[mine["replica"].ne("")].groupby("replica").size() if "replica" in mine else pd.Series(dtype=int)
     each = ", ".join(f"{replica}: {count}" for replica, count in counts.items())
     return text + (f" ({each})" if each else "")

@@ -451,6 +451,9 @@ def _readable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _unavailable(error: psycopg.Error) -> SourceUnavailableError:
     """The error of psycopg in one line, with a code."""
     text = " ".join(str(error).split())
+    if (error.sqlstate or "")[:2] == "42":  # a table or a column that this database does not have
+        text = f"postgres answered: {error.diag.message_primary}; docs/settings.md says what is read"
+        return SourceUnavailableError(text, code=error.sqlstate)
     return SourceUnavailableError(f"postgres did not answer: {text}; run 'flowrex-ops doctor'", code=_code(error, text))
 
 

@@ -171,26 +171,24 @@ def check_hostname_mismatch(certificates: Frame, *, now: datetime) -> Verdict:
     return _judge("tls.hostname-mismatch", certificates, find, unknown, fine, cured)
 
 
-# A leaf without its signer is an incomplete chain, one with its signer and no anchor is untrusted. From outside, an
-# unknown authority that signs without an intermediate looks like the former. What could be fetched (AIA, OCSP, CRL)
-# is shown and not fetched: a runbook must not wait for a third party.
+# A leaf without its signer is an incomplete chain, one with its signer and no anchor is untrusted. What could be fetched
+# (AIA, OCSP, CRL) is shown and not fetched: a runbook must not wait for a third party.
 @check("tls.incomplete-chain")
 def check_incomplete_chain(certificates: Frame) -> Verdict:
     """Every endpoint sends its certificate together with the one that signed it, or that one is an anchor."""
 
     def find(one: Served) -> Hit | None:
-        if not _lacks_issuer(one):
+        if not c.lacks_issuer(one) or c.authority_unknown(one):
             return None
         leaf = one.chain[0]
         text = f"{one.name} does not send '{leaf.issuer}', which signed its certificate"
         sent = ", ".join(link.subject for link in one.chain)
         evidence = [Evidence("sent", f"{len(one.chain)}: {sent}", "tls"), _client(one), _certificate(one, leaf)]
-        if leaf.ca_issuers:
-            evidence.append(Evidence("the missing one is at", leaf.ca_issuers[0], "certificate: authority information"))
+        evidence.append(Evidence("the missing one is at", leaf.ca_issuers[0], "certificate: authority information"))
         return Hit(text, tuple(evidence))
 
     fine = "every certificate comes with the one that signed it, or that one is an anchor"
-    return _judge("tls.incomplete-chain", certificates, find, _trust_unknown, fine)
+    return _judge("tls.incomplete-chain", certificates, find, _authority_unknown, fine)
 
 
 @check("tls.untrusted")
@@ -198,7 +196,7 @@ def check_untrusted(certificates: Frame) -> Verdict:
     """Every chain ends at an anchor of this machine or of ``tls.ca_file``; dates and names are left aside."""
 
     def find(one: Served) -> Hit | None:
-        if one.trust_code in (None, TRUSTED, *DATE_CODES) or _lacks_issuer(one):
+        if one.trust_code in (None, TRUSTED, *DATE_CODES) or c.lacks_issuer(one):
             return None
         last = c.path_of(one.chain)[-1]
         why = f"{one.trust_text}"
@@ -209,7 +207,7 @@ def check_untrusted(certificates: Frame) -> Verdict:
         text = f"{one.name} serves a certificate that clients do not trust: {why}"
         return Hit(text, (_client(one), _certificate(one, one.chain[0])))
 
-    return _judge("tls.untrusted", certificates, find, _trust_unknown, "every chain ends at a known anchor")
+    return _judge("tls.untrusted", certificates, find, _authority_unknown, "every whole chain ends at a known anchor")
 
 
 def _judge(
@@ -267,11 +265,6 @@ def _refused(one: Served, found: Sequence[Certificate], code: int) -> bool:
     return one.verify_code == code or (one.verify_code is None and bool(found))
 
 
-def _lacks_issuer(one: Served) -> bool:
-    leaf = one.chain[0]
-    return one.trust_code in c.ISSUER_NOT_FOUND and leaf.signed_by is None and not leaf.self_issued
-
-
 def _dates_are_reported(_one: Served) -> None:
     """Nothing is unknown about the dates of a certificate that was served."""
 
@@ -280,6 +273,13 @@ def _trust_unknown(one: Served) -> str | None:
     if one.trust_code is None:
         return f"whether {one.name} is trusted could not be found out: {one.trust_text}"
     return None
+
+
+def _authority_unknown(one: Served) -> str | None:
+    if not c.authority_unknown(one):
+        return _trust_unknown(one)
+    signer = f"'{one.chain[0].issuer}', which signed the certificate of {one.name}, is neither sent nor an anchor here"
+    return f"{signer}: a private authority, then set tls.ca_file, or an intermediate that is missing"
 
 
 def _whose(one: Served, link: Certificate) -> str:

@@ -67,6 +67,20 @@ def each_endpoint(certificates: pd.DataFrame) -> list[Served]:
     return sorted(rows, key=lambda one: (one.endpoint, str(one)))
 
 
+def lacks_issuer(one: Served) -> bool:
+    """Whether clients miss the certificate that signed the server's own."""
+    leaf = one.chain[0]
+    return one.trust_code in ISSUER_NOT_FOUND and leaf.signed_by is None and not leaf.self_issued
+
+
+def authority_unknown(one: Served) -> bool:
+    """Whether it may as well be a private authority's, which clients know and this machine does not.
+
+    Every public one says in a certificate where its own is (CA/Browser Forum, Baseline Requirements, 7.1.2.7.7).
+    """
+    return bool(one.chain) and lacks_issuer(one) and not one.chain[0].ca_issuers
+
+
 def path_of(chain: tuple[Certificate, ...]) -> list[Certificate]:
     """The server's certificate and those above it by whom it was really signed, as far as they are served.
 

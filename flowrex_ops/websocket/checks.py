@@ -25,7 +25,7 @@ from flowrex_ops.websocket.evidence import (
     restarts,
     unreported_ends,
 )
-from flowrex_ops.websocket.handshakes import check_connection_limit, check_proxy_misconfigured
+from flowrex_ops.websocket.handshakes import check_connection_limit, check_proxy_misconfigured, taken_by_nobody
 from flowrex_ops.websocket.memory import check_memory_leak
 from flowrex_ops.websocket.source import CLOSED, OK, PROXY
 
@@ -180,6 +180,9 @@ def check_unexplained_disconnections(
             check_proxy_misconfigured(handshakes, locations, proxy_errors),
             check_connection_limit(log, proxy_errors, handshakes, locations, samples, few=few),
         )
+        used = log.available and (log.require().opened or log.require().closed)
+        if (nobody := taken_by_nobody(rows)) and not used:
+            return inconclusive(cause, nobody)
         if not any(verdict.confirmed for verdict in known):
             title = "No WebSocket gets through the proxy, and nothing explains it"
             reason = f"{title}: {through.iloc[0]['error']}"

@@ -46,15 +46,28 @@ def check_proxy_misconfigured(handshakes: Frame, locations: Frame, proxy_errors:
         return ruled_out(cause, text, places(rows))
     failed = through.sort_values("url").iloc[0]
     said = f"a handshake {PROXY} fails: {failed['error']}"
+    # What a path lacks at which nobody takes a WebSocket is no fault.
+    nobody = taken_by_nobody(rows) if problems or missing(locations) else ""
     evidence = [*places(rows), *problems]
-    if problems:
+    if problems and not nobody:
         return confirmed(cause, f"{said}; {problems[0].name}: {problems[0].value}", evidence)
-    if straight.empty or blank(straight, "kind"):
-        return inconclusive(cause, f"{said}; no replica could be asked, so it may be the proxy or the backend")
+    if nobody or straight.empty or blank(straight, "kind"):
+        return inconclusive(
+            cause, nobody or f"{said}; no replica could be asked, so it may be the proxy or the backend"
+        )
     good = straight[straight["kind"].isin([OK, CLOSED])]
     if good.empty:
         return ruled_out(cause, f"{said}; straight to the replicas it fails too, so it is not the proxy", evidence)
     return _through_only(cause, failed, f"{said}; straight to {len(good)} replicas it succeeds", proxy_errors, evidence)
+
+
+def taken_by_nobody(rows: pd.DataFrame) -> str:
+    """That no replica takes a WebSocket at this path, and the proxy does not fail by itself; empty where one does, or none told."""
+    straight, through = rows[rows["straight"].isin([True])], rows[rows["straight"].isin([False])]
+    refused = rows["kind"].eq(REFUSED) & rows["status"].lt(HTTPStatus.INTERNAL_SERVER_ERROR)
+    if straight.empty or through.empty or not refused.all():
+        return ""
+    return f"every replica refuses it too, {straight['error'].iloc[0]}: set proxy.websocket_path, or there are no WebSockets"
 
 
 def _through_only(cause: str, failed: pd.Series, said: str, proxy_errors: Frame, evidence: list[Evidence]) -> Verdict:

@@ -141,6 +141,21 @@ def test_of_two_backends_the_proxys_upstream() -> None:
     assert parts(*both, edge, configuration="proxy_pass http://west:8000;")["backend"] == "west:8000"
 
 
+@pytest.mark.parametrize(
+    ("command", "program"),
+    [
+        ("/docker-entrypoint.sh nginx -g daemon off;", ("nginx",)),
+        ("sh -c envsubst </a >/b && exec nginx -c /etc/nginx/site.conf", ("nginx", "-c", "/etc/nginx/site.conf")),
+        ("nginx -p /srv/ -c conf/nginx.conf -g 'daemon off;'", ("nginx", "-p", "/srv/", "-c", "conf/nginx.conf")),
+        ("haproxy -f /usr/local/etc/haproxy/haproxy.cfg", ("nginx",)),
+    ],
+)
+def test_nginx_is_asked_for_the_configuration_that_it_was_started_with(command: str, program: tuple[str, ...]) -> None:
+    """``nginx -T`` alone would tell of a file that nobody uses."""
+    found = find_parts(Settings(), Inside(), [service("lb", "nginx:1", command)])  # type: ignore[arg-type]  # all that is asked
+    assert tuple(found.settings.proxy.program) == program
+
+
 def test_settings_win() -> None:
     """What is named is not searched for, though it looks like nothing."""
     given = Settings(backend={"service": "jobs", "port": 7000}, postgres={"service": "web"})
@@ -186,12 +201,18 @@ LOGINS = [
         {"DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "d"},
         ("u", "p", "d", ""),
     ),
+    ({"POSTGRES_PASSWORD": "s"}, {"DB_HOST": "db", "DB_USER": "u", "DB_NAME": "shop"}, ("", "s", "shop", "")),
+    ({"POSTGRES_PASSWORD": "s", "POSTGRES_DB": "d"}, {"URL": "postgres://u:p@db/shop"}, ("", "s", "shop", "")),
+    ({"POSTGRES_PASSWORD": "s", "POSTGRES_DB": "d"}, {"URL": "postgres://u:p@pooler/alias"}, ("", "s", "d", "")),
 ]
 
 
 @pytest.mark.parametrize(("server", "user", "expected"), LOGINS)
 def test_login_of_postgres(server: dict[str, str], user: dict[str, str], expected: tuple[str, ...]) -> None:
-    """The image's variables, bitnami's, a secret's file, and the URL or the variables of whoever uses it."""
+    """The image's variables, bitnami's, a secret's file, and the URL or the variables of whoever uses it.
+
+    The database is the one that is used, unless a pooler may have a name of its own for it.
+    """
     logins = Logins(Inside(), 1.0)  # type: ignore[arg-type]  # all that is asked
     found = logins.postgres(service("db", "x", **server), service("app", "y", **user))
     assert (found.user, found.password, found.database, found.unread) == expected

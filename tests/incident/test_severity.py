@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from certificate_examples import dead, endpoint
+from certificate_examples import certificate, dead, endpoint
 from certificate_examples import reading as certificate_reading
 from database_examples import silent
 from triage_examples import alerts, disks, front_door, health, issues, survey, usage
@@ -107,6 +107,13 @@ def test_an_edge_that_is_silent_is_no_matter_of_certificates(
 ) -> None:
     ranked = rank_runbooks(seen(front_door=answer, certificates=certificate_reading(certificate)))
     assert ranked["runbook"].tolist() == runbooks
+
+
+@pytest.mark.parametrize(("days", "runbooks"), [(60, []), (-1, ["certificate_expiry"])])
+def test_certificate_of_an_authority_that_nobody_named(days: float, runbooks: list[str]) -> None:
+    """Whether clients know a private authority cannot be told from here; that its certificate has ended can."""
+    unknown = endpoint(certificate(days, signed_by=None), verify_code=20, trust_code=20)
+    assert rank_runbooks(seen(certificates=certificate_reading(unknown)))["runbook"].tolist() == runbooks
 
 
 def test_slow_requests_are_the_databases_while_pools_are_full() -> None:

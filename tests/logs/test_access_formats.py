@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrex_ops.logs.access_format import compile_format
+from flowrex_ops.logs.access_format import compile_format, parse_line
 from flowrex_ops.logs.access_log import AccessCounter, AccessLog, count_statuses
 from flowrex_ops.logs.routes import route_of
 from flowrex_ops.proxy.nginx_config import log_formats
@@ -45,6 +45,9 @@ def sample(name: str) -> list[str]:
 
 
 SEVERAL = '"172.30.0.3:8000, 172.30.0.4:8000"'
+HAPROXY = (
+    '192.0.2.7:33317 [27/Nov/2026:12:00:00.655] public~ {} 6/6/0/0/0 0/0 {{desk.example}} "GET /api/book?n=1 HTTP/1.1"'
+)
 LINES: dict[str, tuple[str, str, str, float]] = {
     "combined": (f'192.0.2.7 - - [{CLF}] "GET /api/book HTTP/1.1" 502 157 "-" "curl/8"', "unknown", "", 0.0),
     "the standard image's main": (
@@ -162,6 +165,24 @@ LINES: dict[str, tuple[str, str, str, float]] = {
         "",
         0.012,
     ),
+    "HAProxy's httplog, no answer in time": (
+        HAPROXY.format("app/web1 0/0/1/-1/12 502 209 - - sH--"),
+        "proxy",
+        "app/web1",
+        0.012,
+    ),
+    "HAProxy's httplog, the server's own": (
+        HAPROXY.format("app/web1 0/0/1/10/12 502 140 - - ----"),
+        "backend",
+        "app/web1",
+        0.012,
+    ),
+    "HAProxy's httplog, nobody to ask": (
+        HAPROXY.format("app/<NOSRV> 0/-1/-1/-1/12 502 209 - - SC--"),
+        "proxy",
+        "",
+        0.012,
+    ),
 }
 
 
@@ -173,6 +194,19 @@ def test_form(name: str) -> None:
     expected = {"at": AT, "route": "/api/book", "status": 502, "client": "192.0.2.7"}
     assert facts(log) == expected | {"made_by": made_by, "replica": replica, "seconds": pytest.approx(seconds)}
     assert (log.lines, log.unread) == (1, 0)
+
+
+def test_haproxy_tells_where_time_went_and_who_gave_up() -> None:
+    """Of ten seconds in the queue and two at the server; a client that left before its answer is no failure."""
+    line = HAPROXY.format("app/web1 0/10000/5/2000/12010 200 140 - - ----")
+    fields = parse_line(line) or {}
+    assert {name: fields[name] for name in ("seconds", "asked", "header", "response")} == {
+        "seconds": "12.01",
+        "asked": "10.005",
+        "header": "12.005",
+        "response": "12.01",
+    }
+    assert facts(read(HAPROXY.format("app/web1 0/0/1/-1/900 -1 0 - - CH--")))["status"] == 499
 
 
 def test_a_zone_is_a_zone() -> None:
@@ -208,6 +242,10 @@ class TestWhatIsNotUnderstood:
             '{"level":"info","ts":1795780800.1,"logger":"tls","msg":"cleaning storage unit"}',
             'time="2026-11-27T12:00:00Z" level=info msg="Configuration loaded"',
             "INFO:     Application startup complete.",
+            "[NOTICE]   (1) : New worker (9) forked",
+            "Server app/web1 is DOWN, reason: Layer4 connection problem. 1 active and 0 backup servers left.",
+            "backend app has no server available!",
+            "192.0.2.7:43610 [27/Nov/2026:12:00:00.001] public/2: SSL handshake failure",
             "",
         ],
     )

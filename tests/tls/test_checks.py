@@ -43,7 +43,7 @@ EARLY = {"verify_code": 9, "verify_text": "certificate is not yet valid"}
 NO_ISSUER = {"verify_code": 20, "trust_code": 20, "trust_text": "unable to get local issuer certificate"}
 SELF_SIGNED = {"verify_code": 18, "trust_code": 18, "trust_text": "self-signed certificate"}
 PURPOSE = {"verify_code": 26, "trust_code": 26, "trust_text": "unsuitable certificate purpose"}
-ALONE = certificate(signed_by=None)
+ALONE = certificate(signed_by=None, ca_issuers=("http://pki.test/i.crt",))
 ITSELF = certificate(signed_by=None, self_issued=True, issuer=SITE)
 
 
@@ -182,6 +182,12 @@ class TestUnknown:
         assert found["tls.untrusted"].kind is found["tls.incomplete-chain"].kind is VerdictKind.INCONCLUSIVE
         assert "no such file" in found["tls.untrusted"].reason
 
+    def test_private_authority_that_nobody_told(self) -> None:
+        """Its own certificate is nowhere to be had, unlike that of every public one: neither cause can be told."""
+        found = judge(reading(endpoint(certificate(signed_by=None), **NO_ISSUER)))
+        assert found["tls.untrusted"].kind is found["tls.incomplete-chain"].kind is VerdictKind.INCONCLUSIVE
+        assert "a private authority, then set tls.ca_file" in found["tls.untrusted"].reason
+
 
 class TestSeverity:
     def test_everything_unreachable_is_an_outage(self) -> None:
@@ -213,8 +219,7 @@ class TestReasons:
         )
 
     def test_missing_intermediate_and_where_it_is(self) -> None:
-        alone = certificate(signed_by=None, ca_issuers=("http://pki.test/i.crt",))
-        found = judge(reading(endpoint(alone, **NO_ISSUER)))["tls.incomplete-chain"]
+        found = judge(reading(endpoint(ALONE, **NO_ISSUER)))["tls.incomplete-chain"]
         assert found.reason == "flowrex.test does not send 'Intermediate', which signed its certificate"
         assert found.evidence[-1].value == "http://pki.test/i.crt"
 

@@ -78,6 +78,20 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         RULED_OUT,
         "straight to the replicas it fails too",
     ),
+    "a path at which no replica knows a WebSocket needs no headers": (
+        lambda: checks.check_proxy_misconfigured(
+            handshakes("refused", "refused", "refused", status=404), locations(NO_UPGRADE), QUIET
+        ),
+        INCONCLUSIVE,
+        "set proxy.websocket_path, or there are no WebSockets",
+    ),
+    "a platform without WebSockets misses none": (
+        lambda: checks.check_unexplained_disconnections(
+            log(), NO_CONFIGURATION, replicas(), QUIET, handshakes("refused", "refused", status=404), samples()
+        ),
+        INCONCLUSIVE,
+        "set proxy.websocket_path, or there are no WebSockets",
+    ),
     "no worker connections left is another cause": (
         lambda: checks.check_proxy_misconfigured(
             handshakes("dropped"), locations(), proxy_errors(worker_connections=8)
