@@ -152,7 +152,8 @@ def started_at(
     if not rows["status"].ge(SERVER_ERROR).any() and access is not None and access.available:
         rows = complete(access.require().requests)  # what no replica has logged
         rows = rows[rows["route"].isin(group["route"])]
-    times = sorted(rows.loc[rows["status"].ge(SERVER_ERROR) & rows["at"].notna(), "at"])
+    # The group's own times too: a log may begin with a new container, and what failed before is in the proxy's.
+    times = sorted({*rows.loc[rows["status"].ge(SERVER_ERROR), "at"].dropna(), *group["at"].dropna()})
     if not times:
         return None
     began = times[-1]

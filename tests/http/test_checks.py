@@ -234,6 +234,18 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         "Errors began with release 1.5.0: it is KeyError",
     ),
+    "what failed before it, in containers that have taken their logs along, is not its doing": (
+        lambda: ask(
+            checks.check_bad_deploy,
+            access(
+                *BEFORE, answer(30, 500, at=ago(4.5), route="/api/portfolio"), *AFTER, answer(103, 500, version="1.5.0")
+            ),
+            errors(failed(100, at=ago(2.9), **BUG), failed(3, at=ago(2.9))),
+            NEW,
+        ),
+        CONFIRMED,
+        "Errors began with release 1.5.0: it is KeyError in trading.py:get_prices (100 of",
+    ),
     "the same routes failed before it": (
         lambda: ask(
             checks.check_bad_deploy,
