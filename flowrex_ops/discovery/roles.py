@@ -304,7 +304,7 @@ def listening_port(replica: Replica, part: str, usual: int) -> int | None:
 
 def nginx_program(proxy: Replica | None) -> tuple[str, ...]:
     """NGINX with the options that it was started with: another file than its own is no configuration of what runs."""
-    started = re.search(r"\bnginx\b([^&|;]*)", proxy.definition.command if proxy else "")
+    started = re.search(r"\bnginx\b([^&|]*)", proxy.definition.command if proxy else "")
     options = re.findall(r"(?<!\S)(-[cp])\s*([^\s'\"]+)", started[1]) if started else []
     return ("nginx", *(word for option in options for word in option))
 

@@ -34,6 +34,8 @@ from flowrex_ops.model import Reading, Severity
 from flowrex_ops.services.impact import of_failures
 
 ALMOST_ALL = 0.9
+_LATELY = 0.2
+"""Of the recent minutes."""
 _CHANCE = 0.001
 """So unlikely must it be that a failure goes on though none was seen lately, before it is called over."""
 _CHANCE_OF_REPLICA = 0.01
@@ -66,16 +68,30 @@ class Attribution:
         return self.rows[self.rows["cause"].isin(few)]
 
     def counts(self, rows: pd.DataFrame) -> bool:
-        """Whether *rows* are more than noise: enough of all requests, or of one route's."""
+        """Whether *rows* are more than noise: enough of all requests, or of one route's, in the whole time or lately.
+
+        An upstream that hangs since a minute has few failures among the many good answers of the minutes before.
+        """
         limits, number = self.limits, total_of(rows)
         if number < limits.least:
             return False
-        shares = [
-            total_of(part) / max(1, self.by_route.get(str(route), 0))
+        lately = self.until - _LATELY * timedelta(minutes=limits.recent_minutes) if self.until else None
+        share = max(self._share_of_a_route(rows, since) for since in (None, lately))
+        return number / max(1, self.total) >= limits.failed_ratio or share >= limits.route_ratio
+
+    def _share_of_a_route(self, rows: pd.DataFrame, since: datetime | None) -> float:
+        """The largest share of a route's requests that *rows* are, of those with enough to count."""
+        if since is None:
+            asked = self.by_route
+        else:
+            rows, after = rows[rows["at"].ge(since)], self.requests[self.requests["at"].ge(since)]
+            asked = after.groupby("route")["requests"].sum().to_dict()
+        shares = (
+            total_of(part) / max(1, asked.get(str(route), 0), total_of(part))
             for route, part in rows.groupby("route")
-            if total_of(part) >= limits.least
-        ]
-        return number / max(1, self.total) >= limits.failed_ratio or max(shares, default=0.0) >= limits.route_ratio
+            if total_of(part) >= self.limits.least
+        )
+        return max(shares, default=0.0)
 
     @property
     def severity(self) -> Severity:

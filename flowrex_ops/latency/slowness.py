@@ -30,8 +30,9 @@ OF_ALL = 0.9
 """A part that has so much of what is slow has it all."""
 _CHANCE = 0.001
 _QUARTER = 0.25
+_LATELY = 0.2
 _QUIET_SHARE = 0.1
-"""Of the recent minutes: so long nothing must have been slow for it to be over."""
+"""Of the recent minutes, as ``_LATELY``: so long nothing must have been slow for it to be over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,13 @@ class SlowRequests:
         number = total_of(rows)
         if number < self.limits.least:
             return False
+        # What is slow since a minute is few among the many of the minutes before, when they were fast.
+        until = self.access.require().until
         shares = [
-            total_of(part) / max(1, total_of(self.recent[self.recent["route"].eq(route)]))
+            total_of(mine) / max(1, total_of(self.recent[self.recent["route"].eq(route) & self.recent["at"].ge(since)]))
+            for since in (self._since, until - _LATELY * (until - self._since))
             for route, part in rows.groupby("route")
-            if total_of(part) >= self.limits.least
+            if total_of(mine := part[part["at"].ge(since)]) >= self.limits.least
         ]
         return number >= self.limits.slow_ratio * self.total or max(shares, default=0.0) >= self.limits.route_ratio
 

@@ -42,8 +42,9 @@ _OUTGOING = "urllib3"
 _NO_TITLE = re.compile(
     r"Exception in ASGI application|Error handling request|Exception on /|Exception in (?:thread|callback)|Internal Server Error"
     r"|Task exception was never retrieved|Error in ASGI Framework|Uncaught exception|$"
+    r"|(?i:(?:un(?:handled|caught|expected)[_ ])?(?:exception|error)\W*$)"
 )
-"""What servers write above a traceback, whatever it is; the exception itself is its title."""
+"""What servers and catch-all handlers write above a traceback, whatever it is; the exception itself is its title."""
 MOST_LINES = 200
 """Lines kept of one entry: its first, and the last of its traceback, which tell what happened."""
 MOST_SIGNATURES = 500

@@ -146,7 +146,7 @@ def test_of_two_backends_the_proxys_upstream() -> None:
     [
         ("/docker-entrypoint.sh nginx -g daemon off;", ("nginx",)),
         ("sh -c envsubst </a >/b && exec nginx -c /etc/nginx/site.conf", ("nginx", "-c", "/etc/nginx/site.conf")),
-        ("nginx -p /srv/ -c conf/nginx.conf -g 'daemon off;'", ("nginx", "-p", "/srv/", "-c", "conf/nginx.conf")),
+        ("nginx -p /srv/ -g daemon off; -c conf/nginx.conf", ("nginx", "-p", "/srv/", "-c", "conf/nginx.conf")),
         ("haproxy -f /usr/local/etc/haproxy/haproxy.cfg", ("nginx",)),
     ],
 )

@@ -219,6 +219,16 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         "because of postgres",
     ),
+    "the market's server hangs since a minute, after four good ones": (
+        lambda: ask(
+            checks.check_dependency_failing,
+            access(*fine(9000, at=ago(4)), *fine(12, at=ago(0.5)), answer(10, 500, at=ago(0.6), replica="backend-2")),
+            errors(*on_all(4, at=ago(0.6), **REDIS)),
+            services(),
+        ),
+        CONFIRMED,
+        "Requests fail because of redis",
+    ),
     "Redis is gone for one replica alone": (
         lambda: ask(checks.check_dependency_failing, access(*fine()), errors(failed(30, **REDIS)), services()),
         RULED_OUT,

@@ -60,6 +60,12 @@ EXAMPLES: dict[str, tuple[Check, Readings, VerdictKind, str]] = {
         CONFIRMED,
         "Only /api/prices is slow (60 of 240 recent requests took 1 s or longer)",
     ),
+    "everything hangs since a minute, after four fast ones": (
+        checks.check_unexplained_latency,
+        given(access(*everywhere(400, minutes=(4,)), *everywhere(4, seconds=9.0, at=ago(0.8)), usual=[])),
+        CONFIRMED,
+        "Slow on /api/portfolio and 2 other routes",
+    ),
     "it always did": (
         checks.check_route,
         given(access(*(took(20, 3, at=ago(minutes)) for minutes in (1, 8, 14, 21, 33, 47)))),

@@ -176,6 +176,14 @@ def test_what_servers_write_above_any_traceback_is_no_title() -> None:
     """What was raised is; but what the application itself said stays."""
     assert read(*NOTES).exceptions["first_line"].tolist() == [LAST]
     assert read(*LOGURU).exceptions["first_line"].tolist() == ["booking failed"]
+    structlog = {
+        "event": "unhandled_exception",
+        "path": "/api/customers/7",
+        "level": "error",
+        "timestamp": "2026-12-01T05:31:41.496376Z",
+        "exception": f'{HEAD}\n  File "/code/app/__init__.py", line 111, in customer\nValueError: cannot parse record',
+    }
+    assert read(json.dumps(structlog)).exceptions["first_line"].tolist() == ["ValueError: cannot parse record"]
 
 
 def test_a_warning_with_a_traceback_is_a_warning() -> None:
