@@ -153,7 +153,7 @@ def _attribute(
     rows = failures(access, errors)
     causes = pd.Series("", index=rows.index, dtype=object)
     made_by_proxy = rows["made_by"].eq("proxy")
-    causes[made_by_proxy & rows["status"].isin([BAD_GATEWAY, GATEWAY_TIMEOUT])] = "http.upstream-unreachable"
+    causes[made_by_proxy & unreached(rows)] = "http.upstream-unreachable"
     if access.available and len(lines := exhausted_of(access.require())):
         meanwhile = rows["at"].between(lines["at"].min() - SLACK, lines["at"].max() + SLACK)
         causes[made_by_proxy & rows["status"].eq(SERVER_ERROR) & meanwhile] = "http.worker-connections"
@@ -182,6 +182,13 @@ def _attribute(
         flood,
         limits,
         min(ends, default=None),
+    )
+
+
+def unreached(rows: pd.DataFrame) -> pd.Series:
+    """Answers of a proxy that got none itself: 502, 504, and HAProxy's 503, which alone names whom it would have asked."""
+    return rows["status"].isin([BAD_GATEWAY, GATEWAY_TIMEOUT]) | (
+        rows["status"].eq(UNAVAILABLE) & rows["replica"].ne("")
     )
 
 

@@ -13,7 +13,7 @@ from flowrex_ops.http import context as c
 from flowrex_ops.http import evidence as e
 from flowrex_ops.http.attribution import Attribution, attribute, most, total_of
 from flowrex_ops.http.evidence import ERROR_LOG, LOG, METRICS, PROXY, STACK, Access, Errors, Services
-from flowrex_ops.http.failures import UNLOGGED, exhausted_of
+from flowrex_ops.http.failures import UNAVAILABLE, UNLOGGED, exhausted_of
 from flowrex_ops.http.refusals import find_surge, is_over
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR
 from flowrex_ops.model import Evidence, Severity, Verdict
@@ -101,7 +101,7 @@ def check_upstream_unreachable(failed: FailedRequests) -> Verdict:
         return inconclusive(cause, failed.access)
     found = failed.found
     rows = found.of(cause)
-    reported = f"the proxy made {total_of(rows)} of {found.total} recent answers itself as 502 or 504"
+    reported = f"the proxy made {total_of(rows)} of {found.total} recent answers itself as 502, 503 or 504"
     if not found.counts(rows):
         return _ruled_out(cause, found, failed.access, reported, blind.of_makers(found))
     # What fails while containers are replaced has its reason, and is over as soon as the new ones answer.
@@ -112,6 +112,7 @@ def check_upstream_unreachable(failed: FailedRequests) -> Verdict:
     refused, late = (rows[rows["status"].eq(status)] for status in (BAD_GATEWAY, GATEWAY_TIMEOUT))
     places = sorted({str(name) for name in rows["replica"]} - {""})
     how = [f"{total_of(refused)} refused or not there (502)"] if len(refused) else []
+    how += [f"{number} that no server took (503)"] if (number := total_of(rows[rows["status"].eq(UNAVAILABLE)])) else []
     how += [f"{total_of(late)} without an answer in time (504)"] if len(late) else []
     title = f"The proxy does not reach {e.who_of(places, failed.services, failed.bounds)}: {', '.join(how)}"
     evidence = [

@@ -170,8 +170,8 @@ def _from_haproxy(
     """As NGINX would say it: -1 is a phase that was not reached, as a status a client that gave up. Its times have no zone."""
     fields = {"client": client, "time": f"{time} +0000", "request": request, "seconds": str(int(whole) / 1000)}
     fields["status"] = status if status.isdigit() and status != "0" else "499"
-    if server.startswith("<"):  # <NOSRV>, <BADREQ>, <STATS>: it answered by itself
-        return fields | {"upstream": "-"}
+    if server.startswith("<"):  # <NOSRV>, <BADREQ>, <STATS>: it answered by itself; 503 for want of a server
+        return fields | ({"upstream": place, "header": "-"} if status == "503" else {"upstream": "-"})
     reached = sum(max(0, int(part)) for part in (queued, connect))
     fields["asked"] = str(reached / 1000) if int(connect) >= 0 else "-"
     fields["header"] = str((reached + int(header)) / 1000) if int(header) >= 0 else "-"

@@ -172,6 +172,26 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         "9 refused",
     ),
+    "HAProxy has no server for them": (
+        lambda: ask(
+            checks.check_upstream_unreachable,
+            access(*fine(), answer(50, 503, made_by="proxy", replica="app/<NOSRV>")),
+            errors(),
+            services(),
+        ),
+        CONFIRMED,
+        "The proxy does not reach the backend: 50 that no server took (503)",
+    ),
+    "a maintenance page is not that": (
+        lambda: ask(
+            checks.check_upstream_unreachable,
+            access(*fine(), answer(50, 503, made_by="proxy", replica="")),
+            errors(),
+            services(),
+        ),
+        RULED_OUT,
+        "made 0",
+    ),
     "the same, and the backend did log them": (
         lambda: ask(
             checks.check_upstream_unreachable,
@@ -190,7 +210,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
             services("1.5.0", "1.5.0", "1.5.0", started=ago(0.2)),
         ),
         RULED_OUT,
-        "60 of 90 recent answers itself as 502 or 504, while 1.5.0 replaced",
+        "60 of 90 recent answers itself as 502, 503 or 504, while 1.5.0 replaced",
     ),
     "without a release so short a rest is none": (
         lambda: ask(

@@ -207,6 +207,8 @@ def test_haproxy_tells_where_time_went_and_who_gave_up() -> None:
         "response": "12.01",
     }
     assert facts(read(HAPROXY.format("app/web1 0/0/1/-1/900 -1 0 - - CH--")))["status"] == 499
+    nobody = facts(read(HAPROXY.format("app/<NOSRV> 0/-1/-1/-1/0 503 217 - - SC--")))
+    assert (nobody["made_by"], nobody["replica"]) == ("proxy", "app/<NOSRV>")
 
 
 def test_a_zone_is_a_zone() -> None:
