@@ -68,7 +68,7 @@ class Attribution:
         return self.rows[self.rows["cause"].isin(few)]
 
     def counts(self, rows: pd.DataFrame) -> bool:
-        """Whether *rows* are more than noise: enough of all requests, or of one route's, in the whole time or lately.
+        """Whether *rows* are more than noise: enough of all requests, or of those on a route or on all its routes, in the whole time or lately.
 
         An upstream that hangs since a minute has few failures among the many good answers of the minutes before.
         """
@@ -76,22 +76,13 @@ class Attribution:
         if number < limits.least:
             return False
         lately = self.until - _LATELY * timedelta(minutes=limits.recent_minutes) if self.until else None
-        share = max(self._share_of_a_route(rows, since) for since in (None, lately))
-        return number / max(1, self.total) >= limits.failed_ratio or share >= limits.route_ratio
-
-    def _share_of_a_route(self, rows: pd.DataFrame, since: datetime | None) -> float:
-        """The largest share of a route's requests that *rows* are, of those with enough to count."""
-        if since is None:
-            asked = self.by_route
-        else:
-            rows, after = rows[rows["at"].ge(since)], self.requests[self.requests["at"].ge(since)]
-            asked = after.groupby("route")["requests"].sum().to_dict()
-        shares = (
-            total_of(part) / max(1, asked.get(str(route), 0), total_of(part))
-            for route, part in rows.groupby("route")
-            if total_of(part) >= self.limits.least
-        )
-        return max(shares, default=0.0)
+        shares = [
+            total_of(mine) / max(1, total_of(mine), total_of(self.requests[_asked(self.requests, mine, since)]))
+            for since in (None, lately)
+            for _, part in [*rows.groupby("route"), ("", rows)]
+            if total_of(mine := part if since is None else part[part["at"].ge(since)]) >= limits.least
+        ]
+        return number / max(1, self.total) >= limits.failed_ratio or max(shares, default=0.0) >= limits.route_ratio
 
     @property
     def severity(self) -> Severity:
@@ -183,6 +174,12 @@ def _attribute(
         limits,
         min(ends, default=None),
     )
+
+
+def _asked(requests: pd.DataFrame, rows: pd.DataFrame, since: datetime | None) -> pd.Series:
+    """Which of *requests* are on the routes of *rows*, since then."""
+    on_routes = requests["route"].isin(rows["route"])
+    return on_routes if since is None else on_routes & requests["at"].ge(since)
 
 
 def unreached(rows: pd.DataFrame) -> pd.Series:

@@ -130,9 +130,10 @@ class SlowRequests:
         # What is slow since a minute is few among the many of the minutes before, when they were fast.
         until = self.access.require().until
         shares = [
-            total_of(mine) / max(1, total_of(self.recent[self.recent["route"].eq(route) & self.recent["at"].ge(since)]))
+            total_of(mine) / max(1, total_of(asked[asked["route"].isin(mine["route"])]))
             for since in (self._since, until - _LATELY * (until - self._since))
-            for route, part in rows.groupby("route")
+            for asked in (self.recent[self.recent["at"].ge(since)],)
+            for _, part in [*rows.groupby("route"), ("", rows)]
             if total_of(mine := part[part["at"].ge(since)]) >= self.limits.least
         ]
         return number >= self.limits.slow_ratio * self.total or max(shares, default=0.0) >= self.limits.route_ratio

@@ -45,6 +45,8 @@ _NOT_RUN = (126, 127)
 """What a shell, ``timeout`` and Docker answer where a program is not there, or is none."""
 
 _OUT_OF_TIME = re.compile(r"^Timeout \(", re.MULTILINE)
+_LOADING = re.compile(r'File "<string>", line 3 in <module>')
+"""It was at the import: a busy machine, or an application that does much while it is loaded."""
 _CONNECTING = re.compile(
     r"line \d+ in (getaddrinfo|gethostbyname\w*|create_connection|connect|_connect)$", re.MULTILINE
 )
@@ -142,8 +144,8 @@ class BrokerSource(Source):
                 if done.exit_code not in _NOT_RUN:
                     break
         except SourceUnavailableError as error:
-            kind = "timeout" if error.code == "timeout" else "unknown"
-            return _row(replica.name, started, kind, str(error))
+            # The check ends itself before: what took too long was to begin it.
+            return _row(replica.name, started, "unknown", str(error))
         return parse_adapter_answer(replica.name, done, time.monotonic() - started)
 
     def _ask(self, until: float) -> dict[str, Any]:
@@ -202,6 +204,9 @@ def parse_adapter_answer(place: str, done: Execution, seconds: float) -> dict[st
     """
     if done.exit_code in _NOT_RUN:
         error = f"the adapter's check could not run here: {' '.join(done.stderr.split())[:200] or 'no python'}"
+        return dict(zip(BROKER_COLUMNS, (place, False, seconds, "unknown", error), strict=True))
+    if _OUT_OF_TIME.search(done.stderr) and _LOADING.search(done.stderr):
+        error = f"the application was not loaded in {seconds:.1f} s, and nobody was asked"
         return dict(zip(BROKER_COLUMNS, (place, False, seconds, "unknown", error), strict=True))
     if _OUT_OF_TIME.search(done.stderr):
         connecting = _CONNECTING.search(done.stderr)

@@ -52,6 +52,16 @@ def kinds(url: str, **options: Any) -> list[str]:
     return source(url, **options).check_from_here().require()["kind"].tolist()
 
 
+STILL_LOADING = """\
+Timeout (0:00:03.200000)!
+Thread 0x00007f2b (most recent call first):
+  File "/code/app/__init__.py", line 8 in <module>
+  File "<frozen importlib._bootstrap>", line 1178 in _find_and_load
+  File "<string>", line 3 in <module>
+"""
+"""A busy machine, and an application that does much while it is imported: the broker was not asked yet."""
+
+
 class TestProtocol:
     """The stand-in answers as OANDA documents it."""
 
@@ -233,6 +243,8 @@ class TestFromTheBackend:
             (Execution(0, "[]", ""), ("other", 9.0)),
             (Execution(1, "", "Traceback …\nConnectionRefusedError: [Errno 111] refused"), ("unreachable", 9.0)),
             (Execution(1, "", "ModuleNotFoundError: No module named 'app'"), ("unknown", 9.0)),
+            (Execution(1, "", STILL_LOADING), ("unknown", 9.0)),
+            (Execution(1, "", STILL_LOADING.replace("line 3", "line 5")), ("timeout", 9.0)),
             (Execution(127, "", ""), ("unknown", 9.0)),
             (Execution(0, "", ""), ("unknown", 9.0)),
         ],
