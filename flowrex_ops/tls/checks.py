@@ -184,7 +184,8 @@ def check_incomplete_chain(certificates: Frame) -> Verdict:
         text = f"{one.name} does not send '{leaf.issuer}', which signed its certificate"
         sent = ", ".join(link.subject for link in one.chain)
         evidence = [Evidence("sent", f"{len(one.chain)}: {sent}", "tls"), _client(one), _certificate(one, leaf)]
-        evidence.append(Evidence("the missing one is at", leaf.ca_issuers[0], "certificate: authority information"))
+        if leaf.ca_issuers:
+            evidence.append(Evidence("the missing one is at", leaf.ca_issuers[0], "certificate: authority information"))
         return Hit(text, tuple(evidence))
 
     fine = "every certificate comes with the one that signed it, or that one is an anchor"

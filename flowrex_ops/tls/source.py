@@ -39,6 +39,7 @@ CERTIFICATE_COLUMNS = [
     "verify_text",
     "trust_code",
     "trust_text",
+    "own_anchors",
     "disk_path",
     "disk",
     "disk_error",
@@ -89,7 +90,7 @@ class TlsSource(Source):
 
         ``chain`` and ``disk`` are tuples of ``Certificate`` (the server's own first), empty where ``error`` or
         ``disk_error`` says why. ``verify_code`` is OpenSSL's, 0 when clients accept; ``trust_code`` the same with dates
-        left aside; both None where that could not be found out. Names are compared by the check, not here.
+        left aside; both None where that could not be found out. ``own_anchors``: whether ``tls.ca_file`` names some. Names are compared by the check, not here.
         """
         if self.copy:
             return pd.DataFrame(self.copy(), columns=CERTIFICATE_COLUMNS, dtype=object)
@@ -110,6 +111,7 @@ class TlsSource(Source):
             "endpoint": endpoint.label,
             "asked_at": self.now(),
             "server_name": endpoint.server_name,
+            "own_anchors": self._ca_file is not None,
             "chain": (),
             "disk": (),
         }

@@ -34,6 +34,7 @@ class Served:
     verify_text: str | None
     trust_code: int | None
     trust_text: str | None
+    own_anchors: bool
     disk_path: str | None
     disk_error: str | None
     asked_at: datetime | None
@@ -58,6 +59,7 @@ def each_endpoint(certificates: pd.DataFrame) -> list[Served]:
             verify_text=_text(row.verify_text),
             trust_code=_number(row.trust_code),
             trust_text=_text(row.trust_text),
+            own_anchors=getattr(row, "own_anchors", None) is True,
             disk_path=_text(row.disk_path),
             disk_error=_text(row.disk_error),
             asked_at=row.asked_at if isinstance(row.asked_at, datetime) else None,
@@ -76,9 +78,13 @@ def lacks_issuer(one: Served) -> bool:
 def authority_unknown(one: Served) -> bool:
     """Whether it may as well be a private authority's, which clients know and this machine does not.
 
-    Every public one says in a certificate where its own is (CA/Browser Forum, Baseline Requirements, 7.1.2.7.7).
+    Every public one says in a certificate where its own is (CA/Browser Forum, Baseline Requirements, 7.1.2.7.7). Where
+    ``tls.ca_file`` tells of the private ones, or the file on disk has the signer, it is not sent.
     """
-    return bool(one.chain) and lacks_issuer(one) and not one.chain[0].ca_issuers
+    if not one.chain or not lacks_issuer(one):
+        return False
+    leaf = one.chain[0]
+    return not (one.own_anchors or leaf.ca_issuers or any(link.subject == leaf.issuer for link in one.disk))
 
 
 def path_of(chain: tuple[Certificate, ...]) -> list[Certificate]:

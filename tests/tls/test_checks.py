@@ -95,6 +95,14 @@ EXAMPLES: dict[str, tuple[list[dict[str, Any]], set[str]]] = {
         [endpoint(ALONE, intermediate(), **NO_ISSUER)],
         {"tls.incomplete-chain"},
     ),
+    "sent without its intermediate by a private authority": (
+        [endpoint(certificate(signed_by=None), own_anchors=True, **NO_ISSUER)],
+        {"tls.incomplete-chain"},
+    ),
+    "sent without the one that lies on disk": (
+        [endpoint(certificate(signed_by=None), disk=(certificate(signed_by=1), intermediate()), **NO_ISSUER)],
+        {"tls.incomplete-chain"},
+    ),
     "signed by itself": ([endpoint(ITSELF, **SELF_SIGNED)], {"tls.untrusted"}),
     "of an unknown authority": ([endpoint(**NO_ISSUER)], {"tls.untrusted"}),
     "of an unknown authority whose root is sent": (
