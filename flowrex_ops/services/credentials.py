@@ -25,7 +25,9 @@ Frame = Reading[pd.DataFrame]
 REFUSAL_COLUMNS = [
     "service", "replica", "lines", "dependency", "login", "refused", "first_at", "last_at", "example",
 ]  # fmt: skip
-"""``lines`` of its log were read; ``refused`` is how often, each second once, for one error is several lines. each replica has a row of none."""
+"""``lines`` of its log were read; ``refused`` is how often, each second once, for one error is several lines. Each replica has a row of none.
+
+A service whose log cannot be read has a row without that, and why as its ``example``."""
 _NOW = timedelta(seconds=150)
 """A pool that is refused waits twice as long each time, up to two minutes (psycopg_pool's 128 s): what is longer ago is over."""
 _UP = timedelta(seconds=30)
@@ -50,11 +52,15 @@ class CredentialsSource(Source):
         services = [self._service, *sorted(users - {self._service})][:_MOST_SERVICES]
         begin = self.now() - since
         share = _BYTES // len(services)
-        try:
-            tables = [count_refusals(self._stack.read_logs(one, since=begin, max_bytes=share)) for one in services]
-            return pd.concat(tables, ignore_index=True)
-        except (OSError, UnicodeError) as error:
-            raise SourceUnavailableError(f"a log broke off: {error}; ask again") from None
+        tables = []
+        for one in services:
+            try:
+                found = count_refusals(self._stack.read_logs(one, since=begin, max_bytes=share))
+            except (OSError, UnicodeError, SourceUnavailableError) as error:
+                unread = {"service": one, "lines": 0, "example": f"the log of {one} cannot be read: {error}"}
+                found = pd.DataFrame([unread], columns=REFUSAL_COLUMNS)
+            tables.append(found.astype(object))
+        return pd.concat(tables, ignore_index=True)
 
 
 def count_refusals(lines: Iterable[LogLine]) -> pd.DataFrame:
@@ -107,6 +113,9 @@ def check_rotated_halfway(refusals: Frame, services: Frame, variants: Frame, log
     now, untimed = told[said.eq("now")], told[said.eq("")]
     if now["refused"].sum() >= FEW:
         return _judge(cause, now, rows, variants, log)
+    unread = untimed.loc[untimed["refused"].isna(), "example"].dropna()
+    if not len(now) and len(unread):
+        return inconclusive(cause, *unread)
     if len(now) or len(untimed):
         why = "rare, or it has just begun; look again in a minute" if len(now) else "when is not told; is it so now?"
         return inconclusive(cause, f"{_said(next((now if len(now) else untimed).itertuples()))}: {why}")

@@ -32,7 +32,7 @@ ROOMY_SHARE = 0.5
 """A pool with less than this share taken has room: what holds its connections does not hurt users yet."""
 MEMORY_FULL = 0.97
 """From this share of its limit on the next request may be the one that a replica is killed for."""
-_GATEWAY = (502, 504)
+_GATEWAY, _UNAVAILABLE = (502, 504), 503
 """The proxy's own words for a backend that does not answer."""
 
 
@@ -72,9 +72,11 @@ def of_door(front_door: Frame, health: Frame) -> Severity:
     what it waits for, and no more severe there than where they are asked themselves.
     """
     status = front_door.require()["status"].iloc[0]
-    if not (pd.isna(status) or status in _GATEWAY):
-        return Severity.P1
     asked = whole(health.require(), READINESS_COLUMNS) if health.available else pd.DataFrame(columns=READINESS_COLUMNS)
+    # HAProxy, Traefik and Envoy say 503 where no backend is left, others where they are closed for maintenance.
+    deserted = status == _UNAVAILABLE and len(asked) > 0 and bool(asked["refused"].eq(True).all())  # noqa: FBT003  # a value of the column
+    if not (pd.isna(status) or status in _GATEWAY or deserted):
+        return Severity.P1
     busy = [row for row in asked.to_dict("records") if judge_answer(row)[0] is False and row["refused"] is not True]
     return Severity.P1 if busy else Severity.P0
 

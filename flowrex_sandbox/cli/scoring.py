@@ -68,8 +68,9 @@ class Score:
         if self.drill.leads_to and self.result.next_runbooks[:1] != (self.drill.leads_to,):
             led = ", ".join(self.result.next_runbooks) or "nowhere"
             said.append(f"leads to {led}, expected {self.drill.leads_to} first")
-        # What nothing explains leaves the other hypotheses open, as what nobody can be asked about does.
-        reachable = not any(cause.endswith(".unreachable") or ".unexplained-" in cause for cause in expected)
+        # What nothing explains leaves the other hypotheses open, as what nobody can be asked about does: it is down.
+        left_open = (".unreachable", ".unexplained-", "service.down")
+        reachable = not any(words in cause for cause in expected for words in left_open)
         if reachable and (unknown := self._inconclusive()):
             said.append(f"inconclusive though every source answers: {', '.join(unknown)}")
         if self.approved and self.drill.cures and self.recovery_seconds is None:

@@ -165,6 +165,8 @@ def test_alert_that_no_runbook_answers_is_seen_and_leads_nowhere() -> None:
         (front_door(404), health(404, 404), []),
         (silent("answer to users"), silent("readiness"), []),
         (front_door(503), health(503, 503), ["P1", "P1"]),
+        (front_door(503), health(None, None, refused=True), ["P0", "P1"]),
+        (front_door(503), health(200, 200), ["P1"]),
         (front_door(None, "no answer: timed out"), health(503, 503), ["P1", "P1"]),
         (front_door(None, "no answer: timed out"), health(200, 200), ["P0"]),
         (front_door(502), health(200, 200), ["P0"]),

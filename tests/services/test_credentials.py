@@ -11,6 +11,7 @@ import pytest
 from database_examples import silent
 from triage_examples import NOW, replica, services
 
+from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.logs.credentials import refusal_in
 from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.model import Definition, LogLine, Reading, Replica, Severity, Verdict, VerdictKind
@@ -188,7 +189,8 @@ def test_what_differs_is_named_and_no_value() -> None:
 class Stack:
     """A backend, a worker beside it, the database itself, and what has none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *unread: str) -> None:
+        self.unread = unread
         leads = {"DATABASE_URL": "postgresql://app:x@db/app"}
         made = {"backend": leads, "worker": leads, "db": {"POSTGRES_USER": "app"}, "proxy": {}}
         base: dict[str, Any] = {"state": "running", "health": "none", "identity": "x"}
@@ -199,6 +201,8 @@ class Stack:
 
     def read_logs(self, service: str, *, since: datetime, max_bytes: int) -> list[LogLine]:
         assert max_bytes <= 8 * 2**20
+        if service in self.unread:
+            raise SourceUnavailableError("configured logging driver does not support reading")
         return [LogLine(service, f"{service}-1", POSTGRES, since + timedelta(seconds=n)) for n in range(3)]
 
 
@@ -208,3 +212,12 @@ def test_whoever_has_a_database_is_read_and_no_server() -> None:
     found = CredentialsSource(stack, "backend", limit_seconds=5).get_refusals(since=timedelta(minutes=5)).require()
     assert set(found["service"]) == {"backend", "worker"}
     assert found[found["dependency"].ne("")]["refused"].to_list() == [3, 3]
+
+
+@pytest.mark.parametrize(("unread", "kind"), [("worker", CONFIRMED), ("backend", CONFIRMED), ("both", INCONCLUSIVE)])
+def test_a_log_that_cannot_be_read_hides_only_itself(unread: str, kind: VerdictKind) -> None:
+    """Docker's driver 'none' keeps nothing: what others tell counts, and nothing is ruled out for what they do not."""
+    stack: Any = Stack(*(("backend", "worker") if unread == "both" else (unread,)))
+    found = CredentialsSource(stack, "backend", limit_seconds=5).get_refusals(since=timedelta(minutes=2))
+    verdict = judge(found)
+    assert (verdict.kind, "cannot be read" in verdict.reason) == (kind, unread == "both"), verdict.reason

@@ -55,9 +55,9 @@ def services(*replicas: dict[str, Any]) -> Reading[pd.DataFrame]:
     return reading("stack", "services", pd.DataFrame(replicas or WELL, columns=REPLICA_COLUMNS))
 
 
-def health(*statuses: int | None) -> Reading[pd.DataFrame]:
+def health(*statuses: int | None, refused: bool = False) -> Reading[pd.DataFrame]:
     rows = [
-        (f"backend-{n}", "/health/ready", status, 0.01, None if status else "did not answer", False)
+        (f"backend-{n}", "/health/ready", status, 0.01, None if status else "did not answer", refused)
         for n, status in enumerate(statuses, start=1)
     ]
     return reading("backend", "readiness", pd.DataFrame(rows, columns=READINESS_COLUMNS))
