@@ -81,15 +81,27 @@ def answers(url: str) -> bool:
         return False
 
 
+def answer_dialogs(page: Page) -> None:
+    """As whoever sits there does.
+
+    On a busy machine JupyterLab says that its server (its theme) did not come in time, and goes on once that is read. And
+    Chromium drops what it asks for when the machine gets another address (ERR_NETWORK_CHANGED), as by the networks of a
+    test with Docker: then the page is loaded again.
+    """
+    lost = page.locator(
+        "dialog.jp-Dialog:is([aria-label^='Server Connection Error'], [aria-label^='Error Loading Theme'])"
+    )
+    page.add_locator_handler(lost, lambda dialog: dialog.locator(".jp-Dialog-footer button").last.click())
+    page.add_locator_handler(
+        page.locator("dialog.jp-Dialog[aria-label^='File Load Error']"), lambda _: page.reload(), no_wait_after=True
+    )
+
+
 @contextmanager
 def notebook(browser: Browser, lab: str) -> Iterator[Page]:
     """The runbook on an engineer's screen, its kernel idle."""
     with browser.new_page(viewport={"width": 1400, "height": 1000}) as page:
-        # On a busy machine JupyterLab says that its server (its theme) did not come in time, and goes on once that is read.
-        lost = page.locator(
-            "dialog.jp-Dialog:is([aria-label^='Server Connection Error'], [aria-label^='Error Loading Theme'])"
-        )
-        page.add_locator_handler(lost, lambda dialog: dialog.locator(".jp-Dialog-footer button").last.click())
+        answer_dialogs(page)
         page.goto(f"{lab}/lab/tree/incidents/database_connections.ipynb?reset")
         page.locator(".jp-Notebook").wait_for(timeout=120_000)
         page.locator(".jp-MarkdownOutput h1").first.wait_for(timeout=120_000)
@@ -146,6 +158,7 @@ def test_run_all_cells_ends_with_the_diagnosis(browser: Browser, lab: str, locke
 def test_it_opens_where_one_begins_and_keeps_what_has_run(browser: Browser, lab: str, tmp_path: Path) -> None:
     """The first page leads to triage and the runbooks; a run is a record once it is saved, and only once."""
     with browser.new_page(viewport={"width": 1400, "height": 1000}) as page:
+        answer_dialogs(page)
         page.goto(lab)
         page.get_by_role("heading", name="What is wrong?").wait_for(timeout=120_000)
         await_idle(page)
