@@ -65,8 +65,8 @@ def test_whoever_may_look_sees_all_that_the_runbook_asks(
     unknown = {verdict.cause: verdict.reason for verdict in result.verdicts if verdict.kind is VerdictKind.INCONCLUSIVE}
     if runbook == "memory_usage":  # a few seconds of samples do not rule out that a replica grows, whoever asks
         unknown = {cause: reason for cause, reason in unknown.items() if "redis" in cause}
-    # Some bring back a backup: then the broker has filled what the table has not any more. Without any, no order is filled by then.
-    assert {finding.cause for finding in result.findings} <= {"trades.unreconciled"}
+    # Some restart it or bring back a backup: what failed of that a moment ago is found, rightly. Here it is whether anything is refused us.
+    assert [finding.reason for finding in result.findings if "permission" in finding.reason] == []
     assert {cause: reason for cause, reason in unknown.items() if "no order was filled" not in reason} == {}
 
 
