@@ -11,7 +11,7 @@ from flowrex_ops.http.failures import complete
 from flowrex_ops.logs.access_log import CLIENT_ERROR, GAVE_UP, AccessLog
 
 _CHANCE = 0.001
-HIDDEN = "all requests come from one address: a proxy in front hides the clients; set real_ip_header in NGINX"
+HIDDEN = "all requests come from one address: a proxy in front hides the clients; have their own address passed on and logged (in NGINX by real_ip_header)"
 
 
 def find_surge(log: AccessLog, limits: Limits) -> tuple[pd.DataFrame, str, str]:
