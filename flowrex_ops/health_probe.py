@@ -56,10 +56,9 @@ def ask_health(
 
     until = time.monotonic() + timeout_seconds
     guarded: HealthAnswer | None = None
-    # Names and certificates are the business of certificate_expiry.
     # A connection each: ``request_by`` ends those that it saw opened.
     limits = httpx.Limits(max_keepalive_connections=0)
-    with httpx.Client(verify=False, limits=limits) as client:  # noqa: S501
+    with httpx.Client(verify=False, limits=limits) as client:  # noqa: S501  # names and certificates are certificate_expiry's business
         for one in (path,) if path else (*HEALTH_PATHS, *(("/",) if root else ())):
             left = until - time.monotonic()
             try:

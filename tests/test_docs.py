@@ -14,8 +14,8 @@ sys.path.insert(0, str(DOCS))
 from generate_causes import healthy_conditions, render  # noqa: E402  (it lives beside the page that it makes)
 
 from flowrex_ops.catalog import find_runbooks  # noqa: E402  (after the path is set)
-from flowrex_ops.causes import causes_by_runbook, find_causes  # noqa: E402
-from flowrex_sandbox.drills import DRILLS  # noqa: E402
+from flowrex_ops.causes import causes_by_runbook, find_causes  # noqa: E402  # after the path was set
+from flowrex_sandbox.drills import DRILLS  # noqa: E402  # after the path was set
 
 
 def test_page_of_causes_is_what_the_catalogue_says() -> None:

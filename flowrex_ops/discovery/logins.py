@@ -55,9 +55,8 @@ class Logins:
         if user is None:
             return own
         theirs = self.database_user(user)
-        if (
-            own.password
-        ):  # another database than the image's first one may be theirs; a pooler's name for it may be nobody else's
+        if own.password:
+            # Theirs may be another database than the image's first one; what a pooler calls it may be nobody else's name.
             straight = {server.service, *server.definition.hostnames} & {*used_hosts(user.definition.environment)}
             return replace(own, database=theirs.database) if theirs.database and straight else own
         return theirs if theirs.user and (theirs.password or not own.user) else own

@@ -29,13 +29,12 @@ from flowrex_ops.http.context import (
 from flowrex_ops.http.failures import UNAVAILABLE, complete, exhausted_of, failures, recent_of, recent_requests
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, AccessLog
 from flowrex_ops.logs.error_log import ErrorLog
+from flowrex_ops.logs.request_counts import largest_share, most, total_of
 from flowrex_ops.logs.tracebacks import FILES
 from flowrex_ops.model import Reading, Severity
 from flowrex_ops.services.impact import of_failures
 
 ALMOST_ALL = 0.9
-_LATELY = 0.2
-"""Of the recent minutes."""
 _CHANCE = 0.001
 """So unlikely must it be that a failure goes on though none was seen lately, before it is called over."""
 _CHANCE_OF_REPLICA = 0.01
@@ -68,21 +67,13 @@ class Attribution:
         return self.rows[self.rows["cause"].isin(few)]
 
     def counts(self, rows: pd.DataFrame) -> bool:
-        """Whether *rows* are more than noise: enough of all requests, or of those on a route or on all its routes, in the whole time or lately.
-
-        An upstream that hangs since a minute has few failures among the many good answers of the minutes before.
-        """
+        """Whether *rows* are more than noise: enough of all requests, or of those on their routes, in the whole time or lately."""
         limits, number = self.limits, total_of(rows)
         if number < limits.least:
             return False
-        lately = self.until - _LATELY * timedelta(minutes=limits.recent_minutes) if self.until else None
-        shares = [
-            total_of(mine) / max(1, total_of(mine), total_of(self.requests[_asked(self.requests, mine, since)]))
-            for since in (None, lately)
-            for _, part in [*rows.groupby("route"), ("", rows)]
-            if total_of(mine := part if since is None else part[part["at"].ge(since)]) >= limits.least
-        ]
-        return number / max(1, self.total) >= limits.failed_ratio or max(shares, default=0.0) >= limits.route_ratio
+        window = timedelta(minutes=limits.recent_minutes)
+        share = largest_share(rows, self.requests, least=limits.least, until=self.until, window=window)
+        return number / max(1, self.total) >= limits.failed_ratio or share >= limits.route_ratio
 
     @property
     def severity(self) -> Severity:
@@ -174,12 +165,6 @@ def _attribute(
         limits,
         min(ends, default=None),
     )
-
-
-def _asked(requests: pd.DataFrame, rows: pd.DataFrame, since: datetime | None) -> pd.Series:
-    """Which of *requests* are on the routes of *rows*, since then."""
-    on_routes = requests["route"].isin(rows["route"])
-    return on_routes if since is None else on_routes & requests["at"].ge(since)
 
 
 def unreached(rows: pd.DataFrame) -> pd.Series:
@@ -276,20 +261,6 @@ class _Judge:
         name, number = most(group, "route")
         others = total_of(self._requests[self._requests["route"].ne(name)])
         return bool(name) and number >= ALMOST_ALL * total_of(group) and others >= self._limits.least
-
-
-def most(rows: pd.DataFrame, column: str) -> tuple[str, int]:
-    """The value of *column* with the most requests, and how many; the first by name where several have."""
-    sums = rows.groupby(column)["requests"].sum()
-    if sums.empty:
-        return "", 0
-    number = int(sums.max())
-    return min(str(name) for name in sums[sums.eq(number)].index), number
-
-
-def total_of(rows: pd.DataFrame) -> int:
-    """How many requests *rows* are."""
-    return int(rows["requests"].sum())
 
 
 def _share(part: pd.DataFrame, whole: pd.DataFrame) -> float:

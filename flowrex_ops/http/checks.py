@@ -11,11 +11,12 @@ from flowrex_ops.checks import check, confirmed, inconclusive, missing, percent,
 from flowrex_ops.http import blind_spots as blind
 from flowrex_ops.http import context as c
 from flowrex_ops.http import evidence as e
-from flowrex_ops.http.attribution import Attribution, attribute, most, total_of
+from flowrex_ops.http.attribution import Attribution, attribute
 from flowrex_ops.http.evidence import ERROR_LOG, LOG, METRICS, PROXY, STACK, Access, Errors, Services
 from flowrex_ops.http.failures import UNAVAILABLE, UNLOGGED, exhausted_of
 from flowrex_ops.http.refusals import find_surge, is_over
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR
+from flowrex_ops.logs.request_counts import most, total_of
 from flowrex_ops.model import Evidence, Severity, Verdict
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from flowrex_ops.checks import whole
-from flowrex_ops.http.attribution import total_of
 from flowrex_ops.http.context import Limits, versions_of
 from flowrex_ops.http.failures import UNLOGGED, complete
 from flowrex_ops.logs.access_log import AccessLog
 from flowrex_ops.logs.error_log import ErrorLog
+from flowrex_ops.logs.request_counts import total_of
 from flowrex_ops.logs.tracebacks import FILES
 from flowrex_ops.metrics.backend import FILES_COLUMNS
 from flowrex_ops.model import Evidence, Reading

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from flowrex_ops.checks import percent
-from flowrex_ops.http.attribution import total_of
 from flowrex_ops.http.context import Limits
 from flowrex_ops.http.failures import complete
 from flowrex_ops.logs.access_log import CLIENT_ERROR, GAVE_UP, AccessLog
+from flowrex_ops.logs.request_counts import total_of
 
 _CHANCE = 0.001
 HIDDEN = "all requests come from one address: a proxy in front hides the clients; have their own address passed on and logged (in NGINX by real_ip_header)"

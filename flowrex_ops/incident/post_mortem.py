@@ -52,7 +52,7 @@ def write_document(
     for name in re.findall(r"^<!-- flowrex-ops:(\S+) -->$", document, re.MULTILINE):
         pattern = re.compile(_BLOCK.format(re.escape(name)), re.DOTALL)
         new = pattern.search(document)
-        existing = pattern.sub(lambda _old, new=new: new.group() if new else "", existing, count=1)  # type: ignore[misc]
+        existing = pattern.sub(lambda _old, new=new: new.group() if new else "", existing, count=1)  # type: ignore[misc]  # a default binds it
     return existing
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from flowrex_ops.checks import missing, unreported, whole
-from flowrex_ops.latency.requests import total_of
 from flowrex_ops.latency.slowness import USUAL, SlowRequests
+from flowrex_ops.logs.request_counts import total_of
 from flowrex_ops.logs.request_times import UNSPLIT, UNTIMED
 from flowrex_ops.metrics.backend import POOL_COLUMNS
 from flowrex_ops.model import Reading

@@ -8,8 +8,9 @@ import pandas as pd
 
 from flowrex_ops.checks import check, confirmed, inconclusive, percent, ruled_out
 from flowrex_ops.latency import blind_spots as blind
-from flowrex_ops.latency.requests import most, share_of, total_of
+from flowrex_ops.latency.requests import share_of
 from flowrex_ops.latency.slowness import USUAL, SlowRequests
+from flowrex_ops.logs.request_counts import most, total_of
 from flowrex_ops.logs.request_times import PARTS
 from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict

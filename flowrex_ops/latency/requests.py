@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from flowrex_ops.checks import whole
+from flowrex_ops.logs.request_counts import total_of
 from flowrex_ops.logs.request_times import NOT_SLOW, PARTS, TIME_COLUMNS, UNTIMED
 
 CLIENT = PARTS[0]
@@ -28,17 +29,3 @@ def is_slow(rows: pd.DataFrame) -> pd.Series:
 def share_of(rows: pd.DataFrame) -> float:
     """The share of slow requests among *rows*, without those that their clients made slow."""
     return total_of(rows[is_slow(rows) & rows["slow_in"].ne(CLIENT)]) / max(1, total_of(rows))
-
-
-def total_of(rows: pd.DataFrame) -> int:
-    """How many requests *rows* are."""
-    return int(rows["requests"].sum())
-
-
-def most(rows: pd.DataFrame, column: str) -> tuple[str, int]:
-    """The value of *column* with the most requests, and how many; the first by name where several have."""
-    sums = rows.groupby(column)["requests"].sum()
-    if sums.empty:
-        return "", 0
-    number = int(sums.max())
-    return min(str(name) for name in sums[sums.eq(number)].index), number

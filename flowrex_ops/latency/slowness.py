@@ -16,9 +16,10 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.checks import whole
-from flowrex_ops.latency.requests import CLIENT, complete, is_slow, most, share_of, total_of
+from flowrex_ops.latency.requests import CLIENT, complete, is_slow, share_of
 from flowrex_ops.latency.source import LIVENESS_COLUMNS, PAUSE_SECONDS, PRESSURE_COLUMNS
 from flowrex_ops.logs.access_log import AccessLog
+from flowrex_ops.logs.request_counts import largest_share, most, total_of
 from flowrex_ops.logs.request_times import TIME_COLUMNS, UNSPLIT
 from flowrex_ops.metrics.backend import POOL_COLUMNS
 from flowrex_ops.metrics.pools import FULL_SHARE, summarise_pools
@@ -30,9 +31,8 @@ OF_ALL = 0.9
 """A part that has so much of what is slow has it all."""
 _CHANCE = 0.001
 _QUARTER = 0.25
-_LATELY = 0.2
 _QUIET_SHARE = 0.1
-"""Of the recent minutes, as ``_LATELY``: so long nothing must have been slow for it to be over."""
+"""Of the recent minutes: so long nothing must have been slow for it to be over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +123,13 @@ class SlowRequests:
         return total_of(self.recent)
 
     def counts(self, rows: pd.DataFrame) -> bool:
-        """Whether *rows* are more than noise: enough of all requests, or of one route's."""
+        """Whether *rows* are more than noise: enough of all requests, or of those on their routes, in the whole time or lately."""
         number = total_of(rows)
         if number < self.limits.least:
             return False
-        # What is slow since a minute is few among the many of the minutes before, when they were fast.
         until = self.access.require().until
-        shares = [
-            total_of(mine) / max(1, total_of(asked[asked["route"].isin(mine["route"])]))
-            for since in (self._since, until - _LATELY * (until - self._since))
-            for asked in (self.recent[self.recent["at"].ge(since)],)
-            for _, part in [*rows.groupby("route"), ("", rows)]
-            if total_of(mine := part[part["at"].ge(since)]) >= self.limits.least
-        ]
-        return number >= self.limits.slow_ratio * self.total or max(shares, default=0.0) >= self.limits.route_ratio
+        share = largest_share(rows, self.recent, least=self.limits.least, until=until, window=until - self._since)
+        return number >= self.limits.slow_ratio * self.total or share >= self.limits.route_ratio
 
     def over_since(self, rows: pd.DataFrame) -> tuple[datetime, int] | None:
         """When the last of *rows* was slow, and how many requests of these routes were not since; None while it goes on."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flowrex_ops.latency.requests import complete, is_slow, total_of
+from flowrex_ops.latency.requests import complete, is_slow
 from flowrex_ops.logs.access_log import AccessLog
+from flowrex_ops.logs.request_counts import total_of
 from flowrex_ops.logs.request_times import PARTS
 
 MEANS = {part: f"{part.replace(' ', '_')}_ms" for part in PARTS}

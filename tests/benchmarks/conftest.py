@@ -9,7 +9,7 @@ import pytest
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Each measurement that stands beside another: both medians, and what part the first is of the second."""
-    measured = {one.name: one for one in config._benchmarksession.benchmarks if not one.has_error}  # type: ignore[attr-defined]
+    measured = {one.name: one for one in config._benchmarksession.benchmarks if not one.has_error}  # type: ignore[attr-defined]  # the plugin's own
     rows = [(one, measured.get(one.extra_info.get("beside", ""))) for one in measured.values()]
     if any(other for _, other in rows):
         terminalreporter.section("ratios of medians")

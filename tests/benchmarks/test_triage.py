@@ -27,7 +27,7 @@ def silent(tmp_path: Path) -> Iterator[Path]:
         for one in (server, local):
             threading.Thread(
                 target=lambda one=one: [kept.append(one.accept()[0]) for _ in range(10_000)], daemon=True
-            ).start()  # type: ignore[misc]
+            ).start()  # type: ignore[misc]  # a default binds it
         port = server.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
         settings: dict[str, Any] = {

@@ -19,7 +19,7 @@ def failures(drill: Drill, said: dict[str, object]) -> list[str]:
     """As a drill's score, but for what it cures; a reading that was not captured leaves its cause open."""
     if "traceback" in said:
         return [str(said["traceback"])]
-    confirmed = [cause for cause, kind, _ in said["verdicts"] if kind == "confirmed"]  # type: ignore[attr-defined]
+    confirmed = [cause for cause, kind, _ in said["verdicts"] if kind == "confirmed"]  # type: ignore[attr-defined]  # of a JSON object
     wrong = [f"did not confirm {cause}" for cause in drill.expected if cause not in confirmed]
     wrong += [f"confirmed {cause}, which was not injected" for cause in confirmed if cause in drill.forbidden]
     expected = drill.expected[0] if drill.expected else None

@@ -49,7 +49,7 @@ PERCENT = st.none() | st.floats(0, 100)
 @given(MEMORY)
 def test_memory(rows: list[Any]) -> None:
     for check in (checks.check_leak, checks.check_container_limit):
-        same_either_way(lambda some, check=check: check(frame("memory", MEMORY_COLUMNS, some)), rows)  # type: ignore[misc]
+        same_either_way(lambda some, check=check: check(frame("memory", MEMORY_COLUMNS, some)), rows)  # type: ignore[misc]  # a default binds it
 
 
 FLAT = memory(*replica("backend-1", [80.0] * 30), *replica("backend-2", [90.0] * 30))
@@ -105,11 +105,11 @@ def test_host(total: int, available: int, some: float | None, rows: list[Any]) -
 def test_redis(rows: list[Any], prefixes: list[Any]) -> None:
     for check in (checks.check_redis_rejecting, checks.check_redis_evicting, checks.check_redis_growth):
         same_either_way(
-            lambda some, check=check: check(frame("redis", REDIS_COLUMNS, some), frame("keys", KEY_COLUMNS, prefixes)),  # type: ignore[misc]
+            lambda some, check=check: check(frame("redis", REDIS_COLUMNS, some), frame("keys", KEY_COLUMNS, prefixes)),  # type: ignore[misc]  # a default binds it
             rows,
         )
         same_either_way(
-            lambda some, check=check: check(frame("redis", REDIS_COLUMNS, rows), frame("keys", KEY_COLUMNS, some)),  # type: ignore[misc]
+            lambda some, check=check: check(frame("redis", REDIS_COLUMNS, rows), frame("keys", KEY_COLUMNS, some)),  # type: ignore[misc]  # a default binds it
             prefixes,
         )
     same_either_way(lambda some: checks.check_redis_fragmentation(frame("redis", REDIS_COLUMNS, some)), rows)

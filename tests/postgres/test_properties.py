@@ -41,7 +41,7 @@ limits = st.builds(
     lambda most, kept, used: Reading(
         "postgres",
         "connection limits",
-        ConnectionLimits(most, kept, 0, used, "18", "flowrex", True),  # noqa: FBT003
+        ConnectionLimits(most, kept, 0, used, "18", "flowrex", True),  # noqa: FBT003  # a field without a name here
     ),
     st.integers(0, 50),
     st.integers(0, 60),

@@ -124,7 +124,7 @@ class TestTimeline:
         for text in ("two", "three"):
             timeline.append(incident, {"kind": "note", "text": text})
         path = incident / timeline.FILE
-        path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")  # type: ignore[operator]
+        path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")  # type: ignore[operator]  # a callable of the table above
         assert expected in (timeline.verify(incident) or "")
 
     def test_a_line_cut_in_half_by_a_crash_stays_visible_and_the_chain_goes_on(self, incident: Path) -> None:

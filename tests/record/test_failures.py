@@ -297,7 +297,7 @@ def test_a_task_that_does_not_let_itself_be_ended_holds_nobody_up() -> None:
         task = asyncio.ensure_future(stubborn())
         await asyncio.sleep(0)
         started = time.monotonic()
-        await RecordClient._hang_up(SimpleNamespace(kc=None))  # type: ignore[arg-type]
+        await RecordClient._hang_up(SimpleNamespace(kc=None))  # type: ignore[arg-type]  # a stand-in for what is not asked
         assert not task.done()
         return time.monotonic() - started
 

@@ -42,7 +42,7 @@ def two(tmp_path: Path) -> Path:
 
 
 def found(outputs: Path, **query: object) -> list[str]:
-    return [hit["diagnosis"] or "" for hit in search(outputs, **query)]  # type: ignore[arg-type]
+    return [hit["diagnosis"] or "" for hit in search(outputs, **query)]  # type: ignore[arg-type]  # options of several types
 
 
 class TestSearch:
@@ -118,7 +118,7 @@ class TestIndex:
     )
     def test_it_heals(self, two: Path, harm: object) -> None:
         before = found(two, text="blocker")
-        harm(two / index.FILE)  # type: ignore[operator]
+        harm(two / index.FILE)  # type: ignore[operator]  # a callable of the table above
         assert found(two, text="blocker") == before == ["db.lock-contention"]
 
     def test_many_may_ask_at_once(self, two: Path) -> None:

@@ -129,7 +129,7 @@ def test_in_whatever_order_alerts_come(payloads: list[list[dict[str, object]]]) 
         decision = reported(group, *alerts, minutes=minutes)
         runs = dict(decision.runs)
         for transition, alert in zip(decision.transitions, alerts, strict=True):
-            runbook = RUNBOOKS.get(str(alert["labels"]["alertname"]), "triage")  # type: ignore[index]
+            runbook = RUNBOOKS.get(str(alert["labels"]["alertname"]), "triage")  # type: ignore[index]  # of a JSON object
             known = decision.group.alerts[str(alert["fingerprint"])].runbook
             assert transition is not Transition.NEW or known in runs, runbook
         again = reported(decision.group, *alerts, minutes=minutes)

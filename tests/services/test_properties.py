@@ -69,7 +69,7 @@ def same_either_way(judge: Callable[[list[Any]], Verdict], rows: list[Any]) -> N
 @given(REPLICAS)
 def test_services(rows: list[Any]) -> None:
     for check in (checks.check_down, checks.check_restarting):
-        same_either_way(lambda some, check=check: check(frame("services", REPLICA_COLUMNS, some)), rows)  # type: ignore[misc]
+        same_either_way(lambda some, check=check: check(frame("services", REPLICA_COLUMNS, some)), rows)  # type: ignore[misc]  # a default binds it
 
 
 @given(REPLICAS, HEALTH)
@@ -82,7 +82,7 @@ def test_health(replicas: list[Any], rows: list[Any]) -> None:
 @given(DISKS)
 def test_disks(rows: list[Any]) -> None:
     for check in (checks.check_disk_full, checks.check_inodes_full, checks.check_disk_read_only):
-        same_either_way(lambda some, check=check: check(frame("disks", DISK_COLUMNS, some)), rows)  # type: ignore[misc]
+        same_either_way(lambda some, check=check: check(frame("disks", DISK_COLUMNS, some)), rows)  # type: ignore[misc]  # a default binds it
 
 
 MACHINE_CHECKS = (
@@ -105,7 +105,7 @@ MACHINES = st.lists(
 @given(MACHINES)
 def test_machines(rows: list[Any]) -> None:
     for check in MACHINE_CHECKS:
-        same_either_way(lambda some, check=check: check(frame("machines", MACHINE_COLUMNS, some)), rows)  # type: ignore[misc]
+        same_either_way(lambda some, check=check: check(frame("machines", MACHINE_COLUMNS, some)), rows)  # type: ignore[misc]  # a default binds it
 
 
 CHECKLESS = services(*(replica(f"backend-{n}", health="none") for n in (1, 2)))

@@ -83,7 +83,7 @@ class TestInterrupted:
             if facts.get("action", "").startswith("backend-2") and step in facts["action"]:
                 raise KeyboardInterrupt
 
-        investigation.store.note = press  # type: ignore[method-assign]
+        investigation.store.note = press  # type: ignore[method-assign]  # the test steps in there
         with pytest.raises(KeyboardInterrupt):
             investigation.mitigate("rolling-restart")
         assert not (platform.control / LIST).exists()

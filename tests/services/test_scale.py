@@ -66,7 +66,7 @@ class TestScale:
             if "every replica into" in str(facts.get("action", "")) and kind == "mitigation-step":
                 raise KeyboardInterrupt
 
-        investigation.store.note = press  # type: ignore[method-assign, assignment]
+        investigation.store.note = press  # type: ignore[method-assign, assignment]  # the test steps in there
         with pytest.raises(KeyboardInterrupt):
             investigation.mitigate("scale-backend", replicas=5)
         assert names(platform) == ["backend-1", "backend-2", "backend-3"]

@@ -178,7 +178,7 @@ def prepared(*rows: tuple[str, float, int]) -> Reading[pd.DataFrame]:
 
 
 def limits(used: int, most: int = 40, *, through_reserve: bool = False) -> Reading[ConnectionLimits]:
-    slots = ConnectionLimits(most, 3, 0, used, "18.6", "flowrex", True, through_reserve)  # noqa: FBT003
+    slots = ConnectionLimits(most, 3, 0, used, "18.6", "flowrex", True, through_reserve)  # noqa: FBT003  # a field without a name here
     return Reading("postgres", "connection limits", slots)
 
 

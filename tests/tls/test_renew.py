@@ -146,7 +146,7 @@ class TestRenew:
             if kind == "mitigation-step" and "NGINX serves" in str(facts["action"]):
                 break_by_hand(platform)
 
-        investigation.store.note = meddle  # type: ignore[method-assign, assignment]
+        investigation.store.note = meddle  # type: ignore[method-assign, assignment]  # the test steps in there
         outcome = investigation.mitigate(RENEW)
         assert outcome.state is MitigationState.FAILED
         assert "'flowrex.test' was renewed, but NGINX does not serve it: NGINX refuses it" in outcome.reason
@@ -174,7 +174,7 @@ class TestRenew:
             if kind == "mitigation-step" and step in str(facts["action"]):
                 raise KeyboardInterrupt
 
-        investigation.store.note = press  # type: ignore[method-assign, assignment]
+        investigation.store.note = press  # type: ignore[method-assign, assignment]  # the test steps in there
         with pytest.raises(KeyboardInterrupt):
             investigation.mitigate(RENEW)
         assert "flowrex.test serves the certificate until" in reported[-1]

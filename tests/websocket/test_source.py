@@ -157,7 +157,7 @@ class TestPlaces:
 
     def test_as_configured(self) -> None:
         """Before anything discovered; the replicas beside it."""
-        found = self.places(Endpoints(None, ""), websocket_url="wss://flowrex.app/stream")  # type: ignore[arg-type]
+        found = self.places(Endpoints(None, ""), websocket_url="wss://flowrex.app/stream")  # type: ignore[arg-type]  # a stand-in for what is not asked
         assert found == [
             ProbeTarget(PROXY, "wss://flowrex.app/stream", straight=False),
             ProbeTarget("backend-1", "ws://10.0.0.1:8000/ws"),
@@ -165,12 +165,12 @@ class TestPlaces:
 
     def test_the_first_tls_endpoint(self) -> None:
         """By the name that clients use, at the address that is reached."""
-        endpoints = Endpoints(None, "", tls=(TlsEndpoint("10.0.0.9", 8443, "flowrex.app"),))  # type: ignore[arg-type]
+        endpoints = Endpoints(None, "", tls=(TlsEndpoint("10.0.0.9", 8443, "flowrex.app"),))  # type: ignore[arg-type]  # a stand-in for what is not asked
         assert self.places(endpoints)[0] == ProbeTarget(
             PROXY, "wss://flowrex.app/ws", straight=False, host="10.0.0.9", port=8443
         )
 
     def test_the_published_port(self) -> None:
         proxy = Replica("nginx", "nginx-1", "running", "none", "x", ports={80: ("127.0.0.1", 8080)})
-        endpoints = Endpoints(None, "", replicas=(proxy,))  # type: ignore[arg-type]
+        endpoints = Endpoints(None, "", replicas=(proxy,))  # type: ignore[arg-type]  # a stand-in for what is not asked
         assert self.places(endpoints)[0].url == "ws://127.0.0.1:8080/ws"
