@@ -90,7 +90,7 @@ def do_next(record: RecordMetadata) -> list[tuple[str, str]]:
                 "watch until it has been healthy long enough, then resolve",
             ),
         ]
-    usual = "it explains what users feel" if record.runbook == "triage" else _OTHER_REASON
+    usual = "it explains what users or alerts tell" if record.runbook == "triage" else _OTHER_REASON
     steps = {run_command(record, name): usual for name in record.next_runbooks}
     for step in record.finding.next_steps if record.finding else ():
         steps[run_command(record, step.target) if step.kind == "runbook" else step.target] = step.text

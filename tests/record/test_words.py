@@ -100,6 +100,6 @@ def test_a_runbook_that_is_next_is_named_once_and_as_it_is_typed() -> None:
         finding=LOCKS | {"next_steps": steps}, runbook="triage", next_runbooks=("trade_failures", "error_rate")
     )
     assert do_next(triage) == [
-        ("flowrex-ops run trade_failures --incident INC-20261129-0412-a1b2", "it explains what users feel"),
+        ("flowrex-ops run trade_failures --incident INC-20261129-0412-a1b2", "it explains what users or alerts tell"),
         ("flowrex-ops run error_rate --incident INC-20261129-0412-a1b2", "where replicas are healthy"),
     ]
