@@ -6,19 +6,19 @@ silent. A source that hung is not asked again for 10 s, so a dead PostgreSQL cos
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import wraps
 from importlib import import_module
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import Reading
+from flowrex_ops.side_by_side import Call
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class Source:
         self.copy: Callable[..., Any] | None = None
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._hung: tuple[float, SourceUnavailableError] | None = None
-        self.begun: dict[tuple[str, str], _Call[Reading[Any]]] = {}
+        self.begun: dict[tuple[str, str], Call[Reading[Any]]] = {}
 
     def _raise_while_cooling(self) -> None:
         if self._hung and time.monotonic() - self._hung[0] < COOL_DOWN_SECONDS:
@@ -126,9 +126,7 @@ def begin(ask: Callable[P, Reading[T]], *args: P.args, **kwargs: P.kwargs) -> No
     if source.replayed or source.copy:
         return
     what, read = ask.what, ask.read  # type: ignore[attr-defined]  # set by ``reads``
-    call = _Call(lambda: read(source, *args, **kwargs))
-    source.begun[what, _as_text(args, kwargs)] = call
-    call.start()
+    source.begun[what, _as_text(args, kwargs)] = Call(lambda: read(source, *args, **kwargs))
 
 
 def _take_begun(source: Source, what: str, asked: str) -> Reading[Any] | None:
@@ -144,35 +142,16 @@ def _as_text(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     return ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in sorted(kwargs.items()))])
 
 
-class _Call(threading.Thread, Generic[T]):
-    """One call in a daemon thread, so that a hung one keeps neither the run nor the interpreter from ending."""
-
-    def __init__(self, function: Callable[[], T]) -> None:
-        super().__init__(daemon=True)
-        self._function = function
-        self.result: T | None = None
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            self.result = self._function()
-        except BaseException as error:  # noqa: BLE001  (carried to the caller's thread and raised there)
-            self.error = error
-
-
 def call_within(seconds: float, function: Callable[[], T], name: str) -> T:
     """The result of *function*, or SourceUnavailableError when it takes longer than *seconds*.
 
     Client libraries' own time limits do not cover a server that accepts and then says nothing; this does.
     """
-    call = _Call(function)
-    call.start()
+    call = Call(function)
     call.join(seconds)
     if call.is_alive():
         raise SourceUnavailableError(
             f"{name} did not answer in {seconds:g} s; check that it is running or run 'flowrex-ops doctor'",
             code="timeout",
         )
-    if call.error is not None:
-        raise call.error
-    return call.result  # type: ignore[return-value]  # set whenever there was no error
+    return call.wait()

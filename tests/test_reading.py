@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from datetime import timedelta
@@ -28,6 +29,21 @@ class Quick(Source):
         import slow_to_import  # type: ignore[import-not-found]  # made by the test
 
         return str(slow_to_import.ANSWER)
+
+
+def test_one_that_hangs_keeps_nobody_from_ending() -> None:
+    """Three of four replicas answer; the reading ends in its time, and the interpreter with it."""
+    asked = "side_by_side(lambda replica: time.sleep(0 if replica else 3600), range(4))"
+    program = f"""import time
+from flowrex_ops.reading import call_within
+from flowrex_ops.side_by_side import side_by_side
+try:
+    call_within(0.2, lambda: {asked}, "the stack")
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("the stack did not answer in 0.2 s")
 
 
 def test_time_in_which_a_library_loads_is_not_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -27,6 +26,7 @@ from flowrex_ops.compose.project import (
 )
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Definition, Disk, Execution, LogLine, Replica, Usage
+from flowrex_ops.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -81,9 +81,8 @@ class ComposeStack:
     def get_usage(self, service: str | None = None) -> Sequence[Usage]:
         """What ``docker stats`` shows, by one sample of each container, all at once."""
         running = [replica for replica in self.get_replicas(service) if replica.running]
-        with ThreadPoolExecutor(max(1, len(running))) as pool:
-            found = pool.map(lambda replica: self._ask(lambda client: _usage(client, replica)), running)
-            return [usage for usage in found if usage is not None]
+        found = side_by_side(lambda one: self._ask(lambda client: _usage(client, one)), running, most=len(running) or 1)
+        return [usage for usage in found if usage is not None]
 
     def get_disks(self, *, timeout_seconds: float) -> Sequence[Disk]:
         """``LOOK`` in one running container of each service, all at once; those without ``df`` are passed over."""
@@ -100,8 +99,7 @@ class ComposeStack:
                 return []
             return parse_look(replica.name, done.stdout, replica.definition.writable)
 
-        with ThreadPoolExecutor(len(running)) as pool:
-            return each_once(disk for disks in pool.map(ask, running.values()) for disk in disks)
+        return each_once(disk for disks in side_by_side(ask, running.values(), most=len(running)) for disk in disks)
 
     def get_outdated(self, *, timeout_seconds: float) -> list[tuple[str, str, datetime, datetime]]:
         """Service, replica, when it was made, and when the files were edited, of each container that compose would make otherwise by now.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 
@@ -13,6 +12,7 @@ from flowrex_ops.compose import Stack
 from flowrex_ops.errors import SourceUnavailableError, StackUnavailableError
 from flowrex_ops.model import Replica
 from flowrex_ops.reading import Source, reads
+from flowrex_ops.side_by_side import side_by_side
 from flowrex_ops.web import get
 
 LIVE_PATH = "/health/live"
@@ -50,9 +50,8 @@ class LatencySource(Source):
         if not replicas:
             raise SourceUnavailableError("no backend replica is configured or was discovered; set backend.urls")
         until = time.monotonic() + window_seconds
-        with ThreadPoolExecutor(min(16, len(replicas))) as pool:
-            found = pool.map(lambda one: self._ask(one[0], one[1], until), replicas.items())
-            frame = pd.DataFrame([row for rows in found for row in rows], columns=LIVENESS_COLUMNS)
+        found = side_by_side(lambda one: self._ask(one[0], one[1], until), replicas.items())
+        frame = pd.DataFrame([row for rows in found for row in rows], columns=LIVENESS_COLUMNS)
         if frame["seconds"].isna().all():
             raise SourceUnavailableError(f"no backend replica was reached: {frame['error'].iloc[-1]}")
         return frame
@@ -84,10 +83,9 @@ class LatencySource(Source):
         running = [replica for replica in self._stack.get_replicas(self._service) if replica.running]
         if not running:
             raise SourceUnavailableError(f"no replica of '{self._service}' runs to read it in; by hand: cat {FILES[0]}")
-        with ThreadPoolExecutor(len(running)) as pool:
-            before = list(pool.map(self._read, running))
-            time.sleep(window_seconds)
-            after = list(pool.map(self._read, running))
+        before = side_by_side(self._read, running, most=len(running))
+        time.sleep(window_seconds)
+        after = side_by_side(self._read, running, most=len(running))
         own = self._stack.kind != "supervisor"  # a plain process has no cgroup of its own
         rows = [
             (replica.name, *parse_pressure(old, new, limited=own), error)

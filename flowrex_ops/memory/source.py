@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from flowrex_ops.compose import Stack
 from flowrex_ops.errors import SourceUnavailableError, StackUnavailableError
 from flowrex_ops.metrics.prometheus import PrometheusSource
 from flowrex_ops.reading import Source, reads
+from flowrex_ops.side_by_side import side_by_side
 
 MEMORY_COLUMNS = ["at", "service", "replica", "used_bytes", "cache_bytes", "limit_bytes", "origin"]
 KILL_COLUMNS = ["replica", "oom_kills", "error"]
@@ -101,8 +101,7 @@ class MemorySource(Source):
             count = parse_kills(done.stdout)
             return replica.name, count, None if count is not None else "its cgroup tells no oom_kill"
 
-        with ThreadPoolExecutor(max(1, len(running))) as pool:
-            return pd.DataFrame(list(pool.map(ask, running)), columns=KILL_COLUMNS)
+        return pd.DataFrame(side_by_side(ask, running, most=len(running) or 1), columns=KILL_COLUMNS)
 
     def _sample(self) -> list[tuple[Any, ...]]:
         at = self.now()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,6 +16,7 @@ from flowrex_ops.metrics.market_data import prices_of_answers, read_price_times
 from flowrex_ops.metrics.names import read_metrics, read_pool
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import MetricsSettings
+from flowrex_ops.side_by_side import side_by_side
 from flowrex_ops.web import get
 
 FAILED_TRADES, TRADES = "trades failed", "trades"
@@ -195,8 +195,7 @@ class BackendSource(Source):
                 self._missing
                 or "no backend replica is configured or was discovered; set backend.urls or run 'flowrex-ops doctor'"
             )
-        with ThreadPoolExecutor(max_workers=min(16, len(replicas))) as pool:
-            return list(pool.map(lambda item: ask(*item), replicas.items()))
+        return side_by_side(lambda item: ask(*item), replicas.items())
 
     def _ask(self, replica: str, url: str, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         import httpx

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +18,7 @@ from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.metrics.machines import QUERIES, parse_machines
 from flowrex_ops.metrics.market_data import NOT_EXPOSED, WINDOW, name_pattern, prices_of_series
 from flowrex_ops.reading import Source, reads
+from flowrex_ops.side_by_side import side_by_side
 from flowrex_ops.web import get
 
 SERIES_COLUMNS = ["at", "series", "value"]
@@ -157,9 +157,8 @@ class PrometheusSource(Source):
     @reads("machines")
     def get_machines(self) -> pd.DataFrame:
         """What node_exporter tells of the machines, columns ``MACHINE_COLUMNS``; no reading where none is scraped."""
-        with ThreadPoolExecutor(len(QUERIES)) as pool:
-            answers = pool.map(lambda asked: self._ask("query", {"query": asked}), QUERIES)
-            return parse_machines(one for answer in answers for one in _series(answer, "vector"))
+        answers = side_by_side(lambda asked: self._ask("query", {"query": asked}), QUERIES)
+        return parse_machines(one for answer in answers for one in _series(answer, "vector"))
 
     @reads("newest prices")
     def get_prices(self, *, names: Sequence[str] = ()) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,6 +16,7 @@ from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import Evidence, Reading, Verdict
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.services.machines import list_unsynchronised
+from flowrex_ops.side_by_side import side_by_side
 from flowrex_ops.web import get
 
 CLOCK_COLUMNS = ["who", "ahead_seconds", "within_seconds", "error"]
@@ -43,8 +43,7 @@ class ClockSource(Source):
         urls = dict(self._find_urls()) | ({"front door": self._front_door} if self._front_door else {})
         if not urls:
             raise SourceUnavailableError("neither the front door nor a replica is known; set front_door.url")
-        with ThreadPoolExecutor(min(16, len(urls))) as pool:
-            rows = list(pool.map(lambda item: self._ask(*item), urls.items()))
+        rows = side_by_side(lambda item: self._ask(*item), urls.items())
         return pd.DataFrame(rows, columns=CLOCK_COLUMNS)
 
     def _ask(self, who: str, url: str) -> tuple[Any, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from flowrex_ops.errors import SourceUnavailableError, StackUnavailableError
 from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.model import Evidence, Reading, Replica, Verdict
 from flowrex_ops.reading import Source, reads
+from flowrex_ops.side_by_side import side_by_side
 
 Frame = Reading[pd.DataFrame]
 Log = Reading[LogSummary]
@@ -58,8 +58,7 @@ class ResolverSource(Source):
             raise SourceUnavailableError(
                 f"no replica of '{self._service}' runs to ask in it; by hand: getent hosts NAME"
             )
-        with ThreadPoolExecutor(len(running)) as pool:
-            rows = [row for found in pool.map(self._ask, running) for row in found]
+        rows = [row for found in side_by_side(self._ask, running) for row in found]
         return pd.DataFrame(rows, columns=LOOKUP_COLUMNS).astype({"resolves": object})
 
     def _ask(self, replica: Replica) -> list[tuple[str, str, bool | None, str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +17,7 @@ import pandas as pd
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import SentrySettings
+from flowrex_ops.side_by_side import side_by_side
 from flowrex_ops.web import get
 
 ISSUE_COLUMNS = ["issue", "title", "culprit", "level", "events", "users", "first_seen", "last_seen", "new", "link"]
@@ -81,8 +81,7 @@ class StatusPagesSource(Source):
         """
         if not self._pages:
             raise SourceUnavailableError("no status page is configured; set status_pages")
-        with ThreadPoolExecutor(min(8, len(self._pages))) as pool:
-            rows = list(pool.map(lambda page: self._ask(*page), self._pages.items()))
+        rows = side_by_side(lambda page: self._ask(*page), self._pages.items(), most=8)
         if all(row["error"] for row in rows):
             raise SourceUnavailableError(f"no status page answered: {rows[0]['error']}")
         return pd.DataFrame(rows, columns=PAGE_COLUMNS)

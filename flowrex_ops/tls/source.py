@@ -13,7 +13,6 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import pandas as pd
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import TlsEndpoint
 from flowrex_ops.reading import COOL_DOWN_SECONDS, Source, call_within, reads
+from flowrex_ops.side_by_side import side_by_side
 from flowrex_ops.tls.certificates import Certificate, ascii_name, parse_chain, read_file
 
 CERTIFICATE_COLUMNS = [
@@ -98,8 +98,7 @@ class TlsSource(Source):
             raise SourceUnavailableError(
                 self._missing or "no tls endpoint is configured or was discovered; set tls.endpoints"
             )
-        with ThreadPoolExecutor(max_workers=min(_MOST_AT_ONCE, len(self._endpoints))) as pool:
-            rows = list(pool.map(self._ask, self._endpoints))
+        rows = side_by_side(self._ask, self._endpoints, most=_MOST_AT_ONCE)
         return pd.DataFrame(rows, columns=CERTIFICATE_COLUMNS, dtype=object)  # None stays None
 
     def _ask(self, endpoint: TlsEndpoint) -> dict[str, Any]:

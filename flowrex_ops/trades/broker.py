@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +19,7 @@ from flowrex_ops.logs.broker_errors import classify
 from flowrex_ops.model import Execution, Replica
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import Settings
+from flowrex_ops.side_by_side import side_by_side
 from flowrex_ops.trades.reconciliation import Fills, parse_fills
 from flowrex_ops.web import get
 
@@ -79,8 +79,7 @@ class BrokerSource(Source):
         replicas = [replica for replica in self._stack.get_replicas(self._service) if replica.running]
         if not replicas:
             raise SourceUnavailableError(f"service '{self._service}' has no running replica to ask in; start it")
-        with ThreadPoolExecutor(min(8, len(replicas))) as pool:
-            rows = list(pool.map(self._check_in, replicas))
+        rows = side_by_side(self._check_in, replicas, most=8)
         if all(row["kind"] == "unknown" for row in rows):
             raise SourceUnavailableError(f"the adapter could not be asked in any replica: {rows[0]['error']}")
         return pd.DataFrame(rows, columns=BROKER_COLUMNS)

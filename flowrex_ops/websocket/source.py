@@ -7,7 +7,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import authority
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import Settings
+from flowrex_ops.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -97,8 +97,7 @@ class WebSocketSource(Source):
                 "no proxy and no replica is known to open a WebSocket at; set proxy.websocket_url and backend.urls"
             )
         hold = min(hold_seconds, self.limit_seconds * 0.3)
-        with ThreadPoolExecutor(min(16, len(targets))) as pool:
-            rows = list(pool.map(lambda target: self._ask(target, hold), targets))
+        rows = side_by_side(lambda target: self._ask(target, hold), targets)
         return pd.DataFrame(rows, columns=HANDSHAKE_COLUMNS)
 
     def _ask(self, target: ProbeTarget, hold_seconds: float) -> dict[str, Any]:
