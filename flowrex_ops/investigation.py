@@ -274,12 +274,12 @@ class Investigation:
             self.settings.backup.folder, lambda: open_tools(self.settings, endpoints), **bounds
         )
         self.databases = open_databases(self.settings, endpoints)
-        sources = [source for source in vars(self).values() if isinstance(source, Source)]
-        for source in sources:
+        self._sources = [source for source in vars(self).values() if isinstance(source, Source)]
+        for source in self._sources:
             source.on_reading = self._take
             source.replayed = self._replay.answer if isinstance(self._replay, Replay) else None
         if isinstance(self._replay, Copies):
-            self._replay.attach(sources)
+            self._replay.attach(self._sources)
 
     def _take(self, reading: Reading[Any]) -> None:
         self.readings.append(reading)
@@ -417,6 +417,9 @@ class Investigation:
             outcome = Outcome(
                 slug, MitigationState.REFUSED, str(error)
             )  # readings of another version may lack something
+        if outcome.state in CHANGED:
+            for source in self._sources:  # what was begun before tells nothing of after
+                source.begun.clear()
         self._show_outcome(_as_of_then(outcome) if self._replay else outcome)
         if outcome.state in CHANGED and self.verdicts:  # a procedure does what was asked of it, and cures nothing
             self._look_at_users()

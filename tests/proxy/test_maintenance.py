@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from running import investigate
 
 from flowrex_ops.errors import ParameterError
 from flowrex_ops.guard import Approval, guard
@@ -142,3 +143,16 @@ def test_allow_takes_addresses_and_networks_only(allow: str) -> None:
     wishes: dict[str, Any] = {"page": "", "message": "", "retry_after_seconds": 60, "allow": (allow,)}
     with pytest.raises(ParameterError, match="write 203"):
         MaintenanceOn(proxy=None, url="", health="", request_seconds=1.0, **wishes)  # type: ignore[arg-type]  # never asked
+
+
+def test_what_was_begun_before_a_change_is_asked_anew(
+    platform: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last cell shows how it is after; a mitigation that was only planned changes nothing of that."""
+    monkeypatch.chdir(tmp_path)
+    investigation = investigate(platform, "maintenance-on")
+    investigation.begin(investigation.backend.sample_pools, window_seconds=0.2)
+    investigation.mitigate("maintenance-off")
+    assert len(investigation.backend.begun) == 1
+    investigation.mitigate("maintenance-on")
+    assert not investigation.backend.begun
