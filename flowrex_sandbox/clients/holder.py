@@ -79,6 +79,17 @@ def run_backup() -> None:
                 pass
 
 
+def run_backup_with_workers() -> None:
+    """A backup by three workers (``pg_dump --jobs``), which begin once the leader has looked around."""
+    leader = connect("pg_dump")
+    leader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    leader.execute("SELECT pg_export_snapshot()")
+    time.sleep(6)
+    for _ in range(3):
+        threading.Thread(target=run_backup, daemon=True).start()
+    wait()
+
+
 def send_burst() -> None:
     """More users than the pools have connections for; each asks again as soon as it was answered."""
     for url in os.environ["FLOWREX_HOLDER_URLS"].split():
@@ -208,6 +219,7 @@ KINDS = {
     "lock": hold_lock,
     "connections": hold_connections,
     "backup": run_backup,
+    "backup-jobs": run_backup_with_workers,
     "herd": lambda: asyncio.run(keep_streams(0)),
     "herd-in-time": lambda: asyncio.run(keep_streams(40)),
     "burst": send_burst,
