@@ -299,6 +299,7 @@ DRILLS = (
         ClientsReturnAtOnce(),
         expected="ws.backend-restart net.reconnect-storm",
         parameters=ONE_MOMENT,
+        alerts="WebSocketsReturning",
     ),
     drill(
         "ws-clients-return-in-time",
