@@ -259,6 +259,7 @@ class Investigation:
             endpoints.redis_url,
             limit_seconds=limits.reading_seconds,
             missing=f"redis is {endpoints.origins.get('redis', 'not configured')}",
+            prometheus=self.prometheus,
         )
         self.front_door = FrontDoorSource(
             endpoints.front_door_url,

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -24,6 +24,7 @@ from pydantic import (
     IPvAnyNetwork,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -238,6 +239,33 @@ class GrafanaSettings(_Section):
     token: SecretStr | None = None
     dashboard_uid: str = ""
     tags: tuple[str, ...] = ("flowrex-ops",)
+
+
+class TicketSettings(_Section):
+    """Where an incident's ticket is made, by one POST; without ``url`` none is.
+
+    ``body`` is what the tracker wants, ``address`` where its answer tells the ticket's, ``link`` what leads from there to the incident.
+    """
+
+    url: str = ""
+    token: SecretStr | None = None
+    headers: Mapping[str, str] = Field(default_factory=lambda: {"Authorization": "Bearer {token}"})
+    body: Mapping[str, Any] = Field(
+        default_factory=lambda: {"title": "{severity} {title}", "body": "{summary}\n\n{id}: {link}"}
+    )
+    address: str = "{html_url}"
+    link: str = "outputs/{id}"
+    seconds: float = Field(default=10.0, gt=0, le=60)
+    attempts: int = Field(default=3, ge=1, le=10)
+    retry_seconds: float = Field(default=0.5, ge=0)
+
+    @field_validator("headers", "body", "link")
+    @classmethod
+    def _known_names(cls, value: Any, info: ValidationInfo) -> Any:
+        known = {"headers": "token", "link": "id"}.get(str(info.field_name), "id title severity link summary").split()
+        if unknown := [name for name in re.findall(r"\{(\w+)\}", str(value)) if name not in known]:
+            raise ValueError(f"'{{{unknown[0]}}}' is no name there; there are {', '.join(known)}")
+        return value
 
 
 class NotifySettings(_Section):
@@ -491,6 +519,7 @@ class Settings(BaseSettings):
     sentry: SentrySettings = SentrySettings()
     grafana: GrafanaSettings = GrafanaSettings()
     notify: NotifySettings = NotifySettings()
+    ticket: TicketSettings = TicketSettings()
     status_pages: Mapping[str, str] = Field(default_factory=lambda: dict(STATUS_PAGES))
     limits: LimitSettings = LimitSettings()
     rollback: RollbackSettings = RollbackSettings()
@@ -550,6 +579,7 @@ class Settings(BaseSettings):
             self.sentry,
             self.grafana,
             self.notify,
+            self.ticket,
             self.serve,
             self.redaction,
         ):

@@ -46,7 +46,8 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
     pool_queued, pool_errors, pool_wait_seconds, pool_wait_ms, websocket_connections, websocket_messages,
     websocket_closed, websocket_memory_bytes, load_requests),
     sentry (url, organization, project, token), grafana (url, token, dashboard_uid, tags), status_pages (name = url), contacts (role = contact), approvers,
-    notify (urls, default, seconds, attempts, retry_seconds), limits
+    notify (urls, default, seconds, attempts, retry_seconds), ticket (url, token, headers, body, address, link, seconds, attempts,
+    retry_seconds), limits
     (reading_seconds, log_seconds, rows, log_bytes, cell_seconds, run_seconds, max_targets), rollback (script,
     script_seconds), backup (folder, binaries, seconds, services, probe_path), serve (host, port, token,
     jobs, queue_size, max_request_bytes, request_seconds, repeat_seconds, rejoin_seconds,

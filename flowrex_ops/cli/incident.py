@@ -136,6 +136,43 @@ def page(
 
 
 @app.command()
+def ticket(
+    incident: options.IncidentArgument = "latest",
+    send: Annotated[bool, typer.Option("--send", help="Make it; otherwise what would be sent is shown.")] = False,
+    address: Annotated[str, options.option("--address", "URL", "Keep one that was made by hand.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Make one though an earlier try may have.")] = False,
+    author: options.AuthorOption = "",
+    settings: options.SettingsOption = "",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Make the incident's ticket where the settings say (GitHub, GitLab, Jira …), once, and keep its address with the incident.
+
+    Example: flowrex-ops incident ticket latest --send
+    """
+    import json
+
+    from flowrex_ops.incident import tickets
+    from flowrex_ops.incident.incident import change, load
+
+    session = options.Session.open(settings, author)
+    folder, found = load(session.settings.outputs, incident)
+    body = {} if found.ticket or address else tickets.draft(folder, session.settings, session.redactor)
+    known = found.ticket
+    if address:
+        known = change(folder, {"ticket": address}, **session.who).ticket
+    elif send:
+        known = tickets.send(folder, session.settings, **session.who, force=force)
+    session.push()
+    shown = [
+        "POST " + session.redactor.text(session.settings.ticket.url),
+        json.dumps(body, indent=1, ensure_ascii=False),
+        "nothing was sent",
+    ]
+    lines = [f"{found.id} has its ticket: {known}"] if known else shown
+    options.echo({"incident": found.id, "ticket": known, "body": body}, lines, as_json=as_json)
+
+
+@app.command()
 def resolve(
     incident: options.IncidentArgument,
     root_cause: options.CauseOption = "",

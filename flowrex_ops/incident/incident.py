@@ -76,6 +76,7 @@ class Incident(BaseModel):
     resolution: str = ""
     eta: str = ""
     channel: str = ""
+    ticket: str = ""
     resolved: Moment | None = None
     next_update: Moment | None = None
     roles: dict[str, str] = {}

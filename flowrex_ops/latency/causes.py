@@ -16,7 +16,10 @@ CAUSES = (
         "For a connection of the pool, for a lock, or for a query that takes long.",
         Severity.P2,
         310,
-        (runbook("database_connections", "tells which session, lock or query it is, and frees it"),),
+        (
+            runbook("database_connections", "tells which session, lock or query it is, and frees it"),
+            runbook("memory_usage", "more to ask than before? it tells whether the cache finds nothing any more"),
+        ),
     ),
     Cause(
         "backend.event-loop-blocked",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowrex_ops.causes import Cause, command, mitigation
+from flowrex_ops.causes import Cause, command, mitigation, runbook
 from flowrex_ops.model import NextStep, Severity
 
 RUNBOOK = "memory_usage"
@@ -95,6 +95,27 @@ CAUSES = (
                 "person",
                 "whoever runs Redis",
                 "look at that replica's log, memory and network; a full resync costs the master a fork",
+            ),
+        ),
+    ),
+    Cause(
+        "redis.cache-miss-storm",
+        "The cache finds hardly anything",
+        "Its keys were flushed, end too soon or are called otherwise: what Redis answered is asked of the database, all at once.",
+        Severity.P2,
+        428,
+        (
+            command(
+                "redis-cli INFO keyspace", "how many keys, with which avg_ttl? few: flushed, evicted, or restarted"
+            ),
+            NextStep(
+                "person",
+                "owner of the last deploy",
+                "another TTL, another prefix of keys, a FLUSHDB? put it back; then let one request fill a key, the others wait for it",
+            ),
+            runbook(
+                "database_connections",
+                "what the database makes of it; fewer users at once help until the cache is warm",
             ),
         ),
     ),

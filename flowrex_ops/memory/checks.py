@@ -27,6 +27,7 @@ from flowrex_ops.memory.redis_checks import (
     check_redis_rejecting,
 )
 from flowrex_ops.memory.redis_service_checks import (
+    check_cache_miss_storm,
     check_max_clients,
     check_persistence_failing,
     check_read_only,
@@ -38,6 +39,7 @@ from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.services import impact
 
 __all__ = [
+    "check_cache_miss_storm",
     "check_container_limit",
     "check_host_pressure",
     "check_leak",

@@ -10,14 +10,17 @@ from __future__ import annotations
 import re
 import time
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from flowrex_ops.memory.redis_client import ask_info, get_databases, open_client
 from flowrex_ops.memory.redis_commands import RedisActivity, compare_looks, sample_activity
+from flowrex_ops.metrics.prometheus import SERIES_COLUMNS, PrometheusSource
 from flowrex_ops.reading import Source, reads
+from flowrex_ops.side_by_side import Call
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -53,18 +56,23 @@ _BATCH = 200
 _SAMPLES = 5
 """Elements of a hash, list or set that MEMORY USAGE looks at; the rest is extrapolated by Redis."""
 
+_LATELY = timedelta(minutes=10)
+"""What is going on now may have begun so long ago."""
+
 _SEPARATOR = re.compile(r"[:./|]")
 
 
 class RedisSource(Source):
-    """One client for single questions, each bounded."""
+    """One client for single questions, each bounded; *prometheus* may know how it was before."""
 
     name = "redis"
     libraries = ("redis",)
 
-    def __init__(self, url: str | None, *, limit_seconds: float, missing: str = "") -> None:
+    def __init__(
+        self, url: str | None, *, limit_seconds: float, missing: str = "", prometheus: PrometheusSource | None = None
+    ) -> None:
         super().__init__(limit_seconds=limit_seconds)
-        self._url, self._missing = url, missing
+        self._url, self._missing, self._prometheus = url, missing, prometheus
 
     @reads("version")
     def get_version(self) -> str:
@@ -114,8 +122,26 @@ class RedisSource(Source):
         """What its commands take and who sends the slow ones, whether it can save and takes writes, over a window."""
         if self.copy:
             return compare_looks(self.copy())
+        before = Call(self._lookups_before)  # meanwhile: what Prometheus keeps us waiting for is no time of Redis'
         with self._client() as client:
-            return sample_activity(client, window_seconds)
+            seen = sample_activity(client, window_seconds)
+        before.join(1.0)
+        return replace(seen, lookups={**seen.lookups, **(before.result or {})} if seen.lookups else {})
+
+    def _lookups_before(self) -> dict[str, float]:
+        """Hits and misses a second in the hour before, of redis_exporter; nothing where it has none, or several that may be others."""
+        found, until = {}, self.now() - _LATELY
+        if self._prometheus is None:
+            return {}
+        for name in ("hits", "misses"):
+            asked = f"rate(redis_keyspace_{name}_total[5m])"
+            answer = self._prometheus.query_range(asked, since=_LATELY + timedelta(hours=1), points=14)
+            rows = answer.require() if answer.available else pd.DataFrame(columns=SERIES_COLUMNS)
+            rows = rows[rows["at"].lt(until)]
+            if len(set(rows["series"])) != 1:
+                return {}
+            found[f"{name}_before"] = float(rows["value"].median())
+        return found
 
     def _look(self, max_keys: int, seconds: float) -> tuple[pd.DataFrame, bool]:
         """One bounded look at the keys of every database, and whether it saw them all.

@@ -41,6 +41,8 @@ class RedisActivity:
     ``used``: what each command took meanwhile; ``slow``: its slow log, newest first; ``refused``: writes that it refused meanwhile, by
     the word of the error; ``saving`` and ``role``: what ``INFO persistence`` and ``INFO replication`` say. ``clients``: how many are
     connected (``connected``), how many may be (``most``), and how many were turned away (``rejected`` meanwhile, ``rejected_ever``).
+    ``lookups``: keys that were asked for and found (``hits``) or not (``misses``) meanwhile; the same since it started (``hits_ever``,
+    ``misses_ever``, ``up_seconds``) and, where Prometheus knows, a second in the hour before (``hits_before``, ``misses_before``).
     """
 
     seconds: float
@@ -52,6 +54,7 @@ class RedisActivity:
     unreported: str = ""
     no_slow_log: str = ""
     clients: Mapping[str, float] = field(default_factory=dict)
+    lookups: Mapping[str, float] = field(default_factory=dict)
 
     def to_frame(self) -> pd.DataFrame:
         """The slow log as people read it, what took longest in all first: command, on, sent_by, calls, longest_ms, total_ms, last."""
@@ -96,6 +99,7 @@ def _compare(
         unreported=denied and f"the user of redis.url may not ask for INFO {denied}; grant it (ACL SETUSER … +info)",
         no_slow_log=no_slow_log,
         clients=_clients(before, after),
+        lookups=_lookups(before, after),
     )
 
 
@@ -132,6 +136,17 @@ def _clients(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, f
         ever = float(new["rejected_connections"])
         found |= {"rejected": max(0.0, ever - float(old["rejected_connections"])), "rejected_ever": ever}
     return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _lookups(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float]:
+    """Nothing where one of them is not told."""
+    old, new, server = before["stats"] or {}, after["stats"] or {}, before["server"] or {}
+    names = ("hits", "misses")
+    if "uptime_in_seconds" not in server or not {f"keyspace_{name}" for name in names} <= old.keys() & new.keys():
+        return {}
+    ever = {name: float(old[f"keyspace_{name}"]) for name in names}
+    found = {name: max(0.0, float(new[f"keyspace_{name}"]) - ever[name]) for name in names}
+    return found | {f"{name}_ever": ever[name] for name in names} | {"up_seconds": float(server["uptime_in_seconds"])}
 
 
 def _count(reported: Any) -> float:

@@ -1,14 +1,17 @@
-"""What else keeps Redis from serving: a command that holds it, a disk that it cannot save to, its role, its replicas, its clients."""
+"""What else keeps Redis from serving: a command that holds it, a disk, its role, its replicas, its clients, a cache that has nothing."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import pandas as pd
 
 from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, percent, ruled_out
+from flowrex_ops.durations import format_seconds
 from flowrex_ops.memory.redis_commands import RedisActivity
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
+from flowrex_ops.services import impact
 
 _MOST = 0.5
 """From this share of its time on it is P1: whoever asks Redis waits more often than not."""
@@ -178,6 +181,68 @@ def check_max_clients(activity: Reading[RedisActivity], *, clients_share: float 
         return inconclusive(cause, found.unreported or "this Redis does not tell how many clients it takes")
     return ruled_out(cause, f"{connected:.0f} of {most:.0f} clients are connected, and none was turned away")
 
+
+# A cache that was emptied shows by fewer hits than before, and by whoever writes what was missing. Keys that are asked for until they
+# are there (a job's result, a lock) add misses, take no hit away, and nobody writes them.
+@check("redis.cache-miss-storm")
+def check_cache_miss_storm(
+    activity: Reading[RedisActivity], pools: Reading[pd.DataFrame] | None = None, *, misses_per_second: float = 10.0
+) -> Verdict:
+    """Fewer than *misses_per_second* lookups find nothing, or no larger part of them than before."""
+    cause = "redis.cache-miss-storm"
+    if missing(activity):
+        return inconclusive(cause, activity)
+    found = activity.require()
+    if not found.lookups:
+        return inconclusive(cause, found.unreported or "this Redis does not tell which lookups find nothing")
+    hits, misses = (found.lookups[name] / found.seconds for name in ("hits", "misses"))
+    said = f"{misses:.1f} of {hits + misses:.1f} lookups a second find nothing"
+    if misses < misses_per_second:
+        return ruled_out(cause, said)
+    usual_hits, usual, when, lasting = _usual_lookups(found.lookups)
+    was = f"{usual:.1f} of {usual_hits + usual:.1f} {when}"
+    part, usual_part = misses / (hits + misses), usual / max(usual_hits + usual, 1e-9)
+    if not usual_hits or part < max(_MANY, _GROWN * usual_part) or misses < _GROWN * usual:
+        unknown = inconclusive(
+            cause, f"{said}, {was}: too short to tell what is usual, and Prometheus does not know it"
+        )
+        return ruled_out(cause, f"{said}, as ever: {was}") if lasting or usual_part >= _NEVER else unknown
+    written = found.used.loc[_first_words(found.used["command"]).isin(_KEPT), "calls"].sum() / found.seconds
+    if hits >= usual_hits:
+        return _on_top(cause, f"{said}, {was}", filled=written >= misses / 2)
+    title = f"Redis finds {percent(1 - part)} of what it is asked for, {percent(1 - usual_part)} {when}"
+    evidence = [
+        Evidence("lookups", f"{said}; {was}", "INFO stats"),
+        Evidence("written meanwhile", f"{written:.1f} keys a second", "INFO commandstats"),
+    ]
+    return confirmed(cause, f"{title}: {said}", evidence, severity=impact.of_pools(pools), title=title)
+
+
+def _on_top(cause: str, said: str, *, filled: bool) -> Verdict:
+    """Of misses beside as many hits as ever: polled for where nobody writes what is missing."""
+    if filled:
+        return inconclusive(cause, f"{said}; as many as ever are found: more users, or a part of the cache is gone")
+    return ruled_out(cause, f"{said}; as many as ever are found, and nobody writes what is missing: it is polled for")
+
+
+def _usual_lookups(seen: Mapping[str, float]) -> tuple[float, float, str, bool]:
+    """Hits and misses a second before, when that was, and whether it is long enough to be usual."""
+    up = max(1.0, seen["up_seconds"])
+    hits, misses, when = (
+        seen["hits_ever"] / up,
+        seen["misses_ever"] / up,
+        f"in the {format_seconds(up)} since it started",
+    )
+    by_prometheus = {"hits_before", "misses_before"} <= seen.keys()
+    if by_prometheus:
+        hits, misses, when = seen["hits_before"], seen["misses_before"], "in the hour before"
+    return hits, misses, when, (by_prometheus or up >= _LONG_SECONDS) and hits + misses > 0
+
+
+_MANY, _GROWN, _NEVER, _LONG_SECONDS = 0.2, 2, 0.99, 3600
+"""From this part of the lookups on misses are many, and a storm where they are twice as many as usual; a cache that finds less than one in
+a hundred is none. What Redis has done in less than an hour may be the storm itself."""
+_KEPT = frozenset(("SET", "SETEX", "PSETEX", "SETNX", "MSET", "HSET", "HMSET", "GETSET"))
 
 _ROLE = "INFO replication"
 _NO_ROOM = "max number of clients reached"

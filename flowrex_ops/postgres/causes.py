@@ -61,6 +61,23 @@ CAUSES = (
         (mitigation("cancel-long-queries", "cancel these queries; their sessions stay"),),
     ),
     Cause(
+        "job.overlapping",
+        "One job runs twice at once",
+        "A run began before the one before it had ended: each holds the other up, and the next one comes.",
+        Severity.P2,
+        45,
+        (
+            NextStep("person", "owner of the job", "which run may end? a backup that is cut off is no backup"),
+            command(
+                "SELECT pg_cancel_backend(PID)", "the later one, in the evidence; then see that its next start waits"
+            ),
+            command(
+                "flock -n /run/lock/JOB COMMAND",
+                "in its cron line (or pg_try_advisory_lock in the job): a run that finds another at work ends at once",
+            ),
+        ),
+    ),
+    Cause(
         "db.max-connections",
         "PostgreSQL has no connection slots left",
         "New connections are refused (SQLSTATE 53300) whatever the pools allow.",

@@ -36,6 +36,7 @@ __all__ = [
     "check_long_running_query",
     "check_max_connections",
     "check_orphaned_prepared_transaction",
+    "check_overlapping_jobs",
     "check_pool_saturated",
     "check_read_only",
     "check_replication_lag",
@@ -161,6 +162,38 @@ def check_long_running_query(
     longest = float(long["query_age_seconds"].max())
     reason = f"{len(long)} queries have run for over {long_query_seconds:g} s, the longest for {longest:.0f} s"
     return confirmed(cause, reason, _session_evidence(long, "query_age_seconds"), severity=_grade(pools), title=reason)
+
+
+@check("job.overlapping")
+def check_overlapping_jobs(sessions: Frame, *, long_query_seconds: float = 60.0) -> Verdict:
+    """No backup of one database, and no program's one statement, is under way twice, started at different times."""
+    cause = "job.overlapping"
+    if missing(sessions):
+        return inconclusive(cause, sessions)
+    seen = sessions.require()
+    rows = s.overlapping_jobs(seen, after_seconds=long_query_seconds)
+    if rows.empty:
+        unseen = s.unseen(seen, "application", "backend_start", "query")
+        perhaps = s.overlapping_jobs(seen, after_seconds=long_query_seconds, sure=False)
+        if len(perhaps):
+            unseen = f"{len(perhaps)} sessions of {perhaps['job'].iloc[0]} run one statement: one job twice, workers, or users?"
+        nothing = "no backup, and no statement of another program than the backend, runs twice"
+        return (
+            inconclusive(cause, unseen)
+            if unseen
+            else _nothing_found(cause, sessions, nothing, rows, "query_age_seconds")
+        )
+    names = " and ".join(sorted(set(rows["job"])))
+    title = f"{names} runs {rows.groupby('job')['run'].max().max() + 1:.0f} times at once"
+    evidence = [
+        Evidence(
+            f"PID {row.pid}, run {row.run + 1}",
+            f"{row.job} of {row.role} from {row.client}, since {row.backend_start:%H:%M:%S} UTC: {row.query[:120]}",
+            "postgres: pg_stat_activity",
+        )
+        for row in rows.sort_values(["job", "run"]).head(6).itertuples()
+    ]
+    return confirmed(cause, title, evidence, title=title)
 
 
 # pg_blocking_pids() names a prepared transaction as pid 0: there is no session to end, so it is no lock contention.

@@ -149,7 +149,46 @@ def long_running(sessions: pd.DataFrame, *, after_seconds: float, of: Selection 
     """Application sessions (or those *of* others) whose statement has run for at least *after_seconds*, and that neither wait nor block."""
     mine = _neither_waiting_nor_root(sessions, of)
     running = mine["state"].eq("active") & mine["query_age_seconds"].ge(after_seconds)
-    return mine[running & ~mine["pid"].isin(awaiting_standby(sessions, of=of)["pid"])]
+    others = (awaiting_standby(sessions, of=of), overlapping_jobs(sessions, after_seconds=after_seconds))
+    return mine[running & ~mine["pid"].isin([pid for rows in others for pid in rows["pid"]])]
+
+
+def overlapping_jobs(sessions: pd.DataFrame, *, after_seconds: float, sure: bool = True) -> pd.DataFrame:
+    """Sessions of each job of which several runs are under way, with ``job`` and ``run`` (0 is the oldest).
+
+    A job is the backup of a database, or a statement without parameters that has run for *after_seconds*, of a program beside
+    the application: of another role, or (where the replicas' own sessions are known) of no replica. Not *sure*: also what may be
+    workers that share a statement with parameters, or the application itself.
+    """
+    replica = sessions["replica"].fillna("") if "replica" in sessions else pd.Series("", index=sessions.index)
+    named = sessions.assign(**{name: sessions[name].fillna("") for name in (*_JOB, "query")})
+    clients = named["backend_type"].eq(CLIENT_BACKEND) & ~_flag(named, "own")
+    backup = named["application"].str.lower().str.startswith(BACKUP_APPLICATIONS)
+    beside = replica.eq("") & (~_flag(named, "application_role") | replica.ne("").any() | (not sure))
+    statement = named["pid"].isin(_neither_waiting_nor_root(named, application_sessions)["pid"]) & ~by_hand(named)
+    statement &= beside & named["application"].ne("") & ~(sure & named["query"].str.contains(r"\$\d", regex=True))
+    statement &= named["state"].eq("active") & named["query_age_seconds"].ge(after_seconds)
+    at_work = clients & ((backup & named["state"].isin(["active", *IDLE_IN_TRANSACTION])) | statement)
+    rows = named[at_work].assign(of=named["query"].mask(backup, ""))
+    runs = [part.assign(job=part["application"], run=_runs(part)) for _, part in rows.groupby([*_JOB, "of"])]
+    several = [part for part in runs if part["run"].max() > 0]
+    return pd.concat(several) if several else rows.iloc[:0].assign(job="", run=0)
+
+
+_JOB = ("role", "application", "database")
+_TOGETHER_SECONDS = 5.0
+
+
+def _runs(job: pd.DataFrame) -> pd.Series:
+    """Which run each session of a job belongs to: those that began within seconds of one another are one.
+
+    ``pg_dump --jobs`` connects its workers later, and waits for them idle in its own transaction.
+    """
+    began = pd.to_datetime(job["backend_start"], utc=True).sort_values()
+    apart = began.diff().dt.total_seconds().gt(_TOGETHER_SECONDS)
+    size = apart.cumsum().map(apart.cumsum().value_counts())
+    leads = size.eq(1) & job.loc[began.index, "state"].isin(IDLE_IN_TRANSACTION) & size.shift(-1).gt(1)
+    return (apart & ~leads.shift(fill_value=False)).cumsum()
 
 
 def awaiting_standby(sessions: pd.DataFrame, *, of: Selection = application_sessions) -> pd.DataFrame:

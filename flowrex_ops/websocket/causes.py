@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowrex_ops.causes import Cause, command, mitigation
+from flowrex_ops.causes import Cause, command, mitigation, runbook
 from flowrex_ops.model import NextStep, Severity
 
 RUNBOOK = "websocket_disconnections"
@@ -67,6 +67,23 @@ CAUSES = (
         (
             command(_BACKEND_LOG, "see why it restarted, unless somebody deployed"),
             command("docker-compose -f docker-compose.prod.yml ps backend", "see whether it does so again and again"),
+        ),
+    ),
+    Cause(
+        "net.reconnect-storm",
+        "All clients come back at once",
+        "What ended their connections is over; that they come back in the same moment is what takes CPU, memory and the database's connections now.",
+        Severity.P2,
+        355,
+        (
+            command(
+                "limit_req_zone $server_name zone=ws:1m rate=50r/s; … location /ws { limit_req zone=ws burst=500; }",
+                "NGINX then lets in so many a second, and lets the others wait; nginx -t, then reload",
+            ),
+            NextStep(
+                "person", "owner of the clients", "wait before coming back: longer each time, and each client by chance"
+            ),
+            runbook("database_connections", "do the pools bear what each client asks for as it comes back?"),
         ),
     ),
     Cause(

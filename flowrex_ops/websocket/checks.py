@@ -27,6 +27,7 @@ from flowrex_ops.websocket.evidence import (
 )
 from flowrex_ops.websocket.handshakes import check_connection_limit, check_proxy_misconfigured, taken_by_nobody
 from flowrex_ops.websocket.memory import check_memory_leak
+from flowrex_ops.websocket.reconnects import check_reconnect_storm
 from flowrex_ops.websocket.source import CLOSED, OK, PROXY
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "check_memory_leak",
     "check_proxy_misconfigured",
     "check_proxy_timeout",
+    "check_reconnect_storm",
     "check_unexplained_disconnections",
 ]
 

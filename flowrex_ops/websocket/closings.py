@@ -62,8 +62,8 @@ _CHAINED = ("Traceback", "During handling", "The above exception")
 class ConnectionLog:
     """What one pass over the backend's log found. ``closed`` counts all closings, of which ``closings`` has the newest.
 
-    Where the backend logs no close codes, ``closings`` are those that the proxy's access log has (code ``UNREPORTED``), and ``openings``
-    when connections began by the backend's own server.
+    Where the backend logs no close codes, ``closings`` are those that the proxy's access log has (code ``UNREPORTED``). ``openings``: when
+    the newest connections began, by the handler's lines or the server's own.
 
     ``closings``: ``CLOSING_COLUMNS`` (ages in seconds, None where the line does not tell). ``errors``: exceptions of WebSocket
     handlers, ``ERROR_COLUMNS``. ``starts``: at, replica, of every start of a replica. ``opened``: connections of any form; ``coded``: lines
@@ -106,6 +106,7 @@ class _Reader:
     counts: Counter[str] = field(default_factory=Counter)
     replicas: set[str] = field(default_factory=set)
     openings: deque[datetime] = field(default_factory=lambda: deque(maxlen=KEPT_CLOSINGS))
+    named_openings: deque[datetime] = field(default_factory=lambda: deque(maxlen=KEPT_CLOSINGS))
 
     def read(self, line: LogLine) -> None:
         text = line.text
@@ -138,6 +139,7 @@ class _Reader:
         name = _ID.search(line.text)
         self.counts["opened"] += 1
         self.counts["coded"] += name is not None
+        self.named_openings.extend([line.at] if line.at else ())
         if name and line.at:
             self.open[line.replica, name[1]] = line.at
             if len(self.open) > KEPT_OPENINGS:
@@ -230,7 +232,7 @@ class _Reader:
             unreported=self.counts["unreported"],
             begins_at=self.recent_since,
             replicas=frozenset(self.replicas),
-            openings=tuple(self.openings),
+            openings=tuple(self.named_openings or self.openings),  # the server says the same again
         )
 
 

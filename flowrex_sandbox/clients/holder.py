@@ -6,15 +6,18 @@ holds until it is killed, and takes nothing again once PostgreSQL has thrown it 
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
+import random
 import socket
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,6 +77,17 @@ def run_backup() -> None:
         with backup.cursor().copy(BACKUP) as copy:
             for _ in copy:
                 pass
+
+
+def run_backup_with_workers() -> None:
+    """A backup by three workers (``pg_dump --jobs``), which begin once the leader has looked around."""
+    leader = connect("pg_dump")
+    leader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    leader.execute("SELECT pg_export_snapshot()")
+    time.sleep(6)
+    for _ in range(3):
+        threading.Thread(target=run_backup, daemon=True).start()
+    wait()
 
 
 def send_burst() -> None:
@@ -176,6 +190,26 @@ def send_flood() -> None:
     time.sleep(FLOOD_SECONDS)
 
 
+HERD = 120
+"""Users with an open page."""
+
+
+async def keep_streams(jitter_seconds: float) -> None:
+    """All users, each of whom comes back after half a second, and by chance up to so much later."""
+    await asyncio.gather(*(keep_stream(jitter_seconds) for _ in range(HERD)))
+
+
+async def keep_stream(jitter_seconds: float) -> None:
+    """One user, for ever."""
+    from websockets import WebSocketException, connect
+
+    while True:
+        with suppress(OSError, WebSocketException):
+            async with connect(os.environ["FLOWREX_HOLDER_URLS"], ping_interval=None) as stream:
+                await stream.wait_closed()
+        await asyncio.sleep(0.5 + random.uniform(0, jitter_seconds))  # noqa: S311  # users need no cryptography
+
+
 def wait() -> None:
     """Do nothing until killed."""
     threading.Event().wait()
@@ -185,6 +219,9 @@ KINDS = {
     "lock": hold_lock,
     "connections": hold_connections,
     "backup": run_backup,
+    "backup-jobs": run_backup_with_workers,
+    "herd": lambda: asyncio.run(keep_streams(0)),
+    "herd-in-time": lambda: asyncio.run(keep_streams(40)),
     "burst": send_burst,
     "whale": send_large_orders,
     "repeater": send_again_and_again,

@@ -15,6 +15,7 @@ import time
 import redis
 
 KIB, MIB = 2**10, 2**20
+QUOTES = [f"drill-quote:{number:06d}" for number in range(10_000)]
 _RANDOM = random.Random(7)  # noqa: S311  # filler needs no cryptography
 
 
@@ -93,6 +94,34 @@ def walk(client: redis.Redis) -> None:
         time.sleep(0.002)
 
 
+def look_up(client: redis.Redis, seconds: float) -> None:
+    """A backend that reads quotes from its cache, for a while; what is not there it reads anew, and keeps for two seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        key = _RANDOM.choice(QUOTES)
+        if client.get(key) is None:
+            client.set(key, filler(48), ex=2)
+        time.sleep(0.008)
+
+
+def flush(client: redis.Redis) -> None:
+    """A warm cache, which somebody empties."""
+    client.mset({key: filler(48) for key in QUOTES})
+    look_up(client, 5)
+    client.flushdb()
+    look_up(client, 600)
+
+
+def poll(client: redis.Redis) -> None:
+    """A warm cache, and after a while somebody who asks for the results of jobs that are not there yet."""
+    client.mset({key: filler(48) for key in QUOTES})
+    look_up(client, 18)  # what Redis has counted must not be mostly of the polling
+    threading.Thread(target=look_up, args=(client, 600), daemon=True).start()
+    while True:
+        client.get("drill-result:of-a-job")
+        time.sleep(0.025)
+
+
 def connect(client: redis.Redis) -> None:
     """A pool without a bound: connections that are opened and never used again."""
     url = os.environ["FLOWREX_HOLDER_URLS"]
@@ -105,6 +134,8 @@ def connect(client: redis.Redis) -> None:
 KINDS = {
     "connect": connect,
     "keys": ask_for_keys,
+    "flush": flush,
+    "poll": poll,
     "walk": walk,
     "grow": grow,
     "churn": churn,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -364,8 +365,30 @@ class BackupRunning(TroubleClient):
         start_client(sandbox, "backup", dsn=sandbox.admin_dsn)
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:
-        backup = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump' AND state = 'active'"
-        return count(sandbox, f"{backup} AND now() - query_start > interval '{age_seconds} seconds'") == 1
+        return count(sandbox, f"{_COPYING} AND now() - query_start > interval '{age_seconds} seconds'") == 1
+
+
+class BackupsOverlap(BackupRunning):
+    """A backup is started while the one before it goes on."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        super().start(sandbox)
+        time.sleep(_LATER_SECONDS)
+        super().start(sandbox)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return count(sandbox, _COPYING) > 1
+
+
+class BackupByWorkers(BackupsOverlap):
+    """A backup is made by several workers."""
+
+    def start(self, sandbox: Sandbox) -> None:
+        start_client(sandbox, "backup-jobs", dsn=sandbox.admin_dsn)
+
+
+_LATER_SECONDS = 6
+_COPYING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump' AND state = 'active'"
 
 
 class PostgresStopped(Stopped):
@@ -418,6 +441,8 @@ DRILLS = (
         expected="db.orphaned-prepared-transaction db.lock-contention",
     ),
     drill("backup-running", BackupRunning()),
+    drill("backups-overlap", BackupsOverlap(), expected="job.overlapping"),
+    drill("backup-by-workers", BackupByWorkers()),
     drill("database-read-only", DatabaseReadOnly(), expected="db.read-only"),
     drill("reporting-read-only", ReportingReadOnly()),
     drill("sequence-nearly-used-up", SequenceNearlyUsedUp(), expected="db.sequence-exhausted"),

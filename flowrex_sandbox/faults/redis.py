@@ -198,6 +198,23 @@ class RedisWalkedThrough(_Writer):
         return _indexed(info)
 
 
+class RedisFlushed(_Writer):
+    """The cache was emptied, and each user's question goes to what it stands before."""
+
+    kind = "flush"
+    misses: int = 100 * ENOUGH
+
+    def shows(self, info: dict[str, Any]) -> bool:
+        return bool(info["keyspace_misses"] >= self.misses)
+
+
+class RedisPolledFor(RedisFlushed):
+    """A client asks for keys that are not there yet, beside a cache that works."""
+
+    kind = "poll"
+    misses: int = 10 * ENOUGH
+
+
 class RedisManyClients(_Writer):
     """A pool of some client has no bound; there is room for all."""
 
@@ -300,6 +317,8 @@ DRILLS = (
     drill("redis-large-key", RedisLargeKey()),
     drill("redis-slow-commands", RedisHeldUp(), expected="redis.slow-commands"),
     drill("redis-scanned", RedisWalkedThrough()),
+    drill("redis-flushed", RedisFlushed(), expected="redis.cache-miss-storm"),
+    drill("redis-polled-for", RedisPolledFor()),
     drill("redis-crowded", RedisCrowded(), expected="redis.max-clients"),
     drill("redis-many-clients", RedisManyClients()),
     drill("redis-cannot-save", RedisCannotSave(), expected="redis.persistence-failing", stacks=("supervisor",)),

@@ -310,7 +310,7 @@ DRILLS = (
         OrdersRepeated(per_second=0.5, enough=ENOUGH),
         title="red herring: a large order in slices, the same again every two seconds",
     ),
-    drill("orders-run-away", OrdersRunAway(), expected="trades.runaway-rate"),
+    drill("orders-run-away", OrdersRunAway(), expected="trades.runaway-rate", alerts="TradesSurging"),
     drill(
         "orders-of-a-busy-account",
         OrdersRunAway(per_second=0.8, enough=ENOUGH),

@@ -10,8 +10,10 @@ from http import HTTPStatus
 from typing import ClassVar
 
 from flowrex_ops.model import LogLine
+from flowrex_sandbox.clients import start_client
+from flowrex_sandbox.clients.holder import HERD
 from flowrex_sandbox.drill import drills_of
-from flowrex_sandbox.faults.base import ENOUGH, Fault, ReplicaBug
+from flowrex_sandbox.faults.base import ENOUGH, Fault, ReplicaBug, TroubleClient
 from flowrex_sandbox.faults.proxy import (
     CorrectedNotReloaded,
     ProxyConfiguration,
@@ -94,6 +96,40 @@ class ReplicasKilled(Fault):
 
     def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
         return len(sandbox.replicas()) == sandbox.state.replicas
+
+
+class ClientsReturnAtOnce(TroubleClient):
+    """All replicas are killed, and all clients come back in the same moment."""
+
+    kind: str = "herd"
+
+    def start(self, sandbox: Sandbox) -> None:
+        start_client(sandbox, self.kind, urls=(sandbox.url.replace("http", "ws", 1) + "/ws?every=20",))
+        self._await_open(sandbox, HERD)
+        for replica in sandbox.replicas():
+            kill_replica(sandbox, replica, from_within=False)
+        for replica in sandbox.stack().get_replicas("backend"):
+            sandbox.stack().start(replica, timeout_seconds=RESTART_SECONDS)
+        await_backends(sandbox, timeout_seconds=RESTART_SECONDS)
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return sum(state["open"] for state in _states(sandbox)) >= HERD
+
+    def _await_open(self, sandbox: Sandbox, number: int) -> None:
+        await_condition(
+            lambda: sum(state["open"] for state in _states(sandbox)) >= number,
+            f"{number} clients were connected",
+            timeout_seconds=60,
+        )
+
+
+class ClientsReturnInTime(ClientsReturnAtOnce):
+    """All replicas are killed, and each client waits by chance before it comes back."""
+
+    kind: str = "herd-in-time"
+
+    def in_place(self, sandbox: Sandbox, age_seconds: float) -> bool:  # noqa: ARG002  # its age does not matter
+        return sum(state["open"] for state in _states(sandbox)) >= HERD / 2
 
 
 class PastRollingRestart(Fault):
@@ -257,6 +293,20 @@ DRILLS = (
         title="two at once: replicas that were killed, and came back with a limit that is too low",
         expected="ws.connection-limit ws.backend-restart",
         parameters=ONE_MOMENT,
+    ),
+    drill(
+        "ws-reconnect-storm",
+        ClientsReturnAtOnce(),
+        expected="ws.backend-restart net.reconnect-storm",
+        parameters=ONE_MOMENT,
+        alerts="WebSocketsReturning",
+    ),
+    drill(
+        "ws-clients-return-in-time",
+        ClientsReturnInTime(),
+        title="red herring: all replicas were killed, and each client waits by chance before it comes back",
+        expected="ws.backend-restart",
+        parameters={"recent_minutes": 1.0},
     ),
     drill("ws-old-rolling-restart", PastRollingRestart()),
     drill("ws-clients-leave", ClientsLeave()),

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from database_examples import pools
 from memory_examples import (
     IN_STEP,
     LIMIT,
@@ -18,6 +19,7 @@ from memory_examples import (
     host,
     keys,
     kills,
+    lookups,
     memory,
     redis,
     replica,
@@ -46,6 +48,7 @@ CAUSES = {
     "redis.read-only",
     "redis.replication-broken",
     "redis.max-clients",
+    "redis.cache-miss-storm",
 }
 KEYS = [("KEYS", "session:", 400.0, age) for age in (0.4, 1.2, 2.1)]
 REPLICA = {
@@ -68,6 +71,7 @@ def judge(**given: Reading[Any]) -> dict[str, Verdict]:
         "redis": redis(),
         "keys": keys(session=10.0, price=2.0),
         "activity": activity(),
+        "pools": pools(1.0),
         **given,
     }
     verdicts = [
@@ -85,6 +89,7 @@ def judge(**given: Reading[Any]) -> dict[str, Verdict]:
         checks.check_read_only(found["activity"]),
         checks.check_replication(found["activity"]),
         checks.check_max_clients(found["activity"]),
+        checks.check_cache_miss_storm(found["activity"], found["pools"]),
     ]
     return {verdict.cause: verdict for verdict in verdicts}
 
@@ -235,6 +240,19 @@ EXAMPLES: dict[str, tuple[dict[str, Reading[Any]], set[str]]] = {
         {"activity": activity(clients={"connected": 40.0, "rejected": 0.0, "rejected_ever": 0.0})},
         set(),
     ),
+    "a cache was emptied": ({"activity": activity(lookups=lookups(4, 296))}, {"redis.cache-miss-storm"}),
+    "since a release keys end too soon, by Prometheus": (
+        {"activity": activity(lookups=lookups(200, 100, ever=(1, 1), hits_before=290.0, misses_before=10.0))},
+        {"redis.cache-miss-storm"},
+    ),
+    "a cache that never finds anything": ({"activity": activity(lookups=lookups(0, 300, ever=(0, 9)))}, set()),
+    "half is found, as ever": ({"activity": activity(lookups=lookups(50, 50, ever=(40, 40), hours=30))}, set()),
+    "at night as many are polled for, and few users ask": (
+        {"activity": activity(lookups=lookups(5, 20, ever=(300, 20), hours=30))},
+        set(),
+    ),
+    "a job's result is polled for": ({"activity": activity(lookups=lookups(90, 150))}, set()),
+    "few are asked for, and none is there": ({"activity": activity(lookups=lookups(0, 3))}, set()),
     "a leak and a Redis that evicts": (
         {
             "memory": memory(*replica("backend-1", steadily(60, 160))),
@@ -374,6 +392,26 @@ class TestWhatElseKeepsRedisFromServing:
         verdict = judge(activity=activity(**parts))[cause]
         assert verdict.kind is VerdictKind.INCONCLUSIVE
         assert words in verdict.reason
+
+    @pytest.mark.parametrize(
+        ("parts", "words"),
+        [
+            ({"lookups": {}}, "does not tell which lookups find nothing"),
+            ({"lookups": lookups(40, 60, ever=(40, 40), hours=0.1)}, "too short to tell what is usual"),
+            ({"lookups": lookups(0, 60, ever=(0, 0), hours=9)}, "too short to tell what is usual"),
+            ({"lookups": lookups(90, 150), "used": [("SETEX", 450, 9.0)]}, "a part of the cache is gone"),
+        ],
+    )
+    def test_without_a_comparison_no_cache_is_cleared(self, parts: dict[str, Any], words: str) -> None:
+        verdict = judge(activity=activity(**parts))["redis.cache-miss-storm"]
+        assert verdict.kind is VerdictKind.INCONCLUSIVE
+        assert words in verdict.reason
+
+    @pytest.mark.parametrize(("in_use", "severity"), [(5.0, Severity.P1), (1.0, Severity.P2)])
+    def test_an_empty_cache_is_worse_where_the_database_cannot_take_it(self, in_use: float, severity: Severity) -> None:
+        verdict = judge(activity=activity(lookups=lookups(4, 296)), pools=pools(in_use))["redis.cache-miss-storm"]
+        assert verdict.severity is severity
+        assert verdict.title == "Redis finds 1.3% of what it is asked for, 95% in the 30 min 0 s since it started"
 
     @pytest.mark.parametrize(("refused", "severity"), [(3.0, Severity.P1), (0.0, Severity.P2)])
     def test_writes_that_are_refused_now_are_worse(self, refused: float, severity: Severity) -> None:

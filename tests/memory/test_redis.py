@@ -6,11 +6,12 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -32,6 +33,7 @@ from flowrex_ops.memory.redis_service_checks import (
     check_slow_commands,
 )
 from flowrex_ops.memory.views import get_redis_window, redis_frame
+from flowrex_ops.metrics.prometheus import PrometheusSource
 from flowrex_ops.model import Reading, VerdictKind
 from flowrex_ops.waiting import wait_until
 from flowrex_sandbox.stacks.embedded.parts import find_parts
@@ -191,6 +193,34 @@ def test_writes_that_are_refused_are_counted(server: redis.Redis, tmp_path: Path
     found = source(server).sample_activity(window_seconds=0.1)
     assert check_read_only(found).reason == "Redis is a read-only replica of 127.0.0.1:1, which it has lost"
     assert found.require().refused["MISCONF"] == 0.0
+
+
+@pytest.mark.parametrize(("exporters", "known"), [(1, True), (2, False), (0, False)])
+def test_lookups_now_and_before(server: redis.Redis, exporters: int, known: bool) -> None:
+    """What Prometheus remembers of redis_exporter stands beside, unless that is of several servers."""
+    server.mget("a", "b")
+    prometheus = PrometheusSource(None, limit_seconds=5, limit_rows=1000)
+    prometheus.copy = lambda _what, given: {"resultType": "matrix", "result": series(exporters, given)}
+    asked = RedisSource(url(server), limit_seconds=5, prometheus=prometheus)
+    server.set("a", 1)
+    before = asked.sample_activity(window_seconds=0.1).require().lookups
+    assert (before["hits_ever"], before["misses_ever"], before["misses"]) == (0, 2, 0)
+    assert (
+        {"hits_before": 90.0, "misses_before": 5.0}.items() <= before.items() if known else "hits_before" not in before
+    )
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lambda: asked.sample_activity(window_seconds=0.5))
+        while not reading.done():
+            server.mget("a", "b")
+    lookups = reading.result().require().lookups
+    assert lookups["hits"] == lookups["misses"] > 0
+
+
+def series(exporters: int, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each exporter tells: 90 hits and 5 misses a second until ten minutes ago, then nothing but misses."""
+    hits = "hits" in given["query"]
+    values = [(given["start"] + 60, "90" if hits else "5"), (given["end"] - 60, "0" if hits else "95")]
+    return [{"metric": {"instance": f"redis-{number}:9121"}, "values": values} for number in range(exporters)]
 
 
 def test_clients_that_are_turned_away(server: redis.Redis) -> None:

@@ -37,7 +37,7 @@ from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.model import Reading, Severity, Verdict, VerdictKind
 from flowrex_ops.postgres import checks
 from flowrex_ops.postgres.pools import leaking_replicas
-from flowrex_ops.postgres.sessions import blocking_tree, root_pids
+from flowrex_ops.postgres.sessions import blocking_tree, root_pids, with_replica
 
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 ADMINISTRATOR = {"application_role": False, "role": "postgres", "application": "psql", "client": "local"}
@@ -59,7 +59,32 @@ RESTART = (
 )
 DEADLOCKS = ("ERROR:  deadlock detected",) * 3
 DAMAGE = 'ERROR:  invalid page in block 7 of relation "base/16387/24576"'
+PG_DUMP = {
+    "application": "pg_dump",
+    "role": "backup",
+    "application_role": False,
+    "query": "COPY public.trades TO stdout",
+}
+REPORT = {"application": "nightly-report", "client": "10.0.0.9", "query": "SELECT sum(quantity) FROM trades"}
+EARLIER, LATER = {"backend_start": NOW - timedelta(hours=2)}, {"backend_start": NOW - timedelta(minutes=5)}
 HIDDEN = session(9, state=None, backend_type="client backend", query="<insufficient privilege>")
+
+
+def jobs(*rows: dict[str, Any]) -> Verdict:
+    """Whether a job runs twice; the backend's own sessions are told by the application's name."""
+    found = sessions(*rows)
+    return checks.check_overlapping_jobs(replace(found, value=with_replica(found.require(), {})))
+
+
+def of_backend(pid: int, **facts: Any) -> dict[str, Any]:
+    return running(pid, 900, **{"application": "flowrex-backend-1", **facts})
+
+
+def dump_by_workers(pid: int, leader: dict[str, Any]) -> list[dict[str, Any]]:
+    """``pg_dump --jobs 2``: the leader, and two workers that it connected a minute later."""
+    later = {"backend_start": leader["backend_start"] + timedelta(minutes=1)}
+    workers = [running(pid + n, 60, **PG_DUMP, **later) for n in (1, 2)]
+    return [idle_in_transaction(pid, 60, **PG_DUMP, **leader), *workers]
 
 
 def superuser(kind: Callable[..., dict[str, Any]], pid: int, **facts: Any) -> dict[str, Any]:
@@ -88,6 +113,66 @@ def unexplained(
 
 STREAMING = ("standby", "reports", "streaming", "async")
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
+    "a backup begins while the one before goes on": (
+        lambda: jobs(running(7, 900, **PG_DUMP, **EARLIER), running(8, 90, **PG_DUMP, **LATER)),
+        CONFIRMED,
+        "pg_dump runs 2 times at once",
+    ),
+    "and each has workers": (
+        lambda: jobs(*dump_by_workers(1, EARLIER), *dump_by_workers(11, LATER)),
+        CONFIRMED,
+        "pg_dump runs 2 times at once",
+    ),
+    "one backup by workers that its leader waits for": (
+        lambda: jobs(*dump_by_workers(1, EARLIER)),
+        RULED_OUT,
+        "no backup",
+    ),
+    "backups of two databases": (
+        lambda: jobs(running(7, 900, **PG_DUMP, **EARLIER), running(8, 90, **PG_DUMP, **LATER, database="audit")),
+        RULED_OUT,
+        "no backup",
+    ),
+    "a report takes longer than its interval": (
+        lambda: jobs(of_backend(1), running(7, 4000, **REPORT, **EARLIER), running(8, 300, **REPORT, **LATER)),
+        CONFIRMED,
+        "nightly-report runs 2 times at once",
+    ),
+    "one report": (lambda: jobs(of_backend(1), running(7, 4000, **REPORT, **EARLIER)), RULED_OUT, "runs twice"),
+    "two reports of one program": (
+        lambda: jobs(running(7, 4000, **REPORT, **EARLIER), running(8, 300, **REPORT | {"query": "SELECT 2"}, **LATER)),
+        RULED_OUT,
+        "runs twice",
+    ),
+    "workers of one program, each with its own parameters": (
+        lambda: jobs(
+            of_backend(1),
+            *(
+                running(7 + n, 90, **REPORT | {"query": "SELECT f($1)"}, **one)
+                for n, one in enumerate((EARLIER, LATER))
+            ),
+        ),
+        INCONCLUSIVE,
+        "2 sessions of nightly-report run one statement: one job twice, workers, or users?",
+    ),
+    "parallel workers of one query": (
+        lambda: jobs(
+            running(7, 900, **REPORT, **EARLIER), running(8, 90, **REPORT, **LATER, backend_type="parallel worker")
+        ),
+        RULED_OUT,
+        "runs twice",
+    ),
+    "two users of the backend ask for one report": (
+        lambda: jobs(of_backend(1, query="SELECT 1", **EARLIER), of_backend(2, query="SELECT 1", **LATER)),
+        RULED_OUT,
+        "runs twice",
+    ),
+    "whose sessions they are is not known": (
+        lambda: jobs(running(7, 4000, **REPORT, **EARLIER), running(8, 300, **REPORT, **LATER)),
+        INCONCLUSIVE,
+        "one job twice, workers, or users?",
+    ),
+    "a session hides what it does": (lambda: jobs(session(1), HIDDEN), INCONCLUSIVE, "pg_read_all_stats"),
     "a standby that has not applied 300 MB": (
         lambda: checks.check_replication_lag(standbys((*STREAMING, 300 * 1024 * 1024.0, 4.0))),
         CONFIRMED,

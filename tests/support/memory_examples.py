@@ -135,9 +135,23 @@ def activity(
         slow=pd.DataFrame(rows, columns=SLOW_COLUMNS),
         saving=SAVED if saving is None else saving,
         role=MASTER if role is None else role,
-        **{"refused": {"ERR": 2.0}, "clients": {"connected": 40.0, "most": 10_000.0, "rejected": 0.0}, **parts},
+        **{
+            "refused": {"ERR": 2.0},
+            "clients": {"connected": 40.0, "most": 10_000.0, "rejected": 0.0},
+            "lookups": lookups(300, 2),
+            **parts,
+        },
     )
     return Reading("redis", "activity of Redis", seen)
+
+
+def lookups(
+    hits: float, misses: float, *, ever: tuple[float, float] = (90.0, 5.0), hours: float = 0.5, **before: float
+) -> dict[str, float]:
+    """Found and not found a second now, *ever* since it started so many hours ago, and in the hour before by Prometheus."""
+    up = hours * 3600
+    now = {"hits": 3 * hits, "misses": 3 * misses, "hits_ever": up * ever[0], "misses_ever": up * ever[1]}
+    return {**now, "up_seconds": up, **before}
 
 
 def gone(what: str) -> Reading[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -37,8 +38,10 @@ def closing(code: int, by: str = "", *, age: float | None = 30.0, ago: float = 1
     return row | facts
 
 
-def log(*closings: dict[str, Any], errors: tuple[tuple[str, int], ...] = ()) -> Reading[ConnectionLog]:
-    """Closings, and exceptions with how many of each are recent."""
+def log(
+    *closings: dict[str, Any], errors: tuple[tuple[str, int], ...] = (), began_ago: Sequence[float] = ()
+) -> Reading[ConnectionLog]:
+    """Closings, exceptions with how many of each are recent, and how long ago connections began."""
     return Reading(
         "logs",
         "WebSocket closings",
@@ -46,7 +49,10 @@ def log(*closings: dict[str, Any], errors: tuple[tuple[str, int], ...] = ()) -> 
             closings=pd.DataFrame(list(closings), columns=CLOSING_COLUMNS),
             errors=pd.DataFrame([(text, number, number, NOW) for text, number in errors], columns=ERROR_COLUMNS),
             starts=pd.DataFrame(columns=["at", "replica"]),
+            opened=len(began_ago),
             closed=len(closings),
+            begins_at=NOW - timedelta(minutes=5) if began_ago else None,
+            openings=tuple(sorted(NOW - timedelta(seconds=ago) for ago in began_ago)),
         ),
     )
 

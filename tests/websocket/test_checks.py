@@ -24,9 +24,48 @@ NO_UPGRADE = location(upgrade_header="", connection_header="", http_version="1.0
 QUIET = proxy_errors()
 AT_60 = [closing(1006, age=60.0 + n / 10, ago=200 - 40 * n) for n in range(4)]
 """Four connections that ended at different times, each a minute old."""
+AT_ONCE = [60.0 - n / 30 for n in range(90)]
+"""How long ago ninety connections began, within three seconds."""
+CUT = [closing(1012, age=900.0, ago=64.0, restart=True)] * 90
 LEAVING = [closing(1001, age=5.0 * n) for n in range(9)]
 
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
+    "all come back at once after a restart": (
+        lambda: back(log(*CUT, began_ago=AT_ONCE)),
+        CONFIRMED,
+        "90 WebSockets came back within 5 s at 04:11:00 UTC, after backend-1 had started",
+    ),
+    "whose replicas were killed is known to have ended once these start": (
+        lambda: back(log(*[closing(1006, "lost", age=900.0, ago=58.0)] * 90, began_ago=AT_ONCE)),
+        CONFIRMED,
+        "90 WebSockets came back within 5 s",
+    ),
+    "each waits by chance before it comes back": (
+        lambda: back(log(*CUT, began_ago=[60.0 - n / 3 for n in range(90)])),
+        RULED_OUT,
+        "at most 16 of 90 WebSockets that began lately did so within 5 s",
+    ),
+    "users come as the market moves": (
+        lambda: back(log(*LEAVING, began_ago=AT_ONCE)),
+        RULED_OUT,
+        "hardly any had ended in the minute before: these are new",
+    ),
+    "they came, and were cut off soon after": (
+        lambda: back(log(*[closing(1012, age=2.0, ago=56.0)] * 90, began_ago=AT_ONCE)),
+        RULED_OUT,
+        "these are new",
+    ),
+    "a few of many thousand come back": (
+        lambda: back(log(*CUT, began_ago=AT_ONCE), 9000),
+        RULED_OUT,
+        "at most 90 of 90",
+    ),
+    "a log that does not tell when they begin": (
+        lambda: back(log(*CUT)),
+        INCONCLUSIVE,
+        "does not tell when WebSockets begin",
+    ),
+    "no log at all": (lambda: back(NO_LOG), INCONCLUSIVE, "the log cannot be read"),
     "the handshake goes through": (
         lambda: checks.check_proxy_misconfigured(handshakes(), locations(), QUIET),
         RULED_OUT,
@@ -318,6 +357,12 @@ def test_example(example: str) -> None:
     judge, kind, words = EXAMPLES[example]
     verdict = judge()
     assert (verdict.kind, words in verdict.reason) == (kind, True), verdict.reason
+
+
+def back(found: Reading[ConnectionLog], open_now: int = 100) -> Verdict:
+    """Whether all came back at once; a replica started a minute ago."""
+    gauges = samples(80, 80, connections=(open_now, open_now))
+    return checks.check_reconnect_storm(found, gauges, replicas(backend_1=62, backend_2=9000))
 
 
 def test_nobody_gets_through_is_worse_than_drops() -> None:

@@ -12,6 +12,7 @@ from flowrex_ops.websocket.log import count_proxy_errors
 
 START = datetime(2026, 1, 31, 4, 0, tzinfo=UTC)
 OURS = "INFO websocket closed id=a code={code} by={by} age_s=12.5 idle_s=2.001 sent=3 received=0 client=10.0.0.9 reason={reason}"
+ACCEPTED = 'INFO:     ("10.0.0.9", 51234) - "WebSocket /ws" [accepted]'
 OPENED = "INFO websocket opened id=a client=10.0.0.9 path=/ws"
 
 
@@ -29,6 +30,15 @@ def test_our_own_line() -> None:
     assert (row["code"], row["by"], row["age_seconds"], row["idle_seconds"]) == (1011, "server", 12.5, 2.001)
     assert (row["client"], row["reason"]) == ("10.0.0.9", "KeyError")
     assert parse(line(1, OURS.format(code=1000, by="client", reason="-"))).closings["reason"].tolist() == [""]
+
+
+@pytest.mark.parametrize("texts", [[OPENED], [OPENED, ACCEPTED], [ACCEPTED]])
+def test_when_connections_begin(texts: list[str]) -> None:
+    """By the handler's lines, of which the server's own say the same again, or by these alone."""
+    assert parse(*(line(second, text) for second in (1, 2) for text in texts)).openings == (
+        START + timedelta(seconds=1),
+        START + timedelta(seconds=2),
+    )
 
 
 @pytest.mark.parametrize(
