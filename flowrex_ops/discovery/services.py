@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +37,10 @@ DISK_COLUMNS = [
     "inodes_share",
     "read_only",
 ]
+
+_DEPENDS_ON = "com.docker.compose.depends_on"
+_AWAITED = re.compile(r"([^,:]+):service_completed_successfully\b")
+"""A migration and the like: https://docs.docker.com/reference/compose-file/services/#depends_on; Compose keeps it as a label."""
 
 
 class ServicesSource(Source):
@@ -86,8 +91,10 @@ class ServicesSource(Source):
 
     @reads("services")
     def get_replicas(self) -> pd.DataFrame:
-        """One row a replica, columns ``REPLICA_COLUMNS``; ``started_at`` in UTC."""
-        return replicas_frame(self._stack.get_replicas())
+        """One row a replica, columns ``REPLICA_COLUMNS``; ``started_at`` in UTC. What was to end, and has, is none."""
+        replicas = self._stack.get_replicas()
+        awaited = {name for one in replicas for name in _AWAITED.findall(one.definition.labels.get(_DEPENDS_ON, ""))}
+        return replicas_frame([one for one in replicas if one.exit_code != 0 or one.service not in awaited])
 
 
 def replicas_frame(replicas: Sequence[Replica]) -> pd.DataFrame:
