@@ -26,6 +26,8 @@ AT_60 = [closing(1006, age=60.0 + n / 10, ago=200 - 40 * n) for n in range(4)]
 """Four connections that ended at different times, each a minute old."""
 LEAVING = [closing(1001, age=5.0 * n) for n in range(9)]
 
+REFUSED_BY_PROXY_ALONE = handshakes("refused", "unknown", status=404)
+REFUSED_BY_PROXY_ALONE.require().loc[1:, "status"] = None
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "the handshake goes through": (
         lambda: checks.check_proxy_misconfigured(handshakes(), locations(), QUIET),
@@ -91,6 +93,13 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         ),
         INCONCLUSIVE,
         "set proxy.websocket_path, or there are no WebSockets",
+    ),
+    "nor does one whose replicas could not be asked": (
+        lambda: checks.check_unexplained_disconnections(
+            log(), NO_CONFIGURATION, replicas(), QUIET, REFUSED_BY_PROXY_ALONE, samples()
+        ),
+        INCONCLUSIVE,
+        "what is behind the proxy refuses it, it was refused with 404: set proxy.websocket_path",
     ),
     "no worker connections left is another cause": (
         lambda: checks.check_proxy_misconfigured(
