@@ -310,9 +310,9 @@ def _judge_place(cause: str, column: str, failed: FailedRequests) -> Verdict:
     rows = found.of(cause)
     if found.counts(rows):
         names = e.names_of(rows, column)
-        title = (
-            f"Only {' and '.join(names)} {'fails' if len(names) == 1 else 'fail'}: {e.example_of(rows, failed.errors)}"
-        )
+        title = f"Only {names[0]} fails: {e.example_of(rows[rows[column].eq(names[0])], failed.errors)}"
+        if others := " and ".join(names[1:]):  # each alone with an error of its own
+            title += f"; {others} with another error"
         evidence = [
             *e.list_by(rows, column, LOG),
             *e.list_by(rows, "method", LOG),

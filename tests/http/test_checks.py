@@ -203,6 +203,16 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         "The proxy does not reach the backend: 50 whose name leads nowhere (500)",
     ),
+    "two replicas, each alone with an error of its own": (
+        lambda: ask(
+            checks.check_single_replica,
+            access(*fine(), answer(30, 500), answer(20, 500, replica="backend-2")),
+            errors(failed(30, **BUG), failed(20, replica="backend-2", **REDIS)),
+            services(),
+        ),
+        CONFIRMED,
+        "; backend-2 with another error (50 of 350 recent requests)",
+    ),
     "a maintenance page is not that": (
         lambda: ask(
             checks.check_upstream_unreachable,
