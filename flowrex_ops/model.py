@@ -233,6 +233,8 @@ class Definition:
     """``source:destination`` of volumes with a name and of folders; of one that it alone has, the destination."""
     image_id: str = ""
     """Of what its image's name stood for when it was made."""
+    health_check: str = field(default="", repr=False)
+    """The command by which it is asked for its health."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,9 @@ def _read_only(mounts: str) -> set[str]:
 
 
 def each_once(disks: Iterable[Disk]) -> list[Disk]:
-    """Containers share the disk beneath them: of several that look alike, the first."""
-    found = {(disk.used_bytes >> 24, disk.total_bytes, disk.read_only): disk for disk in reversed(list(disks))}
+    """Containers share the disk beneath them: of several that look alike, the fullest, and of those the first."""
+    ordered = sorted(disks, key=lambda disk: disk.used_bytes, reverse=True)[::-1]
+    found = {(disk.used_bytes >> 24, disk.total_bytes, disk.read_only): disk for disk in ordered}
     return sorted(found.values(), key=lambda disk: (disk.where, disk.mount))
 
 

@@ -85,8 +85,8 @@ class ComposeStack:
         return [usage for usage in found if usage is not None]
 
     def get_disks(self, *, timeout_seconds: float) -> Sequence[Disk]:
-        """``LOOK`` in one running container of each service, all at once; those without ``df`` are passed over."""
-        running = {replica.service: replica for replica in self.get_replicas() if replica.running}
+        """``LOOK`` in every running container, all at once; those without ``df`` are passed over. What one alone has may be full."""
+        running = [replica for replica in self.get_replicas() if replica.running]
         if not running:
             return []
 
@@ -99,7 +99,7 @@ class ComposeStack:
                 return []
             return parse_look(replica.name, done.stdout, replica.definition.writable)
 
-        return each_once(disk for disks in side_by_side(ask, running.values(), most=len(running)) for disk in disks)
+        return each_once(disk for disks in side_by_side(ask, running, most=len(running)) for disk in disks)
 
     def get_outdated(self, *, timeout_seconds: float) -> list[tuple[str, str, datetime, datetime]]:
         """Service, replica, when it was made, and when the files were edited, of each container that compose would make otherwise by now.
@@ -436,6 +436,7 @@ def _definition(attributes: Mapping[str, Any]) -> Definition:
         writable=tuple(mount["Destination"] for mount in attributes.get("Mounts") or () if mount.get("RW")),
         mounts=tuple(f"{_mounted(mount)}:{mount['Destination']}" for mount in attributes.get("Mounts") or ()),
         image_id=attributes.get("Image") or "",
+        health_check=" ".join((configured.get("Healthcheck") or {}).get("Test") or ()),
     )
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from flowrex_ops.compose import Stack, open_stack
 from flowrex_ops.compose.project import command_line
 from flowrex_ops.discovery.logins import Login, Logins
-from flowrex_ops.discovery.roles import BACKEND, POSTGRES, PROMETHEUS, PROXY, REDIS, Parts, find_parts
+from flowrex_ops.discovery.roles import BACKEND, POSTGRES, PROMETHEUS, PROXY, REDIS, Parts, find_parts, used_hosts
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import Replica, TlsEndpoint, authority
 from flowrex_ops.reading import call_within
@@ -128,8 +128,9 @@ class _Finder:
         """As set; else that of the backend's own variables, else of *dsn*; empty where none of them tells."""
         if self._settings.postgres.application_role:
             return self._settings.postgres.application_role
-        backend = self._one(self._settings.backend.service)
-        return (self._logins.database_user(backend).user if backend else "") or _user(dsn or "")
+        server = self._one(self._settings.postgres.service)
+        user = self._user_of(server) if server else self._one(self._settings.backend.service)
+        return (self._logins.database_user(user).user if user else "") or _user(dsn or "")
 
     def redis(self) -> str | None:
         configured = self._settings.redis.url
@@ -195,6 +196,12 @@ class _Finder:
         own = [replica for replica in self._replicas if replica.service == service]
         return next((replica for replica in own if replica.running), own[0] if own else None)
 
+    def _user_of(self, server: Replica) -> Replica | None:
+        """The backend; where several could be it, whoever's variables lead to *server*."""
+        hosts = {server.service, *server.definition.hostnames}
+        users = (one for one in self._replicas if hosts & {*used_hosts(one.definition.environment)})
+        return self._one(self._settings.backend.service) or next(users, None)
+
     def _origin(self, found: bool, part: str, service: str, port: int) -> str:
         """Where it was found, or the true reason why it was not."""
         if found:
@@ -213,8 +220,8 @@ class _Finder:
         )
 
     def _postgres_dsn(self, host: str, port: int) -> str:
-        server, backend = self._one(self._settings.postgres.service), self._one(self._settings.backend.service)
-        login = self._logins.postgres(server, backend) if server else Login()
+        server = self._one(self._settings.postgres.service)
+        login = self._logins.postgres(server, self._user_of(server)) if server else Login()
         if login.unread:
             self.origins["postgres"] += f"; its password is in '{login.unread}', which cannot be read: set postgres.dsn"
         user = quote(login.user or "postgres", safe="")

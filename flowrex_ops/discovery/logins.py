@@ -56,9 +56,10 @@ class Logins:
             return own
         theirs = self.database_user(user)
         if own.password:
-            # Theirs may be another database than the image's first one; what a pooler calls it may be nobody else's name.
+            # Theirs may be another database than the image's first one; what a pooler calls it may be nobody else's
+            # name, and is better than an empty database that the image was not told of.
             straight = {server.service, *server.definition.hostnames} & {*used_hosts(user.definition.environment)}
-            return replace(own, database=theirs.database) if theirs.database and straight else own
+            return replace(own, database=theirs.database) if theirs.database and (straight or not own.database) else own
         return theirs if theirs.user and (theirs.password or not own.user) else own
 
     def database_user(self, replica: Replica) -> Login:

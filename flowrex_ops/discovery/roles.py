@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from flowrex_ops.compose import Stack
 from flowrex_ops.errors import SourceUnavailableError
@@ -65,8 +66,8 @@ SIGNS: Mapping[str, Signs] = {
         r"redis|valkey|keydb|cache",
     ),
     PROXY: Signs(
-        r"nginx(-unprivileged|-proxy)?|openresty|traefik|caddy|haproxy|envoy|angie|tengine|freenginx",
-        r"nginx|openresty|traefik|caddy|haproxy|envoy|angie",
+        r"nginx(-unprivileged|-proxy)?|openresty|traefik|caddy|haproxy|envoy|angie|tengine|freenginx|httpd|apache2?",
+        r"nginx|openresty|traefik|caddy|haproxy|envoy|angie|httpd|apache2",
         frozenset({"NGINX_VERSION", "CADDY_VERSION", "HAPROXY_VERSION"}),
         80,
         r"(?!)",
@@ -95,12 +96,16 @@ _WORKERS = re.compile(
     r"\b(celery|flower|beat|worker|workers|scheduler|rq|dramatiq|arq|huey|taskiq|alembic|migrate|migrations?|cron|consumer)\b"
 )
 _USES_DATABASE = re.compile(r"^(postgres(ql)?|asyncpg|timescaledb)(\+\w+)?://")
+_CONNINFO = re.compile(r"(?:^|\s)(host|port|dbname|user|password)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
+"""libpq's other form, ``host=db dbname=shop user=shop``: https://www.postgresql.org/docs/current/libpq-connect.html"""
 _USES_REDIS = re.compile(r"^(redis|rediss|valkey)://")
 _DATABASE_HOSTS = ("DB_HOST", "DATABASE_HOST", "POSTGRES_HOST", "POSTGRES_SERVER", "PGHOST", "POSTGRESQL_HOST")
 _BACKEND_NAMES = re.compile(r"\b(backend|api|app|web|server|application|django|fastapi|flask)\b")
 _BACKEND_PORTS = re.compile(
     r"(?:--port[ =]|-p[ =])(\d{2,5})\b|(?:--bind[ =]|-b[ =]?|runserver )(?:\S*?:)?(\d{2,5})\b|--http[ =:](?:\S*?:)?(\d{2,5})\b"
 )
+_CHECKED = re.compile(r"://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\]):(\d{2,5})\b")
+"""Where a container's health check asks it over HTTP."""
 _UPSTREAM = r"(?<![\w.-]){}(?::(\d+)|;|\s)"
 _PORT_VARIABLES = ("UVICORN_PORT", "PORT", "APP_PORT", "HTTP_PORT", "SERVER_PORT")
 
@@ -262,8 +267,17 @@ def _backend_signs(replica: Replica, default: str) -> dict[str, int]:
 
 def database_url(environment: Mapping[str, str]) -> str:
     """The URL of PostgreSQL among a user's variables, whatever its name; empty where none has one."""
-    urls = [value for _, value in sorted(environment.items()) if _USES_DATABASE.match(value)]
-    return next((url for url in (environment.get("DATABASE_URL", ""), *urls) if _USES_DATABASE.match(url)), "")
+    named = [environment.get("DATABASE_URL", ""), *(value for _, value in sorted(environment.items()))]
+    urls = (value if _USES_DATABASE.match(value) else _of_conninfo(value) for value in named)
+    return next(filter(None, urls), "")
+
+
+def _of_conninfo(text: str) -> str:
+    found = {name: quoted or plain for name, quoted, plain in _CONNINFO.findall(text)}
+    if "host" not in found or "dbname" not in found:
+        return ""
+    user, password, database = (quote(found.get(name, ""), safe="") for name in ("user", "password", "dbname"))
+    return f"postgresql://{user}:{password}@{found['host']}:{found.get('port', '5432')}/{database}"
 
 
 def redis_url(environment: Mapping[str, str]) -> str:
@@ -274,7 +288,8 @@ def redis_url(environment: Mapping[str, str]) -> str:
 
 def used_hosts(environment: Mapping[str, str]) -> list[str]:
     """Where a user of PostgreSQL and Redis connects to, by its URLs or its variables for the hosts."""
-    urls = [re.match(r"[^:]+://(?:[^@/]*@)?(\[[^\]]+\]|[^:/?]+)", url) for url in environment.values()]
+    values = [_of_conninfo(value) or value for value in environment.values()]
+    urls = [re.match(r"[^:]+://(?:[^@/]*@)?(\[[^\]]+\]|[^:/?]+)", url) for url in values]
     named = [environment[name] for name in (*_DATABASE_HOSTS, "REDIS_HOST") if environment.get(name)]
     return [url[1] for url in urls if url] + named
 
@@ -297,6 +312,8 @@ def listening_port(replica: Replica, part: str, usual: int) -> int | None:
     given = next((made.environment[name] for name in names if made.environment.get(name, "").isdigit()), "")
     if given and part in (BACKEND, POSTGRES, REDIS):
         return int(given)
+    if part == BACKEND and (checked := _CHECKED.search(made.health_check)):
+        return int(checked[1])
     if usual in replica.ports or part != BACKEND:
         return usual if usual in replica.ports or len(replica.ports) != 1 else next(iter(replica.ports))
     return next(iter(replica.ports)) if len(replica.ports) == 1 else None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 
 from flowrex_ops.compose import Stack
+from flowrex_ops.compose.project import FILES, FOLDER
 from flowrex_ops.model import Replica, Usage
 from flowrex_ops.reading import Source, reads
 
@@ -36,6 +40,11 @@ DISK_COLUMNS = [
     "inodes_share",
     "read_only",
 ]
+
+_DEPENDS_ON = "com.docker.compose.depends_on"
+_IN_FILE = re.compile(r"([\w.-]+)[\"']?:\s*\{?\s*[\"']?condition[\"']?:\s*[\"']?service_completed_successfully\b")
+_AWAITED = re.compile(r"([^,:]+):service_completed_successfully\b")
+"""A migration and the like: https://docs.docker.com/reference/compose-file/services/#depends_on; Compose keeps it as a label."""
 
 
 class ServicesSource(Source):
@@ -86,8 +95,22 @@ class ServicesSource(Source):
 
     @reads("services")
     def get_replicas(self) -> pd.DataFrame:
-        """One row a replica, columns ``REPLICA_COLUMNS``; ``started_at`` in UTC."""
-        return replicas_frame(self._stack.get_replicas())
+        """One row a replica, columns ``REPLICA_COLUMNS``; ``started_at`` in UTC. What was to end, and has, is none."""
+        replicas = self._stack.get_replicas()
+        ended = [one for one in replicas if one.exit_code == 0]
+        awaited = _awaited(replicas) if ended else set()
+        return replicas_frame([one for one in replicas if one not in ended or one.service not in awaited])
+
+
+def _awaited(replicas: Sequence[Replica]) -> set[str]:
+    """Services that are to end, by the label of whoever waits, or by compose's files: ``up --no-deps`` writes no such label."""
+    told = [one.definition.labels for one in replicas]
+    found = {name for labels in told for name in _AWAITED.findall(labels.get(_DEPENDS_ON, ""))}
+    files = {Path(labels.get(FOLDER, ""), file) for labels in told for file in labels.get(FILES, "").split(",") if file}
+    for file in files:
+        with suppress(OSError, UnicodeError):
+            found.update(_IN_FILE.findall(file.read_text(encoding="utf-8")))
+    return found
 
 
 def replicas_frame(replicas: Sequence[Replica]) -> pd.DataFrame:

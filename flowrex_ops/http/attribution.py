@@ -26,8 +26,8 @@ from flowrex_ops.http.context import (
     started_at,
     versions_of,
 )
-from flowrex_ops.http.failures import UNAVAILABLE, complete, exhausted_of, failures, recent_of, recent_requests
-from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, AccessLog
+from flowrex_ops.http.failures import complete, exhausted_of, failures, recent_of, recent_requests, unreached_of
+from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, UNAVAILABLE, AccessLog
 from flowrex_ops.logs.error_log import ErrorLog
 from flowrex_ops.logs.request_counts import largest_share, most, total_of
 from flowrex_ops.logs.tracebacks import FILES
@@ -136,9 +136,9 @@ def _attribute(
     causes = pd.Series("", index=rows.index, dtype=object)
     made_by_proxy = rows["made_by"].eq("proxy")
     causes[made_by_proxy & unreached(rows)] = "http.upstream-unreachable"
-    if access.available and len(lines := exhausted_of(access.require())):
+    for cause, status, lines in _by_error_log(access.require()) if access.available else ():
         meanwhile = rows["at"].between(lines["at"].min() - SLACK, lines["at"].max() + SLACK)
-        causes[made_by_proxy & rows["status"].eq(SERVER_ERROR) & meanwhile] = "http.worker-connections"
+        causes[made_by_proxy & rows["status"].eq(status) & meanwhile] = cause
     causes[~made_by_proxy & rows["kind"].eq(FILES)] = "backend.fd-exhausted"
     exhausted = rows["kind"].eq("exhausted")
     if not errors.available:  # then the status has to tell
@@ -165,6 +165,17 @@ def _attribute(
         limits,
         min(ends, default=None),
     )
+
+
+def _by_error_log(log: AccessLog) -> list[tuple[str, int, pd.DataFrame]]:
+    """Which answers of the proxy's own its error log explains: the cause, their status, and the lines."""
+    found = [("http.worker-connections", SERVER_ERROR, exhausted_of(log))]
+    found += [
+        ("http.upstream-unreachable", int(str(status)), lines)
+        for status, lines in unreached_of(log).groupby("status")
+        if status in (SERVER_ERROR, UNAVAILABLE)
+    ]
+    return [one for one in found if len(one[2])]
 
 
 def unreached(rows: pd.DataFrame) -> pd.Series:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flowrex_ops.http.attribution import Attribution
 from flowrex_ops.http.context import versions_of
 from flowrex_ops.http.evidence import Access, Errors, Services
-from flowrex_ops.http.failures import UNAVAILABLE, UNLOGGED, complete, times_of
+from flowrex_ops.http.failures import UNLOGGED, complete, times_of
 from flowrex_ops.http.refusals import HIDDEN
-from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT
+from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, UNAVAILABLE
 from flowrex_ops.logs.request_counts import total_of
 
 _FORM = "give the proxy a log_format that tells it (docs/settings.md)"

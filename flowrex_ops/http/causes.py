@@ -54,6 +54,7 @@ CAUSES = (
         210,
         (
             command("docker-compose -f docker-compose.prod.yml ps backend", "see which replicas run and are healthy"),
+            runbook("database_connections", "where one route alone is not answered in time: what does it wait for?"),
             command("docker-compose -f docker-compose.prod.yml restart backend", "start again what hangs or is gone"),
             command(f"{_LOGS} nginx", "read which upstream it names, and why"),
         ),

@@ -13,9 +13,9 @@ from flowrex_ops.http import context as c
 from flowrex_ops.http import evidence as e
 from flowrex_ops.http.attribution import Attribution, attribute
 from flowrex_ops.http.evidence import ERROR_LOG, LOG, METRICS, PROXY, STACK, Access, Errors, Services
-from flowrex_ops.http.failures import UNAVAILABLE, UNLOGGED, exhausted_of
+from flowrex_ops.http.failures import UNLOGGED, exhausted_of
 from flowrex_ops.http.refusals import find_surge, is_over
-from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR
+from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, UNAVAILABLE
 from flowrex_ops.logs.request_counts import most, total_of
 from flowrex_ops.model import Evidence, Severity, Verdict
 
@@ -114,8 +114,17 @@ def check_upstream_unreachable(failed: FailedRequests) -> Verdict:
     places = sorted({str(name) for name in rows["replica"]} - {""})
     how = [f"{total_of(refused)} refused or not there (502)"] if len(refused) else []
     how += [f"{number} that no server took (503)"] if (number := total_of(rows[rows["status"].eq(UNAVAILABLE)])) else []
+    how += (
+        [f"{number} whose name leads nowhere (500)"]
+        if (number := total_of(rows[rows["status"].eq(SERVER_ERROR)]))
+        else []
+    )
     how += [f"{total_of(late)} without an answer in time (504)"] if len(late) else []
     title = f"The proxy does not reach {e.who_of(places, failed.services, failed.bounds)}: {', '.join(how)}"
+    beside = found.requests[~found.requests["route"].isin(rows["route"]) & found.requests["status"].lt(SERVER_ERROR)]
+    if len(late) == len(rows) and not places and total_of(beside) >= found.limits.few:  # it is there, and waits
+        where = " and ".join(e.names_of(rows, "route"))
+        title = f"The backend does not answer on {where} in time: {how[0]}, while other routes are served"
     evidence = [
         *e.states_of(failed.services, {failed.bounds.service}),
         *e.list_by(rows, "replica", PROXY),
@@ -132,7 +141,7 @@ def check_dependency_failing(failed: FailedRequests) -> Verdict:
     rows = found.of(cause)
     if found.counts(rows):
         names = e.names_of(rows, "dependency")
-        title = f"Requests fail because of {' and '.join(names)}"
+        title = f"Requests fail because of {' and '.join(names if len(names) == 1 else _in_turn(found, rows, names))}"
         evidence = [
             *e.states_of(failed.services, set(names)),
             *e.list_signatures(rows, failed.errors),
@@ -286,14 +295,24 @@ def check_unexplained_errors(failed: FailedRequests) -> Verdict:
     return _ruled_out(cause, found, failed.access, reported)
 
 
+def _in_turn(found: Attribution, rows: pd.DataFrame, names: list[str]) -> list[str]:
+    """Each with its own time, the first to fail first: two that fail at once may be one trouble, minutes apart they are not."""
+    parts = sorted((part["at"].min(), name, part) for name in names if len(part := rows[rows["dependency"].eq(name)]))
+    ends = {name: found.over_since(part) for _, name, part in parts}
+    return [
+        f"{name} ({f'until {over[0]:%H:%M:%S}' if (over := ends[name]) else f'since {at:%H:%M:%S}'} UTC)"
+        for at, name, _ in parts
+    ]
+
+
 def _judge_place(cause: str, column: str, failed: FailedRequests) -> Verdict:
     found = failed.found
     rows = found.of(cause)
     if found.counts(rows):
         names = e.names_of(rows, column)
-        title = (
-            f"Only {' and '.join(names)} {'fails' if len(names) == 1 else 'fail'}: {e.example_of(rows, failed.errors)}"
-        )
+        title = f"Only {names[0]} fails: {e.example_of(rows[rows[column].eq(names[0])], failed.errors)}"
+        if others := " and ".join(names[1:]):  # each alone with an error of its own
+            title += f"; {others} with another error"
         evidence = [
             *e.list_by(rows, column, LOG),
             *e.list_by(rows, "method", LOG),

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, AccessLog
+from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, UNAVAILABLE, AccessLog
 from flowrex_ops.logs.error_log import ErrorLog
 from flowrex_ops.model import Reading
 
-UNAVAILABLE = 503
 UNLOGGED = "no error logged"
 FAILURE_COLUMNS = [
     "at", "replica", "method", "route", "status", "signature", "kind", "dependency", "made_by", "requests",
@@ -55,6 +54,12 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
 def exhausted_of(log: AccessLog) -> pd.DataFrame:
     """When the proxy had no connections or files left lately: columns ``at``, ``what``, ``requests``."""
     rows = complete(log.exhausted)
+    return rows[rows["at"].ge(log.recent_since.replace(microsecond=0))]
+
+
+def unreached_of(log: AccessLog) -> pd.DataFrame:
+    """When the proxy logged lately that it got no answer: columns ``at``, ``status``, ``replica``, ``requests``."""
+    rows = complete(log.unreached)
     return rows[rows["at"].ge(log.recent_since.replace(microsecond=0))]
 
 
@@ -126,10 +131,7 @@ def _newest(part: pd.DataFrame, number: int) -> Iterator[pd.Series]:
 
 def _told_apart(surplus: pd.DataFrame, log: AccessLog, reported: ErrorLog) -> pd.DataFrame:
     """Where nobody says who made a 502, 503 or 504: the proxy, if the backend logs requests and has not logged it, or its error log says so."""
-    unreached = complete(log.unreached)
-    unreached = unreached[unreached["at"].ge(log.recent_since)]
-    by_itself = set(unreached["status"]) if len(unreached) else set()
-    proxys = set(_OF_PROXIES) if len(reported.requests) else by_itself
+    proxys = set(unreached_of(log)["status"]) | (set(_OF_PROXIES) if len(reported.requests) else set())
     if len(reported.requests) and len(exhausted_of(log)):
         proxys |= {SERVER_ERROR}
     unknown = surplus["made_by"].eq("unknown") & surplus["status"].isin(proxys)

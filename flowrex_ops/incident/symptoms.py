@@ -50,7 +50,7 @@ DATABASE = "PostgreSQL cannot be reached"
 MEMORY = "memory near its limit"
 REDIS = "Redis does not answer"
 CERTIFICATES = "a certificate ends soon, or is refused"
-NO_REQUEST = "the backend's log tells of no request"
+NO_REQUEST = "the log tells of no request"
 DEFAULT_THRESHOLDS = Thresholds()
 
 
@@ -190,7 +190,7 @@ def _replicas(_value: object, survey: Survey, _thresholds: Thresholds) -> Seen:
 
 
 def _errors(log: LogSummary, _survey: Survey, thresholds: Thresholds) -> Seen:
-    """How many of the requests in the backend's log were answered with 5xx; of none that says nothing."""
+    """How many of the requests in a log were answered with 5xx; of none that says nothing."""
     if not log.requests:
         return _unknown(NO_REQUEST)
     failed, requests, begin = log.server_errors, log.requests, log.failing_since(thresholds.error_share)
@@ -229,7 +229,9 @@ def _pool_errors(log: LogSummary, _survey: Survey, _thresholds: Thresholds) -> S
 def _slow(log: LogSummary, _survey: Survey, _thresholds: Thresholds) -> Seen:
     if not log.requests:
         return _unknown(NO_REQUEST)
-    return Seen(log.slow_requests > 0, f"{log.slow_requests} of {log.requests} requests")
+    if not (timed := log.requests - log.untimed):
+        return _unknown("the backend's log does not tell how long requests took")
+    return Seen(log.slow_requests > 0, f"{log.slow_requests} of {timed} requests")
 
 
 def _database(limits: ConnectionLimits, _survey: Survey, _thresholds: Thresholds) -> Seen:
@@ -321,6 +323,7 @@ def _alerts(reading: Frame, runbooks: Mapping[str, str]) -> list[tuple[Any, ...]
 SYMPTOMS = (
     Symptom(DOOR, "error_rate", "front_door", _door),
     Symptom(ERRORS, "error_rate", "log", _errors),
+    Symptom("5xx among the proxy's answers", "error_rate", "proxy_log", _errors),
     Symptom(SENTRY, "error_rate", "issues", _issues),
     Symptom(REPLICAS, "database_connections", "health", _replicas),
     Symptom("connection pools are full", "database_connections", "pools", _pools),

@@ -75,6 +75,8 @@ def check_cpu(slow: SlowRequests) -> Verdict:
     reported = f"tasks waited for a processor in {pressure}; no replica was held back at its limit"
     if held or (slow.cpu_pressure or 0) >= slow.limits.pressure_percent:
         reported = f"{_elsewhere(slow)}, though CPU is short ({pressure})"
+        if not held and not slow.hits_others(slow.slow):
+            reported += ": the other routes take no longer than before"
     unseen = blind.of_reading(slow.pressure, "replica", "pressure_avg60", "throttled_share")
     return _ruled_out(cause, slow, reported, unseen)
 
@@ -152,11 +154,12 @@ def check_unexplained_latency(slow: SlowRequests, log: Reading[LogSummary]) -> V
     # Where the proxy's log does not tell, the backend's own may.
     unseen = blind.of_all(slow)
     if unseen and log.available and (found := log.require()).slow_requests >= slow.limits.least:
-        share = found.slow_requests / max(1, found.requests)
+        timed = found.requests - found.untimed
+        share = found.slow_requests / max(1, timed)
         if share >= slow.limits.slow_ratio:
             slowest = sorted(found.slowest, reverse=True)[:SHOWN]
             evidence = [Evidence(route, f"{seconds:.1f} s on {place}", LOG) for seconds, route, place in slowest]
-            title = f"{found.slow_requests} of {found.requests} requests are slow by the backend's own log"
+            title = f"{found.slow_requests} of {timed} requests are slow by the backend's own log"
             return confirmed(cause, f"{title}; {unseen}", evidence, title=title, share=share)
     reported = f"{total_of(rows)} of {total_of(slow.slow)} slow requests have no cause, of {slow.total} recent ones"
     return _ruled_out(cause, slow, reported)

@@ -3,7 +3,7 @@
 Slow is what took ``slow_seconds`` or longer, and more of it than before on the same route. Time in the clients' connections is
 theirs. Of the rest a release is asked first; then whatever is seen to hold requests up (a blocked event loop, a throttled
 container, waits for the database); then where they are: one replica, one route; last a machine that is short of CPU, which
-hits everything alike.
+hits everything alike: where the other routes take no longer than before, something else is waited for.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ OF_ALL = 0.9
 """A part that has so much of what is slow has it all."""
 _CHANCE = 0.001
 _QUARTER = 0.25
+_STRETCHED = 2.0
 _QUIET_SHARE = 0.1
 """Of the recent minutes: so long nothing must have been slow for it to be over."""
 
@@ -263,9 +264,20 @@ class SlowRequests:
             "http.slow-database": bool(self.waits),
             "http.slow-replica": self._alone(rows, "replica"),
             "http.slow-route": self._alone(rows, "route"),
-            "host.cpu-saturated": pressed,
+            "host.cpu-saturated": pressed and self.hits_others(rows),
         }
         return next((cause for cause, there in fits.items() if there), "host.disk-slow" if disk else "")
+
+    def hits_others(self, rows: pd.DataFrame) -> bool:
+        """Whether a route beside those of *rows* takes twice as long as before since these are slow, or none can be compared."""
+        beside = self.log[~self.log["route"].isin(rows["route"]) & self.log["took"].notna()]
+        since = beside["at"].ge(rows["at"].min())
+        parts = [
+            [part for part in (own[since[own.index]], own[~since[own.index]]) if total_of(part) >= self.limits.few / 2]
+            for _, own in beside.groupby("route")
+        ]
+        pairs = [(_median(two[0]), _median(two[1])) for two in parts if len(two) == 2]  # noqa: PLR2004  # now and before
+        return not pairs or any(now >= _STRETCHED * before for now, before in pairs)
 
     def _began_with_release(self, rows: pd.DataFrame) -> bool:
         """The new release alone is slow, from the beginning, and others on the same routes were not."""
@@ -288,6 +300,12 @@ class SlowRequests:
         others = asked[asked[column].ne(name) & asked[column].ne("")]
         mine = asked[asked[column].eq(name)]
         return total_of(others) >= self.limits.few / 2 and share_of(others) < share_of(mine) / 4
+
+
+def _median(rows: pd.DataFrame) -> float:
+    """How long the request in the middle took."""
+    ordered = rows.sort_values("took")
+    return float(ordered["took"][ordered["requests"].cumsum().ge(total_of(rows) / 2)].iloc[0])
 
 
 _NOTHING = pd.DataFrame(columns=TIME_COLUMNS)

@@ -56,7 +56,7 @@ _HAPROXY = re.compile(
     r' (-?\d+) [^"]*"([^"]*)'
 )
 """``option httplog`` (HAProxy's configuration manual, 8.2.3): client, time, backend/server, TR/Tw/Tc/Tr/Ta in ms, status, request."""
-_LOOSE_SECONDS = re.compile(r"(?<![\w.:=\"/-])(\d+\.\d{3})(?![\w.:])")
+_LOOSE_SECONDS = re.compile(r"(?<![\w.:=\"/-])(\d+\.\d{3}(?:\d{3})?)(?![\w.:])")
 _MILLISECONDS = re.compile(r" (\d+)ms$")
 _REQUEST = re.compile(r"[A-Za-z]+ ([^ ?]*)")
 _DIALLED = re.compile(r"\bdial \w+ (\S+?): ")
@@ -64,9 +64,9 @@ NO_PATH = "(no request)"
 """What was sent was no HTTP, or nothing."""
 
 _OTHER_LINES = re.compile(
-    r"\s*$|\d{4}/\d\d/\d\d [\d:]{8} \[\w+\] \d|/docker-entrypoint|\d\d-[\w.-]+\.(?:sh|envsh): |nginx: |time=\"|\s"
+    r"\s*$|\d{4}/\d\d/\d\d [\d:]{8}(?:\.\d+)?[ \t](?:\[\w+\] \d|[A-Z]{4,5}[ \t])|/docker-entrypoint|\d\d-[\w.-]+\.(?:sh|envsh): |nginx: |time=\"|\s"
     r"|\[(?:NOTICE|WARNING|ALERT)\] |(?:Server|Health check for server|Proxy|backend) \S+ |\S+:\d+ \[[^\]]+\] \S+/\d+: "
-    r"|\d{4}-\d\d-\d\dT\S+ (?:TRC|DBG|INF|WRN|ERR|FTL) |(?:INFO|WARNING|ERROR|DEBUG|CRITICAL): |\[[^\]]+\] \[\d+\] \[\w+\] "
+    r"|\[\w{3} \w{3} +\d+ [\d:.]+ \d{4}\] \[[\w-]*:\w+\] |AH\d{5}: |\d{4}-\d\d-\d\dT\S+ (?:TRC|DBG|INF|WRN|ERR|FTL) |(?:INFO|WARNING|ERROR|DEBUG|CRITICAL): |\[[^\]]+\] \[\d+\] \[\w+\] "
 )
 """What proxies and servers write beside their requests: their error log, their start."""
 
@@ -137,7 +137,8 @@ def _from_text(text: str, request: re.Match[str]) -> dict[str, str] | None:
     time = _TIME.search(head) or _TIME.search(tail)
     if time is None:
         return None
-    client = _IP.match(head) or _IP.search(head.replace(time[0], "[]", 1))
+    head = head.replace(time[0], "", 1)
+    client = _IP.match(head) or _IP.search(head)
     fields = {"time": time[1] or time[2] or time[3], "request": request[1], "status": request[2]}
     fields["client"] = client[0] if client else head.partition(" ")[0]
     for match in _LABELLED.finditer(tail):
@@ -193,11 +194,10 @@ def _from_json(head: str, text: str, formats: Sequence[Format]) -> dict[str, str
     if str(flat.get("logger", "")).startswith("http.log.error"):
         # Caddy: why it gave that answer; the request itself is in its access log.
         gone = _DIALLED.search(str(flat.get("msg", "")))
-        return (
-            {"time": str(flat.get("ts", "")), "status": str(flat.get("status", "")), "unreached": gone[1]}
-            if gone
-            else {}
-        )
+        if not gone and "reverseproxy" not in str(flat.get("err_trace", "")):
+            return {}
+        reported = {"time": str(flat.get("ts", "")), "status": str(flat.get("status", ""))}
+        return reported | {"unreached": gone[1] if gone else ""}
     keys = next((one.keys for one in formats if one.keys and set(one.keys) & set(flat)), {})
     fields = {field: str(flat[key]) for key, field in keys.items() if key in flat}
     for field, names in _VARIABLES.items():

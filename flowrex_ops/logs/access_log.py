@@ -48,6 +48,12 @@ _UNREACHED = re.compile(
 )
 """NGINX's error log, which shares the stream: a request for which it got no answer from a server."""
 
+_APACHE = re.compile(
+    r"\[\w{3} (\w{3} +\d+ [\d:]{8})\S* (\d{4})\] \[proxy\w*:error\] .*?(?:attempt to connect to (\S+)"
+    r"|disabled connection for|All workers are in error state|(error reading status line from remote server)|(DNS lookup failure))"
+)
+"""Apache's, the same: it answers 503 for want of a server, 502 or 504 where one does not answer, 500 where its name leads nowhere."""
+
 NOT_ENOUGH = "worker_connections are not enough"
 _EXHAUSTED = re.compile(rf"(\d{{4}}/\d\d/\d\d [\d:]{{8}}) \[\w+\] .*?({NOT_ENOUGH}(?!, reusing)|Too many open files)")
 """There, too: a connection or a file that it could not have. Where it can, NGINX reuses idle ones and only warns of it."""
@@ -65,7 +71,7 @@ MOST_BUCKETS = 1800
 SERVER_ERROR, SWITCHING_PROTOCOLS, TOO_MANY_REQUESTS = 500, 101, 429
 CLIENT_ERROR, GAVE_UP = 400, 499
 """From the first to below NGINX's own 499, a client that did not wait, the answers are refusals."""
-BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
+BAD_GATEWAY, UNAVAILABLE, GATEWAY_TIMEOUT = 502, 503, 504
 TOLERATED_UNREAD = 0.01
 """Above this share of lines that were not understood, what was counted proves nothing of the rest."""
 
@@ -245,12 +251,18 @@ class AccessCounter:
         if not line:
             return True
         if found := _EXHAUSTED.match(line):
-            at = self._moment(found[1])
+            at = self._moment(found[1], "%Y/%m/%d %H:%M:%S")
             self._exhausted[at - at % self._bucket, found[2]] += at >= self._since
             return True
         if found := _UNREACHED.match(line):
-            at = self._moment(found[1])
+            at = self._moment(found[1], "%Y/%m/%d %H:%M:%S")
             self._add_unreached(at, GATEWAY_TIMEOUT if "timed out" in line else BAD_GATEWAY, found[3] or "")
+            return True
+        if found := _APACHE.match(line):
+            at = self._moment(f"{found[1]} {found[2]}", "%b %d %H:%M:%S %Y")
+            late, nameless = (BAD_GATEWAY, GATEWAY_TIMEOUT), (SERVER_ERROR,)
+            for status in late if found[4] else nameless if found[5] else (UNAVAILABLE,):
+                self._add_unreached(at, status, found[3] or "")
             return True
         fields = parse_line(line, self._formats or ())
         if fields != {} and self._formats is None:
@@ -259,9 +271,9 @@ class AccessCounter:
             self._add_fields(fields or {}, line)
         return True
 
-    def _moment(self, text: str) -> float:
-        """A time of NGINX's error log, which has no zone: that of the access log."""
-        return datetime.strptime(text, "%Y/%m/%d %H:%M:%S").replace(tzinfo=self._zone).timestamp()
+    def _moment(self, text: str, form: str) -> float:
+        """A time of the error log, which has no zone: that of the access log."""
+        return datetime.strptime(text, form).replace(tzinfo=self._zone).timestamp()
 
     def _ask_for_formats(self) -> None:
         self._formats = [compile_format(text) for text in self._find_formats()]

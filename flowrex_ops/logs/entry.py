@@ -33,9 +33,6 @@ _GLOG_LEVELS = {"W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 _CELERY = re.compile(rf"\[(?:{_TIME}): ([A-Z]+)/([\w-]+)\] ")
 _BASIC = re.compile(rf"({_WORDS}):([\w.]*):(?! )")
 """``logging.basicConfig``: ``ERROR:app.ledger:booking failed``."""
-_LOGFMT = re.compile(
-    r'(?=.*?\blevel="?(\w+))(?=.*?\b(?:msg|message|event)=(?:"((?:[^"\\]|\\.)*)"|(\S+)))(?:time|ts|timestamp|level|t|at)='
-)
 _PART = re.compile(
     rf"(?P<time>\[?(?:{_TIME})\]?)"
     rf"|(?P<level>\[?(?:{_WORDS})(?![\w./=])\s*\]?:?|\[\s*(?:{_WORDS.lower()})\s*\]|(?:{_WORDS.lower()})(?=\t))"
@@ -87,8 +84,6 @@ def split_entry(text: str) -> Entry | None:
         return Entry(_LEVELS.get(celery[1], ""), text[celery.end() :])
     if basic := _BASIC.match(text):
         return Entry(_LEVELS[basic[1]], text[basic.end() :])
-    if logfmt := _LOGFMT.match(text):
-        return Entry(_LEVELS.get(logfmt[1].upper(), ""), logfmt[2] or logfmt[3] or "")
     return _by_parts(text)
 
 

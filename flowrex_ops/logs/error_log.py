@@ -18,7 +18,7 @@ import pandas as pd
 
 from flowrex_ops.logs.access_log import MOST_BUCKETS, MOST_ROUTES, OTHER, SERVER_ERROR
 from flowrex_ops.logs.entry import plain, split_entry
-from flowrex_ops.logs.json_entry import JsonEntry
+from flowrex_ops.logs.json_entry import JsonEntry, has_fields
 from flowrex_ops.logs.pairing import Failed, Logged, Pairing
 from flowrex_ops.logs.routes import route_of
 from flowrex_ops.logs.tracebacks import HEADING, ParsedError, parse_traceback
@@ -134,7 +134,7 @@ class _Reader:
         text = plain(line.text)
         if not text or text[0].isspace():
             self._continue(line, replica, text)
-        elif text[0] == "{":
+        elif has_fields(text):
             self._finish(line.replica, replica)
             self._add_json(line, replica)
         elif '"' in text and (request := _REQUEST.search(text)) and _OUTGOING not in text:

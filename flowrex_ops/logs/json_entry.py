@@ -1,7 +1,8 @@
-"""A log entry in JSON, whichever of the usual schemas it follows: Python's JSON loggers, structlog, loguru, ECS, OpenTelemetry, pino."""
+"""A log entry of fields, in JSON or logfmt, whichever of the usual schemas it follows: Python's JSON loggers, structlog, loguru, ECS, OpenTelemetry, pino."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,11 @@ _REASONS = (
     "record.exception.value",
     "err.message",
 )
+_WHY = ("error", "err", "reason", "exc", "cause")
+"""What a handler that has caught an exception adds to its words, with no traceback: ``error=str(error)``."""
+_URLS = ("url", "request.url", "http.url", "url.full", "target")
+_REFUSAL = re.compile(r"40[137]|429|5\d\d")
+_LEFT_ALONE = ("", "TRACE", "DEBUG", "INFO", "NOTICE")
 _STATUSES = (
     "status",
     "status_code",
@@ -73,6 +79,11 @@ _PINO_ERRORS = 50
 """Pino and Bunyan count in tens too, one step higher than Python; theirs come with ``pid`` and ``hostname``."""
 
 
+_PAIR = re.compile(r'([A-Za-z_][\w.-]*)=(?:"((?:[^"\\]|\\.)*)"|(\S*))')
+_LOGFMT = re.compile(rf"(?:time|ts|timestamp|level|t|at)=(?=.*?\s(?:{'|'.join(_MESSAGES[1:4])})=)")
+_ESCAPE = re.compile(r"\\(.)")
+
+
 @dataclass(frozen=True, slots=True)
 class JsonEntry:
     """``status`` is 0 and ``path`` empty where it tells of no request; ``traceback`` are its lines."""
@@ -86,23 +97,50 @@ class JsonEntry:
 
     @staticmethod
     def of(text: str) -> JsonEntry | None:
-        """The entry; ``None`` for what is no JSON object."""
-        entry = parse_object(text)
+        """The entry; ``None`` for what is neither a JSON object nor logfmt."""
+        entry = parse_object(text) if text[:1] == "{" else _parse_logfmt(text)
         if entry is None:
             return None
         found = {key.lower(): value for key, value in flatten(entry)}
         found |= {f"attributes.{name}": value for name, value in _pairs(found.get("attributes"))}
         traceback = _traceback(found)
         message = str(_first(found, _MESSAGES) or "")
+        if not traceback and isinstance(why := _first(found, _WHY), str) and why not in message:
+            message = f"{message}: {why}".removeprefix(": ")
         status = str(_first(found, _STATUSES) or "")
+        refused = _refused(found, status)
         return JsonEntry(
-            message.partition("\n")[0],
-            _is_error(found) or any(HEADING in line for line in traceback),
+            message.partition("\n")[0] + refused,
+            _is_error(found) or bool(refused) or any(HEADING in line for line in traceback),
             tuple(traceback),
             str(_first(found, _METHODS) or "").upper(),
             str(_first(found, _PATHS) or ""),
             int(status) if status.isdigit() and len(status) == len("200") else 0,
         )
+
+
+def _refused(found: Mapping[str, Any], status: str) -> str:
+    """In the words of requests what a warning's fields tell of an answer that was asked for elsewhere, of which a handler made the best."""
+    url = str(_first(found, _URLS) or "")
+    quiet = str(_first(found, _LEVELS) or "").upper() in _LEFT_ALONE
+    return (
+        f": {status} Client Error: refused for url: {url}"
+        if "://" in url and _REFUSAL.fullmatch(status) and not quiet
+        else ""
+    )
+
+
+def has_fields(text: str) -> bool:
+    """Whether a line has the look of JSON, or of logfmt: ``level=error msg="not booked" path=/x``."""
+    return text[:1] == "{" or bool(_LOGFMT.match(text))
+
+
+def _parse_logfmt(text: str) -> dict[str, Any]:
+    spelled = {"n": "\n", "t": "\t"}
+    return {
+        name: _ESCAPE.sub(lambda found: spelled.get(found[1], found[1]), quoted) or plain
+        for name, quoted, plain in _PAIR.findall(text)
+    }
 
 
 def _first(found: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -1,4 +1,4 @@
-"""What resolvers' users say of a name that does not resolve: C libraries, libpq, Python, Go, Node, Java, and NGINX."""
+"""What resolvers' users say of a name that does not resolve: C libraries, libpq, Python, Go, Node, Java, NGINX, and Apache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WORDS = (
 )  # fmt: skip
 """In lower case: EAI_AGAIN and EAI_NONAME in glibc's, musl's and BSD's words, Node's codes, Go's and Java's errors, NGINX's error log."""
 _NAME = re.compile(
-    r"""host name \\?"([\w.-]+)|not found in upstream \\?"([\w.-]+)|([\w.-]+) could not be resolved|lookup ([\w.-]+)
+    r"""host name \\?"([\w.-]+)|not found in upstream \\?"([\w.-]+)|([\w.-]+) could not be resolved|lookup (?:failure for:? )?([\w.-]+)
     |(?:ENOTFOUND|EAI_AGAIN|UnknownHostException:)\s([\w.-]+)|(?:connecting|connect)\ to\ (?:host\ )?([\w.-]+):\d
     |(?:host=|resolve |host )\\?['"]([\w.-]+)""".replace("\n    ", "")
 )

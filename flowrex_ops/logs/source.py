@@ -24,6 +24,9 @@ from flowrex_ops.reading import Source, reads
 DURATION_MS = re.compile(r"""duration_ms["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)""")
 ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
 STATUS = re.compile(r"""(?:status["']?\s*[=:]\s*["']?|HTTP/[\d.]+\\?" )([1-5]\d\d)\b""")
+_ASKED = re.compile(r"""(?:"[A-Z]{3,9} |(?:path|route|uri)["']?\s*[=:]\s*["']?)/""")
+_SAID_TWICE = "http.log.error"
+"""Caddy's line of why it gave an answer, beside that of the request."""
 KEPT_SLOW_REQUESTS = 200
 _FEW = 10
 PROXY_LOG_BYTES = 8 * 1024 * 1024
@@ -34,7 +37,7 @@ ERROR_BYTES = 32 * 1024 * 1024
 
 @dataclass(slots=True)
 class LogSummary:
-    """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute.
+    """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute. ``untimed`` requests do not tell how long they took.
 
     ``answers`` counts requests by UTC minute and whether they were answered with 5xx. ``unresolved`` lines tell of a name that did not
     resolve, ``unresolved_names`` of which, where they tell it; None where nobody has looked for them.
@@ -42,6 +45,7 @@ class LogSummary:
 
     lines: int = 0
     requests: int = 0
+    untimed: int = 0
     server_errors: int = 0
     pool_errors: int = 0
     slow_requests: int = 0
@@ -178,16 +182,20 @@ def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
 
 
 def _count_request(summary: LogSummary, line: LogLine, slow_seconds: float) -> None:
-    # A plain search for the word is twenty times as fast as the expression, and most lines do not have it.
-    duration = DURATION_MS.search(line.text) if "duration_ms" in line.text else None
-    if not duration:
+    # A plain search for a word is twenty times as fast as the expression, and most lines do not have it.
+    text = line.text
+    duration = DURATION_MS.search(text) if "duration_ms" in text else None
+    status = STATUS.search(text) if duration or "HTTP/" in text or "status" in text else None
+    if not duration and (not status or not _ASKED.search(text) or _SAID_TWICE in text):
         return
     summary.requests += 1
-    status = STATUS.search(line.text)
     failed = bool(status and status.group(1).startswith("5"))
     summary.server_errors += failed
     if line.at is not None:
         summary.answers[line.at.replace(second=0, microsecond=0), failed] += 1
+    if not duration:
+        summary.untimed += 1
+        return
     seconds = float(duration.group(1)) / 1000
     if seconds < slow_seconds:
         return

@@ -29,8 +29,10 @@ POOL_ERRORS = (
     "queuepool limit",
     "too many clients",
     "remaining connection slots",
+    "query_wait_timeout",
+    "no more connections allowed",
 )
-"""What drivers and pools say, in lower case, when there is no connection to be had."""
+"""What drivers, pools and PgBouncer say, in lower case, when there is no connection to be had."""
 
 FILES = "descriptors"
 _NO_FILES = re.compile(r"too many open files|no file descriptors available|\bEMFILE\b", re.IGNORECASE)
@@ -38,7 +40,7 @@ _NO_FILES = re.compile(r"too many open files|no file descriptors available|\bEMF
 _POSTGRES = re.compile(r"\b(?:psycopg|psycopg2|asyncpg|sqlalchemy)\b|\bPoolTimeout\b|reason=database\b")
 _POSTGRES_GONE = re.compile(
     r"OperationalError|InterfaceError|PoolTimeout|PoolClosed|ConnectionTimeout|AdminShutdown|CannotConnectNow"
-    r"|TooManyConnections|QueryCanceled|connection (?:refused|timeout|failed|is closed|was closed)|reason=database\b",
+    r"|TooManyConnections|QueryCanceled|pgbouncer cannot connect|server login has been failing|connection (?:refused|timeout|failed|is closed|was closed)|reason=database\b",
     re.IGNORECASE,
 )
 _REDIS = re.compile(r"\b(?:redis|aioredis|valkey)\b.*(?:Error|error)|\bError \d+ connecting to\b.*:6379\b")

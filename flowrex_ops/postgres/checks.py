@@ -283,7 +283,10 @@ def _root_evidence(root: int, sessions: pd.DataFrame, locks: Frame, held_up: pd.
     if known.empty:
         return [Evidence(f"root blocker PID {root}", "its session has ended since", "postgres")]
     row = known.iloc[0]
-    who = f"{row['application'] or row['role']}, {row['state']}, transaction open for {row['xact_age_seconds'] or 0:.0f} s"
+    does = f"{row['state']}, transaction open for {row['xact_age_seconds'] or 0:.0f} s"
+    if pd.isna(row["state"]):
+        does = "what it does hides from the role that asked; grant it pg_read_all_stats"
+    who = f"{row['application'] or row['role']}, {does}"
     evidence = [Evidence(f"root blocker PID {root}", who, "postgres: pg_stat_activity")]
     evidence.append(Evidence("its last query", str(row["query"])[:200], "postgres: pg_stat_activity"))
     evidence.append(

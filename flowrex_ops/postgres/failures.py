@@ -84,11 +84,12 @@ def _nothing(
     if any(row["lines"] and pd.isna(row["last_at"]) for row in rows):
         return inconclusive(cause, "PostgreSQL's log tells of it, in lines without a time: put %m into log_line_prefix")
     own: dict[Hashable, Any] = {"destination": "stderr", "collector": "off", "min_messages": "warning"}
+    where = "by its own first lines; its settings could not be read"
     if settings is not None and settings.available and len(settings.require()):
         (own,) = settings.require().head(1).to_dict("records")
+        where = f"log_destination {own['destination']}, logging_collector {own['collector']}"
     away = own["collector"] != "off" or "stderr" not in str(own["destination"]) or _row(events, ELSEWHERE)["lines"]
     if away and not _row(events, COLLECTED)["lines"]:
-        where = f"log_destination {own['destination']}, logging_collector {own['collector']}"
         return inconclusive(cause, f"PostgreSQL logs into files of its own or to syslog ({where}), which are not read")
     if errors and own["min_messages"] in _HUSHED:
         return inconclusive(cause, f"log_min_messages is {own['min_messages']}: PostgreSQL logs no error")

@@ -123,6 +123,10 @@ def check_dns_failing(lookups: Frame, log: Log, proxy_log: Log, services: Frame)
     over = f"; over is: {past}" if past else ""
     if len(asked) and good.all():
         return ruled_out(cause, f"{len(well)} names resolve in each of {asked['replica'].nunique()} replicas{over}")
+    late = asked.groupby("replica")["error"].agg(lambda said: bool(said.eq(_SAYS["124"][1]).all()))
+    if late.any() and asked.loc[good, "replica"].nunique():  # its connections are open still; the next one is not
+        ill = ", ".join(map(str, late[late].index))
+        return inconclusive(cause, f"{ill}: {_SAYS['124'][1]} for any name, which resolve elsewhere; look again there")
     lines = log.require() if log.available else LogSummary()
     if lines.unresolved == 0 and lines.requests >= ENOUGH_REQUESTS:
         return ruled_out(

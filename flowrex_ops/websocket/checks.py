@@ -183,7 +183,7 @@ def check_unexplained_disconnections(
             check_connection_limit(log, proxy_errors, handshakes, locations, samples, few=few),
         )
         used = log.available and (log.require().opened or log.require().closed)
-        if (nobody := taken_by_nobody(rows)) and not used:
+        if (nobody := taken_by_nobody(rows, of_proxy=False)) and not used:
             return inconclusive(cause, nobody)
         if not any(verdict.confirmed for verdict in known):
             title = "No WebSocket gets through the proxy, and nothing explains it"

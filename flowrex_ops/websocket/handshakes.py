@@ -61,13 +61,19 @@ def check_proxy_misconfigured(handshakes: Frame, locations: Frame, proxy_errors:
     return _through_only(cause, failed, f"{said}; straight to {len(good)} replicas it succeeds", proxy_errors, evidence)
 
 
-def taken_by_nobody(rows: pd.DataFrame) -> str:
-    """That no replica takes a WebSocket at this path, and the proxy does not fail by itself; empty where one does, or none told."""
+def taken_by_nobody(rows: pd.DataFrame, *, of_proxy: bool = True) -> str:
+    """That no replica takes a WebSocket at this path, and the proxy does not fail by itself; empty where one does, or none told.
+
+    Without *of_proxy* the replicas alone have to tell, or, where none could be asked, what answers through the proxy.
+    """
     straight, through = rows[rows["straight"].isin([True])], rows[rows["straight"].isin([False])]
-    refused = rows["kind"].eq(REFUSED) & rows["status"].lt(HTTPStatus.INTERNAL_SERVER_ERROR)
-    if straight.empty or through.empty or not refused.all():
+    answered = straight[straight["status"].notna()]
+    told = rows if of_proxy else through if answered.empty else answered
+    refused = told["kind"].eq(REFUSED) & told["status"].lt(HTTPStatus.INTERNAL_SERVER_ERROR)
+    if (of_proxy and straight.empty) or through.empty or not refused.all():
         return ""
-    return f"every replica refuses it too, {straight['error'].iloc[0]}: set proxy.websocket_path, or there are no WebSockets"
+    who = "what is behind the proxy refuses it" if answered.empty else "every replica refuses it too"
+    return f"{who}, {told['error'].iloc[0]}: set proxy.websocket_path, or there are no WebSockets"
 
 
 def _through_only(cause: str, failed: pd.Series, said: str, proxy_errors: Frame, evidence: list[Evidence]) -> Verdict:

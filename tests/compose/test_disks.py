@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from flowrex_ops.compose.disks import DF, LOOK, parse_look
+from flowrex_ops.compose.disks import DF, LOOK, each_once, parse_look
+from flowrex_ops.model import Disk
 
 POSTGRES = """overlay / overlay rw,relatime,lowerdir=/var/lib/docker/overlay2/l/A:/var/lib/docker/overlay2/l/B 0 0
 proc /proc proc rw,nosuid 0 0
@@ -61,3 +62,12 @@ def test_as_this_machine_says_it() -> None:
     )
     assert [disk.mount for disk in look] == [disk.mount for disk in df]
     assert all(disk.inodes_total is not None and disk.read_only is False for disk in look)
+
+
+def test_of_filesystems_that_look_alike_the_fullest_is_told() -> None:
+    """Each replica has a small one of its own in memory, and only the second's is full."""
+    alike = [
+        Disk(f"desk-{number}", "/data", used, 12 << 20, 0, 0, read_only=False)
+        for number, used in ((1, 0), (2, 12 << 20), (3, 0))
+    ]
+    assert [disk.where for disk in each_once(alike)] == ["desk-2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -104,6 +105,7 @@ def test_official_images_under_other_names() -> None:
         ("proxy", "caddy:2-alpine"),
         ("proxy", "nginxinc/nginx-unprivileged"),
         ("proxy", "haproxy:3.0"),
+        ("proxy", "httpd:2.4-alpine"),
         ("prometheus", "bitnami/prometheus"),
     ],
 )
@@ -180,6 +182,14 @@ def test_port_of_a_backend(command: str, variables: dict[str, str], port: int | 
     assert listening_port(service("app", "a", command, None, (), **variables), "backend", 8000) == port
 
 
+def test_port_of_a_backend_by_its_health_check() -> None:
+    """Nothing else tells it where a script of its own listens."""
+    made = Definition(
+        "shop:1", "python -m shop", health_check="CMD-SHELL curl -fs http://localhost:9000/status || exit 1"
+    )
+    assert listening_port(replace(service("app"), definition=made), "backend", 8000) == 9000
+
+
 SERVER = service("db", "postgres:16")
 LOGINS = [
     ({"POSTGRES_PASSWORD": "sesame", "POSTGRES_USER": "u", "POSTGRES_DB": "d"}, {}, ("u", "sesame", "d", "")),
@@ -201,9 +211,15 @@ LOGINS = [
         {"DB_USER": "u", "DB_PASSWORD": "p", "DB_NAME": "d"},
         ("u", "p", "d", ""),
     ),
+    (
+        {},
+        {"DSN": "host=db port=5433 dbname=shop user=u password='s same' options='-c search_path=x'"},
+        ("u", "s same", "shop", ""),
+    ),
     ({"POSTGRES_PASSWORD": "s"}, {"DB_HOST": "db", "DB_USER": "u", "DB_NAME": "shop"}, ("", "s", "shop", "")),
     ({"POSTGRES_PASSWORD": "s", "POSTGRES_DB": "d"}, {"URL": "postgres://u:p@db/shop"}, ("", "s", "shop", "")),
     ({"POSTGRES_PASSWORD": "s", "POSTGRES_DB": "d"}, {"URL": "postgres://u:p@pooler/alias"}, ("", "s", "d", "")),
+    ({"POSTGRES_PASSWORD": "s"}, {"URL": "postgres://u:p@pooler/shop"}, ("", "s", "shop", "")),
 ]
 
 

@@ -25,6 +25,7 @@ from error_examples import (
     on_all,
     services,
     surge,
+    unreached,
 )
 
 from flowrex_ops.http import checks, responses
@@ -182,6 +183,36 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         "The proxy does not reach the backend: 50 that no server took (503)",
     ),
+    "its error log says that no server takes them, and the requests name none": (
+        lambda: ask(
+            checks.check_upstream_unreachable,
+            unreached(*fine(), answer(50, 503, made_by="unknown", replica=""), status=503),
+            errors(*on_all(99, status=200)),
+            services(),
+        ),
+        CONFIRMED,
+        "The proxy does not reach the backend: 50 that no server took (503)",
+    ),
+    "its error log says that their name leads nowhere, which it answers with 500": (
+        lambda: ask(
+            checks.check_upstream_unreachable,
+            unreached(*fine(), answer(50, 500, made_by="unknown", replica=""), status=500),
+            errors(*on_all(99, status=200)),
+            services(),
+        ),
+        CONFIRMED,
+        "The proxy does not reach the backend: 50 whose name leads nowhere (500)",
+    ),
+    "two replicas, each alone with an error of its own": (
+        lambda: ask(
+            checks.check_single_replica,
+            access(*fine(), answer(30, 500), answer(20, 500, replica="backend-2")),
+            errors(failed(30, **BUG), failed(20, replica="backend-2", **REDIS)),
+            services(),
+        ),
+        CONFIRMED,
+        "; backend-2 with another error (50 of 350 recent requests)",
+    ),
     "a maintenance page is not that": (
         lambda: ask(
             checks.check_upstream_unreachable,
@@ -191,6 +222,16 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         ),
         RULED_OUT,
         "made 0",
+    ),
+    "one route waits for something, and the others are served": (
+        lambda: ask(
+            checks.check_upstream_unreachable,
+            access(*fine(), answer(9, 504, made_by="proxy", replica="", route="/api/trades")),
+            errors(*on_all(99, status=200)),
+            services(),
+        ),
+        CONFIRMED,
+        "The backend does not answer on /api/trades in time: 9 without an answer in time (504), while other routes are",
     ),
     "the same, and the backend did log them": (
         lambda: ask(
@@ -231,6 +272,16 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         lambda: ask(checks.check_dependency_failing, access(*fine()), errors(*on_all(5, **REDIS)), services()),
         CONFIRMED,
         "Requests fail because of redis",
+    ),
+    "two dependencies fail, minutes apart, and the first is back": (
+        lambda: ask(
+            checks.check_dependency_failing,
+            access(*fine(at=ago(4)), *fine(at=ago(2)), *fine(at=ago(0.5))),
+            errors(*on_all(40, at=ago(4), **REDIS), *on_all(40, at=ago(0.5), **POOL)),
+            services(),
+        ),
+        CONFIRMED,
+        f"Requests fail because of redis (until {ago(4):%H:%M:%S} UTC) and postgres (since {ago(0.5):%H:%M:%S} UTC): ",
     ),
     "a pool that is empty without any flood is PostgreSQL's": (
         lambda: ask(

@@ -71,6 +71,7 @@ def seen(**changes: Any) -> pd.DataFrame:
         ({"log": log(slow_requests=3)}, "slow_responses", "P2"),
         ({"log": log(server_errors=8)}, "error_rate", "P2"),
         ({"log": log(server_errors=60)}, "error_rate", "P1"),
+        ({"proxy_log": log(server_errors=60)}, "error_rate", "P1"),
         ({"limits": limits(37)}, "database_connections", "P1"),
         ({"trades": trades(50, 2)}, "trade_failures", "P1"),
         ({"trades": trades(0, 9)}, "trade_failures", "P0"),

@@ -45,6 +45,8 @@ def on_prices(seconds: float, *, minutes: tuple[float, ...] = (1,)) -> list[dict
 
 ALL_SLOW = access(*everywhere(10, seconds=3))
 ONE_REPLICA = access(*everywhere(10, seconds=2, replicas=("backend-2",)))
+TWO = [one for one in everywhere(10, seconds=3) if one["route"] != ROUTES[2]]
+TWO_ROUTES = access(*TWO)
 FULL = pools(5, 5, 5, waiting_requests=3)
 OLD = everywhere(20, minutes=(8, 14, 21))
 NEW = services("1.5.0", "1.5.0", "1.5.0", started=ago(4))
@@ -187,6 +189,24 @@ EXAMPLES: dict[str, tuple[Check, Readings, VerdictKind, str]] = {
         given(ONE_REPLICA, liveness=silent("liveness")),
         INCONCLUSIVE,
         "no liveness",
+    ),
+    "two routes wait for somebody else while CPU is short, and the third is as fast as ever": (
+        checks.check_cpu,
+        given(TWO_ROUTES, cpu=cpu(81.0)),
+        RULED_OUT,
+        "what is slow is spread out, though CPU is short (81 % of the last minute): the other routes take no longer than before",
+    ),
+    "nothing that was read explains those two": (
+        checks.check_unexplained_latency,
+        given(TWO_ROUTES, cpu=cpu(81.0)),
+        CONFIRMED,
+        "Slow on /api/portfolio and 1 other route",
+    ),
+    "the same, and the third takes longer, too": (
+        checks.check_cpu,
+        given(access(*TWO, usual=[*USUAL, *(took(300, 0.2, route=ROUTES[2], at=ago(0.9)),)]), cpu=cpu(81.0)),
+        CONFIRMED,
+        "waited for a processor in 81 %",
     ),
     "want of CPU": (checks.check_cpu, given(ALL_SLOW, cpu=cpu(81.0)), CONFIRMED, "waited for a processor in 81 %"),
     "with late answers everywhere": (

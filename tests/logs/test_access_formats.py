@@ -110,6 +110,12 @@ LINES: dict[str, tuple[str, str, str, float]] = {
         "backend-1",
         0.012,
     ),
+    "gunicorn with its %(L)s": (
+        f'192.0.2.7 - - [{CLF}] "GET /api/book HTTP/1.1" 502 157 "-" "curl/8" 0.012345',
+        "unknown",
+        "",
+        0.012345,
+    ),
     "gunicorn": (f'192.0.2.7 - - [{CLF}] "GET /api/book HTTP/1.1" 502 157 "-" "curl/8"', "unknown", "", 0.0),
     "hypercorn": (
         f'[2026-11-27 12:00:00 +0000] [9] [INFO] 192.0.2.7:4000 - - [{CLF}] "GET /api/book 1.1" 502 157 "-" "curl/8"',
@@ -211,6 +217,12 @@ def test_haproxy_tells_where_time_went_and_who_gave_up() -> None:
     assert (nobody["made_by"], nobody["replica"]) == ("proxy", "app/<NOSRV>")
 
 
+def test_a_client_that_is_not_named_is_none() -> None:
+    """Envoy's own format has no address of whoever asked; its time is none either."""
+    line = f'[{ISO}] "GET /api/book HTTP/1.1" 200 - 0 91 10 9 "-" "curl/8" "id" "desk.example" "172.30.0.4:8000"'
+    assert facts(read(line))["client"] == ""
+
+
 def test_a_zone_is_a_zone() -> None:
     """Half past six in London is noon in Kolkata, in both ways of writing it."""
     lines = LINES["combined"][0].replace("+0000", "+0530"), '2026-11-27T12:00:00+05:30 192.0.2.7 "GET / HTTP/1.1" 200 1'
@@ -244,6 +256,9 @@ class TestWhatIsNotUnderstood:
             '{"level":"info","ts":1795780800.1,"logger":"tls","msg":"cleaning storage unit"}',
             'time="2026-11-27T12:00:00Z" level=info msg="Configuration loaded"',
             "INFO:     Application startup complete.",
+            "2026/11/27 12:00:00.123\tINFO\tusing provided configuration\t{}",
+            "[Fri Nov 27 12:00:00.123456 2026] [mpm_event:notice] [pid 1:tid 140] AH00489: Apache/2.4.71 configured",
+            "AH00558: httpd: Could not reliably determine the server's fully qualified domain name",
             "[NOTICE]   (1) : New worker (9) forked",
             "Server app/web1 is DOWN, reason: Layer4 connection problem. 1 active and 0 backup servers left.",
             "backend app has no server available!",
@@ -285,6 +300,25 @@ class TestWhatTheProxyCouldNotReach:
     def test_by_its_own_error_log(self, line: str, status: int) -> None:
         """It shares the stream with the requests, and says what ``combined`` does not."""
         assert read(line).unreached[["at", "status", "replica"]].values.tolist() == [[AT, status, "backend-1"]]
+
+    def test_apache_tells_it_too(self) -> None:
+        """A server that takes no connection is 503; one that does not answer is 502 or 504, by its release."""
+        lines = (
+            f"[Fri Nov 27 12:00:00.123456 2026] [proxy:error] [pid 8:tid 140] (111)Connection refused: AH00957: HTTP: {said}"
+            for said in (
+                "attempt to connect to 172.30.0.4:8000 (core-a:8000) failed",
+                "error reading status line from remote server core-a:8000",
+                "DNS lookup failure for: core-a returned by /api/book",
+            )
+        )
+        found = read(LINES["combined"][0], *lines).unreached[["at", "status", "replica"]]
+        assert found.values.tolist() == [[AT, 503, "backend-1"], [AT, 502, ""], [AT, 504, ""], [AT, 500, ""]]
+
+    def test_caddy_does_not_say_who_was_late(self) -> None:
+        line = '{"level":"error","ts":1795780800.1,"logger":"http.log.error.log0","msg":"net/http: timeout awaiting response headers","status":504'
+        log = read(f'{line},"err_trace":"reverseproxy.statusError (reverseproxy.go:1299)"}}')
+        assert log.unreached[["at", "status", "replica"]].values.tolist() == [[AT, 504, ""]]
+        assert read(f"{line}}}").unreached.empty  # another handler's
 
 
 class TestTheProxysOwnFormat:

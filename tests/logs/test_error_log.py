@@ -128,6 +128,25 @@ class TestOtherLines:
         log = read('{"path": "/api/trades/17?x=1", "status": 503, "duration_ms": 12}')
         assert log.requests[["route", "status"]].values.tolist() == [["/api/trades/{id}", 503]]
 
+    def test_logfmt_is_read_as_json_is(self) -> None:
+        """Its traceback too, whose lines stand escaped in one."""
+        stack = "\n".join(KEY_ERROR[1:]).replace('"', '\\"').replace("\n", "\\n")
+        asked = f"ts={STAMP} level=info msg=http method=GET path=/api/prices status=500"
+        log = read(f'ts={STAMP} level=error msg="request failed" path=/api/prices stack="{stack}"', asked)
+        assert found(log, "signature", "requests") == [["KeyError in trading.py:get_prices", 1]]
+        assert log.requests[["method", "route", "status"]].values.tolist() == [["GET", "/api/prices", 500]]
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            '{"event": "order_failed", "level": "error", "error": "Cannot connect to host venue:9301 ssl:default"}',
+            f"ts={STAMP} level=error msg=order_failed err=\"HTTPConnectionPool(host='venue', port=9301): Read timed out.\"",
+            '{"event": "order_put_off", "level": "warning", "status": 429, "url": "http://venue:9301/orders"}',
+        ],
+    )
+    def test_what_a_handler_caught_is_in_a_field(self, line: str) -> None:
+        assert found(read(line), "kind", "dependency") == [["dependency", "venue"]]
+
     def test_broken_json_is_passed_over(self) -> None:
         assert read('{"level": "ERROR", "mess', request(status=200)).exceptions.empty
 
@@ -188,6 +207,15 @@ class TestWhichRequest:
     [
         ("psycopg.OperationalError: connection failed: Connection refused", ("dependency", "postgres")),
         ("psycopg_pool.PoolTimeout: couldn't get a connection after 2.00 sec", ("exhausted", "postgres")),
+        ("asyncpg.exceptions.ProtocolViolationError: query_wait_timeout", ("exhausted", "postgres")),
+        (
+            "asyncpg.exceptions.ProtocolViolationError: no more connections allowed (max_client_conn)",
+            ("exhausted", "postgres"),
+        ),
+        (
+            "psycopg.errors.ProtocolViolation: server login has been failing, try again later (server_login_retry)",
+            ("dependency", "postgres"),
+        ),
         ('psycopg.errors.UndefinedColumn: column "margin" does not exist', ("code", "")),
         ("redis.exceptions.TimeoutError: Timeout connecting to server", ("dependency", "redis")),
         ("httpx.ConnectError: [Errno 111] Connection refused", ("dependency", "an outside service")),

@@ -37,6 +37,19 @@ def test_requests_in_key_value_and_in_json() -> None:
     assert summary.slowest == [(6.1005, "/api/trades", "backend-1")]
 
 
+def test_requests_whose_duration_no_line_tells() -> None:
+    """Of uvicorn, gunicorn, NGINX, Caddy and logfmt; what was asked of others, and what is said twice, is none."""
+    summary = read(
+        'INFO:     10.0.0.7:4000 - "GET /api/trades HTTP/1.1" 500',
+        '10.0.0.7 - - [31/Jan/2026:04:12:30 +0000] "POST /api/trades HTTP/1.1" 502 157 "-" "curl/8"',
+        '{"logger":"http.log.access","request":{"method":"GET","uri":"/api/trades"},"duration":0.01,"status":504}',
+        '{"logger":"http.log.error","msg":"timeout","request":{"method":"GET","uri":"/api/trades"},"status":504}',
+        "ts=2026-01-31T04:12:30Z level=info msg=http path=/api/trades status=200",
+        "ts=2026-01-31T04:12:30Z level=warn msg=retrying url=http://venue:9301/orders status=503",
+    )
+    assert (summary.requests, summary.untimed, summary.server_errors) == (4, 4, 3)
+
+
 def test_memory_stays_flat() -> None:
     """Of a million slow requests only the slowest are kept."""
     summary = summarise(

@@ -857,6 +857,12 @@ class TestFinding:
         assert values["sessions hidden"] == "1, the longest for 0 s"
         assert values["first seen"] == "04:10:58 UTC"
 
+    def test_a_root_blocker_that_hides_what_it_does_says_so(self) -> None:
+        """A superuser's psql, seen by a role that may not look: its state is no number that is none."""
+        hidden = session(1, application="psql", state=None, xact_age_seconds=None, query="<insufficient privilege>")
+        found = checks.check_lock_contention(sessions(hidden, waiting(2, 30, 1)), locks())
+        assert "psql, what it does hides from the role that asked; grant it pg_read_all_stats" in str(found.evidence)
+
     def test_root_blocker_is_named_with_what_it_holds(self) -> None:
         """The evidence tells who the root is, what it holds, and whom it holds up."""
         verdict = checks.check_lock_contention(

@@ -58,6 +58,13 @@ def log(
     return Reading(source, "backend log", found, taken_at=NOW)
 
 
+def one_silent() -> Reading[pd.DataFrame]:
+    """Both names resolve in the first replica, and nothing in the second."""
+    found = lookups(("postgres", True), (BROKER, True))
+    found.require().loc[found.require()["replica"].eq("backend-2"), ["resolves", "error"]] = None, "no answer in time"
+    return found
+
+
 WELL = lookups(("postgres", True), (BROKER, True))
 NOT_ASKED = silent("name lookups", "the stack cannot be asked", None)
 
@@ -94,6 +101,11 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         "9 lines of api.internal (9)",
     ),
     "every name resolves": (lambda: judge(WELL, log(requests=0)), RULED_OUT, "2 names resolve in each of 2 replicas"),
+    "the resolver of one replica is silent, whose connections are open still": (
+        lambda: judge(one_silent(), log()),
+        INCONCLUSIVE,
+        "backend-2: no answer in time for any name, which resolve elsewhere",
+    ),
     "nobody can be asked, and the log is clean": (
         lambda: judge(NOT_ASKED, log()),
         RULED_OUT,
@@ -205,6 +217,7 @@ LINES = {
     ),
     "dial tcp: lookup api.x.example on 127.0.0.11:53: no such host": "api.x.example",
     "dial tcp: lookup api.x.example on 127.0.0.11:53: server misbehaving": "api.x.example",
+    "[proxy:error] [pid 7:tid 84] (EAI 2)Name or service not known: AH00898: DNS lookup failure for: core returned by /": "core",
     "Error: getaddrinfo ENOTFOUND api.x.example": "api.x.example",
     "Error: getaddrinfo EAI_AGAIN postgres postgres:5432": "postgres",
     "java.net.UnknownHostException: api.x.example: Name or service not known": "api.x.example",

@@ -19,6 +19,7 @@ from flowrex_ops.logs.access_log import (
     NOT_ENOUGH,
     REFUSED_COLUMNS,
     SLOW_COLUMNS,
+    UNREACHED_COLUMNS,
     AccessLog,
 )
 from flowrex_ops.logs.error_log import EXCEPTION_COLUMNS, REQUEST_COLUMNS, ErrorLog
@@ -92,6 +93,13 @@ def exhausted(*rows: dict[str, Any], lines: int = 40, at: datetime | None = None
     found = access(*rows)
     told = pd.DataFrame([(at or ago(1), NOT_ENOUGH, lines)], columns=EXHAUSTED_COLUMNS)
     return replace(found, value=replace(found.require(), exhausted=told))
+
+
+def unreached(*rows: dict[str, Any], status: int) -> Reading[AccessLog]:
+    """The proxy's log, with forty lines of a minute ago about servers that take no connection."""
+    found = access(*rows)
+    told = pd.DataFrame([(ago(1), status, "", 40)], columns=UNREACHED_COLUMNS)
+    return replace(found, value=replace(found.require(), unreached=told))
 
 
 def surge(*before: dict[str, Any], number: int = 150, **facts: Any) -> Reading[AccessLog]:

@@ -29,6 +29,8 @@ AT_ONCE = [60.0 - n / 30 for n in range(90)]
 CUT = [closing(1012, age=900.0, ago=64.0, restart=True)] * 90
 LEAVING = [closing(1001, age=5.0 * n) for n in range(9)]
 
+REFUSED_BY_PROXY_ALONE = handshakes("refused", "unknown", status=404)
+REFUSED_BY_PROXY_ALONE.require().loc[1:, "status"] = None
 EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
     "all come back at once after a restart": (
         lambda: back(log(*CUT, began_ago=AT_ONCE)),
@@ -130,6 +132,13 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         ),
         INCONCLUSIVE,
         "set proxy.websocket_path, or there are no WebSockets",
+    ),
+    "nor does one whose replicas could not be asked": (
+        lambda: checks.check_unexplained_disconnections(
+            log(), NO_CONFIGURATION, replicas(), QUIET, REFUSED_BY_PROXY_ALONE, samples()
+        ),
+        INCONCLUSIVE,
+        "what is behind the proxy refuses it, it was refused with 404: set proxy.websocket_path",
     ),
     "no worker connections left is another cause": (
         lambda: checks.check_proxy_misconfigured(
