@@ -42,7 +42,7 @@ _OUTGOING = "urllib3"
 _NO_TITLE = re.compile(
     r"Exception in ASGI application|Error handling request|Exception on /|Exception in (?:thread|callback)|Internal Server Error"
     r"|Task exception was never retrieved|Error in ASGI Framework|Uncaught exception|$"
-    r"|(?i:(?:un(?:handled|caught|expected)[_ ])?(?:exception|error)\W*$)"
+    r"|(?i:(?:un(?:handled|caught|expected)[_ ])?(?:exception|error)\W*$|request[_ ](?:failed|error)\W*$)"
 )
 """What servers and catch-all handlers write above a traceback, whatever it is; the exception itself is its title."""
 MOST_LINES = 200

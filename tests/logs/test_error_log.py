@@ -133,7 +133,9 @@ class TestOtherLines:
         stack = "\n".join(KEY_ERROR[1:]).replace('"', '\\"').replace("\n", "\\n")
         asked = f"ts={STAMP} level=info msg=http method=GET path=/api/prices status=500"
         log = read(f'ts={STAMP} level=error msg="request failed" path=/api/prices stack="{stack}"', asked)
-        assert found(log, "signature", "requests") == [["KeyError in trading.py:get_prices", 1]]
+        assert found(log, "signature", "requests", "first_line") == [
+            ["KeyError in trading.py:get_prices", 1, "KeyError: 'ETHUSD'"]
+        ]
         assert log.requests[["method", "route", "status"]].values.tolist() == [["GET", "/api/prices", 500]]
 
     @pytest.mark.parametrize(
