@@ -70,8 +70,9 @@ def _address(answer: Any, settings: TicketSettings) -> str:
         done = "the ticket may be there" if sure else "no ticket was made; correct ticket.url or ticket.body"
         raise SourceUnavailableError(f"HTTP {status}: {done} ({said or 'no reason given'})", code=sure or None)
     try:
-        return str(fill(settings.address, answer.json()))
-    except (ValueError, KeyError, TypeError):
+        told = {name: one for name, one in answer.json().items() if one is not None}
+        return str(fill(settings.address, told))
+    except (ValueError, KeyError, AttributeError):
         text = (
             f"HTTP {status}, and no '{settings.address}' in the answer; the ticket may be there, correct ticket.address"
         )

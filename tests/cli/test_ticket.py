@@ -105,6 +105,7 @@ def test_tried_again_only_while_nobody_takes_it(folder: Path, tracker: Any) -> N
         ((0, "{}"), "did not answer to the end", True),
         ((201, "<html>"), "no '{html_url}' in the answer", True),
         ((201, '{"number": 7}'), "no '{html_url}' in the answer", True),
+        ((201, '{"html_url": null}'), "no '{html_url}' in the answer", True),
         ((201, "[]"), "no '{html_url}' in the answer", True),
     ],
 )
