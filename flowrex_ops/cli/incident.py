@@ -350,7 +350,7 @@ def export(
 
 def _print(folder: Path, settings: Settings, as_json: bool, sent: Sequence[Delivery] = ()) -> None:
     from flowrex_ops.archive import timeline
-    from flowrex_ops.incident.incident import read_incident
+    from flowrex_ops.incident.incident import COMMANDER, read_incident
     from flowrex_ops.incident.severity import get_contacts, get_deadlines, respond_by, update_due
     from flowrex_ops.incident.templates import fill_in
 
@@ -364,6 +364,10 @@ def _print(folder: Path, settings: Settings, as_json: bool, sent: Sequence[Deliv
     }
     lines = [f"{name.replace('_', ' '):<12} {_text(value)}" for name, value in facts.items() if value]
     lines += [*(f"  {_due(one)}" for one in deadlines), *(f"  {one}" for one in sent)]
+    commander = found.roles.get(COMMANDER)
+    operators = {str(line.get("operator", "")).partition(" (as typed")[0] for line in history}
+    if commander in operators and not found.over:
+        lines += [f"  {commander} commands, and changes the platform too: hand one of both to somebody else"]
     if promised := update_due(found, history):
         lines += [f"  Next message: {'overdue since' if promised < datetime.now(UTC) else 'due by'} {_text(promised)}"]
     others = [

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pandas as pd
 
 from flowrex_ops.durations import format_seconds
 from flowrex_ops.errors import ParameterError
-from flowrex_ops.incident.incident import Incident
+from flowrex_ops.incident.incident import COMMANDER, Incident
 from flowrex_ops.incident.templates import fill_in
+from flowrex_ops.model import Severity
 
 FILE = "post_mortem.md"
 TO_WRITE = "✍"
 ACTION_COLUMNS = ["action", "owner", "due", "status"]
+_REVIEWED_WITHIN: Mapping[Severity | None, timedelta] = dict.fromkeys((Severity.P0, Severity.P1), timedelta(days=3))
+_USUALLY = timedelta(days=7)
+"""Three days, or five working days: https://response.pagerduty.com/after/post_mortem_process/"""
 _BLOCK = r"<!-- flowrex-ops:{0} -->\n.*?\n<!-- /flowrex-ops:{0} -->"
 _HEADER = re.compile(r"\|\s*action\s*\|\s*owner\s*\|\s*due(?: date)?\s*\|\s*status\s*\|", re.IGNORECASE)
 
@@ -34,7 +38,8 @@ def write_document(
 ) -> str:
     """The whole document; of an *existing* one only the generated blocks are replaced, each where it stands.
 
-    It is written from the facts, ``EVENT_COLUMNS``, ``DURATION_COLUMNS``, and what lies at which path in the incident's folder.
+    It is written from the facts, ``EVENT_COLUMNS``, ``DURATION_COLUMNS``, and what lies at which path in the incident's folder. Its own
+    review is its first action item: the owner, the due date and the status are asked for with all others.
     """
     document = fill_in(
         "post_mortem.md.j2",
@@ -46,6 +51,9 @@ def write_document(
         durations=list(durations.itertuples()),
         evidence=evidence,
         to_write=TO_WRITE,
+        owner=incident.roles.get(COMMANDER, ""),
+        review_by=f"{(incident.resolved or incident.opened) + _REVIEWED_WITHIN.get(incident.severity, _USUALLY):%Y-%m-%d}",
+        items=len(read_actions(existing)) if existing.strip() else 1,
     )
     if not existing.strip():
         return document

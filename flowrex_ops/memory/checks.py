@@ -270,7 +270,7 @@ def killed_replicas(
         (marked & (table["state"].isin(_GONE) | (lately & table["restarts"].gt(0))))
         | (lately & table["name"].isin(list(inside)))
     ]
-    rows = hit.sort_values("name").drop_duplicates("name")
+    rows = hit.sort_values(["name", "state"]).drop_duplicates("name")
     shares = [len(part) / max(1, int(table["service"].eq(name).sum())) for name, part in rows.groupby("service")]
     worst = max(shares, default=0.0) >= MOST or rows["state"].isin(_GONE).any()
     return rows, Severity.P1 if worst else Severity.P2

@@ -235,3 +235,14 @@ def test_a_leak_is_an_incident_with_a_list(tmp_path: Path) -> None:
     assert "Security (@mallory): notified" in in_process.call("incident", "show", cwd=tmp_path)[1]
     in_process.call("incident", "resolve", "latest", "--force", "an old token", cwd=tmp_path)
     assert "revoke" not in in_process.call("incident", "show", cwd=tmp_path)[1]
+
+
+def test_whoever_commands_is_not_whoever_changes_things(tmp_path: Path) -> None:
+    """However it is known who approved; a hand-over ends it."""
+    in_process.call("incident", "open", "Orders time out", "--role", "commander=ada", cwd=tmp_path)
+    (folder,) = (tmp_path / "outputs").glob("INC-*")
+    timeline.append(folder, {"kind": "mitigation-intent", "text": "flush", "operator": "ada (as typed by root)"})
+    hint = "ada commands, and changes the platform too"
+    assert hint in in_process.call("incident", "show", cwd=tmp_path)[1]
+    in_process.call("incident", "update", "latest", "--role", "commander=grace", cwd=tmp_path)
+    assert hint not in in_process.call("incident", "show", cwd=tmp_path)[1]

@@ -17,6 +17,7 @@ from flowrex_ops.incident.events import get_durations, get_milestones, merge_eve
 from flowrex_ops.incident.incident import Incident, Status, change, close, note_alert, open_new
 from flowrex_ops.incident.post_mortem import format_span, read_actions, to_write, write_document
 from flowrex_ops.incident.review import write_post_mortem
+from flowrex_ops.model import Severity
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import Settings
 
@@ -161,8 +162,24 @@ class TestDocument:
         row = "| a \\| b | ada | 2026-02-14 | open |"
         text = self.write().replace("|---|---|---|---|\n", f"|---|---|---|---|\n{row}\n")
         assert read_actions(text).to_dict("records") == [
-            {"action": "a | b", "owner": "ada", "due": date(2026, 2, 14), "status": "open"}
+            {"action": "a | b", "owner": "ada", "due": date(2026, 2, 14), "status": "open"},
+            {
+                "action": "Review this post-mortem, then close it",
+                "owner": "✍",
+                "due": date(2026, 2, 7),
+                "status": "draft",
+            },
         ]
+
+    def test_its_review_is_owned_by_the_commander_and_due_by_severity(self) -> None:
+        text = self.write(severity=Severity.P1, roles={"commander": "ada"})
+        assert "| Review this post-mortem, then close it | ada | 2026-02-03 | draft |" in text
+
+    def test_the_meeting_has_its_facts(self) -> None:
+        agenda = self.write(root_cause="no time\nlimit").partition("<!-- flowrex-ops:agenda -->")[2]
+        assert "2. Root cause (15 min): no time limit\n3. Impact (5 min): not recorded\n" in agenda
+        assert "4. Response (10 min): detect 6 min 0 s, acknowledge 4 min 0 s" in agenda
+        assert "5. Action items (15 min): 1 in the table above\n6. Lessons learned (5 min)\n" in agenda
 
     @pytest.mark.parametrize(
         ("row", "text"),

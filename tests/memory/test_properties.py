@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from memory_examples import NOW, keys, kills, memory, replica
 from triage_examples import services
@@ -89,6 +89,15 @@ def test_nothing_is_ruled_out_that_was_not_seen(part: str, data: st.DataObject) 
         assert verdict.kind is not VerdictKind.RULED_OUT, (how, column)
 
 
+def named(name: str, state: str = "running", restarts: int = 0, *, killed: bool = False) -> tuple[Any, ...]:
+    return ("backend", name, state, "healthy", restarts, killed, None, NOW, "", (), NOW)
+
+
+TWICE = [*map(named, "abc"), named("d", restarts=1, killed=True), named("d", "exited", killed=True)]
+"""A replica that is listed twice is judged by the worse of both, whichever comes first."""
+
+
+@example(TWICE, [])
 @given(REPLICAS, KILLS)
 def test_kills(replicas: list[Any], rows: list[Any]) -> None:
     same_either_way(lambda some: checks.check_oom_killed(frame("services", REPLICA_COLUMNS, some), kills()), replicas)
