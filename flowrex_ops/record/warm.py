@@ -230,7 +230,9 @@ def _become(request: dict[str, Any]) -> None:
     if request["role"] == "run":
         from flowrex_ops.record.subprocess_runner import main as run
 
-        sys.exit(run())
+        code = run()
+        gc.freeze()  # else the interpreter's end looks for cycles in all that was imported: half a second
+        sys.exit(code)
     from ipykernel.kernelapp import launch_new_instance
 
     sys.argv = ["ipykernel_launcher", *request["arguments"]]
