@@ -34,9 +34,11 @@ def draw(worlds: dict[str, list[tuple[int, float]]]) -> Figure:
         axes.plot(times, seconds, dashes, marker="o", color=colour)
         end, label = (times[-1], seconds[-1]), f"{points[-1][0]:,} {world}: {seconds[-1]:.2g} s"
         axes.annotate(label, end, (8, 0), textcoords="offset points", va="center", color=colour)
-    axes.set(xscale="log", yscale="log", xlabel="how many times the smallest", ylabel="seconds")
+    axes.set(xscale="log", yscale="log", xlabel="how many times the smallest", ylabel="time")
     axes.set_title("What a reading takes, the larger the platform", loc="left")
     axes.set_xlim(right=900)
+    axes.set_ylim(top=1.5)
+    axes.set_yticks([0.01, 0.1, 1], ["10 ms", "100 ms", "1 s"])
     axes.set_xticks([1, 10, 100], ["1", "10", "100"])
     return figure
 
