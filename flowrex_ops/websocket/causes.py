@@ -76,9 +76,10 @@ CAUSES = (
         Severity.P2,
         355,
         (
-            command(
-                "limit_req_zone $server_name zone=ws:1m rate=50r/s; … location /ws { limit_req zone=ws burst=500; }",
-                "NGINX then lets in so many a second, and lets the others wait; nginx -t, then reload",
+            NextStep(
+                "person",
+                "owner of the proxy",
+                "limit_req with a burst on the WebSockets' location: NGINX lets in so many a second, and lets the others wait",
             ),
             NextStep(
                 "person", "owner of the clients", "wait before coming back: longer each time, and each client by chance"
