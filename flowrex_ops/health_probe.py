@@ -66,6 +66,11 @@ def ask_health(
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 if _WANTS_OURS.search(str(error)):
                     return HealthAnswer(one, None, f"it may want a client certificate: {error}", refused=None)
+                if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError) and base_url.startswith("http://"):
+                    secure = base_url.replace("http://", "https://", 1)
+                    found = ask_health(secure, path, timeout_seconds=max(0.05, left), tls=tls, root=root)
+                    if found.status is not None:  # who speaks TLS alone hangs up on plain HTTP
+                        return found
                 text = f"no answer: {error or type(error).__name__}"
                 if isinstance(error, httpx.TimeoutException) and left < _FAIR_SHARE * timeout_seconds:
                     text = f"no health path in {timeout_seconds:.1f} s, the last one asked was '{one}'; set the path"

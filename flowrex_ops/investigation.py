@@ -22,6 +22,7 @@ from flowrex_ops.causes import COMPOSE, causes_by_runbook, ranked
 from flowrex_ops.checks import Check
 from flowrex_ops.copied.folder import Copies, copied
 from flowrex_ops.discovery.endpoints import Endpoints, ReplicaFinder, discover
+from flowrex_ops.discovery.roles import as_named_here
 from flowrex_ops.discovery.services import ServicesSource
 from flowrex_ops.durations import format_seconds, parse_duration
 from flowrex_ops.grafana import AnnotatedTimeline
@@ -201,6 +202,8 @@ class Investigation:
             **bounds,
         )
         service = self.settings.backend.service
+        proxy = self.settings.proxy
+        self.nginx = NginxSource(endpoints.stack, proxy, proxy.websocket_path, **bounds)
         self.logs = LogSource(endpoints.stack, service, limit_seconds=limits.log_seconds, max_bytes=limits.log_bytes)
         self.proxy_logs = LogSource(
             endpoints.stack,
@@ -208,12 +211,11 @@ class Investigation:
             limit_seconds=limits.log_seconds,
             max_bytes=min(limits.log_bytes, PROXY_LOG_BYTES),
             name="proxy logs",
+            find_formats=self.nginx.find_formats,
         )
         self.resolver = ResolverSource(endpoints.stack, service, limit_seconds=limits.reading_seconds)
         self.credentials = CredentialsSource(endpoints.stack, service, limit_seconds=limits.log_seconds)
         self.configuration = ConfigurationSource(endpoints.stack, limit_seconds=limits.reading_seconds)
-        proxy = self.settings.proxy
-        self.nginx = NginxSource(endpoints.stack, proxy, proxy.websocket_path, **bounds)
         self.access = AccessLogSource(
             endpoints.stack,
             self.settings.front_door.service,
@@ -231,7 +233,7 @@ class Investigation:
         )
         self.broker = open_broker(self.settings, endpoints.stack)
         self.websocket = WebSocketSource(
-            lambda: find_targets(self.settings, endpoints, self._finder.urls()),
+            lambda: find_targets(self.settings, endpoints, self._finder.urls(), self.nginx.find_path()),
             limit_seconds=limits.reading_seconds,
             count=lambda seconds: count_connections(
                 endpoints.stack, service, self.settings.backend.port, timeout_seconds=seconds
@@ -246,6 +248,7 @@ class Investigation:
             limit_seconds=limits.log_seconds,
             max_bytes=limits.log_bytes,
         )
+        self.nginx.used_path = self.websocket_log.find_path
         self.prometheus = PrometheusSource(
             endpoints.prometheus_url,
             missing=f"prometheus is {endpoints.origins.get('prometheus', 'not configured')}",
@@ -379,7 +382,10 @@ class Investigation:
         own = self.endpoints.compose
         if not own:
             return verdict
-        steps = [replace(step, target=step.target.replace(COMPOSE, own)) for step in verdict.next_steps]
+        steps = [
+            replace(step, target=as_named_here(step.target, self.settings).replace(COMPOSE, own))
+            for step in verdict.next_steps
+        ]
         return replace(verdict, next_steps=tuple(steps))
 
     def follow_verdicts(self) -> None:

@@ -235,6 +235,8 @@ class Definition:
     """Of what its image's name stood for when it was made."""
     health_check: str = field(default="", repr=False)
     """The command by which it is asked for its health."""
+    restart_policy: str = ""
+    """Docker's: ``no`` and ``on-failure`` let it end; empty where nobody tells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,11 +116,12 @@ class RedisSettings(_Section):
 class BackendSettings(_Section):
     """The backend's service name, the port it listens on, and (where not discovered) its replicas' base URLs.
 
-    ``health_path`` answers 2xx where a replica is ready; without it the first of the usual ones that exists is asked.
+    ``scheme`` is what it speaks there. ``health_path`` answers 2xx where a replica is ready; without it the first of the usual ones that exists is asked.
     """
 
     service: str = "backend"
     port: int = Field(default=8000, ge=1, le=65535)
+    scheme: Literal["http", "https"] = "http"
     urls: tuple[str, ...] = ()
     health_path: str = Field(default="", pattern="^(/|$)")
     pool_size: int | None = Field(default=None, ge=1)

@@ -10,10 +10,12 @@ import pytest
 
 import flowrex_sandbox
 from flowrex_ops.catalog import NOTEBOOKS, find_runbooks, get_runbook, read_runbook
-from flowrex_ops.causes import causes_by_runbook, find_causes
+from flowrex_ops.causes import COMPOSE, causes_by_runbook, find_causes
 from flowrex_ops.cli.runbook_lint import lint, read_alerts
+from flowrex_ops.discovery.roles import as_named_here
 from flowrex_ops.errors import NotebookError, UnknownRunbookError
 from flowrex_ops.mitigations import KNOWN
+from flowrex_ops.settings import Settings
 
 PARAMETERS = """incident_id: str = ""  # a
 since: str = "30m"  # b
@@ -79,6 +81,29 @@ class TestCatalogue:
         """Nothing else has to be told of it."""
         write(tmp_path / "sample.ipynb", ("markdown", "# S"), ("code", PARAMETERS), alerts=["SampleHigh"])
         assert find_runbooks(tmp_path)["sample"].alerts == ("SampleHigh",)
+
+
+@pytest.mark.parametrize(
+    ("target", "here"),
+    [
+        (f"{COMPOSE} logs --tail=200 backend", f"{COMPOSE} logs --tail=200 api"),
+        (f"{COMPOSE} exec nginx nginx -T", f"{COMPOSE} exec edge nginx -c /conf/edge.conf -T"),
+        (f"{COMPOSE} exec redis redis-cli ping", f"{COMPOSE} exec cache redis-cli ping"),
+        (
+            f"{COMPOSE} logs postgres | grep -A8 'deadlock detected'",
+            f"{COMPOSE} logs vault | grep -A8 'deadlock detected'",
+        ),
+        (f"{COMPOSE} logs --tail=100 nightly", f"{COMPOSE} logs --tail=100 nightly"),
+        ("docker restart <container>", "docker restart <container>"),
+        ("owner of the backend", "owner of the backend"),
+    ],
+)
+def test_commands_name_the_services_that_are_there(target: str, here: str) -> None:
+    """The catalogue speaks of the playbook's; elsewhere such a command would fail, or read another configuration than the one in force."""
+    named = {"backend": "api", "postgres": "vault", "redis": "cache"}
+    parts: dict[str, Any] = {part: {"service": name} for part, name in named.items()}
+    parts["proxy"] = {"service": "edge", "program": ("nginx", "-c", "/conf/edge.conf")}
+    assert as_named_here(target, Settings(**parts)) == here
 
 
 class TestNotARunbook:

@@ -39,7 +39,7 @@ def doctor(settings: SettingsOption = "", project: ProjectOption = "", as_json: 
     Settings come from --settings, $FLOWREX_OPS_SETTINGS or ./flowrex-ops.toml; single values from the environment
     (FLOWREX_OPS_POSTGRES__DSN) or as files in $FLOWREX_OPS_SECRETS_DIR. Sections: platform, outputs, stack (kind,
     project, socket, docker_host, may_be_absent, version_variable), postgres (dsn, admin_dsn, reserve_dsn, service,
-    application_role), redis (url, service), backend (service, port, urls, health_path, pool_size), front_door (url, path, service,
+    application_role), redis (url, service), backend (service, port, scheme, urls, health_path, pool_size), front_door (url, path, service,
     port), tls (endpoints, ca_file, warn_days, service, port), certbot (service, program, server, webroot, seconds), broker (url, token, account), proxy (service, port,
     program, configuration, control, control_inside, websocket_url, websocket_path), prometheus (url, service, port),
     metrics (pool_in_use, pool_open, pool_idle, pool_maximum, pool_base, pool_overflow, pool_waiting, pool_requests,

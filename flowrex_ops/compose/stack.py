@@ -437,6 +437,7 @@ def _definition(attributes: Mapping[str, Any]) -> Definition:
         mounts=tuple(f"{_mounted(mount)}:{mount['Destination']}" for mount in attributes.get("Mounts") or ()),
         image_id=attributes.get("Image") or "",
         health_check=" ".join((configured.get("Healthcheck") or {}).get("Test") or ()),
+        restart_policy=((attributes.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name") or "",
     )
 
 

@@ -294,7 +294,8 @@ def backend_urls(settings: Settings, replicas: Sequence[Replica]) -> dict[str, s
     if backend.urls:
         return {f"{backend.service}-{n}": url.rstrip("/") for n, url in enumerate(backend.urls, start=1)}
     running = [r for r in replicas if r.service == backend.service and r.running]
-    return {replica.name: _http(*place) for replica in running if (place := replica.reach(backend.port))}
+    build = _https if backend.scheme == "https" else _http
+    return {replica.name: build(*place) for replica in running if (place := replica.reach(backend.port))}
 
 
 def upstream_addresses(settings: Settings, replicas: Sequence[Replica]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from flowrex_ops.causes import COMPOSE
 from flowrex_ops.compose import Stack
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.model import Definition, Replica
@@ -66,8 +67,8 @@ SIGNS: Mapping[str, Signs] = {
         r"redis|valkey|keydb|cache",
     ),
     PROXY: Signs(
-        r"nginx(-unprivileged|-proxy)?|openresty|traefik|caddy|haproxy|envoy|angie|tengine|freenginx|httpd|apache2?",
-        r"nginx|openresty|traefik|caddy|haproxy|envoy|angie|httpd|apache2",
+        r"nginx(-unprivileged|-proxy)?|openresty|traefik|caddy|haproxy|envoy|angie|tengine|freenginx|httpd|apache2?|lighttpd|varnish|h2o",
+        r"nginx|openresty|traefik|caddy|haproxy|envoy|angie|httpd|apache2|lighttpd|varnishd|h2o",
         frozenset({"NGINX_VERSION", "CADDY_VERSION", "HAPROXY_VERSION"}),
         80,
         r"(?!)",
@@ -95,6 +96,10 @@ _SERVERS = re.compile(
 _WORKERS = re.compile(
     r"\b(celery|flower|beat|worker|workers|scheduler|rq|dramatiq|arq|huey|taskiq|alembic|migrate|migrations?|cron|consumer)\b"
 )
+_WAITS = re.compile(
+    r"\b(celery|flower|beat|workers?|scheduler|rq|dramatiq|arq|huey|taskiq|consumer|http\.server|cron)\b"
+)
+"""Of those what is not to end."""
 _USES_DATABASE = re.compile(r"^(postgres(ql)?|asyncpg|timescaledb)(\+\w+)?://")
 _CONNINFO = re.compile(r"(?:^|\s)(host|port|dbname|user|password)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|(\S+))")
 """libpq's other form, ``host=db dbname=shop user=shop``: https://www.postgresql.org/docs/current/libpq-connect.html"""
@@ -106,7 +111,14 @@ _BACKEND_PORTS = re.compile(
 )
 _CHECKED = re.compile(r"://(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1\]):(\d{2,5})\b")
 """Where a container's health check asks it over HTTP."""
+_FOLLOWS = re.compile(r"--(?:replicaof|slaveof)\b|\b(?:replica|slave|standby|secondary|follower|read-?only)\b")
+"""A copy of another server, by its command, its image's variables (``REDIS_REPLICATION_MODE``, ``POSTGRESQL_REPLICATION_MODE``) or its name."""
 _UPSTREAM = r"(?<![\w.-]){}(?::(\d+)|;|\s)"
+_POOL = r"\bupstream\s+(\S+)\s*\{{[^}}]*?\bserver\s+{}[:;\s]"
+_TLS_SERVER = re.compile(
+    r"--(?:ssl-?)?(?:certfile|keyfile|certificate|cert)[ =]|https://(?:localhost|127\.0\.0\.1|\[::1\])[:/]"
+)
+"""Options of gunicorn, uvicorn, hypercorn, daphne and granian, or a health check: whoever names a certificate speaks TLS."""
 _PORT_VARIABLES = ("UVICORN_PORT", "PORT", "APP_PORT", "HTTP_PORT", "SERVER_PORT")
 
 
@@ -172,7 +184,8 @@ def find_parts(settings: Settings, stack: Stack, replicas: Sequence[Replica]) ->
     def users(names: Sequence[str]) -> Sequence[str]:
         """Those of *names* to which somebody's variables lead."""
         hosts = {host for one in services.all.values() for host in used_hosts(one.definition.environment)}
-        return sorted({services.named(host) for host in hosts} & set(names))
+        leading = [name for name in names if not _FOLLOWS.search(_all_words(services.all[name]))]
+        return sorted({services.named(host) for host in hosts} & set(leading or names))
 
     def seen_outside(names: Sequence[str]) -> Sequence[str]:
         return [name for name in names if published(services.all[name])]
@@ -202,7 +215,29 @@ def find_parts(settings: Settings, stack: Stack, replicas: Sequence[Replica]) ->
             guessed.add(part)
     program = nginx_program(services.all.get(found[PROXY].service))
     resolved = with_services(settings, {part: one.service for part, one in found.items()}, ports, program)
+    resolved = _with_scheme(resolved, services, services.all.get(found[PROXY].service), stack)
     return Parts(resolved, ports, {part: one.why for part, one in found.items()}, frozenset(guessed))
+
+
+def _with_scheme(settings: Settings, services: Services, proxy: Replica | None, stack: Stack) -> Settings:
+    """*settings* with what the backend speaks, where they do not say."""
+    backend = settings.backend
+    if "scheme" in backend.model_fields_set or not (one := services.all.get(backend.service)):
+        return settings
+    likely = str(backend.port).endswith("443")  # else NGINX is not asked once more
+    scheme = "https" if speaks_tls(one, _proxy_configuration(stack, proxy) if likely else "") else "http"
+    return settings.model_copy(update={"backend": backend.model_copy(update={"scheme": scheme})})
+
+
+def speaks_tls(backend: Replica, configuration: str) -> bool:
+    """Whether it says so by its command, its variables or its health check, or NGINX passes requests on to it by ``https://``."""
+    made = backend.definition
+    own = f"{made.command} {made.environment.get('GUNICORN_CMD_ARGS', '')} {made.health_check}"
+    if _TLS_SERVER.search(own) or made.environment.get("UVICORN_SSL_CERTFILE"):
+        return True
+    name = re.escape(backend.service)
+    places = "|".join([name, *map(re.escape, re.findall(_POOL.format(name), configuration))])
+    return bool(re.search(rf"\b(?:proxy|grpc)_pass\s+(?:https|grpcs)://(?:{places})[:/;\s]", configuration))
 
 
 def _proxy_configuration(stack: Stack, proxy: Replica | None) -> str:
@@ -294,6 +329,14 @@ def used_hosts(environment: Mapping[str, str]) -> list[str]:
     return [url[1] for url in urls if url] + named
 
 
+def serves(replica: Replica) -> bool:
+    """Whether it looks like what runs all the time: a server of any part, or what waits for work."""
+    made, words = replica.definition, f"{replica.service} {replica.definition.command}"
+    if any(sum(_signs(replica, signs, "").values()) >= _ENOUGH for signs in SIGNS.values()):
+        return True
+    return bool(made.health_check or _SERVERS.search(words) or _BACKEND_NAMES.search(words) or _WAITS.search(words))
+
+
 def published(replica: Replica) -> bool:
     """Whether one of its ports can be reached from outside the project's networks."""
     return any(host not in replica.addresses for host, _ in replica.ports.values())
@@ -324,6 +367,25 @@ def nginx_program(proxy: Replica | None) -> tuple[str, ...]:
     started = re.search(r"\bnginx\b([^&|]*)", proxy.definition.command if proxy else "")
     options = re.findall(r"(?<!\S)(-[cp])\s*([^\s'\"]+)", started[1]) if started else []
     return ("nginx", *(word for option in options for word in option))
+
+
+_CALLS_SERVICE = re.compile(r"^((?:\S+ )*?)(backend|postgres|redis|nginx)( nginx)?(?=\s|$)")
+
+
+def as_named_here(target: str, settings: Settings) -> str:
+    """The catalogue's command with the services, and NGINX's own options, as they are called on this platform."""
+    before, compose, rest = target.partition(COMPOSE)
+    if not compose or not (found := _CALLS_SERVICE.match(rest.strip())):
+        return target
+    services = {
+        "backend": settings.backend.service,
+        "postgres": settings.postgres.service,
+        "redis": settings.redis.service,
+        "nginx": settings.proxy.service,
+    }
+    program = f" {' '.join(settings.proxy.program)}" if found[3] else ""
+    named = f"{found[1]}{services[found[2]]}{program}{rest.strip()[found.end() :]}"
+    return f"{before}{compose} {named}"
 
 
 def with_services(
@@ -361,6 +423,11 @@ def _programs(command: str) -> Iterable[str]:
     """Names of the programs in a command: the first words, of which an entry point's script may be one, and ``sh -c``'s."""
     for word in command.split()[:6]:
         yield word.rpartition("/")[2].strip("\"';")
+
+
+def _all_words(replica: Replica) -> str:
+    modes = [value for name, value in replica.definition.environment.items() if name.endswith("REPLICATION_MODE")]
+    return f"{replica.service} {replica.definition.command} {' '.join(modes)}".replace("_", "-").lower()
 
 
 def _words(replica: Replica) -> str:

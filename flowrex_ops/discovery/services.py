@@ -13,6 +13,7 @@ import pandas as pd
 
 from flowrex_ops.compose import Stack
 from flowrex_ops.compose.project import FILES, FOLDER
+from flowrex_ops.discovery.roles import serves
 from flowrex_ops.model import Replica, Usage
 from flowrex_ops.reading import Source, reads
 
@@ -41,6 +42,9 @@ DISK_COLUMNS = [
     "read_only",
 ]
 
+ENDED = "ended"
+"""The state of what ended well by itself and may be a job: nothing tells that it is to run."""
+_MAY_END = ("no", "on-failure")
 _DEPENDS_ON = "com.docker.compose.depends_on"
 _IN_FILE = re.compile(r"([\w.-]+)[\"']?:\s*\{?\s*[\"']?condition[\"']?:\s*[\"']?service_completed_successfully\b")
 _AWAITED = re.compile(r"([^,:]+):service_completed_successfully\b")
@@ -95,11 +99,23 @@ class ServicesSource(Source):
 
     @reads("services")
     def get_replicas(self) -> pd.DataFrame:
-        """One row a replica, columns ``REPLICA_COLUMNS``; ``started_at`` in UTC. What was to end, and has, is none."""
+        """One row a replica, columns ``REPLICA_COLUMNS``; ``started_at`` in UTC. What was to end, and has, is none; what may be such, ``ENDED``."""
         replicas = self._stack.get_replicas()
         ended = [one for one in replicas if one.exit_code == 0]
         awaited = _awaited(replicas) if ended else set()
-        return replicas_frame([one for one in replicas if one not in ended or one.service not in awaited])
+        left = [one for one in replicas if one not in ended or one.service not in awaited]
+        return replicas_frame([replace(one, state=ENDED) if _may_be_job(one, replicas) else one for one in left])
+
+
+def _may_be_job(one: Replica, replicas: Sequence[Replica]) -> bool:
+    """Whether it ended well where it was allowed to, looks like no server, and no other replica knows it by name."""
+    if one.exit_code != 0 or one.definition.restart_policy not in _MAY_END or serves(one):
+        return False
+    name = re.compile(rf"(?<![\w.-]){re.escape(one.service)}(?![\w-])")
+    made = [other.definition for other in replicas if other.service != one.service]
+    return not any(
+        name.search(text) for d in made for text in (d.command, d.labels.get(_DEPENDS_ON, ""), *d.environment.values())
+    )
 
 
 def _awaited(replicas: Sequence[Replica]) -> set[str]:

@@ -26,7 +26,15 @@ from flowrex_ops.http.context import (
     started_at,
     versions_of,
 )
-from flowrex_ops.http.failures import complete, exhausted_of, failures, recent_of, recent_requests, unreached_of
+from flowrex_ops.http.failures import (
+    complete,
+    exhausted_of,
+    failures,
+    limited_of,
+    recent_of,
+    recent_requests,
+    unreached_of,
+)
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, UNAVAILABLE, AccessLog
 from flowrex_ops.logs.error_log import ErrorLog
 from flowrex_ops.logs.request_counts import largest_share, most, total_of
@@ -170,6 +178,7 @@ def _attribute(
 def _by_error_log(log: AccessLog) -> list[tuple[str, int, pd.DataFrame]]:
     """Which answers of the proxy's own its error log explains: the cause, their status, and the lines."""
     found = [("http.worker-connections", SERVER_ERROR, exhausted_of(log))]
+    found += [("http.client-errors", UNAVAILABLE, limited_of(log))]
     found += [
         ("http.upstream-unreachable", int(str(status)), lines)
         for status, lines in unreached_of(log).groupby("status")

@@ -57,6 +57,11 @@ CAUSES = (
             runbook("database_connections", "where one route alone is not answered in time: what does it wait for?"),
             command("docker-compose -f docker-compose.prod.yml restart backend", "start again what hangs or is gone"),
             command(f"{_LOGS} nginx", "read which upstream it names, and why"),
+            NextStep(
+                "person",
+                "owner of the backend's certificate",
+                "where the proxy refuses the certificate that the backend has for it: it has expired, names another, or another authority signed it; renew it, restart the backend, reload the proxy",
+            ),
         ),
     ),
     Cause(
@@ -111,13 +116,15 @@ CAUSES = (
                 "rollback",
                 "it began with a release? logins that are refused (401, 403) and routes that are gone (404) often do",
             ),
-            command(
-                "client_max_body_size 10m;",
-                "413 made by the proxy: NGINX's own limit is 1 MB; then nginx -t and a reload",
+            NextStep(
+                "person",
+                "owner of the proxy",
+                "413 made by the proxy: client_max_body_size is 1 MB where nobody has set it; then nginx -t and a reload",
             ),
-            command(
-                "limit_req zone=per_client burst=50 nodelay;",
-                "429 made by the proxy: its limit is too low for what clients do now, or their retries add to it",
+            NextStep(
+                "person",
+                "owner of the proxy",
+                "429, or NGINX's own 503, made by the proxy: is limit_req (rate, burst) too low for what clients do now, do their retries add to it, or does it see them all as one address?",
             ),
             NextStep(
                 "person",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +15,16 @@ from flowrex_ops.http import context as c
 from flowrex_ops.http import evidence as e
 from flowrex_ops.http.attribution import Attribution, attribute
 from flowrex_ops.http.evidence import ERROR_LOG, LOG, METRICS, PROXY, STACK, Access, Errors, Services
-from flowrex_ops.http.failures import UNLOGGED, exhausted_of
-from flowrex_ops.http.refusals import find_surge, is_over
+from flowrex_ops.http.failures import UNLOGGED, exhausted_of, limited_of
+from flowrex_ops.http.refusals import are_of_few, find_surge, is_over
 from flowrex_ops.logs.access_log import BAD_GATEWAY, GATEWAY_TIMEOUT, SERVER_ERROR, UNAVAILABLE
 from flowrex_ops.logs.request_counts import most, total_of
 from flowrex_ops.model import Evidence, Severity, Verdict
+from flowrex_ops.services.impact import of_refusals
+
+_A_STATUS = re.compile(r"\b[45]\d\d\b")
+_AS_STEPS_SAY = {"postgres": "PostgreSQL", "redis": "Redis", "broker": "the broker"}
+_OF_TLS = re.compile(r"\bcertificate\b|SSL routines")
 
 
 class FailedRequests:
@@ -102,7 +109,7 @@ def check_upstream_unreachable(failed: FailedRequests) -> Verdict:
         return inconclusive(cause, failed.access)
     found = failed.found
     rows = found.of(cause)
-    reported = f"the proxy made {total_of(rows)} of {found.total} recent answers itself as 502, 503 or 504"
+    reported = f"the proxy made {total_of(rows)} of {found.total} recent answers itself (502, 503, 504) for want of one from the backend"
     if not found.counts(rows):
         return _ruled_out(cause, found, failed.access, reported, blind.of_makers(found))
     # What fails while containers are replaced has its reason, and is over as soon as the new ones answer.
@@ -112,7 +119,9 @@ def check_upstream_unreachable(failed: FailedRequests) -> Verdict:
         return ruled_out(cause, f"{reported}, {while_}")
     refused, late = (rows[rows["status"].eq(status)] for status in (BAD_GATEWAY, GATEWAY_TIMEOUT))
     places = sorted({str(name) for name in rows["replica"]} - {""})
-    how = [f"{total_of(refused)} refused or not there (502)"] if len(refused) else []
+    why = e.why_unreached(failed.access, rows)
+    lost = "answered 502" if why else "refused or not there (502)"
+    how = [f"{total_of(refused)} {lost}"] if len(refused) else []
     how += [f"{number} that no server took (503)"] if (number := total_of(rows[rows["status"].eq(UNAVAILABLE)])) else []
     how += (
         [f"{number} whose name leads nowhere (500)"]
@@ -125,12 +134,22 @@ def check_upstream_unreachable(failed: FailedRequests) -> Verdict:
     if len(late) == len(rows) and not places and total_of(beside) >= found.limits.few:  # it is there, and waits
         where = " and ".join(e.names_of(rows, "route"))
         title = f"The backend does not answer on {where} in time: {how[0]}, while other routes are served"
+    if why:
+        title = f"{title}; it says: {why}"
+    logged = e.list_meanwhile(failed.errors)
+    if logged:
+        title = f"{title}; the backend: {logged[0].value}"
     evidence = [
+        *logged,
+        *e.list_said(failed.access, rows),
         *e.states_of(failed.services, {failed.bounds.service}),
         *e.list_by(rows, "replica", PROXY),
         *e.list_by(rows, "route", PROXY),
     ]
-    return _confirmed(cause, found, rows, title, evidence)
+    told = _confirmed(cause, found, rows, title, evidence)
+    of_tls = bool(_OF_TLS.search(why))
+    steps = [one for one in told.next_steps if bool(_OF_TLS.search(one.text)) == of_tls or one.target.endswith("nginx")]
+    return replace(told, next_steps=tuple(steps))
 
 
 @check("http.dependency-failing")
@@ -149,7 +168,10 @@ def check_dependency_failing(failed: FailedRequests) -> Verdict:
         ]
         if found.deploy and found.deploy.previous:
             evidence.append(Evidence("release", _said_of(found.deploy), STACK))
-        return _confirmed(cause, found, rows, f"{title}: {e.example_of(rows, failed.errors)}", evidence)
+        told = _confirmed(cause, found, rows, f"{title}: {e.example_of(rows, failed.errors)}", evidence)
+        where = {_AS_STEPS_SAY.get(name, "outside") for name in names}
+        steps = [one for one in told.next_steps if any(one.text.endswith(word) for word in where)]
+        return replace(told, next_steps=tuple(steps))
     if missing(failed.errors):
         return inconclusive(cause, failed.errors)
     reported = f"{total_of(rows)} of {found.total} recent requests failed with an error that names a dependency"
@@ -208,7 +230,7 @@ def check_traffic_flood(failed: FailedRequests) -> Verdict:
     reported = (
         f"{len(flood.clients)} clients send {percent(flood.share)} of all requests, and none fails of it"
         if flood
-        else f"no {failed.bounds.flood_clients} clients send {percent(failed.bounds.flood_share)} of all requests"
+        else f"no few of {failed.access.require().clients['client'].nunique()} clients send {percent(failed.bounds.flood_share)} of all requests and far more than others do"
     )
     return _ruled_out(
         cause,
@@ -227,10 +249,17 @@ def check_client_errors(failed: FailedRequests) -> Verdict:
     if missing(failed.access):
         return inconclusive(cause, failed.access)
     log, found = failed.access.require(), failed.found
+    if found.counts(limited := found.of(cause)):
+        few = are_of_few(log, failed.bounds)
+        whom = "only its busiest clients" if few else "users"
+        title = f"The proxy's own limit refuses {whom} with 503: {limited_of(log)['what'].iloc[-1]}"
+        evidence = [*e.list_by(limited, "route", PROXY), *e.list_busiest(failed.access)]
+        told = _steps_about(UNAVAILABLE, _confirmed(cause, found, limited, title, evidence))
+        return replace(told, severity=Severity.P3) if few else told
     rows, said, unclear = find_surge(log, failed.bounds)
     if rows.empty:
         return _ruled_out(cause, found, failed.access, said, unclear)
-    title, severity = said, None
+    title, severity = said, of_refusals(total_of(rows) / max(1, found.total))
     if is_over(rows, log):
         title, severity = f"Over since {rows['at'].max():%H:%M:%S} UTC: {said}", Severity.P3
     evidence = [
@@ -239,7 +268,17 @@ def check_client_errors(failed: FailedRequests) -> Verdict:
         for name, number in rows.groupby(column)["requests"].sum().sort_values(ascending=False).head(e.SHOWN).items()
     ]
     evidence += [Evidence("release", _said_of(found.deploy), STACK)] if found.deploy else []
-    return confirmed(cause, title, evidence, severity=severity, title=title, share=total_of(rows) / max(1, found.total))
+    share = total_of(rows) / max(1, found.total)
+    told = confirmed(
+        cause, title, [*evidence, *e.list_said(failed.access, rows)], severity=severity, title=title, share=share
+    )
+    return _steps_about(int(rows["status"].iloc[0]), told)
+
+
+def _steps_about(status: int, verdict: Verdict) -> Verdict:
+    """Without the steps that are for other statuses."""
+    steps = [one for one in verdict.next_steps if str(status) in one.text or not _A_STATUS.search(one.text)]
+    return replace(verdict, next_steps=tuple(steps))
 
 
 @check("http.single-replica")
@@ -284,8 +323,10 @@ def check_unexplained_errors(failed: FailedRequests) -> Verdict:
         route, _ = most(rows, "route")
         places = len(set(rows["route"]))
         where = route if places == 1 else f"{route} and {places - 1} other {'route' if places == 2 else 'routes'}"  # noqa: PLR2004  # the plural
-        title = f"Requests fail on {where}, and no known cause explains it: {e.example_of(rows, failed.errors)}"
-        evidence = [Evidence("first seen", f"{rows['at'].min():%Y-%m-%d %H:%M:%S} UTC", LOG)]
+        said = e.list_said(failed.access, rows) if rows["made_by"].eq("proxy").all() else []
+        example = said[0].value if said else e.example_of(rows, failed.errors)
+        title = f"Requests fail on {where}, and no known cause explains it: {example}"
+        evidence = [Evidence("first seen", f"{rows['at'].min():%Y-%m-%d %H:%M:%S} UTC", LOG), *said]
         for column in ("route", "status", "method", "replica", "made_by"):
             evidence += e.list_by(rows, column, LOG)
         return _confirmed(cause, found, rows, title, [*evidence, *e.list_signatures(rows, failed.errors)])

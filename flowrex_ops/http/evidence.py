@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from flowrex_ops.checks import whole
-from flowrex_ops.http.context import Limits, versions_of
-from flowrex_ops.http.failures import UNLOGGED, complete
+from flowrex_ops.http.context import SLACK, Limits, versions_of
+from flowrex_ops.http.failures import UNLOGGED, complete, said_of
 from flowrex_ops.logs.access_log import AccessLog
 from flowrex_ops.logs.error_log import ErrorLog
 from flowrex_ops.logs.request_counts import total_of
@@ -19,6 +21,10 @@ Errors = Reading[ErrorLog]
 Services = Reading[pd.DataFrame]
 
 PROXY, LOG, STACK, ERROR_LOG, METRICS = "access log", "backend log", "stack", "the proxy's error log", "/metrics"
+_ENDED_WORKER = re.compile(
+    r"WORKER TIMEOUT|Worker .*was (?:sent|terminated)|Child process \[\d+\] died|DAMN ! worker|WorkerLostError"
+)
+"""Of gunicorn, uvicorn and uWSGI; of Celery's pool."""
 SHOWN = 4
 _TENTH = 0.1
 
@@ -41,6 +47,34 @@ def example_of(rows: pd.DataFrame, errors: Errors) -> str:
         return UNLOGGED
     line, _ = _reported(ranked[0][0], errors)
     return line or ranked[0][0]
+
+
+def list_said(access: Access, rows: pd.DataFrame) -> list[Evidence]:
+    """What the proxy logged of its own while *rows* failed, the commonest first."""
+    if not access.available or rows.empty:
+        return []
+    said = said_of(access.require())
+    said = said[said["at"].between(rows["at"].min() - SLACK, rows["at"].max() + SLACK)]
+    return [Evidence(f"{number} lines", what, ERROR_LOG) for what, number in _ranked(said, "what")[:SHOWN]]
+
+
+def list_meanwhile(errors: Errors) -> list[Evidence]:
+    """What servers logged lately of their own processes that were ended, such as gunicorn's ``WORKER TIMEOUT``: a request that is lost so is in no log."""
+    if not errors.available:
+        return []
+    table = errors.require().exceptions
+    lately = pd.to_numeric(table["recent"], errors="coerce").gt(0)
+    rows = table[lately & table["first_line"].astype(str).str.contains(_ENDED_WORKER)]
+    return [
+        Evidence(f"{row.replicas}, {row.recent} times", str(row.first_line), LOG)
+        for row in rows.head(SHOWN).itertuples()
+    ]
+
+
+def why_unreached(access: Access, rows: pd.DataFrame) -> str:
+    """Why the proxy got no answer, in its own words: what came first of it, for "no live upstreams" only follows; empty where it does not say."""
+    words = [one.value for one in list_said(access, rows) if "upstream" in one.value]
+    return next((one for one in words if not one.startswith("no live")), words[0] if words else "")
 
 
 def _reported(signature: str, errors: Errors) -> tuple[str, str]:

@@ -57,6 +57,21 @@ def exhausted_of(log: AccessLog) -> pd.DataFrame:
     return rows[rows["at"].ge(log.recent_since.replace(microsecond=0))]
 
 
+def limited_of(log: AccessLog) -> pd.DataFrame:
+    """When the proxy logged lately that its own ``limit_req`` or ``limit_conn`` refused a request, ``SAID_COLUMNS``.
+
+    It answers 503 then, where ``limit_req_status`` names no other: https://nginx.org/en/docs/http/ngx_http_limit_req_module.html
+    """
+    rows = said_of(log)
+    return rows[rows["what"].str.match(r"limiting (?:requests|connections)\b", na=False)]
+
+
+def said_of(log: AccessLog) -> pd.DataFrame:
+    """The errors that the proxy logged lately, ``SAID_COLUMNS``."""
+    rows = complete(log.said)
+    return rows[rows["at"].ge(log.recent_since.replace(microsecond=0))].assign(what=rows["what"].astype(str))
+
+
 def unreached_of(log: AccessLog) -> pd.DataFrame:
     """When the proxy logged lately that it got no answer: columns ``at``, ``status``, ``replica``, ``requests``."""
     rows = complete(log.unreached)

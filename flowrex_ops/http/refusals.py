@@ -11,6 +11,8 @@ from flowrex_ops.logs.access_log import CLIENT_ERROR, GAVE_UP, AccessLog
 from flowrex_ops.logs.request_counts import total_of
 
 _CHANCE = 0.001
+_OTHERS = 0.1
+_MOST = 0.5
 HIDDEN = "all requests come from one address: a proxy in front hides the clients; have their own address passed on and logged (in NGINX by real_ip_header)"
 
 
@@ -40,7 +42,34 @@ def find_surge(log: AccessLog, limits: Limits) -> tuple[pd.DataFrame, str, str]:
             if found:
                 return refused[refused["status"].eq(status)], said, ""
             says, unclear = (f"{said}; {few}", unclear) if found is False else (says, f"{said}; {few}")
+    for (status, route), part in refused.groupby(["status", "route"]):
+        if said := _surge_on_route(int(status), str(route), now, before, log, limits):
+            return part, said, ""
     return refused.iloc[:0], says, unclear
+
+
+def _surge_on_route(
+    status: int, route: str, now: pd.DataFrame, before: pd.DataFrame, log: AccessLog, limits: Limits
+) -> str:
+    """What is to be said of a route that was served and is mostly refused now: among all requests it may be few. Empty for any other."""
+    asked, earlier = (rows[rows["route"].eq(route)] for rows in (now, before))
+    if min(total_of(asked), total_of(earlier)) < limits.refused_requests / 2:
+        return ""
+    share, was = (total_of(rows[rows["status"].eq(status)]) / total_of(rows) for rows in (asked, earlier))
+    who = complete(log.refused)
+    sums = who[who["status"].eq(status)].groupby("client")["requests"].sum().sort_values(ascending=False)
+    others = sums.iloc[limits.flood_clients :]
+    spread = len(others) > 1 and others.sum() >= limits.refused_share * sums.sum()
+    if share < max(_MOST, limits.refused_factor * was) or not spread:
+        return ""
+    return f"{percent(share)} of {total_of(asked)} recent requests of {route} were answered {status}, {percent(was)} before"
+
+
+def are_of_few(log: AccessLog, limits: Limits) -> bool:
+    """Whether a few clients got nearly all failures, and others were served beside them."""
+    failed = complete(log.clients)["failed"].astype(int).sort_values(ascending=False)
+    others = int(failed.iloc[limits.flood_clients :].sum())
+    return len(failed) > limits.flood_clients and others <= _OTHERS * int(failed.sum())
 
 
 def is_over(rows: pd.DataFrame, log: AccessLog) -> bool:

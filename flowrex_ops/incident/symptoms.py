@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -52,6 +52,7 @@ REDIS = "Redis does not answer"
 CERTIFICATES = "a certificate ends soon, or is refused"
 NO_REQUEST = "the log tells of no request"
 DEFAULT_THRESHOLDS = Thresholds()
+_LATELY = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,20 @@ def _errors(log: LogSummary, _survey: Survey, thresholds: Thresholds) -> Seen:
     return Seen(share > thresholds.error_share, says, impact.of_failures(failed, requests))
 
 
+def _refused(log: LogSummary, _survey: Survey, _thresholds: Thresholds) -> Seen:
+    """Whether most requests are refused of late: to whom every login is denied no 5xx tells of it."""
+    if not log.requests:
+        return _unknown(NO_REQUEST)
+    found = log.refused_since(impact.MOST)
+    if found is None:
+        return _absent(f"{sum(log.refusals.values())} of {log.requests} requests")
+    refused, requests = found
+    share = refused / max(1, requests)
+    return Seen(
+        there=True, says=f"{refused} of the last {requests} requests ({share:.0%})", severity=impact.of_refusals(share)
+    )
+
+
 def _issues(issues: pd.DataFrame, _survey: Survey, _thresholds: Thresholds) -> Seen:
     new = issues[issues["new"].astype(bool)]
     first = f": {new['title'].iloc[0]}" if len(new) else ""
@@ -220,9 +235,13 @@ def _pools(pools: pd.DataFrame, _survey: Survey, _thresholds: Thresholds) -> See
     return Seen(len(full) > 0, says, Severity.P1)
 
 
-def _pool_errors(log: LogSummary, _survey: Survey, _thresholds: Thresholds) -> Seen:
+def _pool_errors(log: LogSummary, survey: Survey, _thresholds: Thresholds) -> Seen:
+    """Lines about the pool, the last of them lately: what is longer ago has ended."""
     if not log.lines:
         return _unknown("the log has no line of that time")
+    last = log.last_pool_error
+    if last is not None and survey.log.taken_at - last > _LATELY:
+        return _absent(f"{log.pool_errors} lines, the last at {last:%H:%M} UTC")
     return Seen(log.pool_errors > 0, f"{log.pool_errors} lines", Severity.P1)
 
 
@@ -324,6 +343,7 @@ SYMPTOMS = (
     Symptom(DOOR, "error_rate", "front_door", _door),
     Symptom(ERRORS, "error_rate", "log", _errors),
     Symptom("5xx among the proxy's answers", "error_rate", "proxy_log", _errors),
+    Symptom("most requests are refused (4xx)", "error_rate", "proxy_log", _refused),
     Symptom(SENTRY, "error_rate", "issues", _issues),
     Symptom(REPLICAS, "database_connections", "health", _replicas),
     Symptom("connection pools are full", "database_connections", "pools", _pools),

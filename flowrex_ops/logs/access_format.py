@@ -60,6 +60,8 @@ _LOOSE_SECONDS = re.compile(r"(?<![\w.:=\"/-])(\d+\.\d{3}(?:\d{3})?)(?![\w.:])")
 _MILLISECONDS = re.compile(r" (\d+)ms$")
 _REQUEST = re.compile(r"[A-Za-z]+ ([^ ?]*)")
 _DIALLED = re.compile(r"\bdial \w+ (\S+?): ")
+TORNADO = re.compile(r"(?<!\S)([1-5]\d\d) ([A-Z]{3,7}) (/[^ ?]*)\S* \([^()]*\) [\d.]+ms$")
+"""Its own access log, ``tornado.web.Application.log_request``: ``200 GET /status (10.0.0.1) 1.20ms`` behind any head."""
 NO_PATH = "(no request)"
 """What was sent was no HTTP, or nothing."""
 

@@ -28,7 +28,7 @@ CLIENT_COLUMNS = ["client", "requests", "failed", "limited"]
 REFUSED_COLUMNS = ["client", "status", "requests"]
 SLOW_COLUMNS = ["seconds", "route", "status", "client", "at"]
 UNREACHED_COLUMNS = ["at", "status", "replica", "requests"]
-EXHAUSTED_COLUMNS = ["at", "what", "requests"]
+EXHAUSTED_COLUMNS = SAID_COLUMNS = ["at", "what", "requests"]
 
 _LINE = re.compile(
     rb"^(?:(?P<iso>\d{4}-\d\d-\d\dT[\d:]{8}\S*) (?P<client>\S+)|(?P<other>[^\s\"]+) - [^\[\n]*\[(?P<clf>[^\]\n]+)\])"
@@ -58,11 +58,17 @@ NOT_ENOUGH = "worker_connections are not enough"
 _EXHAUSTED = re.compile(rf"(\d{{4}}/\d\d/\d\d [\d:]{{8}}) \[\w+\] .*?({NOT_ENOUGH}(?!, reusing)|Too many open files)")
 """There, too: a connection or a file that it could not have. Where it can, NGINX reuses idle ones and only warns of it."""
 
+_SAID = re.compile(
+    r"(\d{4}/\d\d/\d\d [\d:]{8}) \[(?:error|crit|alert|emerg)\] \d+#\d+: (?:\*\d+ )?(.+?)(?:, client: |$)"
+)
+_VARIES = re.compile(r'"[^"]*"|\d+')
+"""Each of its errors, in its own words up to the client; they are one kind where names and numbers alone are not the same."""
+
 _SEVERAL = re.compile(rb", | : ")
 _URL = re.compile(rb"^https?://([^/]*).*")
 MOST_ROUTES = 200
 MOST_CLIENTS = MOST_PATHS = 20_000
-KEPT_SLOW = 50
+KEPT_SLOW = MOST_SAID = 50
 _EXAMPLE_CHARACTERS = 160
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SECONDS_DIGITS = 11
@@ -86,6 +92,7 @@ class AccessLog:
     ``unreached``: ``UNREACHED_COLUMNS``, how often the proxy logged that it got no answer, by the status that it gives then.
     ``refused``: ``REFUSED_COLUMNS`` since ``recent_since``, who was answered with which 4xx.
     ``exhausted``: ``EXHAUSTED_COLUMNS``, how often the proxy logged that it has no more connections, or files.
+    ``said``: ``SAID_COLUMNS``, how often NGINX logged which error, in the words of the first of its kind.
     ``times``: ``TIME_COLUMNS``, how long requests took and where; empty unless asked for.
     ``lines`` were understood, ``unread`` not, such as ``example``.
     """
@@ -103,6 +110,7 @@ class AccessLog:
     times: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=TIME_COLUMNS))
     refused: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=REFUSED_COLUMNS))
     exhausted: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EXHAUSTED_COLUMNS))
+    said: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SAID_COLUMNS))
 
     @property
     def gap(self) -> str:
@@ -164,6 +172,8 @@ class AccessLogSource(Source):
                 f"none of {counter.unread} lines of the log of '{self._service}' is of a known form, such as"
                 f" '{counter.example}'; give it a log_format of docs/settings.md"
             )
+        if not counter.lines and not self._stack.get_replicas(self._service):
+            raise SourceUnavailableError(f"the stack has no service '{self._service}'; set front_door.service")
         if not counter.lines:
             raise SourceUnavailableError(
                 f"the log of '{self._service}' has no request since then; check that its access_log goes to stdout"
@@ -205,6 +215,8 @@ class AccessCounter:
         self._zone: tzinfo = UTC
         self._unreached: Counter[tuple[float, int, str]] = Counter()
         self._exhausted: Counter[tuple[float, str]] = Counter()
+        self._said: Counter[tuple[float, str]] = Counter()
+        self._words: dict[str, str] = {}
         seconds = (until - since).total_seconds()
         self._timed = RequestTimes(seconds=seconds, slow_seconds=slow_seconds) if timed else None
 
@@ -250,6 +262,8 @@ class AccessCounter:
         """``False``, and nothing done, for a line of no usual form while nobody has asked the proxy for its own."""
         if not line:
             return True
+        if found := _SAID.match(line):
+            self._add_said(self._moment(found[1], "%Y/%m/%d %H:%M:%S"), found[2][:_EXAMPLE_CHARACTERS])
         if found := _EXHAUSTED.match(line):
             at = self._moment(found[1], "%Y/%m/%d %H:%M:%S")
             self._exhausted[at - at % self._bucket, found[2]] += at >= self._since
@@ -270,6 +284,11 @@ class AccessCounter:
         if fields is None or fields:
             self._add_fields(fields or {}, line)
         return True
+
+    def _add_said(self, at: float, words: str) -> None:
+        kind = _VARIES.sub("#", words)
+        if at >= self._since and (kind in self._words or len(self._words) < MOST_SAID):
+            self._said[at - at % self._bucket, self._words.setdefault(kind, words)] += 1
 
     def _moment(self, text: str, form: str) -> float:
         """A time of the error log, which has no zone: that of the access log."""
@@ -388,6 +407,10 @@ class AccessCounter:
             pd.DataFrame(
                 [(datetime.fromtimestamp(at, UTC), what, number) for (at, what), number in self._exhausted.items()],
                 columns=EXHAUSTED_COLUMNS,
+            ),
+            pd.DataFrame(
+                [(datetime.fromtimestamp(at, UTC), what, number) for (at, what), number in self._said.items()],
+                columns=SAID_COLUMNS,
             ),
         )
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.logs.access_format import TORNADO
 from flowrex_ops.logs.access_log import MOST_BUCKETS, MOST_ROUTES, OTHER, SERVER_ERROR
 from flowrex_ops.logs.entry import plain, split_entry
 from flowrex_ops.logs.json_entry import JsonEntry, has_fields
@@ -42,7 +43,7 @@ _OUTGOING = "urllib3"
 _NO_TITLE = re.compile(
     r"Exception in ASGI application|Error handling request|Exception on /|Exception in (?:thread|callback)|Internal Server Error"
     r"|Task exception was never retrieved|Error in ASGI Framework|Uncaught exception|$"
-    r"|(?i:(?:un(?:handled|caught|expected)[_ ])?(?:exception|error)\W*$|request[_ ](?:failed|error)\W*$)"
+    r"|(?i:(?:un(?:handled|caught|expected)[_ ])?(?:exception|error)\W*$|request[_ ](?:has )?(?:failed|error(?:ed)?|crashed|aborted|died)\W*$)"
 )
 """What servers and catch-all handlers write above a traceback, whatever it is; the exception itself is its title."""
 MOST_LINES = 200
@@ -141,6 +142,9 @@ class _Reader:
             self._finish(line.replica, replica)
             route = _ROUTE.search(text)
             self._count(line, replica, request[1], route[1] if route else request[2], int(request[3]), text)
+        elif text.endswith("ms") and (request := TORNADO.search(text)):
+            self._finish(line.replica, replica)
+            self._count(line, replica, request[2], request[3], int(request[1]), text)
         else:
             self._add_text(line, replica, text)
 
@@ -191,7 +195,8 @@ class _Reader:
         first = replica.entry[:_EXAMPLE_CHARACTERS]
         error = _parsed(first, tuple(replica.rest))
         if error.exception and _NO_TITLE.match(first):
-            first = f"{error.exception}: {error.message}".rstrip(": ")[:_EXAMPLE_CHARACTERS]
+            where = f" at {error.place}" if error.place and not error.message else ""
+            first = f"{error.exception}: {error.message}".rstrip(": ")[:_EXAMPLE_CHARACTERS] + where
         signature = self._signature(first, error, replica.at)
         signature.count += 1
         signature.recent += replica.at is not None and replica.at >= self._recent_since

@@ -130,6 +130,12 @@ def _refused(found: Mapping[str, Any], status: str) -> str:
     )
 
 
+def excerpt(text: str) -> str:
+    """Of an entry in JSON what was said, and the last line of its traceback, for its beginning tells nothing; any other as it is."""
+    entry = JsonEntry.of(text) if text[:1] == "{" else None
+    return ": ".join([entry.message, *entry.traceback[-1:]]) if entry else text
+
+
 def has_fields(text: str) -> bool:
     """Whether a line has the look of JSON, or of logfmt: ``level=error msg="not booked" path=/x``."""
     return text[:1] == "{" or bool(_LOGFMT.match(text))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import takewhile
+from statistics import median
 
 import pandas as pd
 
 from flowrex_ops.compose import Stack
 from flowrex_ops.errors import SourceUnavailableError
+from flowrex_ops.logs.access_format import TORNADO, Format, compile_format, method_of, parse_line, path_of
 from flowrex_ops.logs.access_log import count_statuses
 from flowrex_ops.logs.error_log import ErrorLog, read_errors
+from flowrex_ops.logs.json_entry import excerpt
 from flowrex_ops.logs.resolver import name_in, tells_of_lookup
-from flowrex_ops.logs.tracebacks import POOL_ERRORS
+from flowrex_ops.logs.tracebacks import tells_of_pool
 from flowrex_ops.logs.trade_failures import count_trade_failures
 from flowrex_ops.model import LogLine
 from flowrex_ops.reading import Source, reads
@@ -25,10 +29,12 @@ DURATION_MS = re.compile(r"""duration_ms["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)""")
 ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
 STATUS = re.compile(r"""(?:status["']?\s*[=:]\s*["']?|HTTP/[\d.]+\\?" )([1-5]\d\d)\b""")
 _ASKED = re.compile(r"""(?:"[A-Z]{3,9} |(?:path|route|uri)["']?\s*[=:]\s*["']?)/""")
+_GAVE_UP = "499"
 _SAID_TWICE = "http.log.error"
 """Caddy's line of why it gave an answer, beside that of the request."""
 KEPT_SLOW_REQUESTS = 200
-_FEW = 10
+_FEW, _FEW_MINUTES = 10, 4
+_FAR_LESS = 1 / 3
 PROXY_LOG_BYTES = 8 * 1024 * 1024
 """The newest of the proxy's log, for what NGINX itself has to say."""
 ERROR_BYTES = 32 * 1024 * 1024
@@ -39,7 +45,7 @@ ERROR_BYTES = 32 * 1024 * 1024
 class LogSummary:
     """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute. ``untimed`` requests do not tell how long they took.
 
-    ``answers`` counts requests by UTC minute and whether they were answered with 5xx. ``unresolved`` lines tell of a name that did not
+    ``answers`` counts requests by UTC minute and whether they were answered with 5xx, ``refusals`` those answered 4xx. ``unresolved`` lines tell of a name that did not
     resolve, ``unresolved_names`` of which, where they tell it; None where nobody has looked for them.
     """
 
@@ -55,6 +61,7 @@ class LogSummary:
     per_minute: Counter[datetime] = field(default_factory=Counter)
     slowest: list[tuple[float, str, str]] = field(default_factory=list)
     answers: Counter[tuple[datetime, bool]] = field(default_factory=Counter)
+    refusals: Counter[datetime] = field(default_factory=Counter)
     unresolved: int | None = None
     first_unresolved: datetime | None = None
     last_unresolved: datetime | None = None
@@ -76,6 +83,23 @@ class LogSummary:
         """Requests that failed, and all of them, since the minute *begin*."""
         later = {key: number for key, number in self.answers.items() if key[0] >= begin}
         return sum(number for (_, failed), number in later.items() if failed), sum(later.values())
+
+    def refused_since(self, share: float) -> tuple[int, int] | None:
+        """How many of how many requests of the last two minutes were refused (4xx), where these are *share* of them and users get far less than before.
+
+        A scanner's requests are refused too; what others get stays as it was.
+        """
+        minutes = sorted({minute for minute, _ in self.answers})
+        if len(minutes) < _FEW_MINUTES:
+            return None
+        got = [self.answers[one, False] - self.refusals[one] for one in minutes]
+        number, of = (
+            sum(part)
+            for part in zip(*((self.refusals[one], self.answers[one, False]) for one in minutes[-2:]), strict=True)
+        )
+        usual = median(got[:-2])
+        less = usual >= _FEW and got[-2] <= usual * _FAR_LESS and got[-1] <= usual * _FAR_LESS
+        return (number, of) if less and number >= max(_FEW, share * of) else None
 
     def _fails(self, minute: datetime, error_share: float) -> bool:
         failed, well = self.answers[minute, True], self.answers[minute, False]
@@ -109,8 +133,18 @@ class LogSource(Source):
 
     name = "logs"
 
-    def __init__(self, stack: Stack, service: str, *, limit_seconds: float, max_bytes: int, name: str = "logs") -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        service: str,
+        *,
+        limit_seconds: float,
+        max_bytes: int,
+        name: str = "logs",
+        find_formats: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         super().__init__(limit_seconds=limit_seconds)
+        self._find_formats = find_formats
         self.name = name
         self._stack = stack
         self._service = service
@@ -127,9 +161,14 @@ class LogSource(Source):
         return self._summarise(since, slow_seconds=5.0)
 
     def _summarise(self, since: timedelta, slow_seconds: float) -> LogSummary:
-        lines = self._stack.read_logs(self._service, since=self.now() - since, max_bytes=self._max_bytes)
+        read = partial(self._stack.read_logs, self._service, since=self.now() - since, max_bytes=self._max_bytes)
         try:
-            return summarise(lines, slow_seconds=slow_seconds)
+            found = summarise(read(), slow_seconds=slow_seconds)
+            if found.lines and not found.requests and (texts := self._find_formats()):
+                formats = [compile_format(text) for text in texts]
+                lines = (in_common_words(line, formats) for line in read())
+                found = summarise(lines, slow_seconds=slow_seconds)
+            return found
         except (OSError, UnicodeError) as error:
             raise SourceUnavailableError(f"the log of '{self._service}' broke off: {error}; ask again") from None
 
@@ -167,6 +206,17 @@ class LogSource(Source):
         return pd.DataFrame(list(found.items()), columns=["status", "lines"])
 
 
+def in_common_words(line: LogLine, formats: Sequence[Format]) -> LogLine:
+    """A request of the proxy's own ``log_format`` as ``combined`` has it; any other line as it is."""
+    matches = (one.pattern.match(line.text.encode()) for one in formats if one.pattern)
+    found = next((m.groupdict(b"") for m in matches if m), None)
+    fields = {name: text.decode(errors="replace") for name, text in found.items()} if found else None
+    fields = fields or parse_line(line.text, formats) or {}
+    if not fields.get("status"):
+        return line
+    return replace(line, text=f'"{method_of(fields) or "GET"} {path_of(fields)} HTTP/1.1" {fields["status"]} ')
+
+
 def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
     """One pass, constant memory: a :class:`LogSummary` of *lines*."""
     summary = LogSummary(unresolved=0)
@@ -174,7 +224,7 @@ def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
         summary.lines += 1
         _count_request(summary, line, slow_seconds)
         text = line.text.lower()
-        if any(words in text for words in POOL_ERRORS):
+        if tells_of_pool(text):
             _count_pool_error(summary, line)
         if tells_of_lookup(text):
             _count_unresolved(summary, line)
@@ -184,15 +234,20 @@ def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
 def _count_request(summary: LogSummary, line: LogLine, slow_seconds: float) -> None:
     # A plain search for a word is twenty times as fast as the expression, and most lines do not have it.
     text = line.text
+    if text.endswith("ms") and (told := TORNADO.search(text)):
+        text = f"path={told[3]} status={told[1]} duration_ms={text.rpartition(' ')[2][:-2]}"
     duration = DURATION_MS.search(text) if "duration_ms" in text else None
     status = STATUS.search(text) if duration or "HTTP/" in text or "status" in text else None
     if not duration and (not status or not _ASKED.search(text) or _SAID_TWICE in text):
         return
     summary.requests += 1
     failed = bool(status and status.group(1).startswith("5"))
+    refused = bool(status and status.group(1).startswith("4") and status.group(1) != _GAVE_UP)
     summary.server_errors += failed
     if line.at is not None:
-        summary.answers[line.at.replace(second=0, microsecond=0), failed] += 1
+        minute = line.at.replace(second=0, microsecond=0)
+        summary.answers[minute, failed] += 1
+        summary.refusals[minute] += refused
     if not duration:
         summary.untimed += 1
         return
@@ -200,7 +255,7 @@ def _count_request(summary: LogSummary, line: LogLine, slow_seconds: float) -> N
     if seconds < slow_seconds:
         return
     summary.slow_requests += 1
-    route = ROUTE.search(line.text)
+    route = ROUTE.search(text)
     summary.slowest.append((seconds, route.group(1) if route else "", line.replica))
     if len(summary.slowest) > 2 * KEPT_SLOW_REQUESTS:
         summary.slowest = sorted(summary.slowest, reverse=True)[:KEPT_SLOW_REQUESTS]
@@ -208,7 +263,7 @@ def _count_request(summary: LogSummary, line: LogLine, slow_seconds: float) -> N
 
 def _count_pool_error(summary: LogSummary, line: LogLine) -> None:
     summary.pool_errors += 1
-    summary.example = summary.example or line.text[:300]
+    summary.example = summary.example or excerpt(line.text)[:300]
     if line.at is not None:
         summary.first_pool_error = summary.first_pool_error or line.at
         summary.last_pool_error = line.at
@@ -217,7 +272,7 @@ def _count_pool_error(summary: LogSummary, line: LogLine) -> None:
 
 def _count_unresolved(summary: LogSummary, line: LogLine) -> None:
     summary.unresolved = (summary.unresolved or 0) + 1
-    summary.unresolved_example = summary.unresolved_example or line.text[:300]
+    summary.unresolved_example = summary.unresolved_example or excerpt(line.text)[:300]
     summary.first_unresolved = summary.first_unresolved or line.at
     summary.last_unresolved = line.at or summary.last_unresolved
     if name := name_in(line.text):

@@ -34,15 +34,20 @@ POOL_ERRORS = (
 )
 """What drivers, pools and PgBouncer say, in lower case, when there is no connection to be had."""
 
+_ASYNCPG_POOL = "asyncpg/pool.py"
+
 FILES = "descriptors"
 _NO_FILES = re.compile(r"too many open files|no file descriptors available|\bEMFILE\b", re.IGNORECASE)
 """EMFILE, in glibc's words and in musl's: whatever it was that could not be opened, also a socket to a dependency."""
 _POSTGRES = re.compile(r"\b(?:psycopg|psycopg2|asyncpg|sqlalchemy)\b|\bPoolTimeout\b|reason=database\b")
 _POSTGRES_GONE = re.compile(
     r"OperationalError|InterfaceError|PoolTimeout|PoolClosed|ConnectionTimeout|AdminShutdown|CannotConnectNow"
-    r"|TooManyConnections|QueryCanceled|pgbouncer cannot connect|server login has been failing|connection (?:refused|timeout|failed|is closed|was closed)|reason=database\b",
+    r"|TooManyConnections|QueryCanceled|ReadOnlySQLTransaction|DeadlockDetected|LockNotAvailable|DiskFull|OutOfMemory"
+    r"|InsufficientPrivilege|InvalidPassword|InvalidAuthorization|CrashShutdown|ConnectionDoesNotExist|pgbouncer cannot connect|server login has been failing|connection (?:refused|timeout|failed|is closed|was closed)|reason=database\b",
     re.IGNORECASE,
 )
+"""Not the statement's fault but the server's state, by the classes that psycopg and asyncpg have for SQLSTATE 25006, 28, 40P01, 42501, 53, 55P03, 57, 58
+(https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
 _REDIS = re.compile(r"\b(?:redis|aioredis|valkey)\b.*(?:Error|error)|\bError \d+ connecting to\b.*:6379\b")
 _REDIS_CODE = re.compile(r"\bredis\b.*(?:DataError|WRONGTYPE|unknown command|wrong number of arguments)")
 _NOT_REACHED = re.compile(
@@ -169,7 +174,7 @@ def _classify(first_line: str, exception: str, sections: Sequence[_Section]) -> 
     lowered = text.lower()
     if _NO_FILES.search(text):
         return FILES, ""
-    if any(words in lowered for words in POOL_ERRORS):
+    if any(words in lowered for words in POOL_ERRORS) or any(map(_waited_for_pool, sections)):
         return "exhausted", "postgres"
     if _POSTGRES.search(text) and _POSTGRES_GONE.search(text):
         return "dependency", "postgres"
@@ -179,6 +184,18 @@ def _classify(first_line: str, exception: str, sections: Sequence[_Section]) -> 
         return "dependency", "broker"
     other = _other_dependency(exception, sections, text)
     return ("dependency", other) if other else ("code", "")
+
+
+def _waited_for_pool(section: _Section) -> bool:
+    """Asyncpg's pool says no more than ``TimeoutError`` where it has no connection to give; its own frames tell which."""
+    return section.exception.endswith("TimeoutError") and any(
+        _ASYNCPG_POOL in re.sub(r"\\+", "/", file) and "acquire" in function for file, _, function in section.frames
+    )
+
+
+def tells_of_pool(lowered: str) -> bool:
+    """Whether a line, in lower case, speaks of a pool that has no connection to give; an entry in JSON is one line, with its traceback."""
+    return any(words in lowered for words in POOL_ERRORS) or (_ASYNCPG_POOL in lowered and "ntimeouterror" in lowered)
 
 
 def _other_dependency(exception: str, sections: Sequence[_Section], text: str) -> str:

@@ -83,7 +83,14 @@ CAUSES = (
         "New connections are refused (SQLSTATE 53300) whatever the pools allow.",
         Severity.P1,
         60,
-        (NextStep("person", "owner of the largest holder", "ask for its connections to be closed"),),
+        (
+            NextStep("person", "owner of the largest holder", "ask for its connections to be closed"),
+            NextStep(
+                "person",
+                "owner of the database",
+                "where one role or database alone is refused: is its CONNECTION LIMIT meant?",
+            ),
+        ),
     ),
     Cause(
         "db.pool-saturated",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 import pandas as pd
 
 from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
 from flowrex_ops.postgres import sessions as s
-from flowrex_ops.postgres.failures import check_corrupted, check_deadlocks, check_restarted
+from flowrex_ops.postgres.failures import check_corrupted, check_deadlocks, check_restarted, refused_of
 from flowrex_ops.postgres.pool_exhaustion import check_pool_saturated, check_unexplained_pool_exhaustion, left_out
 from flowrex_ops.postgres.replication import check_replication_lag
 from flowrex_ops.postgres.slots import is_refused, is_unreachable, share_taken
@@ -25,6 +26,9 @@ from flowrex_ops.reading import TOO_MANY_CONNECTIONS
 from flowrex_ops.services import impact
 
 Frame = Reading[pd.DataFrame]
+
+_NOW = timedelta(minutes=1)
+"""Of the last refusal in the log: a client that is refused comes again sooner."""
 
 __all__ = [
     "check_autovacuum_behind",
@@ -66,9 +70,9 @@ def check_unreachable(sessions: Frame, limits: Reading[ConnectionLimits]) -> Ver
 
 @check("db.max-connections")
 def check_max_connections(
-    limits: Reading[ConnectionLimits], sessions: Frame, *, connections_ratio: float = 0.9
+    limits: Reading[ConnectionLimits], sessions: Frame, events: Frame | None = None, *, connections_ratio: float = 0.9
 ) -> Verdict:
-    """Fewer than *connections_ratio* of the slots that an ordinary role can have are taken."""
+    """Fewer than *connections_ratio* of the slots that an ordinary role can have are taken, and PostgreSQL logs no refusal."""
     cause = "db.max-connections"
     if not limits.available and is_refused(sessions, limits):
         refusal = limits.error if limits.code == TOO_MANY_CONNECTIONS else sessions.error
@@ -81,14 +85,29 @@ def check_max_connections(
     if slots.through_reserve:
         reason = f"PostgreSQL refuses ordinary roles (SQLSTATE 53300): {slots.used} connections, {evidence[0].value}"
         return confirmed(cause, reason, evidence)
-    share = share_taken(slots)
-    if share >= connections_ratio:
-        return confirmed(
-            cause, f"{slots.used} of {slots.for_applications} usable slots are taken ({share:.0%})", evidence
-        )
-    return ruled_out(
-        cause, f"{slots.used} of {slots.for_applications} usable slots are taken ({share:.0%})", evidence[:1]
-    )
+    if (share := share_taken(slots)) >= connections_ratio:
+        said = f"{slots.used} of {slots.for_applications} usable slots are taken ({share:.0%})"
+        return confirmed(cause, said, evidence)
+    return _judge_own_limit(cause, limits, events, evidence)
+
+
+def _judge_own_limit(
+    cause: str, limits: Reading[ConnectionLimits], events: Frame | None, evidence: list[Evidence]
+) -> Verdict:
+    """The server has slots; a role or a database may have none of its own limit left, and what was refused is in the log."""
+    slots, (refused, told) = limits.require(), refused_of(events)
+    what, used, most = slots.scarcest
+    said = f"{used} of {most} {what} are taken ({used / max(1, most):.0%})"
+    if refused is not None:
+        how = f"{refused['recent']:.0f} refused lately, the last at {refused['last_at']:%H:%M:%S} UTC: {refused['example']}"
+        if limits.taken_at - refused["last_at"] <= _NOW:
+            title = f"PostgreSQL refuses connections: {refused['example']}"
+            return confirmed(cause, f"{said}; {how}", [Evidence("refused", how, "log"), *evidence], title=title)
+        said += f"; over is: {how}"
+    # A pool that is as large as the limit of its role is refused nothing; one that is smaller may have been, a moment ago.
+    if slots.own_name is not None and (used >= most or not told):
+        return inconclusive(cause, f"{said}; is any refused? grep its log for 'too many connections for'")
+    return ruled_out(cause, said, evidence[:1])
 
 
 @check("db.lock-contention")

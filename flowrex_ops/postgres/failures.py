@@ -63,6 +63,17 @@ def check_corrupted(events: Frame, settings: Frame | None = None) -> Verdict:
     return _nothing(cause, events, settings, "no damaged page", errors=True)
 
 
+def refused_of(events: Frame | None) -> tuple[pd.Series | None, bool]:
+    """What PostgreSQL's log tells of connections that it refused lately for want of slots, None for nothing; and whether it would tell."""
+    if events is None or not events.available or _unknown(events):
+        return None, False
+    rows = events.require()
+    rows = rows[rows["kind"].eq("refused")]
+    if rows.empty or (rows["lines"].iloc[0] and pd.isna(rows["last_at"].iloc[0])):
+        return None, False
+    return (rows.iloc[0] if rows["recent"].iloc[0] else None), bool(_row(events, UNDERSTOOD)["lines"])
+
+
 def _unknown(events: Frame) -> Frame | str:
     if missing(events):
         return events

@@ -50,6 +50,13 @@ _KINDS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
             r"|missing chunk number \d+ for toast value|index \".*\" contains (?:unexpected zero|corrupted) page)"
         ),
     ),
+    (
+        "refused",
+        "",
+        re.compile(
+            r"FATAL: (?:sorry, too many clients already|remaining connection slots are reserved|too many connections for (?:role|database))"
+        ),
+    ),
     ("lock table full", "out of shared memory", re.compile(r"ERROR: out of shared memory")),
     (
         "disk full",
@@ -64,6 +71,7 @@ _KINDS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
 )
 _WORDS = (
     *(word for _, word, _ in _KINDS if word),
+    *("too many c", "connection slots are"),
     *("invalid page", "could not read block", "page verification", "missing chunk", " page at block"),
 )
 """One of them stands in each line of a kind: a plain search is twenty times as fast as the expressions."""

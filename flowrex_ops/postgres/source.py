@@ -125,6 +125,19 @@ class ConnectionLimits:
     asked_as: str
     sees_all_sessions: bool
     through_reserve: bool = False
+    own_name: str | None = None
+    """The role or database that is nearest to a limit of its own."""
+    own_most: int | None = None
+    own_used: int | None = None
+
+    @property
+    def scarcest(self) -> tuple[str, int, int]:
+        """What there is least of, how many are taken, of how many: the server's slots, or what a role or database may have."""
+        slots = "usable slots", self.used, self.for_applications
+        if self.own_name is None or self.own_most is None or self.own_used is None:
+            return slots
+        own = f"connections that {self.own_name} may have", self.own_used, self.own_most
+        return max(slots, own, key=lambda one: one[1] / max(1, one[2]))
 
     @property
     def for_applications(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -61,6 +61,9 @@ class NginxSource(Source):
         self._stack = stack
         self._proxy = proxy
         self._path = path
+        self._named_path = path if "websocket_path" in proxy.model_fields_set else ""
+        self.used_path: Callable[[], str] = str
+        """Where clients opened WebSockets before, if anybody knows."""
 
     @reads("proxy configuration")
     def get_locations(self) -> pd.DataFrame:
@@ -69,13 +72,23 @@ class NginxSource(Source):
         ``carries_websockets``: requests for the WebSocket path end there, or it sets the header ``Upgrade``.
         """
         files, version = self._read()
-        rows = list(find_locations(files, self._path, version))
+        rows = list(find_locations(files, self._path_in(files), version))
         if not rows:
             raise SourceUnavailableError(
                 f"the configuration of '{self._proxy.service}' has no location that passes requests on;"
                 " set proxy.service or proxy.configuration"
             )
         return pd.DataFrame(rows[: self.limit_rows], columns=LOCATION_COLUMNS)
+
+    def find_path(self) -> str:
+        """Where clients open WebSockets: by the settings, else by NGINX's own configuration, else the usual one."""
+        try:
+            return self._path_in(self._read(PATIENCE)[0])
+        except (SourceUnavailableError, StackUnavailableError):
+            return self._path_in({})
+
+    def _path_in(self, files: Mapping[str, str]) -> str:
+        return self._named_path or path_of_websockets(files) or self.used_path() or self._path
 
     def find_formats(self) -> list[str]:
         """Each ``log_format`` that an ``access_log`` uses, as NGINX writes it; none where nobody tells."""
@@ -151,6 +164,18 @@ def log_formats(files: Mapping[str, str]) -> Iterator[str]:
     for one in directives:
         if one["directive"] == "log_format" and one["args"][0] in used:
             yield "".join(part for part in one["args"][1:] if not part.startswith("escape="))
+
+
+def path_of_websockets(files: Mapping[str, str]) -> str:
+    """The one location that sets the header ``Upgrade``, as a path; empty where none does, several do, or ``/`` takes all."""
+    every = [one for name, text in files.items() for one in _everywhere(_parse(name, text))]
+    found = {
+        one["args"][-1].lstrip("^").rstrip("$")
+        for one in every
+        if one["directive"] == "location" and one["args"] and _upgrades(one.get("block") or ())
+    }
+    path = found.pop() if len(found) == 1 else ""
+    return path if re.fullmatch(r"/[\w./-]+", path) else ""
 
 
 def _everywhere(block: Sequence[Directive]) -> Iterator[Directive]:

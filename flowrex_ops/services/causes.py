@@ -204,6 +204,11 @@ CAUSES = (
                 "whoever changed the password",
                 "is it meant? else put the old one back; then whoever else has it: workers, backups, exporters, dashboards",
             ),
+            NextStep(
+                "person",
+                "owner of Redis' users",
+                "where it is a right (NOPERM): what does ACL LOG say, which command, key or channel did its user have, or does a new version need?",
+            ),
         ),
     ),
     Cause(

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from flowrex_ops.checks import blank, check, confirmed, inconclusive, missing, ruled_out, unreported, whole
-from flowrex_ops.discovery.services import DISK_COLUMNS, REPLICA_COLUMNS
+from flowrex_ops.discovery.services import DISK_COLUMNS, ENDED, REPLICA_COLUMNS
 from flowrex_ops.health import GONE, judge_door, judge_replicas
 from flowrex_ops.metrics.backend import READINESS_COLUMNS
 from flowrex_ops.model import Evidence, Reading, Severity, Verdict
@@ -60,7 +60,11 @@ def check_down(services: Frame, *, may_be_absent: Collection[str] = ("certbot",)
     if missing(services):
         return inconclusive(cause, services)
     expected = _expected(services, may_be_absent)
-    gone = expected[expected["state"].isin(GONE)]
+    gone, ended = (expected[expected["state"].isin(states)] for states in (GONE, (ENDED,)))
+    if gone.empty and len(ended):
+        who = _listed(ended["name"])
+        why = "a job, or somebody stopped it; name it in stack.may_be_absent, or start it"
+        return inconclusive(cause, f"{who} {'has' if len(ended) == 1 else 'have'} ended with exit code 0: {why}")
     if gone.empty:
         if unreported(expected, "service", "name", "state"):
             return inconclusive(cause, "the stack does not tell the state of every replica")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +15,7 @@ from flowrex_ops.compose import Stack
 from flowrex_ops.discovery.services import REPLICA_COLUMNS
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.logs.credentials import refusal_in
+from flowrex_ops.logs.json_entry import excerpt
 from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.model import Evidence, LogLine, Reading, Severity, Verdict
 from flowrex_ops.reading import Source, reads
@@ -32,6 +35,8 @@ _NOW = timedelta(seconds=150)
 """A pool that is refused waits twice as long each time, up to two minutes (psycopg_pool's 128 s): what is longer ago is over."""
 _UP = timedelta(seconds=30)
 """A process that Docker started again has logged in by then, or was refused again."""
+_OF_RIGHTS = re.compile(r"(?i)NOPERM|no permissions")
+"""The login was taken; a command, a key or a channel is not its to use."""
 FEW, ENOUGH_LINES = 3, 20
 _MOST_SERVICES, _BYTES = 8, 8 * 1024 * 1024
 
@@ -71,9 +76,7 @@ def count_refusals(lines: Iterable[LogLine]) -> pd.DataFrame:
         where = (line.service, line.replica)
         read[where] = read.get(where, 0) + 1
         if refused := refusal_in(line.text):
-            _count(
-                found.setdefault((*where, *refused), {"refused": 0, "first_at": line.at, "example": line.text}), line
-            )
+            _count(found.setdefault((*where, *refused), {"refused": 0, "first_at": line.at, "example": ""}), line)
     rows = [
         {"service": service, "replica": replica, "lines": number, "dependency": "", "refused": 0}
         for (service, replica), number in read.items()
@@ -95,7 +98,7 @@ def _count(one: dict[str, Any], line: LogLine) -> None:
     if last is None or line.at is None or line.at - last >= timedelta(seconds=1):
         one["refused"] += 1
         one["last_at"] = line.at or last
-        one["example"] = line.text.strip()[:300]
+        one["example"] = excerpt(line.text.strip())[:300]
 
 
 @check("credentials.rotated-halfway")
@@ -158,10 +161,14 @@ def _judge(cause: str, now: pd.DataFrame, rows: pd.DataFrame, variants: Frame, l
     if log.available and (begin := log.require().failing_since(0.05)):
         severity = of_failures(*log.require().count_since(begin))
     reason = f"{title}: {evidence[0].value}"
-    return confirmed(cause, reason, evidence[:8], severity=severity, title=title, services=now["service"].dropna())
+    told = confirmed(cause, reason, evidence[:8], severity=severity, title=title, services=now["service"].dropna())
+    rights = now["example"].astype(str).str.contains(_OF_RIGHTS).all()
+    steps = [one for one in told.next_steps if "password" not in f"{one.target} {one.text}" or not rights]
+    return replace(told, next_steps=tuple(steps))
 
 
 def _said(row: Any) -> str:
     login = f" '{row.login}'" if isinstance(row.login, str) and row.login else ""
     when = " to ".join(f"{at:%H:%M:%S}" for at in (row.first_at, row.last_at) if pd.notna(at))
-    return f"{row.dependency} refused login{login} {row.refused} times, {when} UTC, such as '{row.example}'"
+    what = "commands, of which it has no right to some," if _OF_RIGHTS.search(str(row.example)) else "login"
+    return f"{row.dependency} refused {what}{login} {row.refused} times, {when} UTC, such as '{row.example}'"

@@ -54,6 +54,11 @@ def of_failures(failed: int, requests: int) -> Severity:
     return Severity.P0 if share >= COMPLETE and requests >= _ENOUGH else of_share(share)
 
 
+def of_refusals(share: float) -> Severity:
+    """Of requests that are refused (4xx) though they were not before: whoever is refused is not served."""
+    return of_share(share)
+
+
 def of_share(share: float) -> Severity:
     """Of requests that fail."""
     return Severity.P1 if share >= MOST else Severity.P2

@@ -198,7 +198,7 @@ class RollbackBackend(Rolling):
         try:
             url = self._fleet.url(replica)
             path = ask_health(url, self._fleet.health_path, timeout_seconds=self._fleet.request_seconds).path
-            answer = get(f"{url}{path}", seconds=self._fleet.request_seconds)
+            answer = get(f"{url}{path}", seconds=self._fleet.request_seconds, verified=False)
             said = answer.json() if answer.is_success else None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return ""

@@ -19,8 +19,9 @@ from flowrex_ops.logs.access_log import NOT_ENOUGH
 from flowrex_ops.model import LogLine
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.websocket.closings import CLOSING_COLUMNS, ConnectionLog, parse_closings
-from flowrex_ops.websocket.upgraded import read_upgraded
+from flowrex_ops.websocket.upgraded import find_used_path, read_upgraded
 
+_LATELY = timedelta(hours=2)
 PROXY_ERROR_COLUMNS = ["kind", "lines", "recent", "first_at", "last_at", "example"]
 
 _PROXY_ERRORS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -81,6 +82,15 @@ class WebSocketLogSource(Source):
         except (OSError, StackUnavailableError):
             return log
         return replace(log, closings=pd.DataFrame(ends, columns=CLOSING_COLUMNS), closed=len(ends))
+
+    def find_path(self) -> str:
+        """Where clients opened WebSockets lately, by the proxy's log; empty where it does not tell."""
+        since = self.now() - _LATELY
+        try:
+            chunks = self._stack.read_log_chunks(self._proxy, since=since, max_bytes=self._max_bytes)
+            return find_used_path(chunks, self._find_formats)
+        except (OSError, SourceUnavailableError, StackUnavailableError):
+            return ""
 
     @reads("proxy errors")
     def get_proxy_errors(self, *, since: timedelta, recent_minutes: float) -> pd.DataFrame:

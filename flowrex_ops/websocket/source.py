@@ -170,9 +170,11 @@ class WebSocketSource(Source):
             row |= {"kind": TIMEOUT, "error": f"the ping was not answered in {hold_seconds:g} s"}
 
 
-def find_targets(settings: Settings, endpoints: Endpoints, replicas: Mapping[str, str]) -> list[ProbeTarget]:
+def find_targets(
+    settings: Settings, endpoints: Endpoints, replicas: Mapping[str, str], path: str = ""
+) -> list[ProbeTarget]:
     """The proxy as clients reach it, where that is known, and each replica by its base URL."""
-    path = settings.proxy.websocket_path
+    path = path or settings.proxy.websocket_path
     found = _proxy(settings, endpoints, path)
     return [
         *found,

@@ -6,12 +6,12 @@ NGINX logs a request once it is over (ngx_http_log_module); for an upgraded conn
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from flowrex_ops.logs.access_format import Format, compile_format, parse_line
+from flowrex_ops.logs.access_format import Format, compile_format, parse_line, path_of
 from flowrex_ops.logs.access_log import parse_time
 
 UNREPORTED = 0
@@ -42,6 +42,20 @@ def read_upgraded(
             if fields.get("status") == "101" and (at := _moment(fields.get("time", ""))):
                 found.append(_row(fields, at, recent_since, replicas or {}))
     return list(found)
+
+
+def find_used_path(chunks: Iterable[bytes], find_formats: Callable[[], Sequence[str]]) -> str:
+    """At which path most connections were opened; empty where none was."""
+    found: Counter[str] = Counter()
+    formats: list[Format] | None = None
+    for chunk in chunks:
+        for match in _LINE.finditer(chunk):
+            if formats is None:
+                formats = [compile_format(text) for text in find_formats()]
+            fields = _fields(match[0], formats)
+            found[path_of(fields)] += fields.get("status") == "101"
+    path, number = next(iter(found.most_common(1)), ("", 0))
+    return path if number and path.startswith("/") else ""
 
 
 def _fields(line: bytes, formats: Sequence[Format]) -> Mapping[str, str]:

@@ -106,6 +106,7 @@ def test_official_images_under_other_names() -> None:
         ("proxy", "nginxinc/nginx-unprivileged"),
         ("proxy", "haproxy:3.0"),
         ("proxy", "httpd:2.4-alpine"),
+        ("proxy", "varnish:7"),
         ("prometheus", "bitnami/prometheus"),
     ],
 )
@@ -124,6 +125,24 @@ def test_images_of_ones_own_by_what_they_run() -> None:
         service("d", "myshop_d", "caddy run --config /etc/caddy/Caddyfile"),
     )
     assert (found["postgres"], found["redis"], found["backend"], found["proxy"]) == ("a", "b", "c:8000", "d:80")
+
+
+def test_of_a_server_and_its_copy_the_server() -> None:
+    """Both are used: writes go to the one, reads to the other."""
+    urls = {
+        "WRITE": "redis://kv:6379/0",
+        "READ": "redis://kv-replica:6379/0",
+        "W": "postgresql://u@main/d",
+        "R": "postgresql://u@other/d",
+    }
+    found = parts(
+        service("kv", "redis:7", "redis-server"),
+        service("kv-replica", "redis:7", "redis-server --replicaof kv 6379"),
+        service("main", "bitnami/postgresql:16", "/run.sh", POSTGRESQL_REPLICATION_MODE="master"),
+        service("other", "bitnami/postgresql:16", "/run.sh", POSTGRESQL_REPLICATION_MODE="slave"),
+        service("shop", "shop:1", "uvicorn shop:app", **urls),
+    )
+    assert (found["redis"], found["postgres"]) == ("kv", "main")
 
 
 def test_of_two_databases_the_one_that_is_used() -> None:
@@ -188,6 +207,27 @@ def test_port_of_a_backend_by_its_health_check() -> None:
         "shop:1", "python -m shop", health_check="CMD-SHELL curl -fs http://localhost:9000/status || exit 1"
     )
     assert listening_port(replace(service("app"), definition=made), "backend", 8000) == 9000
+
+
+UPSTREAM = "upstream pool { server api:8443; keepalive 8; }\nlocation / { proxy_pass https://pool; }"
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "configuration", "scheme"),
+    [
+        ("gunicorn app:app -b 0.0.0.0:8443 --certfile /tls/a.crt --keyfile /tls/a.key", {}, "", "https"),
+        ("uvicorn app:app --port 9000 --ssl-keyfile=/tls/a.key --ssl-certfile=/tls/a.crt", {}, "", "https"),
+        ("gunicorn app:app -b 0.0.0.0:8443", {"GUNICORN_CMD_ARGS": "--certfile=/tls/a.crt"}, "", "https"),
+        ("gunicorn -c conf.py app:app -b 0.0.0.0:8443", {}, UPSTREAM, "https"),
+        ("gunicorn -c conf.py app:app -b 0.0.0.0:8443", {}, UPSTREAM.replace("https:", "http:"), "http"),
+        ("gunicorn app:app -b 0.0.0.0:8000", {}, "location /docs { proxy_pass https://docs; }", "http"),
+    ],
+)
+def test_a_backend_that_speaks_tls(command: str, variables: dict[str, str], configuration: str, scheme: str) -> None:
+    """Whoever is given a certificate, or asked by ``https://``, would hang up on plain HTTP, which looks like a replica that is ill."""
+    backend = service("api", "shop", command, DATABASE_URL="postgresql://u@db/d", **variables)
+    found = find_parts(Settings(), Inside(configuration), [backend, service("edge", "nginx")])  # type: ignore[arg-type]  # all that is asked
+    assert found.settings.backend.scheme == scheme
 
 
 SERVER = service("db", "postgres:16")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowrex_ops.compose.project import FILES, FOLDER
-from flowrex_ops.discovery.services import ServicesSource
+from flowrex_ops.discovery.services import ENDED, ServicesSource
 from flowrex_ops.model import Definition, Replica
 
 
@@ -51,3 +51,35 @@ def test_a_deployment_without_dependencies_leaves_it_to_the_file(text: str, tmp_
     labels = {FOLDER: str(tmp_path), FILES: "compose.yml"}
     source = ServicesSource(Stack(0, **labels), limit_seconds=5)  # type: ignore[arg-type]  # all that is asked
     assert source.get_replicas().require()["name"].tolist() == ["app-1"]
+
+
+ROLLUP = {"command": "python -m rollup", "restart_policy": "no"}
+USER = {"environment": {"API": "http://nightly:80"}, "restart_policy": "always"}
+
+
+@pytest.mark.parametrize(
+    ("made", "others", "code", "state"),
+    [
+        (ROLLUP, {}, 0, ENDED),
+        (ROLLUP | {"restart_policy": "on-failure"}, {}, 0, ENDED),
+        (ROLLUP, {}, 1, "exited"),
+        (ROLLUP | {"restart_policy": "unless-stopped"}, {}, 0, "exited"),
+        (ROLLUP | {"restart_policy": ""}, {}, 0, "exited"),
+        (ROLLUP | {"health_check": "CMD true"}, {}, 0, "exited"),
+        (ROLLUP | {"command": "celery -A app worker"}, {}, 0, "exited"),
+        (ROLLUP | {"image": "redis:7"}, {}, 0, "exited"),
+        (ROLLUP, USER, 0, "exited"),
+    ],
+)
+def test_what_may_be_a_job_that_has_ended_is_not_down(
+    made: dict[str, Any], others: dict[str, Any], code: int, state: str
+) -> None:
+    """It ended well, was allowed to, looks like no server, and nobody knows it by name: only then nothing tells whether it is to run."""
+
+    class Both:
+        def get_replicas(self) -> list[Replica]:
+            one = Replica("nightly", "nightly-1", "exited", "none", "x", exit_code=code, definition=Definition(**made))
+            return [one, Replica("app", "app-1", "running", "none", "y", definition=Definition(**others))]
+
+    rows = ServicesSource(Both(), limit_seconds=5).get_replicas().require()  # type: ignore[arg-type]  # all that is asked
+    assert rows.set_index("name")["state"].to_dict() == {"nightly-1": state, "app-1": "running"}

@@ -23,6 +23,7 @@ from error_examples import (
     files,
     fine,
     on_all,
+    said,
     services,
     surge,
     unreached,
@@ -54,6 +55,9 @@ def proxy(requests: int, status: int, **facts: Any) -> dict[str, Any]:
     return answer(requests, status, made_by="proxy", version="", **facts)
 
 
+LIMITED = 'limiting requests, excess: 2.3 by zone "perip"'
+EXPIRED = "upstream SSL certificate verify error: (10:certificate has expired) while SSL handshaking to upstream"
+
 NEW = services("1.5.0", "1.5.0", "1.5.0", started=ago(3))
 """Release 1.5.0 everywhere, three minutes ago."""
 BEFORE = fine(at=ago(10))
@@ -79,6 +83,41 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         ),
         CONFIRMED,
         "Over since",
+    ),
+    "the proxy's own limit refuses users with NGINX's 503": (
+        lambda: ask(
+            checks.check_client_errors,
+            said(LIMITED, *fine(), proxy(150, 503), failed={f"198.51.100.{n}": 5 for n in range(1, 31)}),
+            errors(*on_all(100, status=200)),
+            services(),
+        ),
+        CONFIRMED,
+        'The proxy\'s own limit refuses users with 503: limiting requests, excess: 2.3 by zone "perip" (150 of 450',
+    ),
+    "it holds back its busiest clients alone": (
+        lambda: ask(
+            checks.check_client_errors,
+            said(LIMITED, *fine(), proxy(150, 503), failed={"198.51.100.1": 90, "198.51.100.2": 60}),
+            errors(*on_all(100, status=200)),
+            services(),
+        ),
+        CONFIRMED,
+        "The proxy's own limit refuses only its busiest clients with 503",
+    ),
+    "the proxy fails by itself, and says why": (
+        lambda: ask(
+            checks.check_unexplained_errors,
+            said('open() "/srv/page" failed (24: …)', *fine(), proxy(50, 500)),
+            errors(*on_all(100, status=200)),
+            services(),
+        ),
+        CONFIRMED,
+        'no known cause explains it: open() "/srv/page" failed (24: …)',
+    ),
+    "the backend's certificate is refused by the proxy": (
+        lambda: ask(checks.check_upstream_unreachable, said(EXPIRED, *fine(), proxy(300, 502)), errors(), services()),
+        CONFIRMED,
+        f"it says: {EXPIRED}",
     ),
     "a replica can open no more, and says so": (
         lambda: ask(
@@ -251,7 +290,7 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
             services("1.5.0", "1.5.0", "1.5.0", started=ago(0.2)),
         ),
         RULED_OUT,
-        "60 of 90 recent answers itself as 502, 503 or 504, while 1.5.0 replaced",
+        "60 of 90 recent answers itself (502, 503, 504) for want of one from the backend, while 1.5.0 replaced",
     ),
     "without a release so short a rest is none": (
         lambda: ask(

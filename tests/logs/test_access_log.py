@@ -126,6 +126,20 @@ class TestCounting:
             ["Too many open files", 1],
         ]
 
+    def test_errors_in_the_proxys_own_words(self) -> None:
+        """One kind is one row, whatever numbers are in it; a notice is no error."""
+        head = b"2026/11/23 16:59:30 [error] 7#7: *9 "
+        log = read(
+            line(),
+            *(head + f'limiting requests, excess: 2.{n} by zone "ip", client: 10.0.0.{n}\n'.encode() for n in range(3)),
+            head.replace(b"error", b"crit") + b"connect() to unix:/a.sock failed (2: No such file), client: 10.0.0.1\n",
+            head.replace(b"error", b"notice") + b"signal process started\n",
+        )
+        assert log.said[["what", "requests"]].to_numpy().tolist() == [
+            ['limiting requests, excess: 2.0 by zone "ip"', 3],
+            ["connect() to unix:/a.sock failed (2: No such file)", 1],
+        ]
+
     def test_who_was_refused(self) -> None:
         """Who gave up by himself (499) was not."""
         log = read(line(404, client="a") * 2, line(401, client="a"), line(499, client="b"), line(client="b"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from flowrex_ops.logs.source import KEPT_SLOW_REQUESTS, LogSummary, summarise
+from flowrex_ops.logs.source import KEPT_SLOW_REQUESTS, LogSource, LogSummary, summarise
 from flowrex_ops.model import LogLine
 
 AT = datetime(2026, 1, 31, 4, 12, 30, tzinfo=UTC)
@@ -58,3 +59,54 @@ def test_memory_stays_flat() -> None:
     assert summary.slow_requests == 20_000
     assert len(summary.slowest) <= 2 * KEPT_SLOW_REQUESTS
     assert max(summary.slowest)[0] == 28.999
+
+
+OWN = '{"ts":"$time_iso8601","ip":"$remote_addr","m":"$request_method","u":"$request_uri","st":"$status"}'
+
+
+def test_a_log_format_of_the_proxys_own_is_read_by_its_configuration() -> None:
+    """Its keys mean nothing by themselves: without the format, the log seemed to tell of no request."""
+    lines = [
+        f'{{"ts":"2026-01-31T04:12:30+00:00","ip":"10.0.0.1","m":"GET","u":"/v2/{n}","st":"{status}"}}'
+        for n, status in enumerate((200, 200, 503, 404))
+    ]
+
+    class Proxy:
+        def read_logs(self, service: str, **_asked: Any) -> list[LogLine]:
+            return [LogLine(service, f"{service}-1", line, AT) for line in lines]
+
+    source = LogSource(Proxy(), "edge", limit_seconds=5, max_bytes=1000, find_formats=lambda: [OWN])  # type: ignore[arg-type]  # all that is asked
+    found = source.get_pool_errors(since=timedelta(minutes=5)).require()
+    assert (found.requests, found.server_errors, sum(found.refusals.values())) == (4, 1, 1)
+
+
+def test_tornados_own_access_log() -> None:
+    """The status first, no quotes, and any head."""
+    head = "2026-01-31 04:12:30,123 - tornado.access - {} - "
+    found = read(
+        head.format("INFO") + "200 GET /invoices/242?x=1 (172.19.0.6) 129.70ms",
+        head.format("ERROR") + "500 POST /invoices/3 (172.19.0.6) 7000.50ms",
+        "[E 260131 04:12:30 web:2239] 503 GET /status (::1) 0.50ms",
+        "slept 200 GET (no path) 3ms",
+    )
+    assert (found.requests, found.server_errors, found.slowest) == (3, 2, [(7.0005, "/invoices/3", "backend-1")])
+
+
+def per_minute(*minutes: tuple[int, int, str]) -> LogSummary:
+    """So many good answers a minute, and so many with this status."""
+    text = '10.0.0.1 - - [31/Jan/2026:04:12:30 +0000] "GET /v2 HTTP/1.1" {} 12'
+    rows = [
+        LogLine("edge", "edge-1", text.format(status), AT + timedelta(minutes=at))
+        for at, (good, other, bad) in enumerate(minutes)
+        for status in ["200"] * good + [bad] * other
+    ]
+    return summarise(rows, slow_seconds=5.0)
+
+
+def test_most_are_refused_and_were_not_before() -> None:
+    """A key that was rotated locks everybody out; what a scanner is refused costs nobody anything."""
+    well = [(40, 2, "404")] * 4
+    assert per_minute(*well, (2, 38, "401"), (1, 20, "401")).refused_since(0.5) == (58, 61)
+    assert per_minute(*well, (40, 200, "404"), (40, 200, "404")).refused_since(0.5) is None
+    assert per_minute(*[(5, 38, "401")] * 6).refused_since(0.5) is None
+    assert per_minute(*well, (2, 38, "499"), (1, 20, "499")).refused_since(0.5) is None

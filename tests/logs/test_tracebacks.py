@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowrex_ops.logs.error_log import ErrorLog, read_errors
-from flowrex_ops.logs.tracebacks import parse_traceback
+from flowrex_ops.logs.tracebacks import parse_traceback, tells_of_pool
 from flowrex_ops.model import LogLine
 
 NOW = datetime(2026, 11, 27, 12, 30, tzinfo=UTC)
@@ -172,6 +172,22 @@ def test_form(lines: list[str], expected: str) -> None:
     assert table[["signature", "count"]].values.tolist() == [[expected, 1]]
 
 
+def test_asyncpgs_pool_that_has_nothing_to_give() -> None:
+    """It says no more than TimeoutError; triage is to hear of the pool, and people of the line that waited."""
+    frames = [
+        '  File "/srv/app/main.py", line 46, in get',
+        '  File "/usr/lib/python3/dist-packages/asyncpg/pool.py", line 840, in _acquire',
+        '  File "/usr/lib/python3.11/asyncio/tasks.py", line 502, in wait_for',
+    ]
+    text = "\n".join([HEAD, *frames, "TimeoutError"])
+    entry = json.dumps({"message": "request crashed", "severity": "ERROR", "exc_info": text})
+    assert read(entry).exceptions[["kind", "dependency", "first_line"]].to_numpy().tolist() == [
+        ["exhausted", "postgres", "TimeoutError at app/main.py:46 in get"]
+    ]
+    assert tells_of_pool(entry.lower())
+    assert not tells_of_pool(entry.lower().replace("timeouterror", "toomanyconnectionserror"))
+
+
 def test_what_servers_write_above_any_traceback_is_no_title() -> None:
     """What was raised is; but what the application itself said stays."""
     assert read(*NOTES).exceptions["first_line"].tolist() == [LAST]
@@ -203,6 +219,14 @@ def test_a_warning_with_a_traceback_is_a_warning() -> None:
         (['  File "/opt/desk/files.py", line 1, in save'], "OSError: [Errno 28] No space left on device", ""),
         ([], "redis.exceptions.ResponseError: WRONGTYPE Operation against a key", ""),
         ([], "sqlalchemy.exc.TimeoutError: QueuePool limit of size 5 overflow 10 reached", "postgres"),
+        (
+            [],
+            "asyncpg.exceptions.ReadOnlySQLTransactionError: cannot execute UPDATE in a read-only transaction",
+            "postgres",
+        ),
+        ([], "psycopg.errors.InsufficientPrivilege: permission denied for table trades", "postgres"),
+        ([], "psycopg2.errors.DeadlockDetected: deadlock detected", "postgres"),
+        ([], "psycopg.errors.UniqueViolation: duplicate key value violates unique constraint", ""),
     ],
 )
 def test_dependency(frames: list[str], last: str, expected: str) -> None:

@@ -39,6 +39,8 @@ from flowrex_ops.postgres import checks
 from flowrex_ops.postgres.pools import leaking_replicas
 from flowrex_ops.postgres.sessions import blocking_tree, root_pids, with_replica
 
+REFUSED = 'FATAL:  too many connections for role "shop"'
+STARTED = "LOG:  database system is ready to accept connections"
 CONFIRMED, RULED_OUT, INCONCLUSIVE = VerdictKind.CONFIRMED, VerdictKind.RULED_OUT, VerdictKind.INCONCLUSIVE
 ADMINISTRATOR = {"application_role": False, "role": "postgres", "application": "psql", "client": "local"}
 CHECKPOINT = "LOG:  checkpoint starting: time"
@@ -538,6 +540,28 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         lambda: checks.check_unreachable(silent(code=None), silent(code=None)),
         INCONCLUSIVE,
         "no sessions",
+    ),
+    "a role has no connections left of its own limit, and the server many": (
+        lambda: checks.check_max_connections(
+            limits(12, own=("role shop", 6, 5)), sessions(), server_log(REFUSED, ago=0.2)
+        ),
+        CONFIRMED,
+        "5 of 6 connections that role shop may have are taken (83%); 1 refused lately, the last at",
+    ),
+    "a role's limit is as large as its pool, and nobody is refused": (
+        lambda: checks.check_max_connections(limits(12, own=("role shop", 6, 6)), sessions(), server_log(STARTED)),
+        INCONCLUSIVE,
+        "is any refused? grep its log",
+    ),
+    "connections were refused minutes ago": (
+        lambda: checks.check_max_connections(limits(12), sessions(), server_log(REFUSED, ago=5)),
+        RULED_OUT,
+        "12 of 37 usable slots are taken (32%); over is: 1 refused lately",
+    ),
+    "a role is far from its limit, the server is full": (
+        lambda: checks.check_max_connections(limits(36, own=("role shop", 6, 6)), sessions()),
+        CONFIRMED,
+        "36 of 37 usable slots are taken",
     ),
     "half of the slots are taken": (
         lambda: checks.check_max_connections(limits(18), sessions()),

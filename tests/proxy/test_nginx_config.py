@@ -11,7 +11,7 @@ import pytest
 
 from flowrex_ops.errors import SourceUnavailableError, StackUnavailableError
 from flowrex_ops.model import Execution, Replica
-from flowrex_ops.proxy.nginx_config import NginxSource, find_locations, match_location, split_dump
+from flowrex_ops.proxy.nginx_config import NginxSource, find_locations, match_location, path_of_websockets, split_dump
 from flowrex_ops.settings import ProxySettings
 
 MAIN = "/etc/nginx/nginx.conf"
@@ -261,3 +261,22 @@ def test_the_value_of_a_variable_meant_for_connection_is_seen() -> None:
     text = f"http {{ {UPGRADES} server {{ location /ws {{ proxy_pass http://b; proxy_set_header Upgrade $conn; }} }} }}"
     [row] = rows({MAIN: text}).values()
     assert row["upgrade_header"] == "upgrade"
+
+
+@pytest.mark.parametrize(
+    ("locations", "path"),
+    [
+        (
+            "location /v2/live { proxy_pass http://a; proxy_set_header Upgrade $http_upgrade; } location / { }",
+            "/v2/live",
+        ),
+        ("location = /live { proxy_set_header Upgrade websocket; }", "/live"),
+        ("location / { proxy_set_header Upgrade $http_upgrade; }", ""),
+        ("location ~ ^/ws/.+ { proxy_set_header Upgrade $http_upgrade; }", ""),
+        ("location /a { proxy_set_header Upgrade x; } location /b { proxy_set_header Upgrade x; }", ""),
+        ("location /a { proxy_pass http://a; }", ""),
+    ],
+)
+def test_where_websockets_are_by_the_configuration(locations: str, path: str) -> None:
+    """The usual path is a guess; a 404 there says nothing of those that are open elsewhere."""
+    assert path_of_websockets({"nginx.conf": f"http {{ server {{ {locations} }} }}"}) == path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from triage_examples import NOW, replica, services
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.logs.credentials import refusal_in
 from flowrex_ops.logs.source import LogSummary
+from flowrex_ops.logs.tracebacks import HEADING
 from flowrex_ops.model import Definition, LogLine, Reading, Replica, Severity, Verdict, VerdictKind
 from flowrex_ops.services import checks
 from flowrex_ops.services.configuration import VARIANT_COLUMNS
@@ -173,6 +175,17 @@ def test_example(example: str) -> None:
     ask, kind, words = EXAMPLES[example]
     verdict = ask()
     assert (verdict.kind, words in verdict.reason) == (kind, True), verdict.reason
+
+
+def test_a_right_that_is_missing_is_no_password() -> None:
+    """Redis took the login: to make the replica anew, or to change the password, would change nothing. The example says so, also of a traceback in JSON."""
+    last = "redis.exceptions.NoPermissionError: this user has no permissions to run the 'incr' command"
+    entry = json.dumps({"message": "request crashed", "exc_info": f'{HEADING}:\n  File "/a.py", line 1, in b\n{last}'})
+    verdict = judge(refusals(lines("backend-1", entry, 9, 6, 3)))
+    assert "of which it has no right to some, 3 times" in verdict.reason
+    assert f"such as 'request crashed: {last}'" in verdict.reason
+    assert [step.target for step in verdict.next_steps if "password" in step.text] == []
+    assert "ACL LOG" in verdict.next_steps[-1].text
 
 
 def test_as_severe_as_what_fails_of_it() -> None:

@@ -177,9 +177,13 @@ def prepared(*rows: tuple[str, float, int]) -> Reading[pd.DataFrame]:
     return Reading("postgres", "prepared transactions", pd.DataFrame(full, columns=columns))
 
 
-def limits(used: int, most: int = 40, *, through_reserve: bool = False) -> Reading[ConnectionLimits]:
-    slots = ConnectionLimits(most, 3, 0, used, "18.6", "flowrex", True, through_reserve)  # noqa: FBT003  # a field without a name here
-    return Reading("postgres", "connection limits", slots)
+def limits(
+    used: int, most: int = 40, *, through_reserve: bool = False, own: tuple[str, int, int] | None = None
+) -> Reading[ConnectionLimits]:
+    """*own*: which role or database has a limit of its own, which, and how many it has."""
+    name, own_most, own_used = own or (None, None, None)
+    slots = ConnectionLimits(most, 3, 0, used, "18.6", "flowrex", True, through_reserve, name, own_most, own_used)  # noqa: FBT003  # a field without a name here
+    return Reading("postgres", "connection limits", slots, taken_at=NOW)
 
 
 def pools(

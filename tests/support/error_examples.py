@@ -18,6 +18,7 @@ from flowrex_ops.logs.access_log import (
     EXHAUSTED_COLUMNS,
     NOT_ENOUGH,
     REFUSED_COLUMNS,
+    SAID_COLUMNS,
     SLOW_COLUMNS,
     UNREACHED_COLUMNS,
     AccessLog,
@@ -93,6 +94,14 @@ def exhausted(*rows: dict[str, Any], lines: int = 40, at: datetime | None = None
     found = access(*rows)
     told = pd.DataFrame([(at or ago(1), NOT_ENOUGH, lines)], columns=EXHAUSTED_COLUMNS)
     return replace(found, value=replace(found.require(), exhausted=told))
+
+
+def said(what: str, *rows: dict[str, Any], failed: dict[str, int] | None = None) -> Reading[AccessLog]:
+    """The proxy's log, with forty errors of its own a minute ago, in its words; *failed* requests by client."""
+    found = access(*rows).require()
+    told = pd.DataFrame([(ago(1), what, 40)], columns=SAID_COLUMNS)
+    clients = found.clients.assign(failed=found.clients["client"].map(failed or {}).fillna(0).astype(int))
+    return Reading("access log", "requests at the proxy", replace(found, said=told, clients=clients))
 
 
 def unreached(*rows: dict[str, Any], status: int) -> Reading[AccessLog]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowrex_ops.websocket.upgraded import UNREPORTED, read_upgraded
+from flowrex_ops.websocket.upgraded import UNREPORTED, find_used_path, read_upgraded
 
 SINCE = datetime(2026, 11, 27, 21, 0, tzinfo=UTC)
 AT = datetime(2026, 11, 27, 21, 30, 16, tzinfo=UTC)
@@ -39,6 +39,7 @@ def test_forms(text: str, formats: list[str], age: float | None, replica: str) -
     """One row for each end: when, how old and at which replica, as far as the form tells."""
     names = {"172.24.0.5:8000": "shop-1"}
     chunk = f'10.0.0.9 - - [27/Nov/2026:21:30:15 +0000] "GET / HTTP/1.1" 200 101 "-" "-"\n{text}\n'.encode()
+    assert find_used_path([chunk], lambda: formats) == "/ws"
     [row] = read_upgraded([chunk], recent_since=SINCE, find_formats=lambda: formats, replicas=names)
     assert (row["at"], row["code"], row["age_seconds"], row["replica"], row["recent"]) == (
         AT,
