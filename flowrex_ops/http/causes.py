@@ -73,6 +73,7 @@ CAUSES = (
         (
             runbook("database_connections", "where it is PostgreSQL"),
             runbook("trade_failures", "where it is the broker"),
+            runbook("memory_usage", "where it is Redis"),
             command("docker-compose -f docker-compose.prod.yml exec redis redis-cli ping", "where it is Redis"),
             NextStep("link", "the service's status page", "where it is outside"),
         ),

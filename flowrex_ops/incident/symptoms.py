@@ -53,6 +53,8 @@ CERTIFICATES = "a certificate ends soon, or is refused"
 NO_REQUEST = "the log tells of no request"
 DEFAULT_THRESHOLDS = Thresholds()
 _LATELY = timedelta(minutes=2)
+_BUSY = "BUSY Redis is busy running"
+"""What it answers everybody while a script does not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,8 @@ def _look(symptom: Symptom, survey: Survey, thresholds: Thresholds) -> Seen:
     # A refused password or a full server is an answer of PostgreSQL too; one that comes too late is unknown.
     if symptom.name == DATABASE and reading.code in UNREACHABLE_CODES - {"timeout"}:
         return Seen(there=True, says=str(reading.error), severity=find_causes()["db.unreachable"].severity)
+    if symptom.name == REDIS and _BUSY in str(reading.error):
+        return Seen(there=True, says=str(reading.error), severity=Severity.P1)
     return _unknown(str(reading.error))
 
 

@@ -28,6 +28,10 @@ from flowrex_ops.reading import Source, reads
 DURATION_MS = re.compile(r"""duration_ms["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)""")
 ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
 STATUS = re.compile(r"""(?:status["']?\s*[=:]\s*["']?|HTTP/[\d.]+\\?" )([1-5]\d\d)\b""")
+_NOT_REACHED = re.compile(
+    r"(?:psycopg|asyncpg|connection to server|error connecting in).{0,4000}?(?:connection refused|could not translate host name|no route to host|errno 111)"
+)
+"""In lower case, as libpq, psycopg's pool and asyncpg word it."""
 _ASKED = re.compile(r"""(?:"[A-Z]{3,9} |(?:path|route|uri)["']?\s*[=:]\s*["']?)/""")
 _GAVE_UP = "499"
 _SAID_TWICE = "http.log.error"
@@ -45,7 +49,8 @@ ERROR_BYTES = 32 * 1024 * 1024
 class LogSummary:
     """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute. ``untimed`` requests do not tell how long they took.
 
-    ``answers`` counts requests by UTC minute and whether they were answered with 5xx, ``refusals`` those answered 4xx. ``unresolved`` lines tell of a name that did not
+    ``answers`` counts requests by UTC minute and whether they were answered with 5xx, ``refusals`` those answered 4xx. ``last_refused``: when a driver last
+    told that a server of PostgreSQL cannot be reached. ``unresolved`` lines tell of a name that did not
     resolve, ``unresolved_names`` of which, where they tell it; None where nobody has looked for them.
     """
 
@@ -58,6 +63,8 @@ class LogSummary:
     first_pool_error: datetime | None = None
     last_pool_error: datetime | None = None
     example: str = ""
+    last_refused: datetime | None = None
+    refused_example: str = ""
     per_minute: Counter[datetime] = field(default_factory=Counter)
     slowest: list[tuple[float, str, str]] = field(default_factory=list)
     answers: Counter[tuple[datetime, bool]] = field(default_factory=Counter)
@@ -226,6 +233,9 @@ def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
         text = line.text.lower()
         if tells_of_pool(text):
             _count_pool_error(summary, line)
+        if "connect" in text and _NOT_REACHED.search(text):
+            summary.last_refused = line.at or summary.last_refused
+            summary.refused_example = excerpt(line.text)[:300]
         if tells_of_lookup(text):
             _count_unresolved(summary, line)
     return summary

@@ -136,6 +136,10 @@ CAUSES = (
                 "redis-cli CLIENT KILL ADDR HOST:PORT",
                 "ends that one client's connection, if it cannot wait; it may come back",
             ),
+            command(
+                "redis-cli SCRIPT KILL",
+                "a script that has written nothing is ended (FUNCTION KILL for a function); one that has is waited for: SHUTDOWN NOSAVE, which Redis offers, loses what is not saved",
+            ),
         ),
     ),
     Cause(

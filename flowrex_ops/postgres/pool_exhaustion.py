@@ -6,10 +6,12 @@ differ, for ``restart-backend`` helps a leak and refuses for a pool that is mere
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pandas as pd
 
+from flowrex_ops.causes import runbook
 from flowrex_ops.checks import check, confirmed, inconclusive, missing, ruled_out
 from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.metrics.pools import FULL_SHARE, summarise_pools
@@ -24,6 +26,7 @@ Frame = Reading[pd.DataFrame]
 
 _MANY_ERRORS = 3
 """So many requests in a second or so that got no connection are no chance."""
+_OTHER_SERVER = runbook("triage", "a standby for reads, or another database? its variables say which; does that run?")
 _STILL = timedelta(minutes=1)
 """A line of the log that is older tells of the past."""
 
@@ -76,6 +79,12 @@ def check_unexplained_pool_exhaustion(
     if why := _explained(pools, sessions, limits, connections_ratio, thresholds):
         return ruled_out(cause, f"{dry[0].value}: {why}")
     title = f"The pools have nothing to give ({dry[0].value}), and nothing explains it"
+    if elsewhere := _refused_elsewhere(log, sessions):
+        title = "The pools have nothing to give: by the log their server cannot be reached, while the one that was asked here answers"
+        told = confirmed(
+            cause, f"{title}: {elsewhere.value}", [*dry, elsewhere], severity=impact.of_pools(pools), title=title
+        )
+        return replace(told, next_steps=(_OTHER_SERVER,))
     seen = (
         _seen_by_postgres(sessions.require()) if sessions.available else f"the sessions are not known: {sessions.error}"
     )
@@ -103,6 +112,15 @@ def _dry_by_log(log: Reading[LogSummary]) -> list[Evidence]:
         return []
     said = f"{log.require().pool_errors} lines of the log speak of the pool, the last at {last:%H:%M:%S} UTC"
     return [Evidence("log", said, "logs"), Evidence("such as", log.require().example, "logs")]
+
+
+def _refused_elsewhere(log: Reading[LogSummary], sessions: Frame) -> Evidence | None:
+    """A driver's words, just now, of a server that cannot be reached, while the one that is known here answers."""
+    if not log.available or missing(sessions):
+        return None
+    last = log.require().last_refused
+    now = last is not None and log.taken_at - last <= _STILL
+    return Evidence("not reached", log.require().refused_example, "logs") if now else None
 
 
 def _not_dry(cause: str, pools: Frame, log: Reading[LogSummary]) -> Verdict:

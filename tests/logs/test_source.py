@@ -80,6 +80,14 @@ def test_a_log_format_of_the_proxys_own_is_read_by_its_configuration() -> None:
     assert (found.requests, found.server_errors, sum(found.refusals.values())) == (4, 1, 1)
 
 
+def test_servers_that_drivers_do_not_reach() -> None:
+    """Which pool they are of, no line tells; that one is not reached, its own words do."""
+    libpq = 'connection failed: connection to server at "172.19.0.7", port 5432 failed: Connection refused'
+    found = read("GET / HTTP/1.1", f"psycopg.pool - WARNING - error connecting in 'pool-2': {libpq}")
+    assert (found.last_refused, libpq in found.refused_example) == (AT, True)
+    assert read("httpx.ConnectError: Connection refused").last_refused is None
+
+
 def test_tornados_own_access_log() -> None:
     """The status first, no quotes, and any head."""
     head = "2026-01-31 04:12:30,123 - tornado.access - {} - "

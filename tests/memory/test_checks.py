@@ -300,6 +300,18 @@ def test_replica_that_was_started_just_now_fills_up(values: list[float]) -> None
     assert confirmed(memory=rising) & {"memory.leak", "memory.unexplained-growth"}
 
 
+def test_a_script_that_does_not_end() -> None:
+    """Redis says so itself, in place of what was asked; of what it offers, one way loses data."""
+    busy = (
+        "redis did not answer: BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+    )
+    found = judge(activity=Reading("redis", "activity of Redis", error=busy))
+    verdict = found["redis.slow-commands"]
+    assert (verdict.confirmed, verdict.severity) == (True, Severity.P1)
+    assert [step.target for step in verdict.next_steps] == ["redis-cli SCRIPT KILL"]
+    assert found["redis.read-only"].kind is VerdictKind.INCONCLUSIVE
+
+
 def test_some_seconds_do_not_rule_out_a_slow_rise() -> None:
     """Neither as a leak nor as one that nothing explains."""
     verdict = judge(memory=memory(*replica("backend-1", [80.0] * 6, minutes=0.1, origin=SAMPLED)))

@@ -100,10 +100,11 @@ def of_replicas(*rows: dict[str, Any]) -> Reading[pd.DataFrame]:
     return replace(found, value=found.require().assign(replica="backend-1"))
 
 
-def pool_log(*, ago: float) -> Reading[LogSummary]:
-    """Seven lines about the pool, the last so many seconds ago."""
+def pool_log(*, ago: float, refused: str = "") -> Reading[LogSummary]:
+    """Seven lines about the pool, the last so many seconds ago; *refused* tells of a server that was not reached then."""
     last = NOW - timedelta(seconds=ago)
     summary = LogSummary(lines=99, pool_errors=7, first_pool_error=last - timedelta(seconds=60), last_pool_error=last)
+    summary.last_refused, summary.refused_example = last if refused else None, refused
     return Reading("logs", "backend log", summary, taken_at=NOW)
 
 
@@ -784,6 +785,13 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         lambda: unexplained(pools(5), silent(code="28P01")),
         CONFIRMED,
         "the sessions are not known: postgres did not answer",
+    ),
+    "the pool of another server, a standby for reads, has nothing to give": (
+        lambda: unexplained(
+            silent("pool gauges"), sessions(session(1)), pool_log(ago=5, refused="standby: Connection refused")
+        ),
+        CONFIRMED,
+        "while the one that was asked here answers: standby: Connection refused",
     ),
     "no gauges, and a log that speaks of the pool": (
         lambda: unexplained(silent("pool gauges"), sessions(), pool_log(ago=2)),
