@@ -39,7 +39,7 @@ ERROR_BYTES = 32 * 1024 * 1024
 class LogSummary:
     """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute. ``untimed`` requests do not tell how long they took.
 
-    ``answers`` counts requests by UTC minute and whether they were answered with 5xx. ``unresolved`` lines tell of a name that did not
+    ``begins_at`` is the first line's time: of a long log only the newest is read. ``answers`` counts requests by UTC minute and whether they were answered with 5xx. ``unresolved`` lines tell of a name that did not
     resolve, ``unresolved_names`` of which, where they tell it; None where nobody has looked for them.
     """
 
@@ -60,6 +60,7 @@ class LogSummary:
     last_unresolved: datetime | None = None
     unresolved_names: Counter[str] = field(default_factory=Counter)
     unresolved_example: str = ""
+    begins_at: datetime | None = None
 
     def failing_since(self, error_share: float) -> datetime | None:
         """The minute since which *error_share* of the requests fail, where they do so up to the last two; None otherwise.
@@ -94,6 +95,7 @@ class LogSummary:
             ("requests answered with 5xx", self.server_errors, None, None, ""),
             ("requests slower than the limit", self.slow_requests, None, None, self._slowest()),
             ("requests in all", self.requests, None, None, ""),
+            ("lines in all", self.lines, self.begins_at, None, ""),
         ]
         return pd.DataFrame(found, columns=["found", "lines", "from", "to", "example"])
 
@@ -172,6 +174,7 @@ def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
     summary = LogSummary(unresolved=0)
     for line in lines:
         summary.lines += 1
+        summary.begins_at = summary.begins_at or line.at
         _count_request(summary, line, slow_seconds)
         text = line.text.lower()
         if any(words in text for words in POOL_ERRORS):
