@@ -19,8 +19,8 @@ SCENARIO ?= idle-in-transaction
 STACK ?= supervisor
 TESTS ?= tests
 FLAGS ?=
-# Twice the cores that CI has, for much of it waits.
-WORKERS ?= 4
+# Three times the cores that CI has, for much of it waits.
+WORKERS ?= 6
 
 # Packages are compiled as they are first imported (tools/install.py); that must be kept, whatever the caller's habits are.
 unexport PYTHONDONTWRITEBYTECODE

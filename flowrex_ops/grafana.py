@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from flowrex_ops.errors import RecordError
 from flowrex_ops.guard import Timeline
 from flowrex_ops.redaction.redactor import Redactor
 from flowrex_ops.settings import GrafanaSettings
@@ -50,11 +51,13 @@ class AnnotatedTimeline:
 
     def _annotate(self, facts: Mapping[str, Any]) -> None:
         answer = self._post(self._body(facts, ended=time.time()))
-        if isinstance(answer, int):
-            self._note(_KIND, {"slug": facts["slug"], "reason": f"Grafana shows it as annotation {answer}"})
-            return
-        self.trouble = f"Grafana was not told of {facts['slug']}: {answer}"
-        self._note(_KIND, {"slug": facts["slug"], "reason": self.trouble})
+        said = f"Grafana shows it as annotation {answer}"
+        if not isinstance(answer, int):
+            said = self.trouble = f"Grafana was not told of {facts['slug']}: {answer}"
+        try:
+            self._note(_KIND, {"slug": facts["slug"], "reason": said})
+        except RecordError as error:
+            self.trouble = f"{said}; the timeline lacks this: {error}"
 
     def _body(self, facts: Mapping[str, Any], *, ended: float) -> dict[str, Any]:
         slug, state = str(facts["slug"]), str(facts["state"])

@@ -8,10 +8,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from flowrex_ops.errors import FlowrexOpsError, MitigationRefusedError, SourceUnavailableError
+from flowrex_ops.errors import FlowrexOpsError, MitigationRefusedError, RecordError, SourceUnavailableError
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.model import MitigationState, Outcome, Plan, Target, Verdict
 
@@ -145,26 +145,30 @@ def guard(
 
 
 def _act(mitigation: Mitigation, plan: Plan, approval: Approval, timeline: Timeline) -> Outcome:
-    """Intent first, on disk; then the deed; then what came of it."""
+    """Intent first, on disk, or nothing is done; then the deed; then what came of it, which the outcome tells where the disk is full."""
     facts = {"slug": plan.slug, "plan_hash": plan.hash, "operator": approval.operator}
     facts |= {"account": approval.account} if approval.account else {}
-    timeline(
-        "mitigation-intent",
-        {**facts, "action": plan.action, "undo": plan.undo, "targets": [t.label for t in plan.targets]},
-    )
+    intent = {"action": plan.action, "undo": plan.undo, "targets": [target.label for target in plan.targets]}
+    try:
+        timeline("mitigation-intent", {**facts, **intent})
+    except RecordError as error:
+        raise MitigationRefusedError(f"its intent has to stand on the timeline; nothing was changed: {error}") from None
     mitigation.operator = approval.operator
     mitigation.log_step = lambda text: timeline("mitigation-step", {**facts, "action": text})
     done: list[str] = []
 
     def conclude(outcome: Outcome) -> Outcome:
-        timeline("mitigation-result", {**facts, "state": outcome.state.value, "reason": outcome.reason})
+        try:
+            timeline("mitigation-result", {**facts, "state": outcome.state.value, "reason": outcome.reason})
+        except RecordError as error:
+            return replace(outcome, reason=f"{outcome.reason}. The timeline lacks this: {error}")
         return outcome
 
     # Also Ctrl-C: the timeline must say how far it came, whatever stopped it.
     try:
         done.extend(map(mitigation.apply, plan.targets))
     except BaseException as error:
-        reason = f"{_how_far(done, plan, error)}{_abandoned(mitigation)}"
+        reason = f"{_how_far(done, plan, error)}{_abandoned(mitigation)}. {_how_to_finish(plan)}"
         outcome = conclude(Outcome(plan.slug, MitigationState.FAILED, reason, plan))
         if not isinstance(error, FlowrexOpsError):
             raise
@@ -249,6 +253,10 @@ def _how_far(done: Sequence[str], plan: Plan, error: BaseException) -> str:
     return f"stopped after {len(done)} of {len(plan.targets)} targets: {_said(error)}" + (
         f". Done: {'; '.join(done)}" if done else ""
     )
+
+
+def _how_to_finish(plan: Plan) -> str:
+    return f"To finish it: --approve {plan.slug} --operator NAME, which plans what is left; undo: {plan.undo}"
 
 
 def _said(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowrex_ops.model import TlsEndpoint, authority
 from flowrex_ops.web import request_by
@@ -110,5 +110,5 @@ def _ask(client: httpx.Client, url: httpx.URL, tls: Sequence[TlsEndpoint], secon
     if url.scheme != "https" or not known:
         return request_by(client, "GET", url, seconds=seconds)
     place = url.copy_with(netloc=authority(known[0].host, known[0].port).encode())
-    named = {"headers": {"host": url.netloc.decode()}, "extensions": {"sni_hostname": url.host}}
+    named: dict[str, Any] = {"headers": {"host": url.netloc.decode()}, "extensions": {"sni_hostname": url.host}}
     return request_by(client, "GET", place, seconds=seconds, **named)

@@ -132,6 +132,11 @@ class NextStep:
     target: str
     text: str = ""
 
+    @property
+    def label(self) -> str:
+        """What to type, or whom to ask; that ends in a colon, so that nobody types it."""
+        return f"{self.target[:1].upper()}{self.target[1:]}:" if self.kind in ("person", "link") else self.target
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

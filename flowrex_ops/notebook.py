@@ -74,7 +74,8 @@ class Notebook:
         self.show(f"<pre>{escape(text)}</pre>", text)
 
     def show_figure(self, figure: Figure) -> None:
-        """A matplotlib figure, once, as PNG; its title stands beside it as text, and alone where no picture can be shown."""
+        """A matplotlib figure, once, as PNG; its title stands beside it as text, and alone where nothing is drawn or can be shown."""
+        from html import escape
         from io import BytesIO
 
         from IPython.core.getipython import get_ipython
@@ -83,6 +84,9 @@ class Notebook:
         title = figure.axes[0].get_title() if figure.axes else "chart"
         if get_ipython() is None:
             display(f"chart: {title}")
+            return
+        if not any(axes.has_data() or axes.texts for axes in figure.axes):
+            self.show(f"<p>{escape(title)}.</p>", title)
             return
         picture = BytesIO()
         figure.canvas.print_png(picture)  # type: ignore[attr-defined]  # Agg's; savefig would lay it out twice

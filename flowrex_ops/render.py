@@ -17,7 +17,7 @@ import pandas as pd
 
 from flowrex_ops.model import MARKS, Outcome, Plan, Reading, Verdict, VerdictKind
 
-SHOWN_ROWS, KEPT_ROWS = 10, 50
+SHOWN_ROWS, KEPT_ROWS = 12, 50
 """Rows of a table that are seen at once, and those that are there when it is unfolded; all are in the evidence."""
 _NO_ROWS = "No rows."
 _SQL = re.compile(
@@ -37,6 +37,11 @@ def badge(kind: VerdictKind) -> str:
     )
 
 
+def next_html(label: str) -> str:
+    """What to type, or whom to ask."""
+    return f"<b>{escape(label)}</b>" if label.endswith(":") else f"<code>{escape(label)}</code>"
+
+
 def verdict_html(verdict: Verdict) -> str:
     """One verdict: badge, cause, reason, evidence, next steps."""
     severity = f" <b>{verdict.severity.value}</b>" if verdict.confirmed and verdict.severity else ""
@@ -45,7 +50,7 @@ def verdict_html(verdict: Verdict) -> str:
         rows = [(e.name, e.value, e.source) for e in verdict.evidence]
         parts.append(html_table(("evidence", "value", "read from"), rows))
     if verdict.confirmed and verdict.next_steps:
-        steps = "".join(f"<li><code>{escape(s.target)}</code> {escape(s.text)}</li>" for s in verdict.next_steps)
+        steps = "".join(f"<li>{next_html(s.label)} {escape(s.text)}</li>" for s in verdict.next_steps)
         parts.append(f"<p>Next:</p><ul>{steps}</ul>")
     return "".join(parts)
 
@@ -124,7 +129,7 @@ def frame_html(frame: pd.DataFrame, *, evidence: str = "", shown: int = SHOWN_RO
     if len(frame) <= shown:
         return html
     where = f"; all {len(frame)} in <code>{escape(evidence)}</code>" if evidence else f" of {len(frame)}"
-    more = f"{len(rows) - shown} more rows" if shown else "as a table"
+    more = f"{len(rows) - shown} more row{'s' * (len(rows) > shown + 1)}" if shown else "as a table"
     folded = f"<summary>{more}{where}</summary>{html_table(names, rows[shown:], numbers)}"
     return f"{html}<details>{folded}</details>"
 

@@ -62,9 +62,15 @@ def get(url: str, *, seconds: float, verified: bool = True, **options: Any) -> h
 
 
 def request_by(
-    client: httpx.Client, method: str, url: str | httpx.URL, *, seconds: float, **options: Any
+    client: httpx.Client,
+    method: str,
+    url: str | httpx.URL,
+    *,
+    seconds: float,
+    most_bytes: int = MOST_BYTES,
+    **options: Any,
 ) -> httpx.Response:
-    """``request`` by a *client* of the caller's."""
+    """``request`` by a *client* of the caller's; an answer of more than *most_bytes* is none."""
     import httpx
 
     started, body = time.monotonic(), bytearray()
@@ -76,8 +82,8 @@ def request_by(
         ):
             for part in answer.iter_bytes():
                 body += part
-                if len(body) > MOST_BYTES:
-                    raise httpx.ReadError(f"its answer is longer than {MOST_BYTES // 2**20} MiB")
+                if len(body) > most_bytes:
+                    raise httpx.ReadError(f"its answer is longer than {most_bytes // 2**20} MiB")
         if time.monotonic() - started >= seconds:
             # Hung up, which looks like the end of a body that had no length.
             raise httpx.ReadTimeout(f"its answer had not ended after {seconds:.1f} s")

@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 
 from flowrex_ops.archive.outcome import MitigationResult
-from flowrex_ops.errors import MitigationRefusedError, SourceUnavailableError, VerificationError
+from flowrex_ops.errors import MitigationRefusedError, RecordError, SourceUnavailableError, VerificationError
 from flowrex_ops.guard import Approval, Mitigation, guard
 from flowrex_ops.mitigation_context import Context
 from flowrex_ops.mitigations import KNOWN, find, split_approval
@@ -286,7 +286,8 @@ class TestFailure:
         assert outcome.state is MitigationState.FAILED
         assert "stopped after 1 of 3 targets" in outcome.reason
         assert "erased 1" in outcome.reason
-        assert outcome.reason.endswith("left on the list: [2, 3]")
+        assert "left on the list: [2, 3]. To finish it: --approve erase --operator NAME" in outcome.reason
+        assert outcome.reason.endswith("undo: write them again")
         assert log.kinds[-1] == "mitigation-result"
 
     def test_keyboard_interrupt_lands_on_the_timeline(self) -> None:
@@ -314,16 +315,29 @@ class TestFailure:
         assert log.events[-1][1]["state"] == "applied-unverified"
         assert "erased 1" in log.events[-1][1]["reason"]
 
-    def test_timeline_that_cannot_be_written_stops_the_act(self) -> None:
-        """Intent first: when it cannot be written down, nothing is done."""
+    @pytest.mark.parametrize(
+        ("kind", "state", "left", "said"),
+        [
+            ("mitigation-intent", "refused", [1, 2], "nothing was changed"),
+            ("mitigation-step", "failed", [1, 2], "stopped after 0 of 2 targets"),
+            ("mitigation-result", "verified", [], "erased 1; erased 2"),
+        ],
+    )
+    def test_full_disk_stops_the_act_and_the_outcome_is_told(
+        self, kind: str, state: str, left: list[int], said: str
+    ) -> None:
+        """Intent first, or nothing is done. What was done the record and the terminal tell, where the timeline cannot."""
 
-        def full_disk(kind: str, facts: Any) -> None:
-            raise OSError("no space left on device")
+        def fills_up(written: str, _facts: Any) -> None:
+            full.update({written} & {kind})
+            if full:
+                raise RecordError("no space left on device; free some space")
 
-        mitigation = Erase([1])
-        with pytest.raises(OSError, match="no space"):
-            guard(mitigation, verdicts=CONFIRMED, approval=BY_ADA, timeline=full_disk, max_targets=5)
-        assert mitigation.numbers == [1]
+        full, mitigation = set[str](), Erase([1, 2])
+        outcome = guard(mitigation, verdicts=CONFIRMED, approval=BY_ADA, timeline=fills_up, max_targets=5)
+        assert (outcome.state.value, mitigation.numbers) == (state, left)
+        assert said in outcome.reason
+        assert "free some space" in outcome.reason
 
 
 @pytest.mark.parametrize("slug", KNOWN)

@@ -26,7 +26,7 @@ from flowrex_ops.compose.project import (
 )
 from flowrex_ops.errors import StackUnavailableError
 from flowrex_ops.model import Definition, Disk, Execution, LogLine, Replica, Usage
-from flowrex_ops.side_by_side import side_by_side
+from flowrex_ops.side_by_side import Call, side_by_side
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -315,7 +315,14 @@ class ComposeStack:
 
     def _listed(self, filters: Mapping[str, Any], *, stopped_too: bool) -> list[Container]:
         # A container that goes away between the listing and the look at it is passed over.
-        return self._ask(lambda client: client.containers.list(all=stopped_too, filters=filters, ignore_removed=True))
+        # A limit of the whole, too: the SDK's is one for each read, and an engine may answer a byte a second.
+        call: Call[list[Container]] = Call(
+            lambda: self._ask(lambda c: c.containers.list(all=stopped_too, filters=filters, ignore_removed=True))
+        )
+        call.join(self._timeout_seconds)
+        if call.is_alive():
+            raise self._unreachable(TimeoutError("timed out"))
+        return call.wait()
 
     def _read_log(self, container: Container, service: str, since: datetime, max_bytes: int) -> Iterator[LogLine]:
         chunks = self._log_of(container, since, datetime.now(UTC), timestamps=True)
@@ -348,11 +355,14 @@ class ComposeStack:
         import docker
         import requests
 
+        from flowrex_ops.compose.engine import BoundedClient
+
         try:
             if self._client is None:
                 # from_env also follows DOCKER_TLS_VERIFY and DOCKER_CERT_PATH.
                 environment = {**os.environ, "DOCKER_HOST": self._host}
-                self._client = docker.from_env(timeout=self._timeout_seconds, version="auto", environment=environment)
+                given = {"timeout": self._timeout_seconds, "version": "auto", "environment": environment}
+                self._client = BoundedClient.from_env(**given)
             return question(self._client)
         except docker.errors.APIError as error:
             text = str(error.explanation or error).strip()

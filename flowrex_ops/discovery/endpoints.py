@@ -256,7 +256,7 @@ def _user(url: str) -> str:
 class ReplicaFinder:
     """Where the replicas are now: under Compose a restart gives them other ports and addresses.
 
-    While the stack does not answer, what it said last is what is known.
+    While the stack does not answer, or a byte a second, what it said last is what is known.
     """
 
     def __init__(self, settings: Settings, stack: Stack, known: Sequence[Replica]) -> None:
@@ -284,7 +284,8 @@ class ReplicaFinder:
 
     def _ask(self) -> list[Replica]:
         with contextlib.suppress(SourceUnavailableError):
-            self._known = list(self._stack.get_replicas())
+            limit = self._settings.limits.reading_seconds
+            self._known = call_within(limit, lambda: list(self._stack.get_replicas()), self._stack.kind)
         return self._known
 
 

@@ -126,9 +126,9 @@ def _counts(rows: pd.DataFrame, routes: list[str], replicas: list[str]) -> pd.Da
 
 
 def _mark_starts(axes: Axes, services: pd.DataFrame, end: pd.Timestamp, span: float) -> None:
-    """A line where replicas of a release started within the time shown."""
+    """A line where replicas of a release started within the time shown; each label on a row of its own, for they may start together."""
     rows = services[services["version"].astype(str).ne("") & services["started_at"].notna()]
-    for version, started in rows.groupby("version")["started_at"].min().items():
+    for number, (version, started) in enumerate(rows.groupby("version")["started_at"].min().items(), start=1):
         seconds = (end - pd.Timestamp(started)).total_seconds()
         if 0 <= seconds <= span:
             axes.axvline(-seconds, color=ORANGE, linewidth=2)
@@ -136,7 +136,7 @@ def _mark_starts(axes: Axes, services: pd.DataFrame, end: pd.Timestamp, span: fl
                 f"{version} started",
                 (-seconds, 1.0),
                 xycoords=("data", "axes fraction"),
-                xytext=(4, -12),
+                xytext=(4, -12 * number),
                 textcoords="offset points",
                 color=INK,
                 fontsize=9,

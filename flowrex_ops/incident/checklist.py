@@ -113,7 +113,7 @@ def _deploys(services: pd.DataFrame) -> Answer:
 
 def _alerts(alerts: pd.DataFrame) -> Answer:
     firing = sorted(set(calling_alerts(alerts)["alert"]))
-    return f"{len(firing)} alerts fire{': ' + ', '.join(firing) if firing else ''}", not firing
+    return f"firing: {', '.join(firing)}" if firing else "no alert fires", not firing
 
 
 def _targets(targets: pd.DataFrame) -> Answer:

@@ -70,7 +70,7 @@ class Assessment:
 
     def __str__(self) -> str:
         level = f"{self.severity.value} ({MEANS[self.severity]})" if self.severity else "no incident"
-        but = f"; {self.unknown} things could not be looked at, so it may be worse" if self.unknown else ""
+        but = "; not everything could be looked at, so it may be worse" if self.unknown else ""
         return f"{level}: {self.reason}{but}"
 
 

@@ -28,10 +28,9 @@ from flowrex_ops.reading import Source, reads
 DURATION_MS = re.compile(r"""duration_ms["']?\s*[=:]\s*["']?(\d+(?:\.\d+)?)""")
 ROUTE = re.compile(r"""(?:route|path)["']?\s*[=:]\s*["']?([^\s"',}]+)""")
 STATUS = re.compile(r"""(?:status["']?\s*[=:]\s*["']?|HTTP/[\d.]+\\?" )([1-5]\d\d)\b""")
-_NOT_REACHED = re.compile(
-    r"(?:psycopg|asyncpg|connection to server|error connecting in).{0,4000}?(?:connection refused|could not translate host name|no route to host|errno 111)"
-)
-"""In lower case, as libpq, psycopg's pool and asyncpg word it."""
+_DRIVERS = ("psycopg", "asyncpg", "connection to server", "error connecting in")
+_NOT_REACHED = ("connection refused", "could not translate host name", "no route to host", "errno 111")
+"""In lower case, as libpq, psycopg's pool and asyncpg word it, in one line: an entry in JSON has its traceback there."""
 _ASKED = re.compile(r"""(?:"[A-Z]{3,9} |(?:path|route|uri)["']?\s*[=:]\s*["']?)/""")
 _GAVE_UP = "499"
 _SAID_TWICE = "http.log.error"
@@ -49,8 +48,8 @@ ERROR_BYTES = 32 * 1024 * 1024
 class LogSummary:
     """What one pass over a log found. Counts are lines; ``per_minute`` counts pool errors by UTC minute. ``untimed`` requests do not tell how long they took.
 
-    ``answers`` counts requests by UTC minute and whether they were answered with 5xx, ``refusals`` those answered 4xx. ``last_refused``: when a driver last
-    told that a server of PostgreSQL cannot be reached. ``unresolved`` lines tell of a name that did not
+    ``begins_at`` is the first line's time: of a long log only the newest is read. ``answers`` counts requests by UTC minute and whether they were answered with 5xx,
+    ``refusals`` those answered 4xx. ``last_refused``: when a driver last told that a server of PostgreSQL cannot be reached. ``unresolved`` lines tell of a name that did not
     resolve, ``unresolved_names`` of which, where they tell it; None where nobody has looked for them.
     """
 
@@ -74,6 +73,7 @@ class LogSummary:
     last_unresolved: datetime | None = None
     unresolved_names: Counter[str] = field(default_factory=Counter)
     unresolved_example: str = ""
+    begins_at: datetime | None = None
 
     def failing_since(self, error_share: float) -> datetime | None:
         """The minute since which *error_share* of the requests fail, where they do so up to the last two; None otherwise.
@@ -125,6 +125,7 @@ class LogSummary:
             ("requests answered with 5xx", self.server_errors, None, None, ""),
             ("requests slower than the limit", self.slow_requests, None, None, self._slowest()),
             ("requests in all", self.requests, None, None, ""),
+            ("lines in all", self.lines, self.begins_at, None, ""),
         ]
         return pd.DataFrame(found, columns=["found", "lines", "from", "to", "example"])
 
@@ -229,11 +230,12 @@ def summarise(lines: Iterable[LogLine], *, slow_seconds: float) -> LogSummary:
     summary = LogSummary(unresolved=0)
     for line in lines:
         summary.lines += 1
+        summary.begins_at = summary.begins_at or line.at
         _count_request(summary, line, slow_seconds)
         text = line.text.lower()
         if tells_of_pool(text):
             _count_pool_error(summary, line)
-        if "connect" in text and _NOT_REACHED.search(text):
+        if any(words in text for words in _NOT_REACHED) and any(words in text for words in _DRIVERS):
             summary.last_refused = line.at or summary.last_refused
             summary.refused_example = excerpt(line.text)[:300]
         if tells_of_lookup(text):

@@ -257,9 +257,11 @@ def _trend_frame(trends: pd.DataFrame) -> pd.DataFrame:
 
 
 def size(value: float) -> str:
-    """``230 MiB``; ``1.5 GiB`` from there on."""
+    """``230.0 MiB``; ``1.5 GiB`` from there on, ``24 KiB`` where it would be less than 0.1 MiB."""
     if not math.isfinite(value):
         return "unknown"
+    if 0 < abs(value) < 2**20 / 10:
+        return f"{value / 2**10:.0f} KiB"
     return f"{value / 2**30:.1f} GiB" if abs(value) >= 2**30 else f"{value / 2**20:.1f} MiB"
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from flowrex_ops.errors import SourceUnavailableError
 from flowrex_ops.health_probe import ask_health
 from flowrex_ops.metrics.market_data import prices_of_answers, read_price_times
-from flowrex_ops.metrics.names import read_metrics, read_pool
+from flowrex_ops.metrics.names import any_of, own_families, read_metrics, read_pool
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.settings import MetricsSettings
 from flowrex_ops.side_by_side import side_by_side
@@ -256,9 +256,8 @@ def parse_trade_counters(text: str, metrics: MetricsSettings = DEFAULT_METRICS) 
 
     Raises ValueError when the page is not in that format or has no counter of failed trades.
     """
-    from prometheus_client.parser import text_string_to_metric_families
-
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    wanted = any_of([*metrics.trades, *metrics.trades_failed])
+    samples = [sample for family in own_families(text, wanted) for sample in family.samples]
     there = {sample.name for sample in samples}
     meaning = {
         name: counter

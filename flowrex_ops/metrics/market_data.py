@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from flowrex_ops.metrics.names import own_families
+
 PRICE_COLUMNS = ["replica", "symbol", "moved_at", "moved_before", "asked_at", "error"]
 """``moved_at`` is when the newest price came, ``moved_before`` what was told of that one answer or scrape earlier, ``asked_at`` the time
 by the clock of whoever told it. All UTC, missing where not told; without a symbol it is a replica that tells none, and ``error`` says why."""
@@ -36,11 +38,9 @@ def read_price_times(text: str, names: Sequence[str] = ()) -> dict[str, float]:
 
     Of several series of one symbol (venues, bid and ask) the newest counts. Raises ValueError where the page is not in that format.
     """
-    from prometheus_client.parser import text_string_to_metric_families
-
     wanted = re.compile(name_pattern(names))
     found: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
+    for family in own_families(text, wanted.pattern):
         for sample in family.samples if wanted.fullmatch(family.name) else ():
             if symbol := _symbol(sample.labels):
                 found[symbol] = max(found.get(symbol, 0.0), float(sample.value))

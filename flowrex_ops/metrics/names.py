@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flowrex_ops.settings import MetricsSettings
 
 _SELECTOR = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>[^}]*)\})?$")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
+_LONG_CHARACTERS = 2**20
+"""The parser takes a second for five of them, and a page with a series for each user has thirty."""
+
+
+def own_families(text: str, pattern: str) -> Iterator[Any]:
+    """The metric families on a Prometheus text page; of a long one those alone whose samples' names *pattern* matches."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    if len(text) > _LONG_CHARACTERS:
+        own = re.compile(rf"^(?:# (?:TYPE|HELP) )?(?:{pattern})[ \t{{].*$", re.MULTILINE)
+        text = "".join(f"{line[0]}\n" for line in own.finditer(text))
+    return iter(text_string_to_metric_families(text))
+
+
+def any_of(names: Iterable[str]) -> str:
+    """A pattern for these names, with or without labels; the parser gives a counter the ending ``_total`` where it lacks it."""
+    bare = {name.partition("{")[0] for name in names}
+    return "|".join(map(re.escape, sorted(bare | {name.removesuffix("_total") for name in bare}, reverse=True)))
 
 
 def read_metrics(text: str, names: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -18,10 +36,8 @@ def read_metrics(text: str, names: Mapping[str, Sequence[str]]) -> dict[str, flo
     A name may carry labels: ``db_client_connections_usage{state="used"}``. Raises ValueError where the page is not in
     that format.
     """
-    from prometheus_client.parser import text_string_to_metric_families
-
     samples: dict[str, list[Any]] = {}
-    for family in text_string_to_metric_families(text):
+    for family in own_families(text, any_of(name for several in names.values() for name in several)):
         for sample in family.samples:
             samples.setdefault(sample.name, []).append(sample)
     found = {}

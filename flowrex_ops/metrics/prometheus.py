@@ -19,7 +19,7 @@ from flowrex_ops.metrics.machines import QUERIES, parse_machines
 from flowrex_ops.metrics.market_data import NOT_EXPOSED, WINDOW, name_pattern, prices_of_series
 from flowrex_ops.reading import Source, reads
 from flowrex_ops.side_by_side import side_by_side
-from flowrex_ops.web import get
+from flowrex_ops.web import MOST_BYTES, get
 
 SERIES_COLUMNS = ["at", "series", "value"]
 ALERT_COLUMNS = ["alert", "state", "severity", "instance", "since", "summary"]
@@ -41,6 +41,8 @@ _DELIVERIES = {
 Prometheus counts an alert as sent once for each of several Alertmanagers, and drops it where none took it."""
 _FINDS_WITHIN = timedelta(minutes=1)
 _POINTS = 240
+_MOST_BYTES = 8 * 2**20
+"""Of the answer to a query, some 300,000 samples: understood in two seconds. Cut, the series that are left out would pass for none."""
 _HIDDEN = {"__name__", "job"}
 _STATUS_LABELS = ("status", "status_code", "code", "http_status_code", "http_response_status_code")
 
@@ -79,11 +81,12 @@ class PrometheusSource(Source):
         given = {"query": expression, "start": (now - since).timestamp(), "end": now.timestamp(), "step": f"{step:g}"}
         names = self._find_names()
         rows = [
-            (pd.Timestamp(float(at), unit="s", tz=UTC), _name(series["metric"], names), float(value))
+            (float(at), name, float(value))
             for series in _series(self._ask("query_range", given), "matrix")
+            for name in [_name(series["metric"], names)]
             for at, value in series["values"]
         ]
-        return pd.DataFrame(rows, columns=SERIES_COLUMNS).sort_values(["series", "at"], ignore_index=True)
+        return _frame(rows).sort_values(["series", "at"], ignore_index=True)
 
     @reads("history")
     def query_any(self, names: Sequence[str], *, since: timedelta, points: int = _POINTS) -> pd.DataFrame:
@@ -111,11 +114,8 @@ class PrometheusSource(Source):
     def query(self, expression: str) -> pd.DataFrame:
         """*expression* now, columns ``SERIES_COLUMNS``."""
         names = self._find_names()
-        rows = [
-            (pd.Timestamp(float(s["value"][0]), unit="s", tz=UTC), _name(s["metric"], names), float(s["value"][1]))
-            for s in _series(self._ask("query", {"query": expression}), "vector")
-        ]
-        return pd.DataFrame(rows, columns=SERIES_COLUMNS)
+        series = _series(self._ask("query", {"query": expression}), "vector")
+        return _frame([(float(s["value"][0]), _name(s["metric"], names), float(s["value"][1])) for s in series])
 
     @reads("alerts")
     def get_alerts(self) -> pd.DataFrame:
@@ -218,7 +218,9 @@ class PrometheusSource(Source):
         url = f"{self._url}/api/v1/{what}"
         limit = self.limit_seconds * 0.8
         try:
-            answer = get(url, params={**given, "timeout": f"{limit * 1000:.0f}ms"}, seconds=limit)
+            most = _MOST_BYTES if what.startswith("query") else MOST_BYTES
+            given = {**given, "timeout": f"{limit * 1000:.0f}ms"}
+            answer = get(url, params=given, seconds=limit, most_bytes=most)
             body = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise SourceUnavailableError(f"{url} did not answer: {error or type(error).__name__}") from None
@@ -230,6 +232,12 @@ class PrometheusSource(Source):
                 f"{url} answered HTTP {answer.status_code}: {said or 'no reason given'}", code=str(answer.status_code)
             )
         return body["data"]
+
+
+def _frame(rows: Sequence[tuple[float, str, float]]) -> pd.DataFrame:
+    """``SERIES_COLUMNS``; the times of all rows at once, a tenth of the time that one by one take."""
+    frame = pd.DataFrame(rows, columns=SERIES_COLUMNS)
+    return frame.assign(at=pd.to_datetime(frame["at"], unit="s", utc=True))
 
 
 def _series(body: Any, kind: str) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def banner(record: RecordMetadata) -> str:
         _plain(why_so_severe(record)),
         _plain(who_has_to_know(record)),
         _plain(how_users_are(record)),
-        "\n".join(f"- next: {_code(target)} {_plain(why)}" for target, why in do_next(record)),
+        "\n".join(f"- next: {_next(target)} {_plain(why)}" for target, why in do_next(record)),
         _verdicts(record.verdicts),
         _mitigations(record.mitigations),
         "  \n".join(_plain(line) for line in seen_before(record)),
@@ -75,6 +75,11 @@ def _mitigations(mitigations: Sequence[MitigationResult]) -> str:
         return ""
     rows = [f"| {m.state.value} | {_code(m.slug)} | {_plain(m.reason)} |" for m in mitigations]
     return "\n".join(["| mitigation | what | why |", "|:--|:--|:--|", *rows])
+
+
+def _next(label: str) -> str:
+    """What to type, or whom to ask."""
+    return f"**{_plain(label)}**" if label.endswith(":") else _code(label)
 
 
 def _code(value: str) -> str:

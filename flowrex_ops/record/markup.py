@@ -10,6 +10,7 @@ from typing import Any
 
 import mistune
 from markupsafe import Markup
+from mistune.plugins.table import render_table_cell
 from pygments import highlight
 from pygments.formatters.html import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
@@ -32,6 +33,10 @@ class _Renderer(mistune.HTMLRenderer):
     def heading(self, text: str, level: int, **attrs: Any) -> str:  # noqa: ARG002  # the base's
         anchor = unescape(_TAG.sub("", text)).strip().replace(" ", "-")
         return f'<h{level} id="{escape(anchor)}">{text}</h{level}>\n'
+
+    def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:  # as mistune calls it
+        # A bar in a table is written ``\|``, in code too (GFM, example 200); mistune leaves that in code as it is.
+        return render_table_cell(self, text.replace(r"\|", "|"), align, head)
 
     def block_code(self, code: str, info: str | None = None) -> str:
         try:

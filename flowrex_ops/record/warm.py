@@ -46,6 +46,9 @@ _MODULES = (
     "flowrex_ops.record.run",
     "flowrex_ops.jobs.preload",
     "flowrex_ops.investigation",
+    "httpcore",  # a first request imports these, a first look into Redis, a first handshake
+    "redis",
+    "websockets.sync.client",
 )
 _SUBJECTS = "*/causes.py"
 """What marks a folder of the library as a subject: all its modules are imported."""
@@ -226,7 +229,6 @@ def _become(request: dict[str, Any]) -> None:
     import numpy as np
 
     np.random.seed()  # noqa: NPY002  # its state was copied; Python's own generator seeds itself anew in a fork
-    gc.unfreeze()
     if request["role"] == "run":
         from flowrex_ops.record.subprocess_runner import main as run
 

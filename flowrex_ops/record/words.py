@@ -78,7 +78,7 @@ def what_was_done(mitigations: Sequence[MitigationResult]) -> str:
 
 
 def do_next(record: RecordMetadata) -> list[tuple[str, str]]:
-    """What to type or whom to ask, and why, the first first. After a cure that is to watch, to tell people, and to resolve."""
+    """What to type or whom to ask (its ``label``), and why, the first first. After a cure that is to watch, to tell people, and to resolve."""
     failed = any(one.state is MitigationState.FAILED for one in record.mitigations)
     if record.diagnosis and what_was_done(record.mitigations) and not failed:
         if not record.incident:
@@ -93,7 +93,7 @@ def do_next(record: RecordMetadata) -> list[tuple[str, str]]:
     usual = "it explains what users or alerts tell" if record.runbook == "triage" else _OTHER_REASON
     steps = {run_command(record, name): usual for name in record.next_runbooks}
     for step in record.finding.next_steps if record.finding else ():
-        steps[run_command(record, step.target) if step.kind == "runbook" else step.target] = step.text
+        steps[run_command(record, step.target) if step.kind == "runbook" else step.label] = step.text
     return [*steps.items(), *(_incident(record) if record.severity in (Severity.P0, Severity.P1) else [])]
 
 

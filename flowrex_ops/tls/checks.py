@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pandas as pd
 
@@ -23,6 +23,8 @@ from flowrex_ops.tls.views import Served
 Frame = Reading[pd.DataFrame]
 
 NOT_YET_VALID, HAS_EXPIRED = 9, 10
+_WRONG_SECONDS = 600.0
+"""Of a clock: less moves no certificate's date that anybody would act on."""
 _TOLD = 3
 """So many endpoints are told in a reason; all are in the evidence."""
 
@@ -59,7 +61,7 @@ def check_unreachable(certificates: Frame) -> Verdict:
 # What a reload cures is attributed to this alone, also an expired certificate: the smallest cure decides. It needs
 # the file; without it this stays inconclusive.
 @check("tls.not-reloaded")
-def check_not_reloaded(certificates: Frame, *, now: datetime) -> Verdict:
+def check_not_reloaded(certificates: Frame, *, now: datetime, clocks: Frame | None = None) -> Verdict:
     """What each endpoint serves is what lies on disk, or what lies there is no newer valid certificate."""
 
     def find(one: Served) -> Hit | None:
@@ -78,11 +80,11 @@ def check_not_reloaded(certificates: Frame, *, now: datetime) -> Verdict:
         return one.disk_error or f"no certificate on disk is configured for {one.name}; set it in tls.endpoints"
 
     fine = "what is served is what lies on disk, or newer"
-    return _judge("tls.not-reloaded", certificates, find, unknown, fine)
+    return _by_this_clock(_judge("tls.not-reloaded", certificates, find, unknown, fine), clocks)
 
 
 @check("tls.expired")
-def check_expired(certificates: Frame, *, now: datetime) -> Verdict:
+def check_expired(certificates: Frame, *, now: datetime, clocks: Frame | None = None) -> Verdict:
     """No served certificate, nor one above it that clients need, is past its end."""
 
     def find(one: Served) -> Hit | None:
@@ -99,11 +101,11 @@ def check_expired(certificates: Frame, *, now: datetime) -> Verdict:
         return c.pending(one, now) is not None
 
     fine = "no served certificate is past its end"
-    return _judge("tls.expired", certificates, find, _dates_are_reported, fine, cured)
+    return _by_this_clock(_judge("tls.expired", certificates, find, _dates_are_reported, fine, cured), clocks)
 
 
 @check("tls.not-yet-valid")
-def check_not_yet_valid(certificates: Frame, *, now: datetime) -> Verdict:
+def check_not_yet_valid(certificates: Frame, *, now: datetime, clocks: Frame | None = None) -> Verdict:
     """Every served certificate, and those above it, has begun."""
 
     def find(one: Served) -> Hit | None:
@@ -120,13 +122,15 @@ def check_not_yet_valid(certificates: Frame, *, now: datetime) -> Verdict:
         return c.pending(one, now) is not None
 
     fine = "every served certificate has begun"
-    return _judge("tls.not-yet-valid", certificates, find, _dates_are_reported, fine, cured)
+    return _by_this_clock(_judge("tls.not-yet-valid", certificates, find, _dates_are_reported, fine, cured), clocks)
 
 
 # 21 days, not 30: certbot renews when thirty of ninety days are left, so a warning at 30 would come before every
 # renewal, and at 21 a week of them has failed.
 @check("tls.expiring")
-def check_expiring(certificates: Frame, *, now: datetime, warn_days: float = 21.0) -> Verdict:
+def check_expiring(
+    certificates: Frame, *, now: datetime, warn_days: float = 21.0, clocks: Frame | None = None
+) -> Verdict:
     """Every certificate that is valid now has more than *warn_days* left, or a third of its life where that is less.
 
     Where a reload is due, the one on disk has.
@@ -146,7 +150,7 @@ def check_expiring(certificates: Frame, *, now: datetime, warn_days: float = 21.
         return renewed is not None and not c.ends_soon(renewed, now, warn_days)
 
     fine = f"no certificate that is valid expires within {warn_days:g} days, or the last third of a shorter life{_first_end(certificates, now)}"
-    return _judge("tls.expiring", certificates, find, _dates_are_reported, fine, cured)
+    return _by_this_clock(_judge("tls.expiring", certificates, find, _dates_are_reported, fine, cured), clocks)
 
 
 @check("tls.hostname-mismatch")
@@ -240,6 +244,16 @@ def _judge(
         return inconclusive(cause, "; ".join([*reported, _join(doubts)] if doubts else reported))
     spared = ", ".join(one.name for one, _ in found)
     return ruled_out(cause, f"{fine}, but for {spared}, which a reload cures (tls.not-reloaded)" if spared else fine)
+
+
+def _by_this_clock(verdict: Verdict, clocks: Frame | None) -> Verdict:
+    """*verdict*; open where the time by which it is judged, OpenSSL's too, is nobody else's (``ClockSource``)."""
+    told = clocks.require()["ahead_seconds"] if clocks is not None and clocks.available else []
+    ahead = pd.to_numeric(pd.Series(told, dtype=object), errors="coerce").dropna()
+    if ahead.empty or ahead.abs().min() < _WRONG_SECONDS:
+        return verdict
+    off = f"{c.span(timedelta(seconds=abs(ahead.median())))} {'behind' if ahead.median() > 0 else 'ahead'}"
+    return inconclusive(verdict.cause, f"this machine's clock is {off} of every server's; correct the wrong one first")
 
 
 def _first_end(certificates: Frame, now: datetime) -> str:

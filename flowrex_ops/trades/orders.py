@@ -105,7 +105,8 @@ def check_runaway_rate(
     if len(far) and not rows["all_before"].gt(0).any():
         return inconclusive(cause, f"{said}: nobody traded before, so there is nothing to compare with; is it meant?")
     if len(far):
-        title = f"{evidence[0].name.capitalize()} runs away: {far['per_minute'].iloc[0]:.0f} orders a minute"
+        first = far.iloc[0]
+        title = f"Account {first['account']} places {first['per_minute']:.0f} orders of {first['symbol']} a minute"
         return confirmed(cause, said, evidence, title=title)
     return ruled_out(cause, f"the most are of {said}", evidence)
 

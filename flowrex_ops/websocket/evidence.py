@@ -106,7 +106,9 @@ def restarts(names: Iterable[str], replicas: Frame) -> list[Evidence]:
     frame = replicas.require()
     hit = frame[frame["name"].isin(set(names))].sort_values("name")
     return [
-        Evidence(f"{row.name}, {row.state}", _since(row.started_at) + f"{row.restarts} restarts by the engine", "stack")
+        Evidence(
+            f"{row.name}, {row.state}", _since(row.started_at) + f"restarted by the engine: {row.restarts}", "stack"
+        )
         for row in hit.head(4).itertuples(index=False)
     ]
 

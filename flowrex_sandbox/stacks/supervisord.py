@@ -23,6 +23,7 @@ from typing import Any
 from xml.parsers.expat import ExpatError
 
 from flowrex_ops.errors import StackUnavailableError
+from flowrex_ops.side_by_side import Call
 from flowrex_sandbox.state import write_private
 from flowrex_sandbox.waiting import comes_true
 
@@ -160,7 +161,17 @@ class Supervisord:
             raise StackUnavailableError(f"program '{program}' did not {state} in {timeout_seconds:g} s; read its log")
 
     def call(self, method: str, *arguments: object) -> Any:
-        """What supervisord answers."""
+        """What supervisord answers, within the limit as a whole: the transport's own is one for each read."""
+        asked = Call(lambda: self._call(method, *arguments))
+        asked.join(self._timeout_seconds)
+        if asked.is_alive():
+            raise StackUnavailableError(self._late())
+        return asked.wait()
+
+    def _late(self) -> str:
+        return f"supervisord at '{self.socket}' did not answer in {self._timeout_seconds:g} s; check that it runs"
+
+    def _call(self, method: str, *arguments: object) -> Any:
         transport = _UnixTransport(self.socket, self._timeout_seconds)
         proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
         try:
@@ -168,9 +179,7 @@ class Supervisord:
         except xmlrpc.client.Fault as fault:
             raise _RefusedError(self.socket, fault) from None
         except TimeoutError:
-            raise StackUnavailableError(
-                f"supervisord at '{self.socket}' did not answer in {self._timeout_seconds:g} s; check that it runs"
-            ) from None
+            raise StackUnavailableError(self._late()) from None
         except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError) as error:
             raise StackUnavailableError(
                 f"supervisord at '{self.socket}' cannot be reached: {reason_of(error)}; start it or correct stack.socket"

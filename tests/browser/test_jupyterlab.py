@@ -112,14 +112,15 @@ def notebook(browser: Browser, lab: str) -> Iterator[Page]:
 def await_idle(page: Page) -> None:
     """Until its kernel waits for work.
 
-    By the server, which is asked: the page's own mark stays as it was where it missed a message of the kernel's.
+    By the server, which is asked: the page's own mark stays as it was where it missed a message of the kernel's. While a
+    kernel is being started the server may answer with 500 (jupyter-server/enterprise_gateway#1395): it is asked again.
     """
     lab = page.url.partition("/lab")[0]
 
     def idle() -> bool:
         page.wait_for_timeout(100)  # dialogs are answered meanwhile
-        kernels = page.request.get(f"{lab}/api/kernels").json()
-        return any(one["execution_state"] == "idle" and one["connections"] for one in kernels)
+        answer = page.request.get(f"{lab}/api/kernels")
+        return answer.ok and any(one["execution_state"] == "idle" and one["connections"] for one in answer.json())
 
     assert wait_until(idle, seconds=120), page.locator("dialog").all_inner_texts()
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lying import lying
 
 from flowrex_ops.compose.stack import ComposeStack
 from flowrex_ops.errors import StackUnavailableError
@@ -50,6 +51,12 @@ class TestSupervisor:
             SupervisorStack(deaf_socket, timeout_seconds=0.3).get_replicas()
         assert time.monotonic() - started < 2
 
+    def test_a_byte_a_second(self, tmp_path: Path) -> None:
+        """The limit is of the whole answer, not of each read."""
+        path = tmp_path / "lying.sock"
+        with lying("its body a byte a second", path), pytest.raises(StackUnavailableError, match=r"in 1\.5 s"):
+            SupervisorStack(path, timeout_seconds=1.5).get_replicas()
+
     def test_broken_inventory(self, supervisor_sandbox: Sandbox, tmp_path: Path) -> None:
         """An inventory that is no JSON is named as such."""
         real = Path(supervisor_sandbox.state.run_dir) / "supervisor.sock"
@@ -78,6 +85,20 @@ class TestCompose:
         with pytest.raises(StackUnavailableError, match=r"did not answer in 0\.3 s"):
             ComposeStack("", docker_host=f"unix://{deaf_socket}", timeout_seconds=0.3).get_replicas()
         assert time.monotonic() - started < 2
+
+    @pytest.mark.parametrize(
+        ("lie", "limit", "said"),
+        [
+            ("its body a byte a second", 1.5, r"did not answer in 1\.5 s"),
+            ("an endless body", 20.0, "longer than 32 mib"),
+        ],
+    )
+    def test_answer_without_an_end(self, lie: str, limit: float, said: str, tmp_path: Path) -> None:
+        """The limit is of the whole, not of each read, and memory has one, too: it grew by gigabytes, long after the reading was over."""
+        started = time.monotonic()
+        with lying(lie, tmp_path / "lying.sock"), pytest.raises(StackUnavailableError, match=said):
+            ComposeStack("flowrex", docker_host=f"unix://{tmp_path}/lying.sock", timeout_seconds=limit).get_replicas()
+        assert time.monotonic() - started < limit + 2
 
     @pytest.mark.docker
     def test_project_that_does_not_run(self, docker_engine: None) -> None:

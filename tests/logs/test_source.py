@@ -51,6 +51,12 @@ def test_requests_whose_duration_no_line_tells() -> None:
     assert (summary.requests, summary.untimed, summary.server_errors) == (4, 4, 3)
 
 
+def test_how_far_back_it_was_read_is_told() -> None:
+    """Of a million lines the newest sixty megabytes are read; without this they pass for all of the time asked for."""
+    frame = read("INFO all is well", "INFO still").to_frame().set_index("found")
+    assert frame.loc["lines in all", ["lines", "from"]].tolist() == [2, AT]
+
+
 def test_memory_stays_flat() -> None:
     """Of a million slow requests only the slowest are kept."""
     summary = summarise(

@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 
 from flowrex_ops.metrics.backend import BackendSource, parse_websocket_metrics
-from flowrex_ops.metrics.names import read_pool
+from flowrex_ops.metrics.names import any_of, own_families, read_pool
 from flowrex_ops.settings import MetricsSettings
 
 METRICS = """\
@@ -21,6 +21,8 @@ flowrex_database_connections 4
 # TYPE flowrex_database_connections_max gauge
 flowrex_database_connections_max 5
 """
+
+SERIES_OF_USERS = "".join(f'http_requests_total{{user="{number}",route="/api/prices"}} 1\n' for number in range(25_000))
 
 
 @contextmanager
@@ -133,8 +135,16 @@ def test_readiness_carries_the_status() -> None:
 )
 def test_pool_by_other_collectors_names(page: str, expected: tuple[float | None, ...]) -> None:
     """In use, the most there may be, waiting; SQLAlchemy's size without its overflow is no most."""
-    found = read_pool(page, MetricsSettings())
-    assert tuple(found.get(name) for name in ("in_use", "maximum", "waiting")) == expected
+    for text in (page, SERIES_OF_USERS + page):
+        found = read_pool(text, MetricsSettings())
+        assert tuple(found.get(name) for name in ("in_use", "maximum", "waiting")) == expected
+
+
+def test_a_series_for_each_user() -> None:
+    """Of a long page only our own lines are parsed: the others cost a second for five megabytes, and each replica's reading."""
+    page = f'# TYPE trades counter\ntrades{{side="buy"}} 3\ntrades_failed_total 1\n{SERIES_OF_USERS}trades_of_all 1\n'
+    families = list(own_families(page, any_of(["trades_total", 'trades_failed_total{kind="risk"}'])))
+    assert [sample.name for family in families for sample in family.samples] == ["trades_total", "trades_failed_total"]
 
 
 def test_names_of_ones_own() -> None:

@@ -147,6 +147,16 @@ def answering(body: bytes, status: int = 200) -> Iterator[str]:
         server.shutdown()
 
 
+def test_a_million_samples() -> None:
+    """Refused after eight megabytes, in these words: it took half a gigabyte, and Prometheus was blamed for our time."""
+    values = [[1764595080 + number, "0.25"] for number in range(1000)]
+    series = [{"metric": {"pod": str(number)}, "values": values} for number in range(1000)]
+    body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}}).encode()
+    with answering(body) as url:
+        reading = source(url, limit_seconds=20.0).query_range("up", since=MINUTE)
+    assert "its answer is longer than 8 MiB" in str(reading.error)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [

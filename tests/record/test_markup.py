@@ -17,6 +17,11 @@ def test_prose_has_anchors_tables_and_coloured_code() -> None:
     assert "<pre><code>plain\n</code></pre>" in said
 
 
+def test_a_bar_in_a_table_is_one_in_code_too() -> None:
+    """Else who copies the command pipes nothing."""
+    assert "<code>ps aux | head</code>" in markdown("| do |\n|---|\n| `ps aux \\| head` |\n")
+
+
 def test_a_terminals_colours_are_classes_and_its_other_commands_are_gone() -> None:
     assert ansi("\x1b[1;31mKeyError\x1b[0m: <b> \x1b[2Kend") == (
         '<span class="ansi-bold ansi-red-fg">KeyError</span>: &lt;b&gt; end'

@@ -124,14 +124,14 @@ def test_tables_are_scrolled_by_themselves_and_have_no_empty_heads(bench: Bench)
 class TestTables:
     """Rows in a notebook and on its page."""
 
-    def test_rows_beyond_ten_are_folded_and_numbers_stand_right(self) -> None:
+    def test_rows_beyond_twelve_are_folded_and_numbers_stand_right(self) -> None:
         html = frame_html(
             pd.DataFrame({"pid": range(70), "state": "idle", "share": "4.5%", "address": "10.0.0.1"}),
             evidence="all.csv",
         )
         seen, _, folded = html.partition("<details>")
-        assert (seen.count("<tr>"), folded.count("<tr>")) == (11, 41)
-        assert "<summary>40 more rows; all 70 in <code>all.csv</code></summary>" in folded
+        assert (seen.count("<tr>"), folded.count("<tr>")) == (13, 39)
+        assert "<summary>38 more rows; all 70 in <code>all.csv</code></summary>" in folded
         assert "<th style='text-align:right'>pid</th><th style='text-align:left'>state</th>" in seen
         assert "<td style='text-align:right'>7</td><td style='text-align:left'>idle</td>" in seen
         assert "<td style='text-align:right'>4.5%</td><td style='text-align:left'>10.0.0.1</td>" in seen

@@ -93,6 +93,14 @@ def test_a_procedure_judges_no_cause() -> None:
     assert headline(record("planned", finding=None, verdicts=[])) == "Nothing was changed"
 
 
+def test_whom_to_ask_is_not_typed() -> None:
+    """A person stands in bold, with a colon; a command as code."""
+    steps = [{"kind": "person", "target": "owner of the route", "text": "is it meant?"}]
+    asked = record(finding=LOCKS | {"next_steps": steps})
+    assert do_next(asked)[0] == ("Owner of the route:", "is it meant?")
+    assert "<b>Owner of the route:</b> is it meant?" in page(asked)
+
+
 def test_a_runbook_that_is_next_is_named_once_and_as_it_is_typed() -> None:
     """By what users feel and by the finding itself; the finding's own reason says more."""
     steps = [{"kind": "runbook", "target": "error_rate", "text": "where replicas are healthy"}]

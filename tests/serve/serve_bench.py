@@ -168,16 +168,15 @@ class Server:
         texts = [record.path.read_text(encoding="utf-8") for record in self.records() if record.status == "running"]
         return any(json.loads(text)["cells"][-1]["metadata"]["flowrex_ops"]["state"] == "running" for text in texts)
 
+    def is_idle(self) -> bool:
+        """Nothing runs, and nothing waits."""
+        metrics = self.get("/metrics").text
+        idle = "flowrex_ops_queue_length 0.0" in metrics and "flowrex_ops_runs_running 0.0" in metrics
+        return idle and all(record.status != "running" for record in self.records())
+
     def ended(self, count: int) -> list[Record]:
         """Wait until *count* records are there and none of them runs, and nothing waits."""
-
-        def all_ended() -> bool:
-            found = self.records()
-            metrics = self.get("/metrics").text
-            idle = "flowrex_ops_queue_length 0.0" in metrics and "flowrex_ops_runs_running 0.0" in metrics
-            return idle and len(found) >= count and all(record.status != "running" for record in found)
-
-        until(all_ended)
+        until(lambda: self.is_idle() and len(self.records()) >= count)
         assert len(self.records()) == count, [record.metadata.trigger for record in self.records()]
         return self.records()
 

@@ -24,6 +24,7 @@ from flowrex_sandbox.sandbox import Sandbox, get_answer
 
 Step = Callable[[Sandbox, ExitStack], None]
 
+STANDING = 3
 FLOODER, OTHER = "203.0.113.66", "203.0.113.67"
 
 
@@ -89,6 +90,12 @@ def another_lock(sandbox: Sandbox, opened: ExitStack) -> None:
     holder = opened.enter_context(closing(psycopg.connect(sandbox.app_dsn, application_name="holder")))
     holder.execute(lock)
     run_aside(opened.enter_context(closing(psycopg.connect(sandbox.app_dsn, application_name="waiter"))), lock)
+
+
+def fewer_replicas(sandbox: Sandbox, opened: ExitStack) -> None:
+    """As many as it began with, where an attempt before has added some."""
+    if len(sandbox.replicas()) > STANDING:
+        applied("scale-backend", replicas=STANDING)(sandbox, opened)
 
 
 def restart_one(sandbox: Sandbox, _opened: ExitStack) -> None:
@@ -164,7 +171,7 @@ EXAMPLES: dict[str, Example] = {
     "terminate-root-blocker": Example(fault(LockChain()), another_lock),
     "restart-backend": Example(fault(pool.LeakedConnections()), restart_one, FAST),
     "rolling-restart": Example(nothing, restart_one),
-    "scale-backend": Example(nothing, applied("scale-backend", replicas=4), {"replicas": 5}),
+    "scale-backend": Example(fewer_replicas, applied("scale-backend", replicas=4), {"replicas": 5}),
     "rollback-backend": Example(release("1.5.0"), release("1.6.0")),
     "rollback-bad-deploy": Example(release("1.5.0"), release("1.6.0")),
     "maintenance-on": Example(nothing, applied("maintenance-on", message="somebody else's")),

@@ -146,6 +146,22 @@ EXAMPLES: dict[str, tuple[list[dict[str, Any]], set[str]]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("ahead", "kind"),
+    [
+        ((86400.0, 86399.0), VerdictKind.INCONCLUSIVE),
+        ((-7776000.0, None), VerdictKind.INCONCLUSIVE),
+        ((86400.0, 0.2), VerdictKind.CONFIRMED),  # one server's own
+        ((None, None), VerdictKind.CONFIRMED),
+    ],
+)
+def test_a_clock_that_is_nobody_elses(ahead: tuple[float | None, ...], kind: VerdictKind) -> None:
+    """By it a certificate of today began tomorrow, and OpenSSL says so, too."""
+    clocks = Reading("clocks", "clocks", pd.DataFrame({"who": ["front door", "backend-1"], "ahead_seconds": ahead}))
+    early = reading(endpoint(certificate(91), intermediate(), **EARLY))
+    assert checks.check_not_yet_valid(early, now=NOW, clocks=clocks).kind is kind
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example(example: str) -> None:
     """Exactly these causes are confirmed; where every endpoint answered, nothing stays open that was asked."""

@@ -192,7 +192,7 @@ class TestCounters:
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         Thread(target=server.serve_forever, daemon=True).start()
         replicas = {"a": f"http://127.0.0.1:{server.server_port}", "b": "http://127.0.0.1:1"}
-        source = BackendSource(lambda: replicas, limit_seconds=2, limit_rows=100)
+        source = BackendSource(lambda: replicas, limit_seconds=10, limit_rows=100)
         samples = source.sample_trades(window_seconds=0.6, every_seconds=0.2).require()
         server.shutdown()
         server.server_close()
