@@ -73,6 +73,10 @@ class Mitigation(ABC):
         """Whether and how it is undone."""
         return self.undo
 
+    def is_unfinished(self) -> bool:
+        """Whether a run of it that was killed has left something, which it may finish when its cause is gone."""
+        return False
+
     def plan(self) -> Plan:
         """What would be done now."""
         targets = tuple(self.find_targets())
@@ -197,7 +201,7 @@ def _require_cause(mitigation: Mitigation, verdicts: Mapping[str, Verdict], sibl
     if not mitigation.causes:
         return
     judged = [verdicts[cause] for cause in mitigation.causes if cause in verdicts]
-    if any(verdict.confirmed for verdict in judged):
+    if any(verdict.confirmed for verdict in judged) or mitigation.is_unfinished():
         return
     said = "; ".join(f"{verdict.cause} is {verdict.kind.value}" for verdict in judged)
     elsewhere = sorted({siblings[cause] for cause in mitigation.causes if cause in siblings and cause not in verdicts})

@@ -36,8 +36,8 @@ class RestartBackend(Restart):
         return cls(fleet, rotation, lambda: _read_leaking(context, idle_after_seconds))
 
     def find_targets(self) -> Sequence[Target]:
-        leaking = set(self._get_leaking())
-        return [target_of(one) for one in self._fleet.replicas() if one.running and one.name in leaking]
+        due = {*self._get_leaking(), *self.left_out()}
+        return [target_of(one) for one in self._fleet.replicas() if one.running and one.name in due]
 
     def verify(self, plan: Plan) -> str:
         """Besides, no target holds unused connections any more."""

@@ -28,6 +28,7 @@ PROBE = "/.flowrex-ops/rotation"
 PASSING, STANDING = "rotation", "replicas"
 """Purposes: a list for the time of a procedure, and one that stays because the configuration has other replicas."""
 
+_OUT = "out: "
 _NO_ANSWER = "0" * 16
 _TOKEN = re.compile(r"[0-9a-f]{16}")
 _UPSTREAM = re.compile(r"upstream\s+\S+\s*\{([^}]*)\}")
@@ -67,6 +68,11 @@ class Rotation:
         head = parse_header(self._proxy.read().get(LIST, "")) if not self.missing else None
         return head if head and head.purpose == PASSING else None
 
+    def left_out(self) -> Sequence[str]:
+        """Replicas that such a run of the same mitigation has left out; that of another is for another to end."""
+        head = self.leftover()
+        return head.about.removeprefix(_OUT).split(", ") if head and head.by == self._by else []
+
     def take_out(self, names: Sequence[str]) -> None:
         """Send users to the ready replicas but these; returns once NGINX does. Refused where none would be left.
 
@@ -76,7 +82,7 @@ class Rotation:
         if not others:
             raise MitigationRefusedError(f"without {', '.join(names)} no replica would be left in the proxy's rotation")
         ready = [one for one in others if self._fleet.is_ready(one)]
-        self._write(ready or others, PASSING, f"out: {', '.join(names)}")
+        self._write(ready or others, PASSING, f"{_OUT}{', '.join(names)}")
 
     def restore(self) -> None:
         """Every replica back in: by the configuration alone where it has them all, else by a list that stays."""

@@ -79,7 +79,8 @@ class RollbackBackend(Rolling):
             raise MitigationRefusedError(
                 f"no version before {self._from or 'this one'} was seen; name one with version"
             )
-        others = [one for one in self._fleet.replicas() if one.version != self._to]
+        left = self.left_out()
+        others = [one for one in self._fleet.replicas() if one.version != self._to or one.name in left]
         if not others:
             raise MitigationRefusedError(f"every replica runs {self._to} already; there is nothing to go back from")
         self._from = others[0].version

@@ -36,6 +36,13 @@ class Rolling(Mitigation):
     def change(self, replica: Replica) -> str:
         """Stop the replica and start what takes its place; the name of that."""
 
+    def is_unfinished(self) -> bool:
+        return bool(self.left_out())
+
+    def left_out(self) -> Sequence[str]:
+        """Replicas that a run of this which was killed has left out of rotation."""
+        return self._rotation.left_out() if self._rotation else []
+
     def apply(self, target: Target) -> str:
         replica = self._fleet.require(target)
         started = time.monotonic()

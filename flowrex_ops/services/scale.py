@@ -70,7 +70,7 @@ class ScaleBackend(Mitigation):
         now, wanted = self._numbers()
         if wanted < 1:
             raise MitigationRefusedError(f"{wanted} replicas would serve nobody; ask for at least 1")
-        if wanted == now:
+        if wanted == now and not self.is_unfinished():
             raise MitigationRefusedError(f"{self._fleet.service} has {now} replicas already; nothing to do")
         if wanted > now:
             budget = self._get_budget(wanted)
@@ -80,6 +80,9 @@ class ScaleBackend(Mitigation):
                 )
         name = self._fleet.service
         return [Target((name, str(now), str(wanted)), f"{name}: {now} replicas now, {wanted} then")]
+
+    def is_unfinished(self) -> bool:
+        return bool(self._rotation.left_out())
 
     def action_of(self, _targets: Sequence[Target]) -> str:
         now, wanted = self._numbers()

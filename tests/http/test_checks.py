@@ -119,6 +119,16 @@ EXAMPLES: dict[str, tuple[Callable[[], Verdict], VerdictKind, str]] = {
         CONFIRMED,
         f"it says: {EXPIRED}",
     ),
+    "the proxy gets no answer of a worker that its server ended": (
+        lambda: ask(
+            checks.check_upstream_unreachable,
+            access(*fine(), proxy(300, 502)),
+            errors(failed(1, signature="[CRITICAL] WORKER TIMEOUT (pid:7)")),
+            services(),
+        ),
+        CONFIRMED,
+        "the backend: it is [CRITICAL] WORKER TIMEOUT (pid:7)",
+    ),
     "a replica can open no more, and says so": (
         lambda: ask(
             checks.check_open_files,

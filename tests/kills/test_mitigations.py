@@ -87,7 +87,7 @@ def test_killed_at_every_line(
             if number == 0 or case.show().state is MitigationState.REFUSED:
                 case.need()  # what was killed had done all of it
             code, said = attempt(platform, slug, line, delay)
-            if code == 0 and not delay:
+            if code == 0 and not delay and "plan anew" not in said:  # certbot may go on without who started it
                 break
             kills += code == -signal.SIGKILL
             for folder in tmp_path.glob("outputs/*"):

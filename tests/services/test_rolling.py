@@ -15,7 +15,8 @@ from load import Load
 from running import investigate, mitigate
 
 from flowrex_ops.model import MitigationState
-from flowrex_ops.proxy.rotation import LIST
+from flowrex_ops.proxy.replica_set import ReplicaSet
+from flowrex_ops.proxy.rotation import LIST, Rotation
 from flowrex_sandbox.faults.http import deploy
 from flowrex_sandbox.health import unready_replicas
 from flowrex_sandbox.sandbox import Sandbox
@@ -106,6 +107,18 @@ class TestInterrupted:
         assert plan is not None
         assert "left the rotation at 'out: backend-1', which this one ends" in plan.cost
         assert mitigate(platform, "rolling-restart").state is MitigationState.VERIFIED
+        assert not (platform.control / LIST).exists()
+
+    def test_what_is_left_is_ended_though_its_cause_is_gone(self, platform: Sandbox) -> None:
+        """Killed when the last replica that leaked had a new pool, and no users yet: no replica leaks, and one serves nobody."""
+        investigation = investigate(platform)
+        fleet = ReplicaSet.of(investigation)
+        assert mitigate(platform, "restart-backend", idle_after_seconds=60).state is MitigationState.REFUSED
+        Rotation.of(investigation, fleet, "restart-backend").take_out(["backend-3"])
+        outcome = mitigate(platform, "restart-backend", idle_after_seconds=60)
+        assert outcome.state is MitigationState.VERIFIED, outcome.reason
+        assert outcome.plan is not None
+        assert [target.identity[0] for target in outcome.plan.targets] == ["backend-3"]
         assert not (platform.control / LIST).exists()
 
 
