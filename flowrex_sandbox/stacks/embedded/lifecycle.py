@@ -16,7 +16,7 @@ import psycopg
 from flowrex_ops.errors import SandboxError, StackUnavailableError
 from flowrex_sandbox import processes
 from flowrex_sandbox.health import await_backends, await_front_door, await_monitoring, await_outside
-from flowrex_sandbox.ports import pick_free_ports, require_free
+from flowrex_sandbox.ports import is_free, pick_free_ports, require_free
 from flowrex_sandbox.sandbox import Sandbox
 from flowrex_sandbox.stacks.embedded import acme
 from flowrex_sandbox.stacks.embedded.account import Account, can_reach, database_account
@@ -31,12 +31,13 @@ from flowrex_sandbox.stacks.embedded.parts import Parts, find_parts
 from flowrex_sandbox.stacks.embedded.postgres import create_cluster, create_database
 from flowrex_sandbox.stacks.supervisor import SupervisorStack
 from flowrex_sandbox.state import State, default_name, read_state, write_state
-from flowrex_sandbox.waiting import await_condition
+from flowrex_sandbox.waiting import await_condition, comes_true
 
 _SOCKET_PATH_BYTES = 90
 """A unix socket's path may have some 104 bytes; supervisord adds its process number while it starts."""
 
 _START_SECONDS = 30.0
+_FREE_SECONDS = 5.0
 _STOP_SECONDS = 5.0
 Progress = Callable[[str], None]
 
@@ -129,7 +130,10 @@ def _answers(state: State) -> bool:
 
 def _start_supervisord(state: State, parts: Parts, account: Account, on_progress: Progress) -> None:
     home = Path(state.home)
-    processes.kill(processes.find_marked(home))  # what a supervisord that was killed has left running
+    left = processes.find_marked(home)  # by a supervisord that was killed
+    processes.kill(left)
+    # A process with threads is a zombie once its first has ended; its ports are free when the last has.
+    comes_true(lambda: not left or all(map(is_free, state.ports.values())), timeout_seconds=_FREE_SECONDS)
     (Path(state.data_dir) / "postmaster.pid").unlink(missing_ok=True)
     require_free(state.ports, state.home)
     on_progress("creating the database cluster")
