@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,8 +29,9 @@ class Tracker(BaseHTTPRequestHandler):
         if server.answers:
             status, answer = server.answers.pop(0)
         if not status:
-            time.sleep(3)
-        self.send_response(status or 201)
+            server.over.wait(30)  # and says nothing: who asked has hung up by then
+            return
+        self.send_response(status)
         self.end_headers()
         self.wfile.write(answer.encode())
 
@@ -44,8 +44,10 @@ def tracker() -> Iterator[Any]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Tracker) as server:
         server.daemon_threads = True
         server.asked, server.answers = [], []  # type: ignore[attr-defined]
+        server.over = threading.Event()  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
+        server.over.set()  # type: ignore[attr-defined]
         server.shutdown()
 
 
