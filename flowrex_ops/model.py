@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -156,6 +156,10 @@ class Verdict:
     def confirmed(self) -> bool:
         """Whether this verdict is a finding."""
         return self.kind is VerdictKind.CONFIRMED
+
+    def with_steps(self, wanted: Callable[[NextStep], bool]) -> Verdict:
+        """This verdict with those of its cause's next steps alone that fit what was found."""
+        return replace(self, next_steps=tuple(filter(wanted, self.next_steps)))
 
     def to_dict(self) -> dict[str, Any]:
         """``{cause, verdict, reason, evidence, severity}`` as a record and ``run --json`` carry it."""

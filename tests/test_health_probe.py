@@ -94,26 +94,29 @@ def test_setting_wins() -> None:
         assert ask_health(f"http://127.0.0.1:{port}", "/up", timeout_seconds=2).status == 200
 
 
-def test_who_speaks_tls_alone_is_asked_so(tmp_path: Path) -> None:
-    """It hangs up on plain HTTP, as one does that is ill."""
-    authority = Authority(tmp_path / "tls")
+def tls_context(folder: Path) -> ssl.SSLContext:
+    """A server's, with a certificate for which nobody vouches."""
+    authority = Authority(folder / "tls")
     authority.prepare(afresh=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     chain = authority.fullchain(SITE)
     context.load_cert_chain(chain, chain.with_name("privkey.pem"))
-    with serving({"/health": 200}, context) as port:
+    return context
+
+
+def test_who_speaks_tls_alone_is_asked_so(tmp_path: Path) -> None:
+    """It hangs up on plain HTTP, as one does that is ill."""
+    with serving({"/health": 200}, tls_context(tmp_path)) as port:
         found = ask_health(f"http://127.0.0.1:{port}", "", timeout_seconds=2)
     assert (found.status, found.error) == (200, None)
 
 
 def test_redirect_to_https_is_followed_to_where_the_platform_has_it(tmp_path: Path) -> None:
     """Not to port 443 of whoever asks; that nobody vouches for its certificate is another runbook's affair."""
-    authority = Authority(tmp_path / "tls")
-    authority.prepare(afresh=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    chain = authority.fullchain(SITE)
-    context.load_cert_chain(chain, chain.with_name("privkey.pem"))
-    with serving({"/health": 200}, context) as https, serving({"/health/ready": f"https://{SITE}/health"}) as http:
+    with (
+        serving({"/health": 200}, tls_context(tmp_path)) as https,
+        serving({"/health/ready": f"https://{SITE}/health"}) as http,
+    ):
         known = [TlsEndpoint("127.0.0.1", https, SITE)]
         door = FrontDoorSource(f"http://127.0.0.1:{http}", "", limit_seconds=3, tls=known)
         assert door.get_answer().require()["status"].tolist() == [200]

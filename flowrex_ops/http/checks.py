@@ -148,8 +148,7 @@ def check_upstream_unreachable(failed: FailedRequests) -> Verdict:
     ]
     told = _confirmed(cause, found, rows, title, evidence)
     of_tls = bool(_OF_TLS.search(why))
-    steps = [one for one in told.next_steps if bool(_OF_TLS.search(one.text)) == of_tls or one.target.endswith("nginx")]
-    return replace(told, next_steps=tuple(steps))
+    return told.with_steps(lambda one: bool(_OF_TLS.search(one.text)) == of_tls or one.target.endswith("nginx"))
 
 
 @check("http.dependency-failing")
@@ -169,9 +168,8 @@ def check_dependency_failing(failed: FailedRequests) -> Verdict:
         if found.deploy and found.deploy.previous:
             evidence.append(Evidence("release", _said_of(found.deploy), STACK))
         told = _confirmed(cause, found, rows, f"{title}: {e.example_of(rows, failed.errors)}", evidence)
-        where = {_AS_STEPS_SAY.get(name, "outside") for name in names}
-        steps = [one for one in told.next_steps if any(one.text.endswith(word) for word in where)]
-        return replace(told, next_steps=tuple(steps))
+        where = tuple(_AS_STEPS_SAY.get(name, "outside") for name in names)
+        return told.with_steps(lambda one: one.text.endswith(where))
     if missing(failed.errors):
         return inconclusive(cause, failed.errors)
     reported = f"{total_of(rows)} of {found.total} recent requests failed with an error that names a dependency"
@@ -277,8 +275,7 @@ def check_client_errors(failed: FailedRequests) -> Verdict:
 
 def _steps_about(status: int, verdict: Verdict) -> Verdict:
     """Without the steps that are for other statuses."""
-    steps = [one for one in verdict.next_steps if str(status) in one.text or not _A_STATUS.search(one.text)]
-    return replace(verdict, next_steps=tuple(steps))
+    return verdict.with_steps(lambda one: str(status) in one.text or not _A_STATUS.search(one.text))
 
 
 @check("http.single-replica")

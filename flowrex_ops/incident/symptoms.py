@@ -18,6 +18,7 @@ from flowrex_ops.causes import find_causes
 from flowrex_ops.health import judge_door, judge_replicas
 from flowrex_ops.logs.source import LogSummary
 from flowrex_ops.memory.checks import killed_replicas
+from flowrex_ops.memory.redis_service_checks import BUSY
 from flowrex_ops.model import Reading, Severity
 from flowrex_ops.postgres.source import ConnectionLimits
 from flowrex_ops.reading import UNREACHABLE_CODES
@@ -53,8 +54,6 @@ CERTIFICATES = "a certificate ends soon, or is refused"
 NO_REQUEST = "the log tells of no request"
 DEFAULT_THRESHOLDS = Thresholds()
 _LATELY = timedelta(minutes=2)
-_BUSY = "BUSY Redis is busy running"
-"""What it answers everybody while a script does not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ def _look(symptom: Symptom, survey: Survey, thresholds: Thresholds) -> Seen:
     # A refused password or a full server is an answer of PostgreSQL too; one that comes too late is unknown.
     if symptom.name == DATABASE and reading.code in UNREACHABLE_CODES - {"timeout"}:
         return Seen(there=True, says=str(reading.error), severity=find_causes()["db.unreachable"].severity)
-    if symptom.name == REDIS and _BUSY in str(reading.error):
+    if symptom.name == REDIS and BUSY in str(reading.error):
         return Seen(there=True, says=str(reading.error), severity=Severity.P1)
     return _unknown(str(reading.error))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pandas as pd
 
@@ -33,7 +32,7 @@ _CHEAP = frozenset(
 
 # One command at a time: whoever asks for all of something large stops everybody else. The slow log has the single calls, the counters of
 # commands those that it misses, where it is switched off or too short.
-_BUSY = "BUSY Redis is busy running"
+BUSY = "BUSY Redis is busy running"
 """After ``busy-reply-threshold`` (https://redis.io/docs/latest/develop/programmability/); a reading that it answered so has it as its error."""
 
 
@@ -43,12 +42,12 @@ def check_slow_commands(
 ) -> Verdict:
     """No command that asks for much holds Redis for *blocked_share* of its time, now or over the last *slow_minutes*."""
     cause = "redis.slow-commands"
-    if _BUSY in (activity.error or ""):
+    if BUSY in (activity.error or ""):
         title = "A script holds Redis, which answers everybody BUSY until it ends"
         told = confirmed(
             cause, title, [Evidence("Redis", str(activity.error), "INFO")], severity=Severity.P1, title=title
         )
-        return replace(told, next_steps=tuple(one for one in told.next_steps if "script" in one.text))
+        return told.with_steps(lambda one: "script" in one.text)
     if missing(activity):
         return inconclusive(cause, activity)
     found = activity.require()

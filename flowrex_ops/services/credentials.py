@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -163,8 +162,7 @@ def _judge(cause: str, now: pd.DataFrame, rows: pd.DataFrame, variants: Frame, l
     reason = f"{title}: {evidence[0].value}"
     told = confirmed(cause, reason, evidence[:8], severity=severity, title=title, services=now["service"].dropna())
     rights = now["example"].astype(str).str.contains(_OF_RIGHTS).all()
-    steps = [one for one in told.next_steps if "password" not in f"{one.target} {one.text}" or not rights]
-    return replace(told, next_steps=tuple(steps))
+    return told.with_steps(lambda one: not rights or "password" not in f"{one.target} {one.text}")
 
 
 def _said(row: Any) -> str:

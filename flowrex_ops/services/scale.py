@@ -82,7 +82,8 @@ class ScaleBackend(Mitigation):
         return [Target((name, str(now), str(wanted)), f"{name}: {now} replicas now, {wanted} then")]
 
     def is_unfinished(self) -> bool:
-        return bool(self._rotation.left_out())
+        left = self._rotation.leftover()
+        return left is not None and left.by == self.slug
 
     def action_of(self, _targets: Sequence[Target]) -> str:
         now, wanted = self._numbers()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,29 +33,29 @@ def read_upgraded(
     *find_formats* gives the proxy's own ``log_format``, asked only where there is such a line; *replicas* names by ``host:port``.
     """
     found: deque[dict[str, Any]] = deque(maxlen=KEPT)
-    formats: list[Format] | None = None
-    for chunk in chunks:
-        for match in _LINE.finditer(chunk):
-            if formats is None:
-                formats = [compile_format(text) for text in find_formats()]
-            fields = _fields(match[0], formats)
-            if fields.get("status") == "101" and (at := _moment(fields.get("time", ""))):
-                found.append(_row(fields, at, recent_since, replicas or {}))
+    for fields in _upgraded(chunks, find_formats):
+        if at := _moment(fields.get("time", "")):
+            found.append(_row(fields, at, recent_since, replicas or {}))
     return list(found)
 
 
 def find_used_path(chunks: Iterable[bytes], find_formats: Callable[[], Sequence[str]]) -> str:
     """At which path most connections were opened; empty where none was."""
-    found: Counter[str] = Counter()
+    found = Counter(map(path_of, _upgraded(chunks, find_formats)))
+    path = next(iter(found.most_common(1)), ("", 0))[0]
+    return path if path.startswith("/") else ""
+
+
+def _upgraded(chunks: Iterable[bytes], find_formats: Callable[[], Sequence[str]]) -> Iterator[Mapping[str, str]]:
+    """The fields of each line with status 101."""
     formats: list[Format] | None = None
     for chunk in chunks:
         for match in _LINE.finditer(chunk):
             if formats is None:
                 formats = [compile_format(text) for text in find_formats()]
             fields = _fields(match[0], formats)
-            found[path_of(fields)] += fields.get("status") == "101"
-    path, number = next(iter(found.most_common(1)), ("", 0))
-    return path if number and path.startswith("/") else ""
+            if fields.get("status") == "101":
+                yield fields
 
 
 def _fields(line: bytes, formats: Sequence[Format]) -> Mapping[str, str]:
